@@ -1,0 +1,105 @@
+# vismin - one non-recursive Makefile. `make help` lists the targets.
+#   B     build folder (default build)
+#   MODE  release | asan | debug | f64 (every float a double, plain loops: gradient checks) ; objects in $(B)/$(MODE)/
+#   WERROR=1 makes warnings errors (CI)
+
+B    ?= build
+MODE ?= release
+D    := $(B)/$(MODE)
+
+CC   ?= cc
+ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+
+LIBS     := zlib libpng libjpeg json-c libpcre2-8 libutf8proc
+PKGS_DEB := build-essential pkg-config zlib1g-dev libpng-dev libjpeg62-turbo-dev libjson-c-dev libpcre2-dev \
+            libutf8proc-dev libdnnl-dev
+OPT      := -O3
+CFLAGS_MODE_asan  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_MODE_debug := -O0 -g
+CFLAGS_MODE_f64   := -O1 -Dvm_real=double
+CFLAGS_MODE_release := $(OPT) -g1
+MARCH    := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2,)
+# no -ffast-math: NaN checks must work and results must not depend on flags
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-unused-parameter \
+             $(if $(WERROR),-Werror) $(MARCH) -fopenmp -fno-math-errno -ffp-contract=fast \
+             $(CFLAGS_MODE_$(MODE)) $(shell pkg-config --cflags $(LIBS) 2>/dev/null) $(CFLAGS)
+LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -ldnnl -lm -ldl -lpthread $(LDLIBS)
+
+SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.c pipeline/*.c))
+OBJ      := $(SRC:%.c=$(D)/%.o)
+LIB      := $(D)/libvismin.a
+BIN      := $(if $(filter release,$(MODE)),$(B)/vismin,$(D)/vismin)
+TEST_SRC := $(wildcard tests/test_*.c)
+GRAD_SRC := $(wildcard tests/grad_*.c)
+TESTS    := $(TEST_SRC:tests/%.c=$(D)/tests/%)
+GRADS    := $(GRAD_SRC:tests/%.c=$(D)/tests/%)
+BENCHES  := $(patsubst %.c,$(D)/%,$(wildcard bench/*.c))
+SCRIPTS  := $(wildcard tests/cli_*.sh)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+all: deps $(BIN) ## build build/vismin
+
+# --- packages: named when missing, then installed -------------------------------------------------------------------
+.PHONY: deps
+deps:
+	@sh tests/deps.sh "$(LIBS)" "$(PKGS_DEB)"
+
+# --- objects --------------------------------------------------------------------------------------------------------
+$(D)/%.o: %.c | deps
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+$(LIB): $(OBJ)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(BIN): $(D)/pipeline/main.o $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+
+$(D)/tests/%: $(D)/tests/%.o $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+
+$(D)/bench/%: $(D)/bench/%.o $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+.PHONY: all test test-programs asan lint fuzz bench demo install uninstall clean help
+test-programs: $(BIN) $(TESTS)
+grad-programs: $(GRADS)
+
+test: ## build and run all tests: lint, unit tests, gradient checks in double precision, command line
+	@sh tests/deps.sh "$(LIBS)" "$(PKGS_DEB)"
+	$(MAKE) MODE=release test-programs
+	$(MAKE) MODE=f64 grad-programs
+	@sh tests/run.sh $(B) tests/lint.sh $(TEST_SRC:tests/%.c=$(B)/release/tests/%) \
+	    $(GRAD_SRC:tests/%.c=$(B)/f64/tests/%) $(SCRIPTS)
+
+asan: ## all tests under the address and undefined-behaviour sanitizers
+	$(MAKE) MODE=asan test-programs
+	@ASAN_OPTIONS=detect_leaks=1 VISMIN=$(B)/asan/vismin sh tests/run.sh $(B) \
+	    $(TEST_SRC:tests/%.c=$(B)/asan/tests/%) $(SCRIPTS)
+
+lint: ## layering by #include lines, file sizes, forbidden calls
+	@sh tests/lint.sh
+
+bench: $(BIN) $(BENCHES) ## measure kernels and models; JSON in bench/results/
+	@sh bench/run.sh $(D)
+
+demo: all ## the main job on the embedded miniature world; report/index.html
+	@$(BIN) demo
+
+PREFIX ?= /usr/local
+install: all ## install to $(DESTDIR)$(PREFIX)/bin
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/vismin
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/vismin
+
+clean: ## remove the build folder
+	rm -rf $(B)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'

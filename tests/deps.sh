@@ -1,0 +1,19 @@
+#!/bin/sh
+# deps.sh "PKG-CONFIG NAMES" "DEBIAN PACKAGES" - silent when everything the build needs is there; else names what is
+# missing and installs it with apt-get (sudo when not root).
+missing=
+command -v "${CC:-cc}" >/dev/null 2>&1 || missing="$missing C-compiler"
+command -v pkg-config >/dev/null 2>&1 || missing="$missing pkg-config"
+for l in $1; do pkg-config --exists "$l" 2>/dev/null || missing="$missing $l"; done
+if command -v "${CC:-cc}" >/dev/null 2>&1; then
+    echo '#include <oneapi/dnnl/dnnl.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 || missing="$missing oneDNN"
+fi
+[ -z "$missing" ] && exit 0
+echo "missing:$missing" >&2
+sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install these packages (named as Debian does) and run make again: $2" >&2; exit 1
+fi
+echo "installing: $2" >&2
+$sudo apt-get update -qq >&2
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq $2 >&2 || { echo "apt-get could not install: $2" >&2; exit 1; }

@@ -1,0 +1,25 @@
+#!/bin/sh
+# lint.sh - the rules of the house that a machine can check: arrows between rooms, file sizes, forbidden calls.
+bad=0
+say() { echo "$1" >&2; bad=1; }
+case_end() { [ $bad = 0 ] && echo "ok lint.$1" || { echo "FAIL lint.$1"; all=1; }; bad=0; }
+all=0
+inc() { grep -nE '^#include "'"$2"'/' $(find $1 -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh') 2>/dev/null; }
+[ -z "$(inc kernels 'io|models|pipeline')" ] 2>/dev/null
+for r in io models pipeline; do x=$(inc kernels $r); [ -n "$x" ] && say "kernels includes a room above it: $x"; done
+for r in models pipeline; do x=$(inc io $r); [ -n "$x" ] && say "io includes a room above it: $x"; done
+x=$(inc io kernels | grep -v 'kernels/base.h'); [ -n "$x" ] && say "io may include kernels/base.h only: $x"
+x=$(inc models pipeline); [ -n "$x" ] && say "models includes pipeline: $x"
+case_end arrows
+for f in $(find kernels models io pipeline tests bench -name '*.[ch]' -o -name '*.cu'); do
+    n=$(wc -l < "$f")
+    [ "$n" -gt 600 ] && case $f in *_table.h) ;; *) say "$f: $n lines, at most 600" ;; esac
+done
+case_end sizes
+x=$(grep -nE '(^|[^_a-zA-Z.>])(malloc|calloc|realloc|strdup|strcpy|strcat|sprintf|gets|exit|abort)[ ]*\(' \
+    $(find kernels models io -name '*.c') | grep -v '^kernels/base.c')
+[ -n "$x" ] && say "forbidden call (memory goes through vm_alloc; libraries never exit): $x"
+x=$(grep -nE '(^|[^_a-zA-Z.>])(printf|puts)[ ]*\(' $(find kernels models io -name '*.c'))
+[ -n "$x" ] && say "library code does not print: $x"
+case_end calls
+exit $all
