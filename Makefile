@@ -26,7 +26,14 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Wshadow -Wstrict-prototyp
 LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -ldnnl -lm -ldl -lpthread $(LDLIBS)
 
 SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.c pipeline/*.c))
-OBJ      := $(SRC:%.c=$(D)/%.o)
+# kernels/*_cpu.c are compiled once per processor level; the program picks at start (kernels/graph.h VM_CPU)
+CPU_SRC  := $(wildcard kernels/*_cpu.c)
+LEVELS   := $(if $(filter f64,$(MODE)),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
+OBJ      := $(patsubst %.c,$(D)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
+            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(D)/%.$(l).o))
+MARCH_v2 := -march=x86-64-v2
+MARCH_v3 := -march=x86-64-v3
+MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 LIB      := $(D)/libvismin.a
 BIN      := $(if $(filter release,$(MODE)),$(B)/vismin,$(D)/vismin)
 TEST_SRC := $(wildcard tests/test_*.c)
@@ -50,6 +57,13 @@ deps:
 $(D)/%.o: %.c | deps
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+define level_rule
+$(D)/%.$(1).o: %.c | deps
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_ALL) $$(MARCH_$(1)) -DVM_LEVEL_SUFFIX=_$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach l,$(LEVELS),$(eval $(call level_rule,$(l))))
 
 $(LIB): $(OBJ)
 	@rm -f $@

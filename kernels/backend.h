@@ -1,0 +1,31 @@
+/* backend.h - the only border between models and devices: memory, copies, and how a planned graph is run.
+ * Kernels per op stand in vm_op (graph.h), one entry per device. */
+#ifndef VM_BACKEND_H
+#define VM_BACKEND_H
+#include "kernels/base.h"
+
+struct vm_graph;
+typedef enum { VM_CPU_DEV, VM_CUDA_DEV } vm_device;
+
+typedef struct vm_backend {
+    const char *name; /* "cpu", "cuda:0" */
+    vm_device device;
+    void *(*alloc)(struct vm_backend *be, size_t bytes);  /* zeroed, 64-byte aligned; NULL when out of memory */
+    void (*free)(struct vm_backend *be, void *p);
+    vm_status (*upload)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e);
+    vm_status (*download)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e);
+    vm_status (*copy)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e); /* device to device, in stream order */
+    vm_status (*run)(struct vm_backend *be, struct vm_graph *g); /* all nodes in order; first error ends it */
+} vm_backend;
+
+vm_backend *vm_backend_cpu(void); /* one per process, never freed */
+vm_backend *vm_backend_open(const char *device, vm_error *e); /* "auto", "cpu", "cuda[:N]" */
+
+/* --- the processor ------------------------------------------------------------------------------------------------- */
+int vm_cpu_level(void);            /* 0 = baseline, 1 = x86-64-v3, 2 = x86-64-v4 */
+void vm_cpu_force(int level);      /* tests: at most what the processor has; -1 = best */
+bool vm_cpu_has_bf16(void);        /* native bf16 dot products */
+void vm_threads(int n);            /* 0 = from affinity mask and cgroup quota */
+int vm_num_threads(void);
+
+#endif

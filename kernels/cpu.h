@@ -1,0 +1,104 @@
+/* cpu.h - for *_cpu.c files only: the name suffix of the processor level, typed rows, vectorisable math, parallel loops.
+ *
+ * A *_cpu.c file is compiled once per level (Makefile). Everything here is static inline, so each copy gets its own code. */
+#ifndef VM_CPU_H
+#define VM_CPU_H
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "kernels/graph.h"
+
+#ifndef VM_LEVEL_SUFFIX
+#define VM_LEVEL_SUFFIX _base
+#endif
+#define VM_PASTE2(a, b) a##b
+#define VM_PASTE(a, b) VM_PASTE2(a, b)
+#define VM_KERNEL(f) VM_PASTE(f, VM_LEVEL_SUFFIX)
+
+/* Regions below this many operations stay on the calling thread: waking the others costs more. */
+#define VM_PAR_MIN 50000
+
+typedef uint16_t vm_bf16;
+
+static inline float vm_bf16_to_f32(vm_bf16 h) {
+    union { uint32_t u; float f; } x = { (uint32_t)h << 16 };
+    return x.f;
+}
+/* round to nearest even; NaN stays NaN */
+static inline vm_bf16 vm_f32_to_bf16(float f) {
+    union { float f; uint32_t u; } x = { f };
+    uint32_t r = (x.u + 0x7fffu + ((x.u >> 16) & 1)) >> 16;
+    return (vm_bf16)((x.u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : r);
+}
+
+/* n elements from p[at...] of type t as vm_real: the address itself when they already are, else converted into tmp. */
+static inline const vm_real *vm_row(const void *p, vm_type t, int64_t at, int64_t n, vm_real *restrict tmp) {
+    if (t != VM_BF16) return (const vm_real *)p + at;
+    const vm_bf16 *restrict h = (const vm_bf16 *)p + at;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) tmp[i] = (vm_real)vm_bf16_to_f32(h[i]);
+    return tmp;
+}
+/* Where to compute n results for p[at...]: in place for vm_real, else in tmp, to be stored by vm_row_end. */
+static inline vm_real *vm_row_begin(void *p, vm_type t, int64_t at, vm_real *tmp) {
+    return t != VM_BF16 ? (vm_real *)p + at : tmp;
+}
+static inline void vm_row_end(void *p, vm_type t, int64_t at, int64_t n, const vm_real *restrict tmp) {
+    if (t != VM_BF16) return;
+    vm_bf16 *restrict h = (vm_bf16 *)p + at;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) h[i] = vm_f32_to_bf16((float)tmp[i]);
+}
+
+/* --- exp, tanh, erf without branches, so that loops over them vectorise; in the f64 build the library's ---------------- */
+#ifdef VM_F64_BUILD
+static inline vm_real vm_exp(vm_real x) { return exp(x); }
+static inline vm_real vm_tanh(vm_real x) { return tanh(x); }
+static inline vm_real vm_erf(vm_real x) { return erf(x); }
+#else
+/* e^x = 2^k e^r, |r| <= ln2/2, degree-6 polynomial: below 1 ulp-and-a-half; 0 below -87.3, inf above 88.7, NaN kept. */
+static inline float vm_exp(float x) {
+    float y = x < -88.0f ? -88.0f : x;
+    y = y > 88.8f ? 88.8f : y;
+    float k = nearbyintf(y * 1.44269504088896341f);
+    float r = y - k * 0.693359375f;
+    r = r - k * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    /* 2^k in two halves: k reaches 128 */
+    int32_t ki = (int32_t)k, k1 = ki >> 1, k2 = ki - k1;
+    union { int32_t i; float f; } a = { (k1 + 127) << 23 }, b = { (k2 + 127) << 23 };
+    float e = p * a.f * b.f;
+    e = x < -87.4f ? 0.0f : e;
+    return x != x ? x : e;
+}
+static inline float vm_tanh(float x) {
+    float t = fabsf(x), e = vm_exp(-2.0f * t);
+    float big = (1.0f - e) / (1.0f + e), x2 = x * x;
+    /* near 0 the quotient cancels: odd polynomial there */
+    float p = x * (1.0f + x2 * (-0.333332926f + x2 * (0.133230954f + x2 * (-0.0526514f + x2 * 0.0176f))));
+    float s = copysignf(big, x);
+    return t < 0.35f ? p : s;
+}
+/* Abramowitz & Stegun 7.1.26 is too coarse for float; this is erfc's exponential form with a degree-8 numerator fit
+ * (Numerical Recipes' erfcc class), absolute error below 1.2e-7. */
+static inline float vm_erf(float x) {
+    float z = fabsf(x), t = 1.0f / (1.0f + 0.5f * z);
+    float p = -1.26551223f + t * (1.00002368f + t * (0.37409196f + t * (0.09678418f + t * (-0.18628806f + t * (0.27886807f
+              + t * (-1.13520398f + t * (1.48851587f + t * (-0.82215223f + t * 0.17087277f))))))));
+    float r = 1.0f - t * vm_exp(-z * z + p), x2 = x * x;
+    /* near 0: Taylor series keeps the relative error */
+    float s = x * (1.12837917f + x2 * (-0.37612639f + x2 * (0.11283792f + x2 * (-0.02686617f + x2 * 0.00522398f))));
+    r = copysignf(r, x);
+    return z < 0.3f ? s : r;
+}
+#endif
+static inline vm_real vm_sigmoid(vm_real x) { return 1 / (1 + vm_exp(-x)); }
+
+#endif
