@@ -27,7 +27,7 @@ LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -ldnnl -lm -ldl -lpt
 
 SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.c pipeline/*.c))
 # kernels/*_cpu.c are compiled once per processor level; the program picks at start (kernels/graph.h VM_CPU)
-CPU_SRC  := $(wildcard kernels/*_cpu.c)
+CPU_SRC  := $(filter-out kernels/backend_cpu.c,$(wildcard kernels/*_cpu.c))
 LEVELS   := $(if $(filter f64,$(MODE)),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
 OBJ      := $(patsubst %.c,$(D)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
             $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(D)/%.$(l).o))
