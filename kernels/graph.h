@@ -45,6 +45,7 @@ typedef struct vm_param {
     float *m, *v;     /* AdamW moments; allocated by the optimizer */
     uint64_t version; /* bumped whenever data changes: keys packed copies */
     uint32_t id;      /* unique in the process: random keys, packs */
+    struct vm_pack *packs; /* re-laid copies kept by the GEMM layer (gemm.h) */
     vm_backend *be;
 } vm_param;
 
@@ -62,9 +63,9 @@ typedef struct {
     int nd;
     int64_t ne[VM_AXES];
     int node;              /* producing node, -1 for inputs and params */
-    vm_val root;           /* value that owns the storage (views and in-place results join it) */
+    vm_val root;           /* whose storage this shares (a view's source, an in-place sum's old sum); itself if none */
     vm_val orig;           /* for a recomputed clone: the value it repeats; else itself */
-    int64_t view_at;       /* offset in elements into root's storage */
+    int64_t view_at;       /* offset in elements into root */
     vm_param *param;       /* VM_PARAM and VM_GRAD */
     bool is_output, wants_grad;
     vm_val grad;           /* gradient value during vm_backward */
@@ -116,6 +117,7 @@ struct vm_node {
     uint64_t key;     /* random stream; clones keep the original's */
     int segment;      /* recompute segment, 0 = none */
     const char *label;/* scope at building time, for profiles ("vision.3") */
+    bool dead;        /* nothing needs it: skipped */
     double t_sum;     /* profile: seconds */
     int64_t t_n;
 };
@@ -130,6 +132,7 @@ struct vm_graph {
     uint64_t seed, step; /* run time: key of random ops */
     vm_error err;
     vm_value *v; int64_t n_v, cap_v;   /* v[0] is unused */
+    struct vm_named { char *name; vm_val v; } *named; int64_t n_named, cap_named; /* inputs and outputs */
     vm_node *n; int64_t n_n, cap_n;
     int segment, n_segments;
     const char *scope;
