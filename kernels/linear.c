@@ -1,0 +1,114 @@
+/* linear.c - y = act(x W^T + b) [+ residual], the workhorse. FLOPs 2 M N K; bound by arithmetic from about 30 rows on.
+ *
+ * Gradients: dx = dy W, dW = dy^T x, db = column sums of dy, dresidual = dy. In training an activation is a node of its
+ * own (its input is needed), and a weight kept in f32 is rounded to bf16 into a workspace of the arena right before each
+ * product, so that no second copy of the weights lives on. */
+#include <inttypes.h>
+
+#include "kernels/ops.h"
+
+VM_CPU_DECLARE(linear_cpu);
+VM_CPU_DECLARE(linear_dx_cpu);
+VM_CPU_DECLARE(linear_dw_cpu);
+VM_CPU_DECLARE(linear_db_cpu);
+void vm_gemm_node_free(vm_node *n); /* matmul.c */
+
+/* Room for the bf16 copy of a weight, as a further output; kernels find it behind their result. */
+static void weight_workspace(vm_graph *g, vm_node *n, vm_val w, vm_type product) {
+    vm_value x = g->v[w];
+    bool constant = x.kind == VM_PARAM && !g->training && !g->deterministic; /* packed once instead */
+    if (product == VM_BF16 && x.type != VM_BF16 && !constant) vm_out(g, n, VM_BF16, x.nd, x.ne);
+}
+
+static vm_status infer(vm_graph *g, vm_node *n) {
+    vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
+    char a[64], b[64];
+    if (w.nd != 2 || x.nd < 1 || x.ne[x.nd - 1] != w.ne[1])
+        return vm_bad(g, "linear: x %s does not fit weight %s", vm_shape_text(g, n->in[0], a), vm_shape_text(g, n->in[1], b));
+    if (n->in[2] && (g->v[n->in[2]].nd != 1 || g->v[n->in[2]].ne[0] != w.ne[0]))
+        return vm_bad(g, "linear: bias %s for %" PRId64 " outputs", vm_shape_text(g, n->in[2], a), w.ne[0]);
+    x.ne[x.nd - 1] = w.ne[0];
+    vm_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
+    weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
+    if (n->in[3]) {
+        if (!vm_same_shape(g, n->in[3], n->out[0]))
+            return vm_bad(g, "linear: residual %s for an output %s", vm_shape_text(g, n->in[3], a), vm_shape_text(g, n->out[0], b));
+        n->acc[0] = n->in[3];
+    }
+    return VM_OK;
+}
+
+static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
+    double M = (double)vm_rows(g, n->in[0]), K = (double)vm_cols(g, n->in[0]), N = (double)vm_dim(g, n->in[1], 0);
+    *flops = 2 * M * N * K;
+    *bytes = (M * K + N * K) * (double)vm_type_size(g->v[n->in[0]].type) + M * N * (double)vm_type_size(g->v[n->out[0]].type);
+}
+
+/* dy (...,N), w (N,K) -> dx (...,K) of x's type */
+static vm_status infer_dx(vm_graph *g, vm_node *n) {
+    vm_value dy = g->v[n->in[0]], w = g->v[n->in[1]];
+    dy.ne[dy.nd - 1] = w.ne[1];
+    vm_out(g, n, (vm_type)n->i[0], dy.nd, dy.ne);
+    weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
+    return VM_OK;
+}
+static void cost_dx(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
+    double M = (double)vm_rows(g, n->in[0]), N = (double)vm_cols(g, n->in[0]), K = (double)vm_dim(g, n->in[1], 1);
+    *flops = 2 * M * N * K;
+    *bytes = (M * N + N * K) * (double)vm_type_size(g->v[n->in[0]].type) + M * K * (double)vm_type_size(g->v[n->out[0]].type);
+}
+static const vm_op linear_dx = { .name = "linear_dx", .infer = infer_dx, .cost = cost_dx, .cpu = VM_CPU(linear_dx_cpu),
+                                 .acc_outs = 1, .free_node = vm_gemm_node_free };
+
+/* dy (...,N), x (...,K) -> dW (N,K) f32 */
+static vm_status infer_dw(vm_graph *g, vm_node *n) {
+    vm_out(g, n, VM_F32, 2, (int64_t[]){ vm_cols(g, n->in[0]), vm_cols(g, n->in[1]) });
+    return VM_OK;
+}
+static void cost_dw(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
+    double M = (double)vm_rows(g, n->in[0]), N = (double)vm_cols(g, n->in[0]), K = (double)vm_cols(g, n->in[1]);
+    *flops = 2 * M * N * K;
+    *bytes = (M * N + M * K) * (double)vm_type_size(g->v[n->in[0]].type) + N * K * 4;
+}
+static const vm_op linear_dw = { .name = "linear_dw", .infer = infer_dw, .cost = cost_dw, .cpu = VM_CPU(linear_dw_cpu),
+                                 .acc_outs = 1, .free_node = vm_gemm_node_free };
+
+/* dy (...,N) -> db (N) f32 */
+static vm_status infer_db(vm_graph *g, vm_node *n) {
+    vm_out(g, n, VM_F32, 1, (int64_t[]){ vm_cols(g, n->in[0]) });
+    return VM_OK;
+}
+static const vm_op linear_db = { .name = "linear_db", .infer = infer_db, .cpu = VM_CPU(linear_db_cpu), .acc_outs = 1 };
+
+static void grad(vm_graph *g, const vm_node *n) {
+    vm_val dy = vm_dy(g, n, 0), x = n->in[0], w = n->in[1], b = n->in[2], residual = n->in[3];
+    if (n->i[1] != VM_NONE) {
+        vm_bad(g, "linear: a fused activation has no gradient; build the graph with g->training");
+        return;
+    }
+    if (vm_wants(g, b)) vm_add_grad(g, b, vm_append1(g, &linear_db, 1, &dy, NULL));
+    if (vm_wants(g, x) || vm_wants(g, w)) {
+        vm_val d = g->v[dy].type == g->v[x].type ? dy : vm_cast(g, dy, g->v[x].type);
+        if (vm_wants(g, w)) vm_add_grad(g, w, vm_append1(g, &linear_dw, 2, (vm_val[]){ d, x }, NULL));
+        if (vm_wants(g, x))
+            vm_add_grad(g, x, vm_append1(g, &linear_dx, 2, (vm_val[]){ d, w }, &(vm_node){ .i = { g->v[x].type } }));
+    }
+    if (residual) vm_add_grad(g, residual, dy);
+}
+
+static const vm_op linear = { .name = "linear", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_cpu),
+                              .acc_outs = 1, .free_node = vm_gemm_node_free };
+
+vm_val vm_linear(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_unary_kind act, vm_val residual, vm_type out) {
+    if (!x || !w) return 0;
+    if (g->dtype == VM_BF16 && g->v[x].type != VM_BF16) x = vm_cast(g, x, VM_BF16);
+    if (g->v[w].kind != VM_PARAM && g->v[w].type != g->v[x].type) w = vm_cast(g, w, g->v[x].type);
+    if (!x || !w) return 0;
+    if (act != VM_NONE && (g->training || residual)) {
+        vm_val h = vm_linear(g, x, w, b, VM_NONE, 0, g->dtype);
+        vm_val y = vm_unary(g, h, act, residual ? VM_F32 : out);
+        return residual ? vm_binary(g, y, residual, VM_ADD) : y;
+    }
+    if (residual) out = g->v[residual].type;
+    return vm_append1(g, &linear, 4, (vm_val[]){ x, w, b, residual }, &(vm_node){ .i = { out, act } });
+}

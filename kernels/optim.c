@@ -1,0 +1,53 @@
+/* optim.c - the optimizer step as ops: norm of all gradients, AdamW (Loshchilov & Hutter 2019, decoupled decay).
+ *
+ *   g' = scale g;  m = b1 m + (1-b1) g';  v = b2 v + (1-b2) g'^2
+ *   p = p - lr wd p;  p = p - lr/(1-b1^t) m / (sqrt(v/(1-b2^t)) + eps)
+ *
+ * Both read param->grad and write state in place, so they live in a graph of their own that runs after the gradients are
+ * complete. Bound by bytes: 4 reads and 3 writes of f32 per element. */
+#include <string.h>
+
+#include "kernels/ops.h"
+
+VM_CPU_DECLARE(grad_sqnorm_cpu);
+VM_CPU_DECLARE(adamw_cpu);
+
+static void free_list(vm_node *n) { vm_free(n->cache); }
+
+static vm_status infer_norm(vm_graph *g, vm_node *n) {
+    vm_out(g, n, VM_F32, 1, (int64_t[]){ 1 });
+    return VM_OK;
+}
+static const vm_op grad_sqnorm = { .name = "grad_sqnorm", .infer = infer_norm, .cpu = VM_CPU(grad_sqnorm_cpu), .no_grad = true,
+                                   .stateful = true, .free_node = free_list };
+
+vm_val vm_grad_sqnorm(vm_graph *g, int n, vm_param *const *p) {
+    vm_param **list = vm_calloc((size_t)n + 1, sizeof *list);
+    if (!list) return vm_nomem(&g->err, (size_t)n * sizeof *list, "the parameter list"), 0;
+    memcpy(list, p, (size_t)n * sizeof *list);
+    vm_node *node = vm_append(g, &grad_sqnorm, 0, NULL, &(vm_node){ .i = { n } });
+    if (!node) return vm_free(list), 0;
+    node->cache = list;
+    return node->out[0];
+}
+
+static vm_status infer_adamw(vm_graph *g, vm_node *n) {
+    const vm_param *p = n->ptr;
+    if (g->v[n->in[0]].type != VM_F32 || vm_count(g, n->in[0]) != 4) return vm_bad(g, "adamw: hyper must be 4 f32 values");
+    if (p->type != VM_F32) return vm_bad(g, "adamw: %s is stored as %s; masters are f32", p->name, vm_type_name(p->type));
+    if (p->borrowed) return vm_bad(g, "adamw: %s is mapped from a file; load weights for writing", p->name);
+    return VM_OK;
+}
+static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
+    double N = (double)vm_param_count(n->ptr);
+    *flops = 14 * N, *bytes = 28 * N;
+}
+static const vm_op adamw = { .name = "adamw", .infer = infer_adamw, .cost = cost, .cpu = VM_CPU(adamw_cpu), .no_grad = true, .stateful = true };
+
+void vm_adamw(vm_graph *g, vm_param *p, vm_val hyper, vm_adam a) {
+    size_t bytes = (size_t)vm_param_count(p) * sizeof(float);
+    if (!p->m) p->m = p->be->alloc(p->be, bytes);
+    if (!p->v) p->v = p->be->alloc(p->be, bytes);
+    if (!p->m || !p->v) vm_nomem(&g->err, bytes, "optimizer moments");
+    else vm_append(g, &adamw, 1, &hyper, &(vm_node){ .ptr = p, .f = { a.beta1, a.beta2, a.eps, a.weight_decay } });
+}
