@@ -23,8 +23,8 @@ typedef struct {
 } file_map;
 vm_status file_map_open(file_map *m, const char *path, vm_error *e);
 vm_status file_map_check(const file_map *m, vm_error *e); /* VM_EINPUT when the file has become shorter */
-void file_map_release(const file_map *m, const void *from, size_t bytes); /* drop the pages from memory; they stay readable */
-void file_map_close(file_map *m);                                          /* accepts all-zero; zeroes *m */
+void file_map_release(const file_map *m, const void *from, size_t bytes); /* drops pages from memory; still readable */
+void file_map_close(file_map *m); /* accepts all-zero; zeroes *m */
 const char *file_of_address(const void *p); /* path of the mapped file around p, or NULL; async-signal-safe */
 
 /* Streaming writer of one file. "-" and paths that exist but are no regular files (/dev/stdout, a pipe) are written
@@ -71,8 +71,8 @@ char *path_join(const char *dir, const char *name); /* name alone when it is abs
 char *path_dir(const char *path);                   /* "a/b" of "a/b/c", "." of "c"; vm_free */
 const char *path_base(const char *path);            /* "c" of "a/b/c", inside path */
 
-/* An exclusive lock on PATH.lock (fcntl OFD lock, freed by the kernel when the process ends), whose text names the owner.
- * VM_ELOCKED names host, process and since when. The file stays. */
+/* An exclusive lock on PATH.lock (fcntl OFD lock, freed by the kernel when the process ends), whose text names the
+ * owner. VM_ELOCKED names host, process and since when. The file stays. */
 typedef struct {
     int fd; /* -1 = none; { .fd = -1 } before the first use */
 } file_lock;

@@ -1,9 +1,9 @@
 /* json.h - JSON in and out.
  *
- * Reading: the tokenizer of json_scan.h checks the whole text first (grammar, UTF-8, depth, text after the end) and then
- * fills json-c's tree, so nothing that json-c's own parser lets pass is let pass here: comments, single quotes, NaN,
- * raw line feeds, duplicate members. Tolerated: a byte-order mark and trailing commas. Integers keep 64 bits, larger ones
- * become doubles. Errors name file, line and column, or file, line and field:
+ * Reading: the tokenizer of json_scan.h checks the whole text first (grammar, UTF-8, depth, text after the end) and
+ * then fills json-c's tree, so nothing that json-c's own parser lets pass is let pass here: comments, single quotes,
+ * NaN, raw line feeds, duplicate members. Tolerated: a byte-order mark and trailing commas. Integers keep 64 bits,
+ * larger ones become doubles. Errors name file, line and column, or file, line and field:
  *     config.json:14: text_config.hidden_size: found "768", expected an integer from 1 to 65536
  *
  *     json_doc *d = json_open("config.json", e);
@@ -16,9 +16,12 @@
 #ifndef VM_IO_JSON_H
 #define VM_IO_JSON_H
 #include "io/file.h"
+#include "io/json_scan.h" /* JSON_STRICT */
 
 typedef struct json_doc json_doc;
-typedef enum { JSON_MISSING, JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT } json_kind;
+typedef enum {
+    JSON_MISSING, JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT
+} json_kind;
 
 /* A place in a document; passed by value, owns nothing. All-zero is a missing value. */
 typedef struct {
@@ -29,22 +32,20 @@ typedef struct {
     int64_t index;             /* position in the parent array */
 } json_value;
 
-enum { JSON_STRICT = 1 /* RFC 8259 to the letter: no byte-order mark, no trailing comma, no lone surrogate */ };
-
 /* NULL on error (e is set). The name stands in messages. json_free accepts NULL. */
 json_doc *json_open(const char *path, vm_error *e);
-json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e);
+json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e); /* flags: JSON_STRICT */
 void json_free(json_doc *d);
 json_value json_root(const json_doc *d); /* missing when d is NULL */
 const char *json_name(const json_doc *d);
 
-/* Members and elements. A key that is absent, or a value of another kind, gives a missing value that remembers its name. */
+/* Members and elements. An absent key, or a value of another kind, gives a missing value that remembers its name. */
 json_value json_get(json_value object, const char *key);
 json_value json_at(json_value array, int64_t i);
 int64_t json_len(json_value v); /* members or elements; 0 for all other kinds */
 static inline bool json_has(json_value v) { return v.kind > JSON_NULL; } /* there and not null */
 
-/* for (json_iter it = json_each(v); json_next(&it);) use(it.key, it.value);   objects in file order, arrays (key NULL) */
+/* for (json_iter it = json_each(v); json_next(&it);) use(it.key, it.value);  objects in file order; arrays: key NULL */
 typedef struct {
     const char *key;
     json_value value, of;
@@ -67,7 +68,7 @@ double json_as_num(json_value v, vm_error *e);
 bool json_as_bool(json_value v, vm_error *e);
 const char *json_as_str(json_value v, vm_error *e);
 const char *json_as_text(json_value v, size_t *bytes, vm_error *e);                /* may hold NULs */
-json_value json_need(json_value object, const char *key, json_kind kind, vm_error *e); /* member of this kind or error */
+json_value json_need(json_value object, const char *key, json_kind kind, vm_error *e); /* of this kind, or error */
 /* Array of exactly n (n >= 0) or at most -n numbers into out; returns the length, -1 on error. */
 int64_t json_as_ints(json_value v, int64_t *out, int64_t n, vm_error *e);
 int64_t json_as_nums(json_value v, double *out, int64_t n, vm_error *e);
@@ -78,7 +79,7 @@ vm_status json_fail(json_value v, vm_error *e, const char *fmt, ...) __attribute
 /* ---- writing ----
  * One function per kind; key is NULL inside arrays and at the top. Numbers are the shortest text that reads back to the
  * same value; NaN and infinities become null. Strings: bytes that are not UTF-8 become U+FFFD. Errors are sticky and
- * reported by json_end or json_writer_take.
+ * reported by json_end or json_take.
  *
  *     json_writer w = json_to_memory(JSON_COMPACT);
  *     json_begin_object(&w, NULL);  json_put_str(&w, "name", "a");  json_close_object(&w); */
@@ -92,7 +93,7 @@ typedef struct {
     vm_status status;
     vm_error err;
     int depth;
-    bool first, top_done;
+    bool first, broken; /* nothing since the bracket; the last item stands on a line of its own */
 } json_writer;
 
 json_writer json_to_memory(json_style style);
