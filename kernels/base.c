@@ -20,8 +20,12 @@ void vm_error_clear(vm_error *e) {
     if (e) e->status = VM_OK, e->msg[0] = 0;
 }
 
-/* The size of a block stands in the 64 bytes before it, which keeps the block itself aligned for SIMD. */
+/* The 64 bytes before a block hold its size and where the system's block begins; so the block stays aligned for SIMD. */
 enum { HEAD = 64 };
+typedef struct {
+    size_t bytes;
+    void *base;
+} head;
 static atomic_size_t used, peak, limit;
 static atomic_int_least64_t fail_after = -1;
 
@@ -33,46 +37,48 @@ static bool refused(void) {
     return false;
 }
 
-void *vm_alloc(size_t bytes) {
+/* Large cleared blocks come from the system as untouched zero pages, which cost nothing until they are written. */
+static void *take(size_t bytes, bool clear) {
     size_t total;
-    if (refused() || !vm_add_sz(bytes, HEAD + 63, &total)) return NULL;
-    total &= ~(size_t)63;
+    if (refused() || !vm_add_sz(bytes, 2 * HEAD, &total)) return NULL;
     size_t max = atomic_load(&limit);
     if (max && atomic_load(&used) + bytes > max) return NULL;
-    char *p = aligned_alloc(64, total);
-    if (!p) return NULL;
-    memcpy(p, &bytes, sizeof bytes);
+    char *base = clear ? calloc(1, total) : malloc(total);
+    if (!base) return NULL;
+    char *p = (char *)(((uintptr_t)base + 2 * HEAD - 1) & ~(uintptr_t)(HEAD - 1));
+    head h = { bytes, base };
+    memcpy(p - HEAD, &h, sizeof h);
     size_t now = atomic_fetch_add(&used, bytes) + bytes, top = atomic_load(&peak);
     while (now > top && !atomic_compare_exchange_weak(&peak, &top, now)) {}
-    return p + HEAD;
-}
-
-void *vm_calloc(size_t n, size_t bytes_each) {
-    size_t bytes;
-    if (!vm_mul_sz(n, bytes_each, &bytes)) return NULL;
-    void *p = vm_alloc(bytes);
-    if (p) memset(p, 0, bytes);
     return p;
 }
 
-static size_t size_of(const void *p) {
+void *vm_alloc(size_t bytes) { return take(bytes, false); }
+
+void *vm_calloc(size_t n, size_t bytes_each) {
     size_t bytes;
-    memcpy(&bytes, (const char *)p - HEAD, sizeof bytes);
-    return bytes;
+    return vm_mul_sz(n, bytes_each, &bytes) ? take(bytes, true) : NULL;
+}
+
+static head head_of(const void *p) {
+    head h;
+    memcpy(&h, (const char *)p - HEAD, sizeof h);
+    return h;
 }
 
 void *vm_realloc(void *p, size_t bytes) {
     void *q = vm_alloc(bytes);
     if (!q || !p) return q;
-    memcpy(q, p, VM_MIN(bytes, size_of(p)));
+    memcpy(q, p, VM_MIN(bytes, head_of(p).bytes));
     vm_free(p);
     return q;
 }
 
 void vm_free(void *p) {
     if (!p) return;
-    atomic_fetch_sub(&used, size_of(p));
-    free((char *)p - HEAD);
+    head h = head_of(p);
+    atomic_fetch_sub(&used, h.bytes);
+    free(h.base);
 }
 
 char *vm_strndup(const char *s, size_t n) {

@@ -22,21 +22,26 @@ static int64_t count(int nd, const int64_t *ne) {
     return c;
 }
 
-vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e) {
+vm_param *vm_param_shell(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e) {
     static atomic_uint next_id = 1;
-    size_t bytes = (size_t)count(nd, ne) * vm_type_size(t);
     vm_param *p = vm_calloc(1, sizeof *p);
-    if (!p) return vm_nomem(e, sizeof *p, name), NULL;
+    if (!p || !(p->name = vm_strdup(name))) return vm_free(p), vm_nomem(e, sizeof *p, name), NULL;
     p->be = be, p->type = t, p->nd = nd, p->trainable = p->decay = true, p->lr_scale = 1;
     p->id = atomic_fetch_add(&next_id, 1), p->version = 1;
     memcpy(p->ne, ne, (size_t)nd * sizeof *ne);
-    p->name = vm_strdup(name);
-    p->data = be->alloc(be, bytes);
-    if (!p->name || !p->data) {
-        vm_nomem(e, bytes, name);
-        vm_param_free(p);
-        return NULL;
-    }
+    return p;
+}
+
+vm_status vm_param_alloc(vm_param *p, vm_error *e) {
+    size_t bytes = (size_t)vm_param_count(p) * vm_type_size(p->type);
+    if (p->data && !p->borrowed) return VM_OK;
+    p->borrowed = false;
+    return (p->data = p->be->alloc(p->be, bytes)) ? VM_OK : vm_nomem(e, bytes, p->name);
+}
+
+vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e) {
+    vm_param *p = vm_param_shell(be, name, t, nd, ne, e);
+    if (p && vm_param_alloc(p, e)) vm_param_free(p), p = NULL;
     return p;
 }
 

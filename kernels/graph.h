@@ -50,6 +50,8 @@ typedef struct vm_param {
 } vm_param;
 
 vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e); /* data zero */
+vm_param *vm_param_shell(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e); /* data NULL */
+vm_status vm_param_alloc(vm_param *p, vm_error *e); /* gives p zeroed memory of its own, unless it has some */
 void vm_param_free(vm_param *p);
 int64_t vm_param_count(const vm_param *p);
 void vm_param_touch(vm_param *p); /* data changed: bump version */

@@ -1,0 +1,228 @@
+/* weights.c - see weights.h. */
+#include "models/weights.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) {
+    char name[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    if (!vm_grow(&w->p, &w->cap, w->n + 1, sizeof *w->p)) return vm_nomem(&w->err, sizeof *w->p, name), NULL;
+    vm_param *p = vm_param_shell(w->be, name, VM_F32, nd, ne, &w->err);
+    if (p) w->p[w->n++] = p;
+    return p;
+}
+
+int64_t weight_count(const weight_set *w) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < w->n; i++) n += vm_param_count(w->p[i]);
+    return n;
+}
+
+void weights_free(weight_set *w) {
+    for (int64_t i = 0; i < w->n; i++) vm_param_free(w->p[i]);
+    vm_free(w->p);
+    *w = (weight_set){ 0 };
+}
+
+/* --- maps ---------------------------------------------------------------------------------------------------------- */
+static void tie(weight_map *m, weight_tie t, const char *fmt, va_list ap) {
+    char name[256];
+    vsnprintf(name, sizeof name, fmt, ap);
+    if (!t.p) {
+        vm_nomem(&m->err, sizeof t, name);
+        return;
+    }
+    if (!vm_grow(&m->t, &m->cap, m->n + 1, sizeof *m->t) || !(t.name = vm_strdup(name))) {
+        vm_nomem(&m->err, sizeof t, name);
+        return;
+    }
+    m->t[m->n++] = t;
+}
+
+static int64_t rows_of(const vm_param *p) { return p->nd ? p->ne[0] : 1; }
+static int64_t cols_of(const vm_param *p) { return rows_of(p) ? vm_param_count(p) / rows_of(p) : 0; }
+
+void tie_whole(weight_map *m, vm_param *p, int nd, const int64_t *ne, int flags, const char *fmt, ...) {
+    weight_tie t = { .p = p, .rows = p ? rows_of(p) : 0, .nd = nd, .flags = flags };
+    if (nd) memcpy(t.ne, ne, (size_t)nd * sizeof *ne);
+    va_list ap;
+    va_start(ap, fmt);
+    tie(m, t, fmt, ap);
+    va_end(ap);
+}
+
+void tie_rows(weight_map *m, vm_param *p, int64_t at, int64_t rows, int64_t file_at, int nd, const int64_t *ne, const char *fmt, ...) {
+    weight_tie t = { .p = p, .at = at, .rows = rows, .file_at = file_at, .nd = nd };
+    memcpy(t.ne, ne, (size_t)nd * sizeof *ne);
+    va_list ap;
+    va_start(ap, fmt);
+    tie(m, t, fmt, ap);
+    va_end(ap);
+}
+
+void weight_map_free(weight_map *m) {
+    for (int64_t i = 0; i < m->n; i++) vm_free(m->t[i].name);
+    vm_free(m->t);
+    *m = (weight_map){ 0 };
+}
+
+/* dst (c,r) = src (r,c)^T */
+static void transpose(float *restrict dst, const float *restrict src, int64_t r, int64_t c) {
+    for (int64_t i = 0; i < r; i++)
+        for (int64_t j = 0; j < c; j++) dst[j * r + i] = src[i * c + j];
+}
+
+/* --- loading ------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    char text[700];
+    int n;
+} name_list;
+
+static void note(name_list *l, const char *name, const char *what) {
+    size_t at = strlen(l->text);
+    if (l->n++ < 8) snprintf(l->text + at, sizeof l->text - at, "%s%s%s", at ? ", " : "", name, what);
+}
+
+static const st_tensor *look_up(const st_file *f, const char *name, const char *const *prefixes) {
+    for (; *prefixes; prefixes++) {
+        char full[320];
+        snprintf(full, sizeof full, "%s%s", *prefixes, name);
+        const st_tensor *t = st_find(f, full);
+        if (t) return t;
+    }
+    return NULL;
+}
+
+/* Scalars are in the wild as [] and as [1]. */
+static bool same_shape(const weight_tie *t, const st_tensor *s) {
+    if (t->nd <= 1 && s->nd <= 1) return s->len == (t->nd ? t->ne[0] : 1);
+    bool same = t->nd == s->nd;
+    for (int k = 0; same && k < t->nd; k++) same = t->ne[k] == s->shape[k];
+    return same;
+}
+
+static vm_status fill(const weight_tie *t, const st_file *f, const st_tensor *s, bool writable, vm_error *e) {
+    vm_param *p = t->p;
+    int64_t cols = cols_of(p);
+    bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !t->flags;
+    if (!writable && whole && s->dtype == ST_F32 && ((uintptr_t)s->data & 3) == 0 && !p->data) {
+        p->data = (void *)(uintptr_t)s->data; /* read only: nothing writes a parameter of a graph without optimizer */
+        p->borrowed = true;
+        vm_param_touch(p);
+        return VM_OK;
+    }
+    if (vm_param_alloc(p, e)) return e->status;
+    float *dst = (float *)p->data + t->at * cols;
+    vm_param_touch(p);
+    vm_status st = VM_OK;
+    if (t->flags & W_TRANSPOSED) {
+        float *tmp = vm_alloc((size_t)s->len * sizeof *tmp);
+        if (!tmp) return vm_nomem(e, (size_t)s->len * sizeof *tmp, s->name);
+        if (!(st = st_read_f32(f, s, 0, s->len, tmp, e))) transpose(dst, tmp, cols, t->rows);
+        vm_free(tmp);
+    } else {
+        st = st_read_f32(f, s, t->file_at * cols, t->rows * cols, dst, e);
+    }
+    if (writable) st_release(f, s);
+    return st;
+}
+
+static bool harmless(const char *name) { /* buffers that old files carry */
+    size_t n = strlen(name);
+    const char *const ends[] = { "position_ids", "rotary_emb.inv_freq", ".attn.masked_bias", "attn_mask" };
+    for (int k = 0; k < VM_LEN(ends); k++)
+        if (n >= strlen(ends[k]) && !strcmp(name + n - strlen(ends[k]), ends[k])) return true;
+    const char *const exact[] = { "input_resolution", "context_length", "vocab_size" }; /* scalars of OpenAI archives */
+    for (int k = 0; k < VM_LEN(exact); k++)
+        if (!strcmp(name, exact[k])) return true;
+    return false;
+}
+
+vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefixes, bool writable, char **unused, vm_error *e) {
+    name_list missing = { .n = 0 }, shapes = { .n = 0 }, extra = { .n = 0 };
+    bool *used = vm_calloc((size_t)st_len(f) + 1, sizeof *used);
+    if (unused) *unused = NULL;
+    if (m->err.status) return *e = m->err, e->status;
+    if (!used) return vm_nomem(e, (size_t)st_len(f), "the list of tensors");
+    for (int64_t i = 0; i < m->n; i++) {
+        const st_tensor *s = look_up(f, m->t[i].name, prefixes);
+        if (!s) {
+            note(&missing, m->t[i].name, "");
+            continue;
+        }
+        used[s - st_at(f, 0)] = true;
+        if (!same_shape(&m->t[i], s)) {
+            char text[128];
+            size_t at = (size_t)snprintf(text, sizeof text, " (file");
+            for (int k = 0; k < s->nd && at < 60; k++) at += (size_t)snprintf(text + at, sizeof text - at, " %" PRId64, s->shape[k]);
+            at += (size_t)snprintf(text + at, sizeof text - at, ", config");
+            for (int k = 0; k < m->t[i].nd && at < 110; k++)
+                at += (size_t)snprintf(text + at, sizeof text - at, " %" PRId64, m->t[i].ne[k]);
+            snprintf(text + at, sizeof text - at, ")");
+            note(&shapes, m->t[i].name, text);
+        }
+    }
+    for (int64_t i = 0; i < st_len(f); i++)
+        if (!used[i] && !harmless(st_at(f, i)->name)) note(&extra, st_at(f, i)->name, "");
+    vm_free(used);
+    if (missing.n || shapes.n)
+        return vm_fail(e, VM_EMODEL, "%s: %d tensors missing%s%.240s; %d of another shape%s%.240s; %d unexpected%s%.240s", st_path(f, NULL),
+                       missing.n, missing.n ? ": " : "", missing.text, shapes.n, shapes.n ? ": " : "", shapes.text, extra.n,
+                       extra.n ? ": " : "", extra.text);
+    for (int64_t i = 0; i < m->n; i++)
+        if (fill(&m->t[i], f, look_up(f, m->t[i].name, prefixes), writable, e)) return e->status;
+    if (unused && extra.n) *unused = vm_asprintf("%s: %d tensors not used: %s%s", st_path(f, NULL), extra.n, extra.text, extra.n > 8 ? ", ..." : "");
+    return VM_OK;
+}
+
+/* --- saving -------------------------------------------------------------------------------------------------------- */
+static char *prefixed(const char *prefix, const char *name, char buf[320]) {
+    snprintf(buf, 320, "%s%s", prefix, name);
+    return buf;
+}
+
+vm_status weights_declare(const weight_map *m, st_writer *w, const char *prefix, st_dtype t, vm_error *e) {
+    char name[320];
+    if (m->err.status) return *e = m->err, e->status;
+    for (int64_t i = 0; i < m->n; i++) {
+        const weight_tie *x = &m->t[i];
+        if (x->file_at) continue; /* declared with the part that begins at row 0 */
+        if (st_writer_add(w, prefixed(prefix, x->name, name), t, x->nd, x->ne, e)) return e->status;
+    }
+    return VM_OK;
+}
+
+/* The whole file tensor is put together from its parts, which stand next to each other in the map. */
+vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, int what, vm_error *e) {
+    char name[320];
+    for (int64_t i = 0; i < m->n;) {
+        const weight_tie *x = &m->t[i];
+        int64_t len = 1;
+        for (int k = 0; k < x->nd; k++) len *= x->ne[k];
+        float *all = vm_calloc((size_t)len + 1, sizeof *all);
+        if (!all) return vm_nomem(e, (size_t)len * sizeof *all, x->name);
+        int64_t j = i;
+        for (; j < m->n && !strcmp(m->t[j].name, x->name); j++) {
+            const weight_tie *y = &m->t[j];
+            int64_t cols = cols_of(y->p);
+            const vm_real *src = what ? y->p->grad : y->p->data;
+            if (!src) continue;
+            src += y->at * cols;
+            if (y->flags & W_TRANSPOSED) {
+                for (int64_t r = 0; r < y->rows; r++)
+                    for (int64_t c = 0; c < cols; c++) all[c * y->rows + r] = (float)src[r * cols + c];
+            } else {
+                for (int64_t k = 0; k < y->rows * cols; k++) all[y->file_at * cols + k] = (float)src[k];
+            }
+        }
+        vm_status st = st_writer_put_f32(w, prefixed(prefix, x->name, name), all, e);
+        vm_free(all);
+        if (st) return st;
+        i = j;
+    }
+    return VM_OK;
+}

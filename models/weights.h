@@ -1,0 +1,58 @@
+/* weights.h - parameters of a model, and the maps between them and the names in published files.
+ *
+ * A model makes its parameters once, in the shapes its graph wants (query, key and value fused, convolution kernels as
+ * matrices). A weight_map ties parts of them to the tensors of one published layout: rows of a parameter to rows of a
+ * file tensor, possibly transposed. Loading, saving and naming of gradients all go through such a map, so a layout is
+ * described in one place and a model can be written in several. */
+#ifndef VM_WEIGHTS_H
+#define VM_WEIGHTS_H
+#include "io/safetensors.h"
+#include "kernels/graph.h"
+
+typedef struct {
+    vm_backend *be;
+    vm_param **p;
+    int64_t n, cap;
+    vm_error err; /* sticky */
+} weight_set;
+
+/* A new f32 parameter without data; the name is printf-style and for people. NULL (and w->err) when memory is out. */
+vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int64_t weight_count(const weight_set *w); /* elements of all */
+void weights_free(weight_set *w);
+
+enum { W_TRANSPOSED = 1 };
+typedef struct {
+    char *name;         /* in the file */
+    vm_param *p;
+    int64_t at, rows;   /* rows of the parameter as a matrix [rows][cols] */
+    int64_t file_at;    /* first of the same number of rows in the file tensor */
+    int nd;             /* shape of the whole file tensor */
+    int64_t ne[VM_AXES];
+    int flags;          /* W_TRANSPOSED: the file tensor [cols][rows] is p's transpose; whole matrices only */
+} weight_tie;
+
+typedef struct {
+    weight_tie *t;
+    int64_t n, cap;
+    vm_error err;
+} weight_map;
+
+/* The whole parameter, whose file tensor has shape ne (as many elements). */
+void tie_whole(weight_map *m, vm_param *p, int nd, const int64_t *ne, int flags, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+/* Rows at.. of p to rows file_at.. of a file tensor of shape ne. */
+void tie_rows(weight_map *m, vm_param *p, int64_t at, int64_t rows, int64_t file_at, int nd, const int64_t *ne, const char *fmt, ...)
+    __attribute__((format(printf, 8, 9)));
+void weight_map_free(weight_map *m);
+
+/* Fills all parameters of the map from f. Names are looked up under each of prefixes (NULL-ended; "" first usually).
+ * writable: parameters get memory of their own; else an untouched f32 tensor stays mapped. Everything that is missing, of another shape,
+ * or (said as a warning in *unused, NULL when none, vm_free) unexpected is named in one message: VM_EMODEL. */
+vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefixes, bool writable, char **unused, vm_error *e);
+
+/* Writes every file tensor of the map. what: 0 = data, 1 = gradients (parameters without one are written as zeros).
+ * Names get the prefix. The writer must be open; tensors are declared by weights_declare first. */
+vm_status weights_declare(const weight_map *m, st_writer *w, const char *prefix, st_dtype t, vm_error *e);
+vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, int what, vm_error *e);
+
+#endif
