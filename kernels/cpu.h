@@ -32,23 +32,111 @@ static inline vm_bf16 vm_f32_to_bf16(float f) {
     return (vm_bf16)((x.u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : r);
 }
 
-/* n elements from p[at...] of type t as vm_real: the address itself when they already are, else converted into tmp. */
+
+/* IEEE half. The exponent is re-based by a multiplication, which turns subnormals into normals as well. */
+static inline float vm_f16_to_f32(uint16_t h) {
+    union { uint32_t u; float f; } x = { (uint32_t)(h & 0x7fffu) << 13 };
+    x.f *= 0x1p112f;
+    x.u |= (h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0;
+    x.u |= (uint32_t)(h & 0x8000u) << 16;
+    return x.f;
+}
+/* round to nearest even; beyond 65520 infinite; NaN stays NaN */
+static inline uint16_t vm_f32_to_f16(float f) {
+    union { float f; uint32_t u; } x = { f }, a, small;
+    a.u = x.u & 0x7fffffffu;
+    small.f = a.f + 0.5f; /* the last bits of 0.5 + tiny are those of the subnormal half, rounded by the addition */
+    uint32_t normal = (a.u - (112u << 23) + 0xfffu + ((a.u >> 13) & 1)) >> 13;
+    uint32_t r = a.u < 0x38800000u ? small.u - 0x3f000000u : normal;
+    r = a.u >= 0x477ff000u ? 0x7c00u : r;
+    r = a.u > 0x7f800000u ? 0x7e00u : r;
+    return (uint16_t)(r | (x.u >> 16 & 0x8000u));
+}
+
+/* Kernels that read rows of any float type work on at most this many elements at a time, in buffers on the stack. */
+enum { VM_CHUNK = 1024 };
+
+/* n elements from p[at...] of float type t as vm_real: the address itself when they already are, else converted into
+ * tmp. */
 static inline const vm_real *vm_row(const void *p, vm_type t, int64_t at, int64_t n, vm_real *restrict tmp) {
-    if (t != VM_BF16) return (const vm_real *)p + at;
-    const vm_bf16 *restrict h = (const vm_bf16 *)p + at;
+    if (t == VM_F32) return (const vm_real *)p + at;
+    const uint16_t *restrict h = (const uint16_t *)p + at;
+    if (t == VM_BF16) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) tmp[i] = (vm_real)vm_bf16_to_f32(h[i]);
+        for (int64_t i = 0; i < n; i++) tmp[i] = (vm_real)vm_bf16_to_f32(h[i]);
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) tmp[i] = (vm_real)vm_f16_to_f32(h[i]);
+    }
     return tmp;
 }
 /* Where to compute n results for p[at...]: in place for vm_real, else in tmp, to be stored by vm_row_end. */
 static inline vm_real *vm_row_begin(void *p, vm_type t, int64_t at, vm_real *tmp) {
-    return t != VM_BF16 ? (vm_real *)p + at : tmp;
+    return t == VM_F32 ? (vm_real *)p + at : tmp;
 }
 static inline void vm_row_end(void *p, vm_type t, int64_t at, int64_t n, const vm_real *restrict tmp) {
-    if (t != VM_BF16) return;
-    vm_bf16 *restrict h = (vm_bf16 *)p + at;
+    if (t == VM_F32) return;
+    uint16_t *restrict h = (uint16_t *)p + at;
+    if (t == VM_BF16) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) h[i] = vm_f32_to_bf16((float)tmp[i]);
+        for (int64_t i = 0; i < n; i++) h[i] = vm_f32_to_bf16((float)tmp[i]);
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) h[i] = vm_f32_to_f16((float)tmp[i]);
+    }
+}
+/* For results that may add: compute n <= VM_CHUNK of them in vm_row_into(...), then vm_row_done stores or adds them. */
+static inline vm_real *vm_row_into(void *p, vm_type t, int64_t at, vm_real *tmp, bool add) {
+    return add ? tmp : vm_row_begin(p, t, at, tmp);
+}
+static inline void vm_row_done(void *p, vm_type t, int64_t at, int64_t n, const vm_real *restrict r, bool add) {
+    vm_real old[VM_CHUNK];
+    if (add) {
+        const vm_real *restrict o = vm_row(p, t, at, n, old);
+        vm_real *restrict y = vm_row_begin(p, t, at, old);
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) y[i] = o[i] + r[i];
+        r = y;
+    }
+    vm_row_end(p, t, at, n, r);
+}
+
+/* Sums over a row in four runs: one running sum would wait for itself at each addition. */
+#define VM_ROW_SUM(name, args, term)                                                                               \
+    static inline vm_real name args {                                                                              \
+        vm_real s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                                    \
+        int64_t q = n / 4, i = 0;                                                                                  \
+        _Pragma("omp simd reduction(+ : s0, s1, s2, s3)") for (i = 0; i < q; i++) {                                \
+            s0 += term(i), s1 += term(i + q), s2 += term(i + 2 * q), s3 += term(i + 3 * q);                        \
+        }                                                                                                          \
+        for (i = 4 * q; i < n; i++) s0 += term(i);                                                                 \
+        return (s0 + s1) + (s2 + s3);                                                                              \
+    }
+#define VM_TERM(i) x[i]
+VM_ROW_SUM(vm_row_sum, (const vm_real *restrict x, int64_t n), VM_TERM)
+#undef VM_TERM
+#define VM_TERM(i) (x[i] * y[i])
+VM_ROW_SUM(vm_row_dot, (const vm_real *restrict x, const vm_real *restrict y, int64_t n), VM_TERM)
+#undef VM_TERM
+#define VM_TERM(i) ((x[i] - m) * (x[i] - m))
+VM_ROW_SUM(vm_row_sqdev, (const vm_real *restrict x, vm_real m, int64_t n), VM_TERM) /* sum of (x-m)^2 */
+#undef VM_TERM
+
+/* Partial sums of chunks.h, added in chunk order: out[c] (+)= scale * sum over k of part[k*stride + c] */
+static inline void vm_sum_chunks(const vm_real *part, int64_t n_chunks, int64_t stride, int64_t C, vm_real scale,
+                                 vm_real *out, bool add) {
+    enum { BLOCK = 256 };
+#pragma omp parallel for schedule(static) if (n_chunks * C > VM_PAR_MIN)
+    for (int64_t c0 = 0; c0 < C; c0 += BLOCK) {
+        vm_real s[BLOCK] = { 0 };
+        int64_t m = VM_MIN((int64_t)BLOCK, C - c0);
+        for (int64_t k = 0; k < n_chunks; k++) {
+            const vm_real *restrict p = part + k * stride + c0;
+#pragma omp simd
+            for (int64_t c = 0; c < m; c++) s[c] += p[c];
+        }
+        for (int64_t c = 0; c < m; c++) out[c0 + c] = scale * s[c] + (add ? out[c0 + c] : 0);
+    }
 }
 
 /* --- exp, tanh, erf without branches, so that loops over them vectorise; in the f64 build the library's ---------------- */
