@@ -18,7 +18,7 @@ VM_CPU_DECLARE(accumulate_cpu);
 
 static vm_status infer_like(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
-    vm_out(g, n, VM_F32, x.nd, x.ne);
+    vm_node_out(g, n, VM_F32, x.nd, x.ne);
     return VM_OK;
 }
 static const vm_op ones = { .name = "ones", .infer = infer_like, .cpu = VM_CPU(ones_cpu), .no_grad = true };
@@ -26,7 +26,7 @@ static const vm_op ones = { .name = "ones", .infer = infer_like, .cpu = VM_CPU(o
 /* out = acc + in; acc is set by the caller */
 static vm_status infer_accumulate(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
-    vm_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
+    vm_node_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
     return VM_OK;
 }
 static const vm_op accumulate = { .name = "accumulate", .infer = infer_accumulate, .cpu = VM_CPU(accumulate_cpu), .acc_outs = 1 };

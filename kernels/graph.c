@@ -184,14 +184,14 @@ vm_val vm_append1(vm_graph *g, const vm_op *op, int n_in, const vm_val *in, cons
     return n ? n->out[0] : 0;
 }
 
-void vm_out(vm_graph *g, vm_node *n, vm_type t, int nd, const int64_t *ne) {
+void vm_node_out(vm_graph *g, vm_node *n, vm_type t, int nd, const int64_t *ne) {
     vm_val v = new_value(g, VM_TEMP, t, nd, ne);
     if (!v) return;
     g->v[v].node = (int)(n - g->n);
     n->out[n->n_out++] = v;
 }
 
-void vm_out_view(vm_graph *g, vm_node *n, vm_val of, int64_t at, int nd, const int64_t *ne) {
+void vm_node_view(vm_graph *g, vm_node *n, vm_val of, int64_t at, int nd, const int64_t *ne) {
     vm_val v = new_value(g, VM_TEMP, g->v[of].type, nd, ne);
     if (!v) return;
     g->v[v].node = (int)(n - g->n);

@@ -17,7 +17,7 @@ void vm_gemm_node_free(vm_node *n); /* matmul.c */
 static void weight_workspace(vm_graph *g, vm_node *n, vm_val w, vm_type product) {
     vm_value x = g->v[w];
     bool constant = x.kind == VM_PARAM && !g->training && !g->deterministic; /* packed once instead */
-    if (product == VM_BF16 && x.type != VM_BF16 && !constant) vm_out(g, n, VM_BF16, x.nd, x.ne);
+    if (product == VM_BF16 && x.type != VM_BF16 && !constant) vm_node_out(g, n, VM_BF16, x.nd, x.ne);
 }
 
 static vm_status infer(vm_graph *g, vm_node *n) {
@@ -28,7 +28,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     if (n->in[2] && (g->v[n->in[2]].nd != 1 || g->v[n->in[2]].ne[0] != w.ne[0]))
         return vm_bad(g, "linear: bias %s for %" PRId64 " outputs", vm_shape_text(g, n->in[2], a), w.ne[0]);
     x.ne[x.nd - 1] = w.ne[0];
-    vm_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
+    vm_node_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
     weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
     if (n->in[3]) {
         if (!vm_same_shape(g, n->in[3], n->out[0]))
@@ -48,7 +48,7 @@ static void cost(const vm_graph *g, const vm_node *n, double *flops, double *byt
 static vm_status infer_dx(vm_graph *g, vm_node *n) {
     vm_value dy = g->v[n->in[0]], w = g->v[n->in[1]];
     dy.ne[dy.nd - 1] = w.ne[1];
-    vm_out(g, n, (vm_type)n->i[0], dy.nd, dy.ne);
+    vm_node_out(g, n, (vm_type)n->i[0], dy.nd, dy.ne);
     weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
     return VM_OK;
 }
@@ -62,7 +62,7 @@ static const vm_op linear_dx = { .name = "linear_dx", .infer = infer_dx, .cost =
 
 /* dy (...,N), x (...,K) -> dW (N,K) f32 */
 static vm_status infer_dw(vm_graph *g, vm_node *n) {
-    vm_out(g, n, VM_F32, 2, (int64_t[]){ vm_cols(g, n->in[0]), vm_cols(g, n->in[1]) });
+    vm_node_out(g, n, VM_F32, 2, (int64_t[]){ vm_cols(g, n->in[0]), vm_cols(g, n->in[1]) });
     return VM_OK;
 }
 static void cost_dw(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
@@ -75,7 +75,7 @@ static const vm_op linear_dw = { .name = "linear_dw", .infer = infer_dw, .cost =
 
 /* dy (...,N) -> db (N) f32 */
 static vm_status infer_db(vm_graph *g, vm_node *n) {
-    vm_out(g, n, VM_F32, 1, (int64_t[]){ vm_cols(g, n->in[0]) });
+    vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_cols(g, n->in[0]) });
     return VM_OK;
 }
 static const vm_op linear_db = { .name = "linear_db", .infer = infer_db, .cpu = VM_CPU(linear_db_cpu), .acc_outs = 1 };

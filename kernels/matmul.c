@@ -19,7 +19,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
                       vm_shape_text(g, n->in[1], t), tb ? "^T" : "", vm_type_name(b.type));
     int64_t M = am[ta ? 1 : 0], N = bm[tb ? 0 : 1];
     am[0] = M, am[1] = N;
-    vm_out(g, n, (vm_type)n->i[2], a.nd, a.ne);
+    vm_node_out(g, n, (vm_type)n->i[2], a.nd, a.ne);
     return VM_OK;
 }
 

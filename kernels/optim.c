@@ -15,7 +15,7 @@ VM_CPU_DECLARE(adamw_cpu);
 static void free_list(vm_node *n) { vm_free(n->cache); }
 
 static vm_status infer_norm(vm_graph *g, vm_node *n) {
-    vm_out(g, n, VM_F32, 1, (int64_t[]){ 1 });
+    vm_node_out(g, n, VM_F32, 1, (int64_t[]){ 1 });
     return VM_OK;
 }
 static const vm_op grad_sqnorm = { .name = "grad_sqnorm", .infer = infer_norm, .cpu = VM_CPU(grad_sqnorm_cpu), .no_grad = true,

@@ -1,0 +1,193 @@
+/* clip.c - CLIP's two towers as graphs. Formulas: models_text_vision of the published implementation; pre-norm blocks,
+ * class token, causal text. Only the pooled row goes through the end of the last layer (nn_layer_one): nothing else of
+ * that layer reaches the features. */
+#include "models/clip.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/philox.h"
+
+static const char *layer_name(char buf[48], const char *tower, int64_t i) {
+    snprintf(buf, 48, "%s.%d", tower, (int)i);
+    return buf;
+}
+
+vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_error *e) {
+    clip_model *m = vm_calloc(1, sizeof *m);
+    *out = NULL;
+    if (!m) return vm_nomem(e, sizeof *m, "a CLIP model");
+    m->c = *c, m->w.be = be;
+    m->text = vm_calloc((size_t)c->text.layers + 1, sizeof *m->text);
+    m->vision = vm_calloc((size_t)c->vision.layers + 1, sizeof *m->vision);
+    if (!m->text || !m->vision) {
+        clip_free(m);
+        return vm_nomem(e, sizeof *m, "a CLIP model");
+    }
+    weight_set *w = &m->w;
+    int64_t one[] = { 1 }, T = c->text.width, V = c->vision.width, E = c->embed, P = c->patch, n = c->image_size / P;
+    m->logit_scale = weight_new(w, 1, one, "logit_scale");
+    m->token_embed = weight_new(w, 2, (int64_t[]){ c->vocab, T }, "text.token_embed");
+    m->text_pos = weight_new(w, 2, (int64_t[]){ c->context, T }, "text.pos");
+    m->text_ln_w = weight_new(w, 1, &T, "text.ln.weight"), m->text_ln_b = weight_new(w, 1, &T, "text.ln.bias");
+    m->text_proj = weight_new(w, 2, (int64_t[]){ E, T }, "text.proj");
+    m->class_embed = weight_new(w, 2, (int64_t[]){ 1, V }, "vision.class");
+    m->patch_embed = weight_new(w, 2, (int64_t[]){ V, 3 * P * P }, "vision.patch");
+    m->vision_pos = weight_new(w, 2, (int64_t[]){ n * n + 1, V }, "vision.pos");
+    m->pre_w = weight_new(w, 1, &V, "vision.pre.weight"), m->pre_b = weight_new(w, 1, &V, "vision.pre.bias");
+    m->post_w = weight_new(w, 1, &V, "vision.post.weight"), m->post_b = weight_new(w, 1, &V, "vision.post.bias");
+    m->vision_proj = weight_new(w, 2, (int64_t[]){ E, V }, "vision.proj");
+    char name[48];
+    for (int64_t i = 0; i < c->text.layers; i++)
+        nn_layer_new(w, &m->text[i], T, c->text.mlp, i == c->text.layers - 1, layer_name(name, "text", i));
+    for (int64_t i = 0; i < c->vision.layers; i++)
+        nn_layer_new(w, &m->vision[i], V, c->vision.mlp, i == c->vision.layers - 1, layer_name(name, "vision", i));
+    if (w->err.status) {
+        *e = w->err;
+        clip_free(m);
+        return e->status;
+    }
+    /* weight decay: matrices only, and not the temperature (training practice of open_clip) */
+    for (int64_t i = 0; i < w->n; i++) w->p[i]->decay = w->p[i]->nd > 1;
+    m->class_embed->decay = false; /* one vector in the published layouts */
+    *out = m;
+    return VM_OK;
+}
+
+void clip_free(clip_model *m) {
+    if (!m) return;
+    weights_free(&m->w);
+    vm_free(m->text);
+    vm_free(m->vision);
+    vm_free(m->unused);
+    st_close(m->file);
+    vm_free(m);
+}
+
+/* --- graphs -------------------------------------------------------------------------------------------------------- */
+/* The second to last layers of a tower on all rows, the last one on row idx. Scope labels live with the weights' names. */
+static vm_val tower(vm_graph *g, vm_val x, vm_val idx, const nn_layer *layers, int64_t n, nn_attn a, vm_val row_mask) {
+    for (int64_t i = 0; i + 1 < n; i++) {
+        vm_scope(g, layers[i].ln1_w->name);
+        x = nn_layer_all(g, x, &layers[i], a);
+    }
+    vm_scope(g, layers[n - 1].ln1_w->name);
+    a.key_mask = row_mask, a.causal = false;
+    return nn_layer_one(g, x, idx, &layers[n - 1], a);
+}
+
+vm_val clip_image_features(vm_graph *g, const clip_model *m, vm_val pixels) {
+    const clip_config *c = &m->c;
+    if (!pixels) return 0;
+    if (vm_dim(g, pixels, 1) != c->image_size || vm_dim(g, pixels, 2) != c->image_size) {
+        vm_bad(g, "images of %d x %d for a model of %d x %d; preprocess them first", (int)vm_dim(g, pixels, 1), (int)vm_dim(g, pixels, 2),
+               (int)c->image_size, (int)c->image_size);
+        return 0;
+    }
+    int64_t B = vm_dim(g, pixels, 0);
+    vm_scope(g, "vision.embed");
+    vm_val x = nn_linear(g, vm_patchify(g, pixels, (int)c->patch, g->dtype), m->patch_embed, NULL, VM_NONE, 0, VM_F32);
+    vm_val cls = vm_broadcast(g, vm_weight(g, m->class_embed), B); /* (B,1,V) */
+    x = vm_concat(g, 2, (vm_val[]){ cls, x }, 1);
+    x = vm_binary(g, x, vm_weight(g, m->vision_pos), VM_ADD);
+    x = nn_norm(g, x, m->pre_w, m->pre_b, c->vision_eps, VM_F32);
+    nn_attn a = { .NH = (int)c->vision.heads, .eps = c->vision_eps, .act = c->vision_act, .recompute = c->recompute && g->training };
+    x = tower(g, x, 0, m->vision, c->vision.layers, a, 0);
+    vm_scope(g, "vision.head");
+    x = nn_norm(g, x, m->post_w, m->post_b, c->vision_eps, g->dtype);
+    x = nn_linear(g, x, m->vision_proj, NULL, VM_NONE, 0, VM_F32);
+    vm_scope(g, NULL);
+    return x;
+}
+
+vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val at, vm_val mask) {
+    const clip_config *c = &m->c;
+    if (!ids) return 0;
+    int64_t T = vm_dim(g, ids, 1);
+    if (T > c->context) {
+        vm_bad(g, "texts of %d tokens for a context of %d", (int)T, (int)c->context);
+        return 0;
+    }
+    vm_scope(g, "text.embed");
+    vm_val x = vm_embedding(g, vm_weight(g, m->token_embed), ids);
+    x = vm_binary(g, x, vm_slice(g, vm_weight(g, m->text_pos), 0, 0, T), VM_ADD);
+    nn_attn a = { .NH = (int)c->text.heads, .eps = c->text_eps, .act = c->text_act, .causal = true, .recompute = c->recompute && g->training };
+    x = tower(g, x, at, m->text, c->text.layers, a, mask);
+    vm_scope(g, "text.head");
+    x = nn_norm(g, x, m->text_ln_w, m->text_ln_b, c->text_eps, g->dtype);
+    x = nn_linear(g, x, m->text_proj, NULL, VM_NONE, 0, VM_F32);
+    vm_scope(g, NULL);
+    return x;
+}
+
+vm_val clip_normalise(vm_graph *g, const clip_model *m, vm_val features) { return vm_l2norm(g, features, m->c.norm_eps); }
+
+vm_val clip_logits(vm_graph *g, const clip_model *m, vm_val a, vm_val b) {
+    vm_val scale = vm_unary(g, vm_weight(g, m->logit_scale), VM_EXP, VM_F32);
+    return vm_binary(g, vm_matmul(g, a, b, false, true, 1, VM_F32), scale, VM_MUL);
+}
+
+int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask) {
+    int64_t used = 1;
+    for (int64_t b = 0; b < B; b++) {
+        const int32_t *x = ids + b * T;
+        int64_t row = 0;
+        for (int64_t t = 1; t < T && c->pool_argmax; t++)
+            if (x[t] > x[row]) row = t;
+        if (!c->pool_argmax)
+            for (row = 0; row < T && x[row] != c->eos;) row++;
+        if (row == T) row = 0; /* no end token: the reference takes position 0 */
+        at[b] = (int32_t)row;
+        used = VM_MAX(used, row + 1);
+        for (int64_t t = 0; t < T; t++) mask[b * T + t] = t <= row && (!attention_mask || attention_mask[b * T + t]);
+    }
+    return used;
+}
+
+/* --- initialisation ------------------------------------------------------------------------------------------------- */
+static vm_status normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e) {
+    if (vm_param_alloc(p, e)) return e->status;
+    vm_real *x = p->data;
+    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (vm_real)(std * vm_philox_normal(seed, stream, (uint64_t)i));
+    vm_param_touch(p);
+    return VM_OK;
+}
+
+static vm_status fill(vm_param *p, double v, vm_error *e) {
+    if (vm_param_alloc(p, e)) return e->status;
+    for (int64_t i = 0; i < vm_param_count(p); i++) ((vm_real *)p->data)[i] = (vm_real)v;
+    vm_param_touch(p);
+    return VM_OK;
+}
+
+static double layer_std(const clip_model *m, const vm_param *p, const clip_tower *t, const nn_layer *layers) {
+    double w = (double)t->width;
+    for (int64_t i = 0; i < t->layers; i++) {
+        const nn_layer *l = &layers[i];
+        if (p == l->out_w || p == l->fc2_w) return 1 / sqrt(w * 2 * (double)t->layers);
+        if (p == l->fc1_w) return 1 / sqrt(2 * w);
+        if (p == l->qkv_w || p == l->q_w || p == l->k_w || p == l->v_w) return 1 / sqrt(w);
+    }
+    return 0;
+}
+
+vm_status clip_init(clip_model *m, uint64_t seed, vm_error *e) {
+    const clip_config *c = &m->c;
+    for (int64_t i = 0; i < m->w.n; i++) {
+        vm_param *p = m->w.p[i];
+        double std = 0, value = 0;
+        if (p == m->token_embed) std = 0.02;
+        else if (p == m->text_pos) std = 0.01;
+        else if (p == m->text_proj) std = 1 / sqrt((double)c->text.width);
+        else if (p == m->class_embed || p == m->vision_pos || p == m->vision_proj) std = 1 / sqrt((double)c->vision.width);
+        else if (p == m->patch_embed) std = 1 / sqrt(3.0 * 3.0 * (double)(c->patch * c->patch)); /* std of U(+-1/sqrt(fan in)) */
+        else if (p->nd == 2) std = VM_MAX(layer_std(m, p, &c->text, m->text), layer_std(m, p, &c->vision, m->vision));
+        else if (p == m->logit_scale) value = log(1 / 0.07);
+        else {
+            size_t n = strlen(p->name);
+            value = n > 7 && !strcmp(p->name + n - 7, ".weight"); /* norms: weight 1, bias 0 */
+        }
+        if (std > 0 ? normal(p, seed, (uint64_t)i, std, e) : fill(p, value, e)) return e->status;
+    }
+    return VM_OK;
+}

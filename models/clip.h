@@ -1,0 +1,66 @@
+/* clip.h - CLIP (Radford et al. 2021): a vision transformer and a causal text transformer into one space.
+ *
+ * Reads Hugging Face CLIPModel directories and open_clip directories (open_clip_config.json), every ViT size; writes one
+ * folder that both libraries load. Texts end in an end token; the text feature is the row of that token. */
+#ifndef VM_CLIP_H
+#define VM_CLIP_H
+#include "models/nn.h"
+
+typedef enum { CLIP_HF, CLIP_OPEN } clip_layout;
+
+typedef struct {
+    int64_t width, layers, heads, mlp;
+} clip_tower;
+
+typedef struct {
+    clip_layout layout;    /* of the directory it was read from */
+    clip_tower text, vision;
+    int64_t vocab, context, image_size, patch, embed;
+    int64_t bos, eos, pad; /* HF token ids; open_clip: vocab-2, vocab-1, 0 */
+    bool pool_argmax;      /* text feature at the largest id (open_clip, and HF configs with eos_token_id 2) */
+    vm_unary_kind text_act, vision_act;
+    float text_eps, vision_eps;
+    float norm_eps;        /* of the final normalisation: 0 (HF) or 1e-12 (open_clip) */
+    double mean[3], std[3];/* of the pixels, written with the model */
+    bool recompute;        /* training: keep only the input of each layer */
+} clip_config;
+
+typedef struct {
+    clip_config c;
+    weight_set w;
+    vm_param *logit_scale; /* [1], a logarithm */
+    vm_param *token_embed, *text_pos, *text_ln_w, *text_ln_b, *text_proj;
+    vm_param *class_embed, *patch_embed, *vision_pos, *pre_w, *pre_b, *post_w, *post_b, *vision_proj;
+    nn_layer *text, *vision;
+    char *unused;          /* warning of the loader, or NULL */
+    st_file *file;         /* mapped weights that parameters may borrow */
+} clip_model;
+
+vm_status clip_config_read(clip_config *c, const char *dir, vm_error *e); /* VM_EMODEL when dir is no CLIP */
+bool clip_is_clip(const char *dir);
+
+/* writable: weights in memory of their own, for training. */
+vm_status clip_open(clip_model **out, vm_backend *be, const char *dir, bool writable, vm_error *e);
+vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_error *e); /* parameters without data */
+vm_status clip_init(clip_model *m, uint64_t seed, vm_error *e);                          /* open_clip's initialisation */
+void clip_free(clip_model *m);
+
+/* The map to a layout's names. */
+void clip_map(const clip_model *m, clip_layout layout, weight_map *map);
+/* config.json + model.safetensors and open_clip_config.json + open_clip_model.safetensors into an existing directory. */
+vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, vm_error *e);
+
+/* --- graphs -------------------------------------------------------------------------------------------------------- */
+/* pixels (B,S,S,3) f32, normalised -> (B,E) f32, not normalised. */
+vm_val clip_image_features(vm_graph *g, const clip_model *m, vm_val pixels);
+/* ids (B,T) i32, T <= context; at (B) i32: row of the end token; mask (B,T) i32: 1 where that row looks (clip_text_rows) -> (B,E). */
+vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val at, vm_val mask);
+vm_val clip_normalise(vm_graph *g, const clip_model *m, vm_val features);
+/* exp(logit_scale) * a b^T: a (M,E), b (N,E) -> (M,N) */
+vm_val clip_logits(vm_graph *g, const clip_model *m, vm_val a, vm_val b);
+
+/* Host side of the text tower: at[b] and mask[b][t] from ids (B,T); attention_mask (B,T) or NULL. Returns the number of columns
+ * that matter: 1 + the largest at[b] (later tokens cannot be seen). */
+int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask);
+
+#endif

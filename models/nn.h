@@ -1,0 +1,39 @@
+/* nn.h - layers that several networks share. */
+#ifndef VM_NN_H
+#define VM_NN_H
+#include "kernels/ops.h"
+#include "models/weights.h"
+
+/* A pre-norm transformer layer (CLIP, SigLIP, ViT): x += out(attention(LN1 x)); x += fc2(act(fc1(LN2 x))).
+ * Query, key and value are one fused weight, except where only some rows go on (split). */
+typedef struct {
+    vm_param *ln1_w, *ln1_b, *qkv_w, *qkv_b; /* (3C,C), (3C); NULL when split */
+    vm_param *q_w, *q_b, *k_w, *k_b, *v_w, *v_b;
+    vm_param *out_w, *out_b, *ln2_w, *ln2_b, *fc1_w, *fc1_b, *fc2_w, *fc2_b;
+} nn_layer;
+
+typedef struct {
+    int NH;
+    float eps;
+    vm_unary_kind act;
+    bool causal, recompute; /* recompute: keep only the layer's input for the backward pass */
+    vm_val key_mask;        /* 0, or (B,T) i32 */
+} nn_attn;
+
+void nn_layer_new(weight_set *w, nn_layer *l, int64_t C, int64_t mlp, bool split, const char *name);
+
+/* x (B,T,C) f32 -> (B,T,C). */
+vm_val nn_layer_all(vm_graph *g, vm_val x, const nn_layer *l, nn_attn a);
+/* The last layer when only row idx[b] of each sequence is used: keys and values of all rows, everything else for one.
+ * idx (B) i32, 0 = row 0; key_mask says what that row sees (causality is its business). x (B,T,C) -> (B,C). */
+vm_val nn_layer_one(vm_graph *g, vm_val x, vm_val idx, const nn_layer *l, nn_attn a);
+
+/* y = x W^T + b with parameters; b may be NULL. */
+vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out);
+vm_val nn_norm(vm_graph *g, vm_val x, vm_param *w, vm_param *b, float eps, vm_type out);
+
+/* "quick_gelu", "gelu", "gelu_pytorch_tanh", "gelu_new", "silu", "swish", "relu"; VM_NONE when unknown. */
+vm_unary_kind nn_activation(const char *name);
+const char *nn_activation_name(vm_unary_kind k);
+
+#endif
