@@ -1,0 +1,25 @@
+/* hash.h - CRC-32C (journals, event files) and SHA-256 (content identities, manifests). */
+#ifndef VM_IO_HASH_H
+#define VM_IO_HASH_H
+#include "kernels/base.h"
+
+/* CRC-32C (Castagnoli, RFC 3720 appendix B.4) of data after what gave crc; start with 0. */
+uint32_t crc32c(uint32_t crc, const void *data, size_t bytes);
+
+/* SHA-256 (FIPS 180-4), streaming. */
+typedef struct {
+    uint32_t h[8];
+    uint64_t bytes;
+    uint8_t block[64];
+} sha256;
+void sha256_start(sha256 *s);
+void sha256_add(sha256 *s, const void *data, size_t bytes);
+void sha256_end(sha256 *s, uint8_t digest[32]);
+
+/* As 64 hexadecimal digits and a final 0. */
+void sha256_hex(char out[65], const void *data, size_t bytes);
+/* Of a whole file. Errors as file_map_open. */
+vm_status sha256_file(char out[65], const char *path, vm_error *e);
+/* n bytes as 2n lower-case hexadecimal digits and a final 0. */
+void hex_text(char *out, const uint8_t *bytes, size_t n);
+#endif
