@@ -196,33 +196,38 @@ vm_status weights_declare(const weight_map *m, st_writer *w, const char *prefix,
     return VM_OK;
 }
 
-/* The whole file tensor is put together from its parts, which stand next to each other in the map. */
+float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm_error *e) {
+    const weight_tie *x = &m->t[i];
+    *len = 1;
+    for (int k = 0; k < x->nd; k++) *len *= x->ne[k];
+    float *all = vm_calloc((size_t)*len + 1, sizeof *all);
+    if (!all) return vm_nomem(e, (size_t)*len * sizeof *all, x->name), NULL;
+    for (; i < m->n && !strcmp(m->t[i].name, x->name); i++) { /* parts of one tensor stand next to each other */
+        const weight_tie *y = &m->t[i];
+        int64_t cols = cols_of(y->p);
+        const vm_real *src = what ? y->p->grad : y->p->data;
+        if (!src) continue;
+        src += y->at * cols;
+        if (y->flags & W_TRANSPOSED) {
+            for (int64_t r = 0; r < y->rows; r++)
+                for (int64_t c = 0; c < cols; c++) all[c * y->rows + r] = (float)src[r * cols + c];
+        } else {
+            for (int64_t k = 0; k < y->rows * cols; k++) all[y->file_at * cols + k] = (float)src[k];
+        }
+    }
+    return all;
+}
+
 vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, int what, vm_error *e) {
     char name[320];
-    for (int64_t i = 0; i < m->n;) {
-        const weight_tie *x = &m->t[i];
-        int64_t len = 1;
-        for (int k = 0; k < x->nd; k++) len *= x->ne[k];
-        float *all = vm_calloc((size_t)len + 1, sizeof *all);
-        if (!all) return vm_nomem(e, (size_t)len * sizeof *all, x->name);
-        int64_t j = i;
-        for (; j < m->n && !strcmp(m->t[j].name, x->name); j++) {
-            const weight_tie *y = &m->t[j];
-            int64_t cols = cols_of(y->p);
-            const vm_real *src = what ? y->p->grad : y->p->data;
-            if (!src) continue;
-            src += y->at * cols;
-            if (y->flags & W_TRANSPOSED) {
-                for (int64_t r = 0; r < y->rows; r++)
-                    for (int64_t c = 0; c < cols; c++) all[c * y->rows + r] = (float)src[r * cols + c];
-            } else {
-                for (int64_t k = 0; k < y->rows * cols; k++) all[y->file_at * cols + k] = (float)src[k];
-            }
-        }
-        vm_status st = st_writer_put_f32(w, prefixed(prefix, x->name, name), all, e);
+    for (int64_t i = 0; i < m->n; i++) {
+        if (i && !strcmp(m->t[i].name, m->t[i - 1].name)) continue;
+        int64_t len;
+        float *all = weights_gather(m, i, what, &len, e);
+        if (!all) return e->status;
+        vm_status st = st_writer_put_f32(w, prefixed(prefix, m->t[i].name, name), all, e);
         vm_free(all);
         if (st) return st;
-        i = j;
     }
     return VM_OK;
 }

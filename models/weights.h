@@ -53,6 +53,8 @@ vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefi
 /* Writes every file tensor of the map. what: 0 = data, 1 = gradients (parameters without one are written as zeros).
  * Names get the prefix. The writer must be open; tensors are declared by weights_declare first. */
 vm_status weights_declare(const weight_map *m, st_writer *w, const char *prefix, st_dtype t, vm_error *e);
+/* One whole file tensor, put together from the parts that begin at tie i; *len elements, vm_free. what as below. */
+float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm_error *e);
 vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, int what, vm_error *e);
 
 #endif

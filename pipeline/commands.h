@@ -1,3 +1,3 @@
 /* commands.h - the list of commands, in the order of `vismin --help`. Each is one file of this folder. */
 #define VM_COMMANDS(X) \
-    /* X(name) for every `const vm_command cmd_name` */
+    X(forward)

@@ -1,0 +1,44 @@
+/* forward.h - one case of `vismin forward`: named inputs from a file, named results into one. */
+#ifndef VM_FORWARD_H
+#define VM_FORWARD_H
+#include "io/safetensors.h"
+#include "models/weights.h"
+
+typedef struct forward_results forward_results;
+
+typedef struct {
+    const char *dir;    /* model directory of the case */
+    const char *name;   /* case */
+    const char *kind;   /* "forward", "loss" */
+    const st_file *in;
+    bool grad;
+    vm_type dtype;
+    vm_backend *be;
+    forward_results *results;
+} forward_case;
+
+/* <case>/in.NAME; NULL when absent. */
+const st_tensor *forward_tensor(const forward_case *c, const char *name);
+const char *forward_string(const forward_case *c, const char *name); /* metadata <case>/in.NAME */
+/* Whole tensors, vm_free; NULL and e when absent or unreadable. */
+float *forward_f32(const forward_case *c, const char *name, vm_error *e);
+int32_t *forward_i32(const forward_case *c, const char *name, vm_error *e);
+/* One image batch (B,3,H,W) as (B,H,W,3). */
+float *forward_pixels(const forward_case *c, const char *name, vm_error *e);
+
+/* Keeps a copy of an output under <case>/NAME. */
+vm_status forward_put(forward_case *c, const char *name, int nd, const int64_t *ne, const float *data, vm_error *e);
+/* The value of a graph's output under <case>/NAME. */
+vm_status forward_put_output(forward_case *c, const vm_graph *g, const char *output, const char *name, vm_error *e);
+/* All gradients of a map under <case>/grad.NAME. */
+vm_status forward_put_grads(forward_case *c, const weight_map *m, vm_error *e);
+
+/* A family: whether it is the one of this directory, and the run of a case. */
+typedef struct {
+    const char *name;
+    bool (*is)(const char *dir);
+    vm_status (*run)(forward_case *c, vm_error *e);
+} forward_family;
+extern const forward_family forward_clip;
+
+#endif

@@ -1,0 +1,44 @@
+/* run.c - see run.h. */
+#include "pipeline/run.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int sig) {
+    if (stopped) _exit(sig == SIGINT ? 130 : 143); /* the second one: now; files are consistent at any moment */
+    stopped = sig;
+}
+
+void run_start(const vm_args *a) {
+    const int signals[] = { SIGINT, SIGTERM, SIGUSR1, SIGHUP };
+    struct sigaction s = { .sa_handler = on_signal };
+    for (int k = 0; k < VM_LEN(signals); k++) sigaction(signals[k], &s, NULL);
+}
+
+bool run_stopping(void) { return stopped != 0; }
+int run_stop_code(void) { return stopped == SIGINT ? 130 : 143; }
+
+vm_backend *run_backend(const vm_args *a, vm_error *e) { return vm_backend_open(arg_str(a, "device"), e); }
+
+vm_status run_dtype(const vm_args *a, bool fast_default, vm_type *out, vm_error *e) {
+    const char *name = arg_str(a, "dtype");
+    bool bf16 = vm_cpu_has_bf16();
+    *out = VM_F32;
+    if (!strcmp(name, "auto")) *out = fast_default && bf16 ? VM_BF16 : VM_F32;
+    else if (!strcmp(name, "bf16")) *out = VM_BF16;
+    else if (strcmp(name, "f32")) return vm_fail(e, VM_EUSAGE, "--dtype %s: known are auto, f32, bf16", name);
+    if (*out == VM_BF16 && !bf16)
+        return vm_fail(e, VM_EDEVICE, "--dtype bf16: this processor has no bf16 products (avx512_bf16); use --dtype f32");
+    return VM_OK;
+}
+
+double run_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
