@@ -46,8 +46,10 @@ vm_status journal_reader_open(journal_reader **out, const char *path, vm_error *
         return vm_nomem(e, sizeof *r, path);
     }
     if ((r->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 && errno != ENOENT) {
+        bool wrong_name = errno == EACCES || errno == ENOTDIR;
+        vm_status st = vm_fail(e, wrong_name ? VM_EINPUT : VM_EIO, "%s: cannot be opened: %m", path);
         journal_reader_close(r);
-        return vm_fail(e, errno == EACCES || errno == ENOTDIR ? VM_EINPUT : VM_EIO, "%s: cannot be opened: %m", path);
+        return st;
     }
     *out = r;
     return VM_OK;
@@ -79,8 +81,10 @@ int journal_next(journal_reader *r, journal_line *line, vm_error *e) {
     if (!journal_line_ok(r->buf + r->pos, (size_t)n)) {
         int rc = r->pos + n + 1 < r->len ? 1 : fill(r, e);
         if (rc <= 0) return rc;
-        vm_fail(e, VM_EINPUT, "%s:%lld: the line is damaged (its crc does not fit) and others follow; restore the file, or "
-                "copy the good lines with `vismin compact`", r->path, (long long)r->number + 1);
+        vm_fail(e, VM_EINPUT,
+                "%s:%lld: the line is damaged (its crc does not fit) and others follow; restore the file, or copy its "
+                "good lines with `vismin compact`",
+                r->path, (long long)r->number + 1);
         return -1;
     }
     *line = (journal_line){ .text = r->buf + r->pos, .bytes = (size_t)n, .number = ++r->number };
