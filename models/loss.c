@@ -12,19 +12,12 @@ contrastive loss_info_nce(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int
     return c;
 }
 
-/* (2n,E) -> (n,E): every second row, beginning with `at` */
-static vm_val every_second(vm_graph *g, vm_val x, int64_t n, int64_t at) {
-    int64_t E = vm_cols(g, x);
-    x = vm_reshape(g, vm_slice(g, x, 0, 0, 2 * n), 3, (int64_t[]){ n, 2, E });
-    return vm_reshape(g, vm_slice(g, x, 1, at, 1), 2, (int64_t[]){ n, E });
-}
-
 static vm_val row_dots(vm_graph *g, vm_val a, vm_val b) { return vm_sum_axis(g, vm_binary(g, a, b, VM_MUL), 1, 1); }
 
-vm_val loss_twins(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int64_t n_pairs) {
+vm_val loss_twins(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int64_t n) {
     if (!img || !txt) return 0;
     vm_val i[2], t[2], s[2][2], sum = 0;
-    for (int k = 0; k < 2; k++) i[k] = every_second(g, img, n_pairs, k), t[k] = every_second(g, txt, n_pairs, k);
+    for (int k = 0; k < 2; k++) i[k] = vm_slice(g, img, 0, k * n, n), t[k] = vm_slice(g, txt, 0, k * n, n);
     for (int a = 0; a < 2; a++)
         for (int b = 0; b < 2; b++) s[a][b] = vm_binary(g, row_dots(g, i[a], t[b]), scale, VM_MUL); /* image a, caption b */
     for (int k = 0; k < 2; k++)

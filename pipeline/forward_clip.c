@@ -1,4 +1,6 @@
 /* forward_clip.c - CLIP cases of `vismin forward`, in the names of both layouts. */
+#include <string.h>
+
 #include "models/clip.h"
 #include "models/loss.h"
 #include "pipeline/forward.h"

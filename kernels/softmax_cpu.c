@@ -1,0 +1,123 @@
+/* softmax_cpu.c - see softmax.c. Rows never cross threads; bf16 rows are widened piece by piece. */
+#include "kernels/cpu.h"
+
+enum { PIECE = 1024, IGNORED = -100 };
+
+static vm_real row_max(const void *x, vm_type t, int64_t at, int64_t V) {
+    vm_real tmp[PIECE], m = -INFINITY;
+    for (int64_t j = 0; j < V; j += PIECE) {
+        int64_t k = VM_MIN((int64_t)PIECE, V - j);
+        const vm_real *r = vm_row(x, t, at + j, k, tmp);
+#pragma omp simd reduction(max : m)
+        for (int64_t i = 0; i < k; i++) m = r[i] > m ? r[i] : m;
+    }
+    return m > -INFINITY ? m : 0; /* an all -inf row: e^-inf = 0 everywhere, not NaN */
+}
+
+static vm_real sum_exp(const void *x, vm_type t, int64_t at, int64_t V, vm_real m, vm_real *y) {
+    vm_real tmp[PIECE], s = 0;
+    for (int64_t j = 0; j < V; j += PIECE) {
+        int64_t k = VM_MIN((int64_t)PIECE, V - j);
+        const vm_real *r = vm_row(x, t, at + j, k, tmp);
+        vm_real *to = y ? y + j : tmp, part = 0;
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = 0; i < k; i++) {
+            vm_real e = vm_exp(r[i] - m);
+            to[i] = e;
+            part += e;
+        }
+        s += part;
+    }
+    return s;
+}
+
+vm_status VM_KERNEL(softmax_cpu)(vm_graph *g, vm_node *n) {
+    int64_t R = vm_rows(g, n->in[0]), V = vm_cols(g, n->in[0]);
+    vm_type t = g->v[n->in[0]].type;
+    const void *x = vm_in(g, n, 0);
+    vm_real *y = vm_o(g, n, 0);
+#pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN / 4)
+    for (int64_t i = 0; i < R; i++) {
+        vm_real *row = y + i * V, s = sum_exp(x, t, i * V, V, row_max(x, t, i * V, V), row), k = s > 0 ? 1 / s : 0;
+#pragma omp simd
+        for (int64_t j = 0; j < V; j++) row[j] *= k;
+    }
+    return VM_OK;
+}
+
+vm_status VM_KERNEL(softmax_back_cpu)(vm_graph *g, vm_node *n) {
+    int64_t R = vm_rows(g, n->in[1]), V = vm_cols(g, n->in[1]);
+    vm_type t = g->v[n->in[0]].type;
+    const void *dy = vm_in(g, n, 0);
+    const vm_real *y = vm_in(g, n, 1);
+    vm_real *dx = vm_o(g, n, 0);
+    bool add = vm_adds(g, n, 0);
+#pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN)
+    for (int64_t i = 0; i < R; i++) {
+        vm_real tmp[PIECE], dot = 0;
+        for (int pass = 0; pass < 2; pass++)
+            for (int64_t j = 0; j < V; j += PIECE) {
+                int64_t k = VM_MIN((int64_t)PIECE, V - j);
+                const vm_real *d = vm_row(dy, t, i * V + j, k, tmp), *p = y + i * V + j;
+                vm_real *to = dx + i * V + j, s = 0;
+                if (pass == 0) {
+#pragma omp simd reduction(+ : s)
+                    for (int64_t c = 0; c < k; c++) s += d[c] * p[c];
+                    dot += s;
+                } else {
+#pragma omp simd
+                    for (int64_t c = 0; c < k; c++) to[c] = (add ? to[c] : 0) + p[c] * (d[c] - dot);
+                }
+            }
+    }
+    return VM_OK;
+}
+
+static vm_real element(const void *x, vm_type t, int64_t at) {
+    vm_real tmp[1];
+    return vm_row(x, t, at, 1, tmp)[0];
+}
+
+vm_status VM_KERNEL(cross_entropy_cpu)(vm_graph *g, vm_node *n) {
+    int64_t R = vm_rows(g, n->in[0]), V = vm_cols(g, n->in[0]), kept = 0;
+    vm_type t = g->v[n->in[0]].type;
+    const void *x = vm_in(g, n, 0);
+    const int32_t *target = vm_in(g, n, 1);
+    vm_real *lse = vm_o(g, n, 1);
+    for (int64_t i = 0; i < R; i++)
+        if (target[i] != IGNORED && (target[i] < 0 || target[i] >= V))
+            return vm_fail(&g->err, VM_EINPUT, "cross_entropy: target %d in row %lld, there are %lld classes", (int)target[i], (long long)i, (long long)V);
+#pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN / 4)
+    for (int64_t i = 0; i < R; i++) {
+        vm_real m = row_max(x, t, i * V, V);
+        lse[i] = target[i] == IGNORED ? 0 : m + (vm_real)log((double)sum_exp(x, t, i * V, V, m, NULL));
+    }
+    double sum = 0;
+    for (int64_t i = 0; i < R; i++)
+        if (target[i] != IGNORED) kept++, sum += (double)(lse[i] - element(x, t, i * V + target[i]));
+    *(vm_real *)vm_o(g, n, 0) = (vm_real)(kept ? sum / (double)kept : 0);
+    *(vm_real *)vm_o(g, n, 2) = (vm_real)kept;
+    return VM_OK;
+}
+
+vm_status VM_KERNEL(cross_entropy_back_cpu)(vm_graph *g, vm_node *n) {
+    int64_t R = vm_rows(g, n->in[1]), V = vm_cols(g, n->in[1]);
+    vm_type t = g->v[n->in[1]].type;
+    const void *x = vm_in(g, n, 1);
+    const int32_t *target = vm_in(g, n, 2);
+    const vm_real *lse = vm_in(g, n, 3), kept = *(const vm_real *)vm_in(g, n, 4);
+    vm_real *dx = vm_o(g, n, 0), k = kept > 0 ? *(const vm_real *)vm_in(g, n, 0) / kept : 0;
+    bool add = vm_adds(g, n, 0);
+#pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN / 4)
+    for (int64_t i = 0; i < R; i++) {
+        vm_real *to = dx + i * V, tmp[PIECE], w = target[i] == IGNORED ? 0 : k;
+        for (int64_t j = 0; j < V; j += PIECE) {
+            int64_t m = VM_MIN((int64_t)PIECE, V - j);
+            const vm_real *r = vm_row(x, t, i * V + j, m, tmp);
+#pragma omp simd
+            for (int64_t c = 0; c < m; c++) to[j + c] = (add ? to[j + c] : 0) + (w != 0 ? w * vm_exp(r[c] - lse[i]) : 0);
+        }
+        if (target[i] != IGNORED) to[target[i]] -= k;
+    }
+    return VM_OK;
+}
