@@ -19,9 +19,10 @@ CFLAGS_MODE_debug := -O0 -g
 CFLAGS_MODE_f64   := -O1 -Dvm_real=double
 CFLAGS_MODE_release := $(OPT) -g1
 MARCH    := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2,)
-# no -ffast-math: NaN checks must work and results must not depend on flags
+# no -ffast-math: NaN checks must work and results must not depend on flags;
+# nobody reads the exception flags, and with them no loop that selects between two results could be vectorised
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-unused-parameter \
-             $(if $(WERROR),-Werror) $(MARCH) -fopenmp -fno-math-errno -ffp-contract=fast \
+             $(if $(WERROR),-Werror) $(MARCH) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast \
              $(CFLAGS_MODE_$(MODE)) $(shell pkg-config --cflags $(LIBS) 2>/dev/null) $(CFLAGS)
 LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -ldnnl -lm -ldl -lpthread $(LDLIBS)
 

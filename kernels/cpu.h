@@ -144,26 +144,29 @@ static inline void vm_sum_chunks(const vm_real *part, int64_t n_chunks, int64_t 
 static inline vm_real vm_exp(vm_real x) { return exp(x); }
 static inline vm_real vm_tanh(vm_real x) { return tanh(x); }
 static inline vm_real vm_erf(vm_real x) { return erf(x); }
+static inline vm_real vm_log(vm_real x) { return log(x); }
+static inline vm_real vm_normal(vm_real x, vm_real *phi) {
+    *phi = 0.39894228040143267794 * exp(-0.5 * x * x);
+    return 0.5 * erfc(-x * 0.70710678118654752440);
+}
 #else
-/* e^x = 2^k e^r, |r| <= ln2/2, degree-6 polynomial: below 1 ulp-and-a-half; 0 below -87.3, inf above 88.7, NaN kept. */
+/* e^x = 2^k e^r, |r| <= ln2/2, degree-6 polynomial, within 2 ulp; 0 below -87.33 (no subnormals), inf above 88.72, NaN
+ * kept. k comes out of the last bits of a float near 1.5 2^23, and is added to the exponent of e^r. */
 static inline float vm_exp(float x) {
-    float y = x < -88.0f ? -88.0f : x;
-    y = y > 88.8f ? 88.8f : y;
-    float k = nearbyintf(y * 1.44269504088896341f);
-    float r = y - k * 0.693359375f;
-    r = r - k * -2.12194440e-4f;
+    union { float f; uint32_t u; } k = { x * 1.44269504088896341f + 0x1.8p23f }, y;
+    float n = k.f - 0x1.8p23f;
+    float r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
-    /* 2^k in two halves: k reaches 128 */
-    int32_t ki = (int32_t)k, k1 = ki >> 1, k2 = ki - k1;
-    union { int32_t i; float f; } a = { (k1 + 127) << 23 }, b = { (k2 + 127) << 23 };
-    float e = p * a.f * b.f;
-    e = x < -87.4f ? 0.0f : e;
+    y.f = p * (r * r) + r + 1.0f;
+    y.u += k.u << 23;
+    float e = x < -87.336544f ? 0.0f : y.f;
+    e = x > 88.722839f ? INFINITY : e;
     return x != x ? x : e;
 }
 static inline float vm_tanh(float x) {
@@ -185,6 +188,43 @@ static inline float vm_erf(float x) {
     float s = x * (1.12837917f + x2 * (-0.37612639f + x2 * (0.11283792f + x2 * (-0.02686617f + x2 * 0.00522398f))));
     r = copysignf(r, x);
     return z < 0.3f ? s : r;
+}
+/* x = 2^k (1+f), 1+f in [sqrt(1/2), sqrt(2)): k ln2 + f - f^2/2 + f^3 p(f), p fitted with relative error 6e-9. */
+static inline float vm_log(float x) {
+    bool tiny = x < 1.17549435e-38f;
+    union { float f; int32_t i; } m = { tiny ? x * 0x1p23f : x };
+    int32_t k = (m.i - 0x3f3504f3) >> 23;
+    m.i = (int32_t)((uint32_t)m.i - ((uint32_t)k << 23));
+    float f = m.f - 1.0f, e = (float)k - (tiny ? 23.0f : 0.0f), p = -0.0785959206f;
+    p = p * f + 0.128816401f;
+    p = p * f - 0.131287586f;
+    p = p * f + 0.141811932f;
+    p = p * f - 0.166245538f;
+    p = p * f + 0.200022862f;
+    p = p * f - 0.250008104f;
+    p = p * f + 0.333333167f;
+    float y = e * -2.12194440e-4f + f * f * (p * f - 0.5f);
+    y = y + f + e * 0.693359375f;
+    y = x > 3.4028235e38f ? x : y;
+    y = x == 0 ? -INFINITY : y;
+    return x >= 0 ? y : NAN;
+}
+/* Phi(x), and phi(x) = e^(-x^2/2)/sqrt(2 pi): the tail is Phi(-z) = e^(-z^2/2) p(z), p fitted on [0,8] so that Phi errs
+ * by less than 2.5e-7 and x Phi by less than 2e-7 max(1,|x|). One exponential serves both. */
+static inline float vm_normal(float x, float *phi) {
+    float a = fabsf(x), z = a < 14.0f ? a : 14.0f, e = vm_exp(-0.5f * z * z), p = 1.21707205e-06f;
+    p = p * z - 2.79102661e-05f;
+    p = p * z + 0.000286034834f;
+    p = p * z - 0.00175925602f;
+    p = p * z + 0.00742515642f;
+    p = p * z - 0.023564062f;
+    p = p * z + 0.0604962442f;
+    p = p * z - 0.132183538f;
+    p = p * z + 0.249832536f;
+    p = p * z - 0.39892803f;
+    p = p * z + 0.499999785f;
+    *phi = 0.398942280f * e;
+    return x > 0 ? 1.0f - e * p : e * p;
 }
 #endif
 static inline vm_real vm_sigmoid(vm_real x) { return 1 / (1 + vm_exp(-x)); }
