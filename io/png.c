@@ -153,6 +153,7 @@ static bool start(png_job *j) {
     png_set_chunk_cache_max(j->png, 64);
     png_set_chunk_malloc_max(j->png, 8 << 20);
     png_set_keep_unknown_chunks(j->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
+    if (j->s->tolerant) png_set_compression_buffer_size(j->png, 64); /* loses less at a sudden end */
     read_header(j);
     if (j->depth < 8) png_set_packing(j->png);
     if (j->depth == 16 && j->type != PNG_COLOR_TYPE_GRAY) png_set_strip_16(j->png);
