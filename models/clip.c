@@ -148,7 +148,8 @@ int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t
 static vm_status normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e) {
     if (vm_param_alloc(p, e)) return e->status;
     vm_real *x = p->data;
-    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (vm_real)(std * vm_philox_normal(seed, stream, (uint64_t)i));
+    vm_rng r = vm_rng_at(seed, stream);
+    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (vm_real)(std * vm_rng_normal(&r));
     vm_param_touch(p);
     return VM_OK;
 }
