@@ -12,17 +12,19 @@
 #include <unistd.h>
 
 /* Opens for reading; a name that does not lead to a file is the user's mistake, all else the system's. */
-static int open_input(const char *path, struct stat *s, vm_error *e) {
+static vm_status open_input(int *out, const char *path, struct stat *s, vm_error *e) {
     int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(0);
     if (fd >= 0 && fstat(fd, s) == 0) {
-        if (!S_ISDIR(s->st_mode)) return fd;
+        *out = fd;
+        if (!S_ISDIR(s->st_mode)) return VM_OK;
         errno = EISDIR;
     }
     bool wrong_name = errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == EISDIR || errno == ELOOP ||
                       errno == ENAMETOOLONG;
-    vm_fail(e, wrong_name ? VM_EINPUT : VM_EIO, "%s: cannot be opened: %m", path);
+    vm_status st = vm_fail(e, wrong_name ? VM_EINPUT : VM_EIO, "%s: cannot be opened: %m", path);
     if (fd >= 0) close(fd);
-    return -1;
+    *out = -1;
+    return st;
 }
 
 vm_status file_read(char **data, size_t *bytes, const char *path, size_t max_bytes, vm_error *e) {
@@ -30,12 +32,12 @@ vm_status file_read(char **data, size_t *bytes, const char *path, size_t max_byt
     if (bytes) *bytes = 0;
     if (!max_bytes) max_bytes = (size_t)1 << 31;
     struct stat s;
-    int fd = open_input(path, &s, e);
-    if (fd < 0) return e ? e->status : VM_EINPUT;
-    vm_status st = VM_OK;
+    int fd;
+    vm_status st = open_input(&fd, path, &s, e);
+    if (st) return st;
     char *p = NULL;
     size_t n = 0, room = S_ISREG(s.st_mode) ? (size_t)s.st_size + 1 : 65536; /* one more byte shows the end */
-    if (room - 1 > max_bytes) {
+    if (S_ISREG(s.st_mode) && room - 1 > max_bytes) {
         st = vm_fail(e, VM_EINPUT, "%s: %zu bytes long, at most %zu are accepted", path, room - 1, max_bytes);
         goto done;
     }
@@ -108,8 +110,9 @@ const char *file_of_address(const void *p) {
 vm_status file_map_open(file_map *m, const char *path, vm_error *e) {
     *m = (file_map){ .fd = -1 };
     struct stat s;
-    int fd = open_input(path, &s, e);
-    if (fd < 0) return e ? e->status : VM_EINPUT;
+    int fd;
+    vm_status st = open_input(&fd, path, &s, e);
+    if (st) return st;
     m->fd = fd;
     if (!S_ISREG(s.st_mode)) {
         file_map_close(m);
@@ -120,8 +123,8 @@ vm_status file_map_open(file_map *m, const char *path, vm_error *e) {
     void *p = MAP_FAILED;
     if (m->path) p = m->bytes ? mmap(NULL, m->bytes, PROT_READ, MAP_PRIVATE, fd, 0) : (void *)(uintptr_t)"";
     if (p == MAP_FAILED) {
-        vm_status st = m->path ? vm_fail(e, VM_EIO, "%s: mapping %zu bytes failed: %m", path, m->bytes)
-                               : vm_nomem(e, strlen(path), "a file name");
+        st = m->path ? vm_fail(e, VM_EIO, "%s: mapping %zu bytes failed: %m", path, m->bytes)
+                     : vm_nomem(e, strlen(path), "a file name");
         file_map_close(m);
         return st;
     }

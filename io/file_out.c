@@ -55,24 +55,17 @@ vm_status vm_out_open(vm_out **out, const char *path, vm_error *e) {
     bool to_stdout = !strcmp(path, "-");
     o->path = vm_strdup(to_stdout ? "standard output" : path);
     struct stat s;
-    if (!o->path) {
-        o->fd = -1, vm_nomem(e, strlen(path), "a file name");
-    } else if (to_stdout) {
-        o->fd = 1;
-    } else if (stat(path, &s) == 0 && !S_ISREG(s.st_mode)) {
-        o->fd = open(path, O_WRONLY | O_CLOEXEC);
-    } else if (!(o->tmp = vm_asprintf("%s.tmp.%ld", path, (long)getpid()))) {
-        o->fd = -1, vm_nomem(e, strlen(path), "a file name");
-    } else {
-        o->fd = open(o->tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    }
-    if (o->fd < 0) {
-        vm_fail(e, VM_EIO, "%s: cannot be written: %m", path);
-        vm_free(o->path), vm_free(o->tmp), vm_free(o);
-        return e ? e->status : VM_EIO;
-    }
-    *out = o;
-    return VM_OK;
+    bool direct = to_stdout || (stat(path, &s) == 0 && !S_ISREG(s.st_mode));
+    if (!direct) o->tmp = vm_asprintf("%s.tmp.%ld", path, (long)getpid());
+    vm_status st = VM_OK;
+    if (!o->path || (!direct && !o->tmp)) st = vm_nomem(e, strlen(path), "a file name");
+    else if (to_stdout) o->fd = 1;
+    else if (direct) o->fd = open(path, O_WRONLY | O_CLOEXEC);
+    else o->fd = open(o->tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (!st && o->fd < 0) st = vm_fail(e, VM_EIO, "%s: cannot be written: %m", path);
+    if (st) vm_free(o->path), vm_free(o->tmp), vm_free(o);
+    else *out = o;
+    return st;
 }
 
 vm_status vm_out_write(vm_out *o, const void *data, size_t bytes, vm_error *e) {

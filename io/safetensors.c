@@ -276,11 +276,10 @@ static vm_status open_part(st_file *f, const char *path, vm_error *e) {
     return read_part(f, p->map.data, p->map.bytes, e);
 }
 
-/* The part of a shard's name in the index's directory; opens it when it is new. -1 on error. */
+/* The part of a shard's name in the index's directory; opens it when it is new. -1 on error; e is clear before. */
 static int64_t shard(st_file *f, const char *dir, json_value v, vm_error *e) {
-    vm_error mine = { 0 };
-    const char *name = json_as_str(v, &mine);
-    if (mine.status) return vm_fail(e, mine.status, "%s", mine.msg), -1;
+    const char *name = json_as_str(v, e);
+    if (e->status) return -1;
     if (!name[0] || strchr(name, '/') || strchr(name, '\\') || name[0] == '.')
         return json_fail(v, e, "\"%.100s\" is no plain file name", name), -1;
     for (int64_t i = f->n_parts - 1; i >= 0; i--) /* neighbours in the index mostly share a shard */
@@ -293,10 +292,11 @@ static int64_t shard(st_file *f, const char *dir, json_value v, vm_error *e) {
 
 static vm_status open_index(st_file *f, vm_error *e) {
     vm_status st = VM_OK;
+    vm_error mine = { 0 };
     char *dir = path_dir(f->path);
-    json_doc *d = dir ? json_open(f->path, e) : NULL;
+    json_doc *d = dir ? json_open(f->path, &mine) : NULL;
     if (!d) {
-        st = dir ? e ? e->status : VM_EINPUT : vm_nomem(e, strlen(f->path), "a file name");
+        st = dir ? vm_fail(e, mine.status, "%s", mine.msg) : vm_nomem(e, strlen(f->path), "a file name");
         goto done;
     }
     json_value map = json_get(json_root(d), "weight_map");
@@ -305,8 +305,8 @@ static vm_status open_index(st_file *f, vm_error *e) {
         goto done;
     }
     for (json_iter it = json_each(map); json_next(&it);)
-        if (shard(f, dir, it.value, e) < 0) {
-            st = e && e->status ? e->status : VM_EINPUT;
+        if (shard(f, dir, it.value, &mine) < 0) {
+            st = vm_fail(e, mine.status, "%s", mine.msg);
             goto done;
         }
     int64_t kept = 0;
