@@ -154,6 +154,7 @@ vm_status preprocess_parse_open_clip(vm_preprocess *p, json_value config, vm_err
     json_value s = json_need(config, "preprocess_cfg", JSON_OBJECT, e);
     json_value size = json_get(s, "size");
     if (!json_has(size)) size = json_get(json_get(json_get(config, "model_cfg"), "vision_cfg"), "image_size");
+    if (!json_has(size)) return json_fail(s, e, "has no size, and model_cfg.vision_cfg no image_size; add one of them");
     read_open_clip_size(p, size, e);
     read_statistics(p, json_need(s, "mean", JSON_ARRAY, e), json_need(s, "std", JSON_ARRAY, e), e);
     const char *filter = json_str(s, "interpolation", "bicubic", e), *mode = json_str(s, "resize_mode", "shortest", e);

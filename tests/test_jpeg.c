@@ -77,28 +77,51 @@ static size_t write_three_scans(uint8_t **d) {
     return n;
 }
 
-/* The last scan repeated: legal, and slow without a limit. */
+/* A copy of a file with its last scan repeated; vm_free. */
+static uint8_t *repeat_last_scan(const uint8_t *base, size_t *n, int copies) {
+    size_t last = 0;
+    for (size_t i = 0; i + 1 < *n; i++)
+        if (base[i] == 0xff && base[i + 1] == 0xda) last = i;
+    const size_t scan = *n - 2 - last;
+    uint8_t *d = vm_alloc(*n + scan * (size_t)copies), *p = d + last;
+    memcpy(d, base, last);
+    for (int i = 0; i <= copies; i++, p += scan) memcpy(p, base + last, scan);
+    memcpy(p, "\xff\xd9", 2);
+    *n = (size_t)(p - d) + 2;
+    return d;
+}
+
+/* Repeated scans are legal in a sequential file, and slow without a limit. */
 TEST(endless_scans_are_refused) {
     uint8_t *base = NULL;
-    const size_t n = write_three_scans(&base);
-    size_t last = 0;
-    for (size_t i = 0; i + 1 < n; i++)
-        if (base[i] == 0xff && base[i + 1] == 0xda) last = i;
-    const size_t scan = n - 2 - last;
+    const size_t base_n = write_three_scans(&base);
     for (int copies = 90; copies <= 110; copies += 20) {
-        uint8_t *d = vm_alloc(n + scan * (size_t)copies), *p = d + last;
-        memcpy(d, base, last);
-        for (int i = 0; i <= copies; i++, p += scan) memcpy(p, base + last, scan);
-        memcpy(p, "\xff\xd9", 2);
+        size_t n = base_n;
+        uint8_t *d = repeat_last_scan(base, &n, copies);
         vm_image im;
         vm_error e = {0};
-        image_decode(&im, d, (size_t)(p - d) + 2, "x", NULL, &e);
+        image_decode(&im, d, n, "x", NULL, &e);
         if (copies > 100) EXPECT_HAS(e.msg, "x: JPEG: damaged (more than 100 scans)");
         else EXPECT(im.px != NULL);
         image_free(&im);
         vm_free(d);
     }
     free(base);
+}
+
+/* In a progressive one each repetition is a warning. */
+TEST(many_warnings_are_refused) {
+    const st_tensor *t = golden("progressive.jpg", "file");
+    for (int copies = 1; copies <= 31; copies += 30) {
+        size_t n = t->bytes;
+        uint8_t *d = repeat_last_scan(t->data, &n, copies);
+        vm_image im;
+        vm_error e = {0};
+        image_decode(&im, d, n, "x", NULL, &e);
+        if (copies > 1) EXPECT_HAS(e.msg, "x: JPEG: damaged (more than 16 warnings, the last: Inconsistent progression");
+        image_free(&im);
+        vm_free(d);
+    }
 }
 
 TEST(truncated_files_keep_their_beginning_on_demand) {
@@ -150,6 +173,7 @@ int main(void) {
     RUN(orientation_is_applied_unless_asked_not_to);
     RUN(broken_files_are_named);
     RUN(endless_scans_are_refused);
+    RUN(many_warnings_are_refused);
     RUN(truncated_files_keep_their_beginning_on_demand);
     RUN(written_files_read_back);
     st_close(pictures);
