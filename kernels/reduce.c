@@ -1,74 +1,90 @@
-/* reduce.c - sums and their opposites. Accumulated in double over fixed pieces, so the number of threads does not change
- * a bit and long sums stay exact. Bound by memory.
+/* reduce.c - sums over axes and their adjoint, repetition. Both see their tensor as (O,A,I):
  *
- *   sum: dx = dy everywhere;  sum_axis: y = scale sum_k x[..., k, ...], dx = scale dy spread;  broadcast: dx = sum over n */
+ *   sum        y[o,i]   = scale sum_a x[o,a,i]        dx = broadcast of dy
+ *   broadcast  y[o,a,i] = scale x[o,i]                dx = sum of dy
+ *
+ * Sums run in fixed chunks (chunks.h), so that they do not depend on the number of threads. Bound by memory. */
+#include "kernels/reduce.h"
+
+#include "kernels/chunks.h"
 #include "kernels/infer.h"
-#include "kernels/ops.h"
 
-VM_CPU_DECLARE(sum_axis_cpu);
-VM_CPU_DECLARE(spread_cpu);
+VM_CPU_DECLARE(sum_cpu);
+VM_CPU_DECLARE(broadcast_cpu);
 
-/* in x; i = outer, n, inner (x seen as outer x n x inner), then the output shape; f = scale; out f32 */
-static vm_status infer_axis(vm_graph *g, vm_node *n) {
+/* i[0..2] = O, A, I; i[3] type of y; i[4] axes of y, i[5..] their sizes; f[0] scale */
+static vm_status infer_sum(vm_graph *g, vm_node *n) {
+    int64_t O = n->i[0], A = n->i[1], I = n->i[2];
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
-    vm_node_out(g, n, VM_F32, (int)n->i[3], n->i + 4);
+    vm_node_out(g, n, (vm_type)n->i[3], (int)n->i[4], n->i + 5);
+    int64_t chunks = O >= 64 ? VM_MIN(A, (int64_t)1) : vm_chunks(A, I);
+    vm_node_out(g, n, VM_F32, 3, (int64_t[]){ O, chunks, I }); /* partial sums */
     return VM_OK;
 }
-/* in y (outer x inner); i as above; out outer x n x inner of type i[10] */
-static vm_status infer_spread(vm_graph *g, vm_node *n) {
-    vm_node_out(g, n, (vm_type)n->i[10], (int)n->i[3], n->i + 4);
+static vm_status infer_broadcast(vm_graph *g, vm_node *n) {
+    if (!vm_check_float(g, n, 0)) return VM_EMODEL;
+    vm_node_out(g, n, (vm_type)n->i[3], (int)n->i[4], n->i + 5);
     return VM_OK;
 }
-static void grad_axis(vm_graph *g, const vm_node *n);
-static void grad_spread(vm_graph *g, const vm_node *n);
-static const vm_op sum_axis = { .name = "sum_axis", .infer = infer_axis, .grad = grad_axis, .cpu = VM_CPU(sum_axis_cpu), .acc_outs = 1 };
-static const vm_op spread = { .name = "spread", .infer = infer_spread, .grad = grad_spread, .cpu = VM_CPU(spread_cpu), .acc_outs = 1 };
 
-static vm_node with_shape(const vm_node *n, const vm_value *shape, vm_type t) {
-    vm_node m = { .i = { n->i[0], n->i[1], n->i[2], shape->nd }, .f = { n->f[0] } };
-    for (int k = 0; k < shape->nd; k++) m.i[4 + k] = shape->ne[k];
-    m.i[10] = t;
-    return m;
+static void grad_sum(vm_graph *g, const vm_node *n);
+static void grad_broadcast(vm_graph *g, const vm_node *n);
+static const vm_op sum_op = { .name = "sum", .infer = infer_sum, .grad = grad_sum, .cpu = VM_CPU(sum_cpu), .acc_outs = 1 };
+static const vm_op broadcast = { .name = "broadcast", .infer = infer_broadcast, .grad = grad_broadcast,
+                                 .cpu = VM_CPU(broadcast_cpu), .acc_outs = 1 };
+
+/* x as (O,A,I), summed or repeated to shape ne of type t. */
+static vm_val append(vm_graph *g, const vm_op *op, vm_val x, int64_t O, int64_t A, int64_t I, double scale, vm_type t,
+                     int nd, const int64_t *ne) {
+    vm_node init = { .i = { O, A, I, t, nd }, .f = { scale } };
+    for (int k = 0; k < nd; k++) init.i[5 + k] = ne[k];
+    return vm_append1(g, op, 1, &x, &init);
 }
 
-static void grad_axis(vm_graph *g, const vm_node *n) {
+static void grad_to_input(vm_graph *g, const vm_node *n, const vm_op *op, vm_type t) {
     vm_value x = g->v[n->in[0]];
-    vm_node m = with_shape(n, &x, x.type);
-    vm_val dy = vm_dy(g, n, 0);
-    if (vm_wants(g, n->in[0])) vm_add_grad(g, n->in[0], vm_append1(g, &spread, 1, &dy, &m));
+    if (vm_wants(g, n->in[0]))
+        vm_add_grad(g, n->in[0], append(g, op, vm_dy(g, n, 0), n->i[0], n->i[1], n->i[2], n->f[0], t, x.nd, x.ne));
 }
-static void grad_spread(vm_graph *g, const vm_node *n) {
-    vm_value x = g->v[n->in[0]];
-    vm_node m = with_shape(n, &x, VM_F32);
-    vm_val dy = vm_dy(g, n, 0);
-    if (vm_wants(g, n->in[0])) vm_add_grad(g, n->in[0], vm_append1(g, &sum_axis, 1, &dy, &m));
+static void grad_sum(vm_graph *g, const vm_node *n) { grad_to_input(g, n, &broadcast, g->v[n->in[0]].type); }
+static void grad_broadcast(vm_graph *g, const vm_node *n) { grad_to_input(g, n, &sum_op, VM_F32); }
+
+vm_val vm_sum_to(vm_graph *g, vm_val x, vm_val like, float scale) {
+    if (!x || !like) return 0;
+    vm_value l = g->v[like];
+    int64_t I = vm_count(g, like);
+    return append(g, &sum_op, x, 1, I ? vm_count(g, x) / I : 0, I, (double)scale, VM_F32, l.nd, l.ne);
+}
+
+vm_val vm_sum(vm_graph *g, vm_val x) {
+    return x ? append(g, &sum_op, x, 1, vm_count(g, x), 1, 1, VM_F32, 1, (int64_t[]){ 1 }) : 0;
+}
+
+vm_val vm_mean(vm_graph *g, vm_val x) {
+    if (!x) return 0;
+    int64_t N = vm_count(g, x);
+    return append(g, &sum_op, x, 1, N, 1, N ? 1 / (double)N : 0, VM_F32, 1, (int64_t[]){ 1 });
 }
 
 vm_val vm_sum_axis(vm_graph *g, vm_val x, int axis, float scale) {
     if (!x) return 0;
     vm_value v = g->v[x];
-    if (axis < 0) axis += v.nd;
-    if (axis < 0 || axis >= v.nd) return vm_bad(g, "sum_axis: no axis %d in a tensor of %d axes", axis, v.nd), 0;
-    vm_node m = { .i = { 1, v.ne[axis], 1, v.nd - 1 }, .f = { (double)scale } };
-    for (int k = 0; k < v.nd; k++) {
-        if (k != axis) m.i[k < axis ? 0 : 2] *= v.ne[k], m.i[4 + k - (k > axis)] = v.ne[k];
+    int k = axis < 0 ? axis + v.nd : axis;
+    int64_t O = 1, I = 1, ne[VM_AXES];
+    if (k < 0 || k >= v.nd) return vm_bad(g, "sum_axis: axis %d of a tensor of %d axes", axis, v.nd), 0;
+    for (int j = 0, m = 0; j < v.nd; j++) {
+        if (j < k) O *= v.ne[j];
+        if (j > k) I *= v.ne[j];
+        if (j != k) ne[m++] = v.ne[j];
     }
-    return vm_append1(g, &sum_axis, 1, &x, &m);
+    return append(g, &sum_op, x, O, v.ne[k], I, (double)scale, VM_F32, v.nd - 1, ne);
 }
-
-static vm_val sum_all(vm_graph *g, vm_val x, double scale) {
-    if (!x) return 0;
-    return vm_append1(g, &sum_axis, 1, &x, &(vm_node){ .i = { 1, vm_count(g, x), 1, 1, 1 }, .f = { scale } });
-}
-vm_val vm_sum(vm_graph *g, vm_val x) { return sum_all(g, x, 1); }
-vm_val vm_mean(vm_graph *g, vm_val x) { return x ? sum_all(g, x, vm_count(g, x) ? 1 / (double)vm_count(g, x) : 0) : 0; }
 
 vm_val vm_broadcast(vm_graph *g, vm_val x, int64_t n) {
     if (!x) return 0;
     vm_value v = g->v[x];
-    if (v.nd == VM_AXES) return vm_bad(g, "broadcast: a tensor of %d axes cannot get one more", v.nd), 0;
-    vm_node m = { .i = { 1, n, vm_count(g, x), v.nd + 1, n }, .f = { 1 } };
-    for (int k = 0; k < v.nd; k++) m.i[5 + k] = v.ne[k];
-    m.i[10] = v.type;
-    return vm_append1(g, &spread, 1, &x, &m);
+    if (v.nd == VM_AXES) return vm_bad(g, "broadcast: the input has %d axes already", v.nd), 0;
+    int64_t ne[VM_AXES] = { n };
+    for (int k = 0; k < v.nd; k++) ne[k + 1] = v.ne[k];
+    return append(g, &broadcast, x, 1, n, vm_count(g, x), 1, v.type, v.nd + 1, ne);
 }

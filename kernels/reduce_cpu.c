@@ -1,83 +1,74 @@
-/* reduce_cpu.c - see reduce.c. A tensor is outer x n x inner; the middle axis is summed or spread. */
+/* reduce_cpu.c - see reduce.c. Short inner axes are taken several at a time: (A,I) is read as rows of L = as many I as fit
+ * into a piece, so that every loop is long and a single column (I = 1) is an ordinary sum. Each lane adds few numbers, and
+ * the lanes are added in double, so long sums stay accurate. */
+#include "kernels/chunks.h"
 #include "kernels/cpu.h"
 
-enum { PIECE = 512, LONG = 16384 };
-
-/* Sum of n consecutive elements: f32 within a piece, double across pieces. */
-static double sum_run(const void *x, vm_type t, int64_t at, int64_t n) {
-    vm_real tmp[PIECE];
-    double s = 0;
-    for (int64_t j = 0; j < n; j += PIECE) {
-        int64_t m = VM_MIN((int64_t)PIECE, n - j);
-        const vm_real *r = vm_row(x, t, at + j, m, tmp);
-        vm_real part = 0;
-#pragma omp simd reduction(+ : part)
-        for (int64_t i = 0; i < m; i++) part += r[i];
-        s += (double)part;
-    }
-    return s;
-}
-
-/* inner = 1: long runs are cut into fixed pieces that threads share; their sums are added in order. */
-static double sum_long(const void *x, vm_type t, int64_t at, int64_t n) {
-    double total = 0;
-    for (int64_t base = 0; base < n; base += 64 * (int64_t)LONG) {
-        double part[64] = { 0 };
-        int64_t pieces = VM_MIN((int64_t)64, (n - base + LONG - 1) / LONG);
-#pragma omp parallel for schedule(static) if (pieces > 3)
-        for (int64_t k = 0; k < pieces; k++) part[k] = sum_run(x, t, at + base + k * LONG, VM_MIN((int64_t)LONG, n - base - k * LONG));
-        for (int64_t k = 0; k < pieces; k++) total += part[k];
-    }
-    return total;
-}
-
-static void sum_columns(vm_real *restrict y, const void *x, vm_type t, int64_t at, int64_t n, int64_t inner, int64_t m, vm_real scale, bool add) {
-    vm_real sum[PIECE] = { 0 }, tmp[PIECE];
-    for (int64_t k = 0; k < n; k++) {
-        const vm_real *r = vm_row(x, t, at + k * inner, m, tmp);
+/* y[i] = sum over a < A of x[at + a*I + i], i < m; m = I unless I exceeds VM_CHUNK */
+static void sum_rows(const void *x, vm_type t, int64_t at, int64_t A, int64_t I, int64_t m, vm_real *restrict y) {
+    vm_real sum[VM_CHUNK] = { 0 }, x_[VM_CHUNK];
+    int64_t together = I <= VM_CHUNK ? VM_CHUNK / I : 1;
+    for (int64_t a = 0; a < A; a += together) {
+        int64_t n = VM_MIN(together, A - a) * m;
+        const vm_real *restrict r = vm_row(x, t, at + a * I, n, x_);
 #pragma omp simd
-        for (int64_t i = 0; i < m; i++) sum[i] += r[i];
+        for (int64_t i = 0; i < n; i++) sum[i] += r[i];
     }
-    for (int64_t i = 0; i < m; i++) y[i] = (add ? y[i] : 0) + scale * sum[i];
+    if (together == 1) {
+        memcpy(y, sum, (size_t)m * sizeof *y);
+        return;
+    }
+    double total[VM_CHUNK];
+    for (int64_t i = 0; i < m; i++) total[i] = (double)sum[i];
+    for (int64_t k = 1; k < together; k++)
+        for (int64_t i = 0; i < m; i++) total[i] += (double)sum[k * m + i];
+    for (int64_t i = 0; i < m; i++) y[i] = (vm_real)total[i];
 }
 
-vm_status VM_KERNEL(sum_axis_cpu)(vm_graph *g, vm_node *n) {
-    int64_t outer = n->i[0], N = n->i[1], inner = n->i[2], blocks = (inner + PIECE - 1) / PIECE;
-    vm_type t = g->v[n->in[0]].type;
+vm_status VM_KERNEL(sum_cpu)(vm_graph *g, vm_node *n) {
+    int64_t O = n->i[0], A = n->i[1], I = n->i[2], n_chunks = g->v[n->out[1]].ne[1];
     const void *x = vm_in(g, n, 0);
-    vm_real *y = vm_o(g, n, 0), scale = (vm_real)n->f[0];
+    vm_real *y = vm_o(g, n, 0), *part = vm_o(g, n, 1), scale = (vm_real)n->f[0];
+    vm_type t = g->v[n->in[0]].type;
     bool add = vm_adds(g, n, 0);
-    if (inner == 1 && outer == 1) {
-        *y = (add ? *y : 0) + scale * (vm_real)sum_long(x, t, 0, N);
-        return VM_OK;
+    int64_t blocks = (I + VM_CHUNK - 1) / VM_CHUNK, tasks = O * n_chunks * blocks;
+#pragma omp parallel for schedule(static) if (O * A * I > VM_PAR_MIN)
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t o = task / blocks / n_chunks, k = task / blocks % n_chunks, i = task % blocks * VM_CHUNK;
+        int64_t a = vm_chunk_begin(A, n_chunks, k), rows = vm_chunk_begin(A, n_chunks, k + 1) - a;
+        sum_rows(x, t, (o * A + a) * I + i, rows, I, VM_MIN(I - i, (int64_t)VM_CHUNK), part + (o * n_chunks + k) * I + i);
     }
-#pragma omp parallel for schedule(static) if (outer * N * inner > VM_PAR_MIN)
-    for (int64_t k = 0; k < outer * blocks; k++) {
-        int64_t o = k / blocks, j = k % blocks * PIECE, m = VM_MIN((int64_t)PIECE, inner - j);
-        if (inner == 1) y[o] = (add ? y[o] : 0) + scale * (vm_real)sum_run(x, t, o * N, N);
-        else sum_columns(y + o * inner + j, x, t, o * N * inner + j, N, inner, m, scale, add);
-    }
+    for (int64_t o = 0; o < O && n_chunks != 1; o++)
+        vm_sum_chunks(part + o * n_chunks * I, n_chunks, I, I, scale, y + o * I, add);
+    for (int64_t i = 0; i < O * I && n_chunks == 1; i++) y[i] = scale * part[i] + (add ? y[i] : 0);
     return VM_OK;
 }
 
-vm_status VM_KERNEL(spread_cpu)(vm_graph *g, vm_node *n) {
-    int64_t outer = n->i[0], N = n->i[1], inner = n->i[2];
-    vm_type tx = g->v[n->in[0]].type, ty = g->v[n->out[0]].type;
+vm_status VM_KERNEL(broadcast_cpu)(vm_graph *g, vm_node *n) {
+    int64_t O = n->i[0], A = n->i[1], I = n->i[2];
     const void *x = vm_in(g, n, 0);
     void *y = vm_o(g, n, 0);
+    vm_type tx = g->v[n->in[0]].type, ty = g->v[n->out[0]].type;
     vm_real scale = (vm_real)n->f[0];
     bool add = vm_adds(g, n, 0);
-#pragma omp parallel for schedule(static) if (outer * N * inner > VM_PAR_MIN)
-    for (int64_t k = 0; k < outer * N; k++)
-        for (int64_t j = 0; j < inner; j += PIECE) {
-            vm_real from[PIECE], to_[PIECE];
-            int64_t m = VM_MIN((int64_t)PIECE, inner - j), at = k * inner + j;
-            const vm_real *r = vm_row(x, tx, k / N * inner + j, m, from);
-            vm_real *to = vm_row_begin(y, ty, at, to_);
-            if (add && ty == VM_BF16) vm_row(y, ty, at, m, to_);
-#pragma omp simd
-            for (int64_t i = 0; i < m; i++) to[i] = (add ? to[i] : 0) + scale * r[i];
-            vm_row_end(y, ty, at, m, to);
+    if (O * A * I == 0) return VM_OK;
+    int64_t together = I <= VM_CHUNK ? VM_CHUNK / I : 1, pieces = (A + together - 1) / together;
+    int64_t blocks = (I + VM_CHUNK - 1) / VM_CHUNK;
+#pragma omp parallel for schedule(static) if (O * A * I > VM_PAR_MIN)
+    for (int64_t task = 0; task < O * pieces * blocks; task++) {
+        vm_real x_[VM_CHUNK], tile[VM_CHUNK], y_[VM_CHUNK];
+        int64_t o = task / blocks / pieces, a = task / blocks % pieces * together, i = task % blocks * VM_CHUNK;
+        int64_t m = VM_MIN(I - i, (int64_t)VM_CHUNK), copies = VM_MIN(together, A - a), len = m * copies;
+        const vm_real *restrict r = vm_row(x, tx, o * I + i, m, x_);
+        if (copies > 1) {
+            for (int64_t k = 0; k < len; k++) tile[k] = k < m ? r[k] : tile[k - m];
+            r = tile;
         }
+        int64_t at = (o * A + a) * I + i;
+        vm_real *restrict out = vm_row_into(y, ty, at, y_, add);
+#pragma omp simd
+        for (int64_t k = 0; k < len; k++) out[k] = scale * r[k];
+        vm_row_done(y, ty, at, len, out, add);
+    }
     return VM_OK;
 }
