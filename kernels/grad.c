@@ -54,10 +54,17 @@ static vm_val grad_storage(vm_graph *g, vm_val w) {
     return v;
 }
 
+/* Whether v is some value's gradient already: a rule that passes dy on hands out such a one. */
+static bool passed_on(const vm_graph *g, vm_val v) {
+    for (int64_t i = 1; i < g->n_v; i++)
+        if (g->v[i].grad == v) return true;
+    return false;
+}
+
 /* Makes output k of dv's node a sum onto `onto`, or appends an accumulate node. Returns the summed value. */
 static vm_val sum_onto(vm_graph *g, vm_val dv, vm_val onto, bool first) {
     vm_node *n = g->v[dv].node >= 0 ? &g->n[g->v[dv].node] : NULL;
-    for (int k = 0; n && k < n->n_out; k++)
+    for (int k = 0; n && k < n->n_out && !passed_on(g, dv); k++)
         if (n->out[k] == dv && (n->op->acc_outs >> k & 1) && !n->acc[k] && g->v[dv].type == g->v[onto].type) {
             n->acc[k] = onto, n->acc_first[k] = first;
             return dv;

@@ -14,6 +14,14 @@ static int build_shared(vm_graph *g, const vm_val *in, vm_val *out) {
     return 1;
 }
 
+/* the gradient of a+b goes to both; b has one already from its second use, which must not leak into a's */
+static int build_passed_on(vm_graph *g, const vm_val *in, vm_val *out) {
+    vm_val a = vm_scale(g, in[0], 2, 0), b = vm_scale(g, in[0], 3, 1), y = vm_binary(g, a, b, VM_ADD);
+    out[0] = vm_unary(g, y, VM_GELU, VM_F32);
+    out[1] = vm_unary(g, b, VM_SQUARE, VM_F32);
+    return 2;
+}
+
 TEST(every_kind) {
     static const struct { int nd; int64_t ne[3], nb; } shapes[] = {
         { 3, { 2, 3, 5 }, 3 }, { 3, { 2, 3, 5 }, 2 }, { 3, { 4, 3, 5 }, 1 }, { 1, { 1 }, 1 }, { 2, { 3, 1301 }, 1 },
@@ -39,9 +47,11 @@ TEST(shared_operands) {
         gradcheck(build_shared, 1, (gc_in[]){ { "w", .nd = 2, .ne = { 3, 5 }, .param = true } });
     }
 }
+TEST(gradient_passed_on) { gradcheck(build_passed_on, 1, (gc_in[]){ { "x", .nd = 2, .ne = { 3, 5 } } }); }
 
 int main(void) {
     RUN(every_kind);
     RUN(shared_operands);
+    RUN(gradient_passed_on);
     return test_end();
 }
