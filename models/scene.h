@@ -126,8 +126,8 @@ typedef struct {
 
 /* Edits a scene in the category. false when this scene does not allow it (no group of two, no relation, no room). */
 bool scene_edit(const scene *s, scene_category category, uint64_t seed, scene_pair *p);
-/* A pair of the category: draws scenes of the seed until one can be edited. o->kind is left aside for counting (groups)
- * and relation (two); o->max_objects counts for object and attribute only. */
+/* A pair of the category: draws scenes of the seed until one can be edited. counting draws groups, relation two objects, the others a
+ * mix with at most o->max_objects; o->kind is left aside. */
 void scene_sample_pair(uint64_t seed, scene_category category, const scene_opts *o, scene_pair *p);
 /* A category of the seed, drawn by weight (none negative, one positive). */
 scene_category scene_pick_category(uint64_t seed, const double weight[SCENE_CATEGORIES]);
