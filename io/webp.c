@@ -172,6 +172,7 @@ static bool read_entropy(bit_reader *b, entropy *t, int w, int h, bool main) {
         for (int i = 0; i < t->areas_wide * high; i++) t->n_groups = VM_MAX(t->n_groups, (int)(t->areas[i] >> 8 & 0xffff) + 1);
     }
     const int sizes[5] = {LITERALS + LENGTHS + (t->cache_bits ? 1 << t->cache_bits : 0), 256, 256, 256, DISTANCES};
+    if ((size_t)t->n_groups > b->n * 8 / 20 + 1) return stop(b, "more prefix codes than bits"); /* each takes 4 or more */
     if (!(t->codes = get_memory(b, (size_t)t->n_groups * 5, sizeof *t->codes))) return false;
     for (int i = 0; i < 5 * t->n_groups; i++)
         if (ended(b) || !read_code(b, &t->codes[i], sizes[i % 5])) return stop(b, "the file ends within the prefix codes");
