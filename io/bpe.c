@@ -89,7 +89,8 @@ int64_t bpe_merge(bpe *b, int32_t *sym, int64_t n) {
     while (heap_n) {
         candidate c = pop(b->heap, &heap_n);
         node *left = &list[c.at];
-        if (left->id != c.left || left->next < 0 || list[left->next].id != c.right) continue; /* one of them is gone */
+        if (left->id != c.left || left->next < 0 || list[left->next].id != c.right)
+            continue; /* one of them is gone */
         node *right = &list[left->next];
         left->id = find_merge(b, (uint64_t)c.left << 32 | (uint32_t)c.right)->id;
         right->id = -1;
@@ -103,8 +104,14 @@ int64_t bpe_merge(bpe *b, int32_t *sym, int64_t n) {
     return out;
 }
 
-/* --- cache ---------------------------------------------------------------------------------------------------------- */
-enum { CACHE_SLOTS = 1 << 16, CACHE_WORDS = CACHE_SLOTS / 2, CACHE_BYTES = 1 << 20, CACHE_IDS = 1 << 19, WORD_LONG = 64 };
+/* --- cache ------------------------------------------------------------------------------------------------------- */
+enum {
+    CACHE_SLOTS = 1 << 16,
+    CACHE_WORDS = CACHE_SLOTS / 2,
+    CACHE_BYTES = 1 << 20,
+    CACHE_IDS = 1 << 19,
+    WORD_LONG = 64
+};
 
 typedef struct bpe_word {
     uint64_t hash;

@@ -1,7 +1,7 @@
 /* bpe.h - byte-pair encoding: a table of merges, the merging of one word, and a cache of words already merged.
  *
- * The same for all flavours: what the symbols stand for (bytes, characters, with or without an end-of-word mark) is the
- * caller's business; here they are ids. */
+ * The same for all flavours: what the symbols stand for (bytes, characters, with or without an end-of-word mark) is
+ * the caller's business; here they are ids. */
 #ifndef VM_IO_BPE_H
 #define VM_IO_BPE_H
 #include "kernels/base.h"

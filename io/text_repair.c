@@ -10,9 +10,10 @@
 enum { NAME_MAX_LEN = 32, ROUNDS = 32 }; /* no entity name is longer; rounds bound the time on nested escapes */
 
 /* windows-1252 meaning of 0x80-0x9f; unassigned codes stay */
-static const int32_t cp1252[32] = {0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021, 0x2c6,  0x2030, 0x160,
-                                   0x2039, 0x152,  0x8d,   0x17d,  0x8f,   0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022,
-                                   0x2013, 0x2014, 0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
+static const int32_t cp1252[32] = {0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021,
+                                   0x2c6,  0x2030, 0x160,  0x2039, 0x152,  0x8d,   0x17d,  0x8f,
+                                   0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
+                                   0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
 
 /* Index of the name of n letters, -1 if none. */
 static int find_entity(const char *name, int n) {
@@ -41,7 +42,9 @@ static int64_t read_number(const int32_t *c, int64_t n, int32_t *value) {
     int64_t first = i;
     int32_t v = 0;
     for (; i < n; i++) {
-        int32_t low = c[i] | 32, d = c[i] >= '0' && c[i] <= '9' ? c[i] - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : 99;
+        int32_t low = c[i] | 32, d = c[i] >= '0' && c[i] <= '9' ? c[i] - '0'
+                                     : low >= 'a' && low <= 'f' ? low - 'a' + 10
+                                                                : 99;
         if (c[i] > 127 || d >= base) break;
         if (v < 0x110000) v = v * base + d;
     }
@@ -56,12 +59,13 @@ static int32_t number_meaning(int32_t v) {
     if (v == 0x0d) return v;
     if (v >= 0x80 && v <= 0x9f) return cp1252[v - 0x80];
     if (v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff)) return 0xfffd;
-    if (v < 9 || v == 0x0b || (v >= 0x0e && v <= 0x1f) || v == 0x7f || (v >= 0xfdd0 && v <= 0xfdef) || (v & 0xfffe) == 0xfffe)
+    if (v < 9 || v == 0x0b || (v >= 0x0e && v <= 0x1f) || v == 0x7f || (v >= 0xfdd0 && v <= 0xfdef) ||
+        (v & 0xfffe) == 0xfffe)
         return -1;
     return v;
 }
 
-/* ASCII letters of a name behind '&' at c[1..n), at most NAME_MAX_LEN; the rest of the name is beyond all entities. */
+/* ASCII letters of a name behind '&' at c[1..n), at most NAME_MAX_LEN (no entity has more). */
 static int read_name(const int32_t *c, int64_t n, char name[NAME_MAX_LEN + 1]) {
     int k = 0;
     while (k < NAME_MAX_LEN && k + 1 < n && ascii_alnum(c[k + 1])) name[k] = (char)c[k + 1], k++;
@@ -69,7 +73,7 @@ static int read_name(const int32_t *c, int64_t n, char name[NAME_MAX_LEN + 1]) {
     return k;
 }
 
-/* Replaces the reference at c[0..n), c[0] == '&', by HTML 5 rules; returns how many code points it took (0 = none). */
+/* Replaces the reference at c[0..n), c[0] == '&', by HTML 5 rules; returns its length (0 = none). */
 static int64_t unescape_one(uni_text *out, const int32_t *c, int64_t n, bool *ok) {
     if (n > 1 && c[1] == '#') {
         int32_t v;
@@ -139,13 +143,16 @@ static int64_t unescape_sure(uni_text *out, const int32_t *c, int64_t n, bool *o
 
 /* What a single ligature, digraph or full-width form stands for; count in *n, 0 = itself. */
 static const int32_t *expand(int32_t c, int32_t buf[4], int *n) {
-    static const struct { int32_t c; int32_t to[3]; } ligature[] = {
-        {0x132, {'I', 'J'}},       {0x133, {'i', 'j'}},       {0x149, {0x2bc, 'n'}},     {0x1c4, {'D', 0x17d}},
-        {0x1c5, {'D', 0x17e}},     {0x1c6, {'d', 0x17e}},     {0x1c7, {'L', 'J'}},       {0x1c8, {'L', 'j'}},
-        {0x1c9, {'l', 'j'}},       {0x1ca, {'N', 'J'}},       {0x1cb, {'N', 'j'}},       {0x1cc, {'n', 'j'}},
-        {0x1f1, {'D', 'Z'}},       {0x1f2, {'D', 'z'}},       {0x1f3, {'d', 'z'}},       {0xfb00, {'f', 'f'}},
-        {0xfb01, {'f', 'i'}},      {0xfb02, {'f', 'l'}},      {0xfb03, {'f', 'f', 'i'}}, {0xfb04, {'f', 'f', 'l'}},
-        {0xfb05, {0x17f, 't'}},    {0xfb06, {'s', 't'}}};
+    static const struct {
+        int32_t c;
+        int32_t to[3];
+    } ligature[] = {
+        {0x132, {'I', 'J'}},    {0x133, {'i', 'j'}},   {0x149, {0x2bc, 'n'}},     {0x1c4, {'D', 0x17d}},
+        {0x1c5, {'D', 0x17e}},  {0x1c6, {'d', 0x17e}}, {0x1c7, {'L', 'J'}},       {0x1c8, {'L', 'j'}},
+        {0x1c9, {'l', 'j'}},    {0x1ca, {'N', 'J'}},   {0x1cb, {'N', 'j'}},       {0x1cc, {'n', 'j'}},
+        {0x1f1, {'D', 'Z'}},    {0x1f2, {'D', 'z'}},   {0x1f3, {'d', 'z'}},       {0xfb00, {'f', 'f'}},
+        {0xfb01, {'f', 'i'}},   {0xfb02, {'f', 'l'}},  {0xfb03, {'f', 'f', 'i'}}, {0xfb04, {'f', 'f', 'l'}},
+        {0xfb05, {0x17f, 't'}}, {0xfb06, {'s', 't'}}};
     *n = 0;
     if (c < 0x132) return buf;
     if (c == 0x3000) {
@@ -232,8 +239,8 @@ static bool append(uni_text *t, const int32_t *c, int64_t n) {
 }
 
 bool text_repair(uni_text *t, uni_text *tmp) {
-    /* The line that first holds '<' and all behind it are markup and keep their references. Lines do not influence each
-     * other otherwise, so two parts are enough. */
+    /* The line that first holds '<' and all behind it are markup and keep their references. Lines do not influence
+     * each other otherwise, so two parts are enough. */
     int64_t markup = find_markup(t), all = t->n;
     uni_text part = {0}, before = {0}, result = {0};
     bool ok = true;
@@ -257,6 +264,7 @@ bool text_repair(uni_text *t, uni_text *tmp) {
 
 bool text_is_plain(const char *s, size_t bytes) {
     bool plain = true;
-    for (size_t i = 0; i < bytes; i++) plain &= (s[i] >= 32 && s[i] < 127 && s[i] != '&') || s[i] == '\n' || s[i] == '\t';
+    for (size_t i = 0; i < bytes; i++)
+        plain &= (s[i] >= 32 && s[i] < 127 && s[i] != '&') || s[i] == '\n' || s[i] == '\t';
     return plain;
 }

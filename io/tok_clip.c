@@ -18,9 +18,11 @@ int char_byte(int32_t c) {
     return c < 33 ? c : c < 67 ? c - 33 + 127 : c == 67 ? 173 : -1;
 }
 
-int byte_order(int i) { return i < 94 ? i + 33 : i < 106 ? i - 94 + 161 : i < 188 ? i - 106 + 174 : char_byte(256 + i - 188); }
+int byte_order(int i) {
+    return i < 94 ? i + 33 : i < 106 ? i - 94 + 161 : i < 188 ? i - 106 + 174 : char_byte(256 + i - 188);
+}
 
-/* --- normalisation -------------------------------------------------------------------------------------------------- */
+/* --- normalisation ----------------------------------------------------------------------------------------------- */
 static vm_status out_of_memory(vm_error *e, size_t bytes) { return vm_nomem(e, bytes, "a text to be tokenized"); }
 
 /* Plain ASCII needs neither Unicode nor repair. */
@@ -93,11 +95,11 @@ static vm_status clean(tok *t, const char *s, size_t bytes, tok_text *out, vm_er
     return ok ? VM_OK : out_of_memory(e, bytes);
 }
 
-/* --- words ---------------------------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------------------------- */
 typedef enum { OTHER, SPACE, LETTER, DIGIT } char_class;
 
-/* Class of the character at *s, which moves behind it. Under open_clip's caseless pattern U+0345 matches no class, as its
- * capital is a letter and itself is none: it vanishes like a blank. */
+/* Class of the character at *s, which moves behind it. Under open_clip's caseless pattern U+0345 matches no class, as
+ * its capital is a letter and itself is none: it vanishes like a blank. */
 static char_class next_class(const tok *t, const char **s, const char *end) {
     unsigned char b = (unsigned char)**s;
     if (b < 0x80) {
@@ -105,7 +107,10 @@ static char_class next_class(const tok *t, const char **s, const char *end) {
         return b == ' ' || b - 9u < 5u ? SPACE : (b | 32u) - 'a' < 26u ? LETTER : b - '0' + 0u < 10u ? DIGIT : OTHER;
     }
     int32_t c = uni_next(s, end);
-    return uni_space(c) || (c == 0x345 && t->open_clip) ? SPACE : uni_letter(c) ? LETTER : uni_number(c) ? DIGIT : OTHER;
+    return uni_space(c) || (c == 0x345 && t->open_clip) ? SPACE
+           : uni_letter(c)                              ? LETTER
+           : uni_number(c)                              ? DIGIT
+                                                        : OTHER;
 }
 
 /* Length of 's 't 'm 'd 're 've 'll at s, else 0. long_s: U+017F counts as s (caseless matching). */
@@ -177,7 +182,7 @@ static vm_status add_word(tok *t, const char *s, size_t n, tok_ids *out, vm_erro
 static vm_status split(tok *t, const char *s, size_t bytes, tok_ids *out, vm_error *e) {
     const char *end = s + bytes, *stop = NULL; /* stop: end of a special token that is being split */
     for (size_t n; (n = tok_clip_word(t, &s, stop ? stop : end)) || stop; s += n) {
-        /* tokenizer.json matches a special token as a whole and splits it again by the rules of words: it ends a run */
+        /* tokenizer.json matches a special token as a whole and splits it by the rules of words: it ends a run */
         size_t whole = 0;
         if (n && t->literals && !stop && *s == '<') {
             whole = literal(s, end, "<|startoftext|>", false);
@@ -198,7 +203,7 @@ static vm_status split(tok *t, const char *s, size_t bytes, tok_ids *out, vm_err
     return VM_OK;
 }
 
-/* --- back to text --------------------------------------------------------------------------------------------------- */
+/* --- back to text ------------------------------------------------------------------------------------------------ */
 static bool spell(const tok *t, int32_t id, tok_text *out, bool *blank) {
     size_t n;
     const char *s = vocab_text(&t->words, id, &n), *end;
@@ -222,7 +227,8 @@ vm_status tok_clip_ready(tok *t, const char *name, vm_error *e) {
         t->last_id[b] = vocab_find(&t->words, s, (size_t)n + 4);
     }
     if (t->last_id['a'] < 0)
-        return vm_fail(e, VM_EINPUT, "%s: vocabulary: found no entry \"a</w>\", expected the byte-pair vocabulary of CLIP", name);
+        return vm_fail(e, VM_EINPUT,
+                       "%s: vocabulary: found no entry \"a</w>\", expected the byte-pair vocabulary of CLIP", name);
     if (t->info.bos < 0 || t->info.eos < 0)
         return vm_fail(e, VM_EINPUT, "%s: vocabulary: found no %s, expected <|startoftext|> and <|endoftext|>", name,
                        t->info.bos < 0 ? "start token" : "end token");

@@ -12,7 +12,7 @@ static vm_status scan_place(json_scan *s, const vm_error *inner, vm_error *e) {
     return vm_fail(e, inner->status, "%s", inner->msg);
 }
 
-/* --- vocabulary and merges in JSON ----------------------------------------------------------------------------------- */
+/* --- vocabulary and merges in JSON ------------------------------------------------------------------------------- */
 /* The current string of the scan behind what scratch holds already. */
 static bool take_text(json_scan *s, tok_text *scratch, size_t *bytes) {
     if (!vm_grow(&scratch->s, &scratch->cap, scratch->n + (int64_t)s->len + 1, 1)) return false;
@@ -34,7 +34,8 @@ static vm_status read_vocab(tok *t, json_scan *s, vm_error *e) {
         if (k == JSON_T_ERROR) return e->status;
         if (k != JSON_T_NUMBER || !json_scan_int(s, &id) || id < 0 || id >= VOCAB_MAX_ID)
             return json_scan_fail(s, s->from, "found \"%.*s\" for token \"%.*s\", expected an id from 0 to %d",
-                                  (int)VM_MIN(s->len, 20), s->from, (int)VM_MIN(n, 40), t->clean_text.s, VOCAB_MAX_ID - 1);
+                                  (int)VM_MIN(s->len, 20), s->from, (int)VM_MIN(n, 40), t->clean_text.s,
+                                  VOCAB_MAX_ID - 1);
         if (vocab_add(&t->words, t->clean_text.s, n, (int32_t)id, &inner)) return scan_place(s, &inner, e);
     }
     if (k == JSON_T_ERROR) return e->status;
@@ -50,7 +51,9 @@ vm_status tok_read_vocab_json(tok *t, const char *path, vm_error *e) {
     if (!s) {
         json_token k = json_scan_next(&scan);
         if (k == JSON_T_OBJECT) s = read_vocab(t, &scan, e);
-        else s = k == JSON_T_ERROR ? e->status : json_scan_fail(&scan, scan.from, "expected an object of tokens and ids");
+        else
+            s = k == JSON_T_ERROR ? e->status
+                                  : json_scan_fail(&scan, scan.from, "expected an object of tokens and ids");
         if (!s && json_scan_next(&scan) != JSON_T_END) s = e->status;
     }
     vm_free(text);
@@ -85,14 +88,16 @@ static vm_status read_merge_list(tok *t, json_scan *s, vm_error *e) {
     return VM_OK;
 }
 
-/* --- tokenizer.json ------------------------------------------------------------------------------------------------- */
+/* --- tokenizer.json ---------------------------------------------------------------------------------------------- */
 /* The places of "vocab" and "merges" in "model": scans behind their opening brackets. */
 typedef struct {
     json_scan vocab, merges;
     bool has_vocab, has_merges;
 } big_parts;
 
-static bool key_is(const json_scan *s, const char *name) { return s->len == strlen(name) && !memcmp(s->from, name, s->len); }
+static bool key_is(const json_scan *s, const char *name) {
+    return s->len == strlen(name) && !memcmp(s->from, name, s->len);
+}
 
 /* Passes over an object or array; blanks what is in it in the copy, line feeds stay for the line numbers. */
 static bool skip_blanked(json_scan *s, json_token k, const char *text, char *copy) {
@@ -127,7 +132,8 @@ static bool find_model_parts(json_scan *s, const char *text, char *copy, big_par
     return k != JSON_T_ERROR;
 }
 
-static vm_status find_parts(const char *text, size_t bytes, const char *path, char *copy, big_parts *parts, vm_error *e) {
+static vm_status find_parts(const char *text, size_t bytes, const char *path, char *copy, big_parts *parts,
+                            vm_error *e) {
     json_scan s;
     vm_status st = json_scan_start(&s, text, bytes, path, 0, e);
     if (st) return st;
@@ -147,13 +153,16 @@ static vm_status find_parts(const char *text, size_t bytes, const char *path, ch
 }
 
 static vm_status read_added(tok *t, json_value list, vm_error *e) {
+    if (json_has(list) && list.kind != JSON_ARRAY) return json_fail(list, e, "expected an array of added tokens");
     for (json_iter it = json_each(list); json_next(&it);) {
         json_value v = it.value;
         size_t n = 0;
         const char *text = json_as_text(json_need(v, "content", JSON_STRING, e), &n, e);
         int64_t id = json_as_int(json_need(v, "id", JSON_INT, e), 0, VOCAB_MAX_ID - 1, e);
-        int flags = json_bool(v, "single_word", false, e) * ADDED_SINGLE_WORD + json_bool(v, "lstrip", false, e) * ADDED_LSTRIP +
-                    json_bool(v, "rstrip", false, e) * ADDED_RSTRIP + json_bool(v, "normalized", false, e) * ADDED_NORMALIZED +
+        int flags = json_bool(v, "single_word", false, e) * ADDED_SINGLE_WORD +
+                    json_bool(v, "lstrip", false, e) * ADDED_LSTRIP +
+                    json_bool(v, "rstrip", false, e) * ADDED_RSTRIP +
+                    json_bool(v, "normalized", false, e) * ADDED_NORMALIZED +
                     json_bool(v, "special", false, e) * ADDED_SPECIAL;
         vm_error inner = {0};
         if (e->status) return e->status;
@@ -170,7 +179,8 @@ static vm_status each_step(tok *t, json_value v, const char *list, json_step ste
     if (e->status) return e->status;
     if (strcmp(type, "Sequence")) return step(t, v, type, e);
     vm_status s = VM_OK;
-    for (json_iter it = json_each(json_need(v, list, JSON_ARRAY, e)); !s && json_next(&it);) s = each_step(t, it.value, list, step, e);
+    for (json_iter it = json_each(json_need(v, list, JSON_ARRAY, e)); !s && json_next(&it);)
+        s = each_step(t, it.value, list, step, e);
     return s ? s : e->status;
 }
 
@@ -183,7 +193,8 @@ static vm_status read_normalizer(tok *t, json_value v, const char *type, vm_erro
                !strcmp(json_str(v, "content", "", e), " ")) {
         t->squeeze = true;
     } else {
-        return json_fail(v, e, "normalizer %s is none that CLIP has (NFC, Replace of \\s+ by a blank, Lowercase)", type);
+        return json_fail(v, e, "normalizer %s is none that CLIP has (NFC, Replace of \\s+ by a blank, Lowercase)",
+                         type);
     }
     return e->status;
 }
@@ -254,7 +265,8 @@ static vm_status read_rules(tok *t, json_value root, vm_error *e) {
     const char *kind = json_str(model, "type", "BPE", e), *suffix = json_str(model, "end_of_word_suffix", "", e);
     vm_status s = e->status;
     if (!s && (strcmp(kind, "BPE") || strcmp(suffix, "</w>")))
-        s = json_fail(model, e, "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected CLIP's BPE with </w>",
+        s = json_fail(model, e,
+                      "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected CLIP's BPE with </w>",
                       kind, suffix);
     if (!s) json_need(model, "vocab", JSON_OBJECT, e);
     if (!s) json_need(model, "merges", JSON_ARRAY, e);

@@ -1,5 +1,4 @@
-/* tok_load.c - tokenizer files: merges.txt, open_clip's merge list, and the small files
- * beside them. */
+/* tok_load.c - merges.txt, vocab.json with it, open_clip's merge list, and the small files beside a vocabulary. */
 #include <stdlib.h>
 #include <zlib.h>
 #include "io/json.h"
@@ -7,7 +6,7 @@
 
 enum { PLAIN_MAX = 64 << 20, PLAIN_MERGES = 49152 - 256 - 2, DEFAULT_CONTEXT = 77 };
 
-/* --- added tokens and merges ---------------------------------------------------------------------------------------- */
+/* --- added tokens and merges ------------------------------------------------------------------------------------- */
 vm_status tok_add_token(tok *t, const char *text, size_t bytes, int32_t id, int flags, vm_error *e) {
     vm_status s = vocab_add(&t->words, text, bytes, id, e);
     if (s) return s;
@@ -29,28 +28,35 @@ vm_status tok_add_token(tok *t, const char *text, size_t bytes, int32_t id, int 
 
 /* The merge of both[0..a_n) and the b_n bytes behind it. */
 vm_status tok_add_merge(tok *t, const char *both, size_t a_n, size_t b_n, int32_t rank, vm_error *e) {
-    struct { const char *s; size_t n; int32_t id; } part[3] = {{both, a_n, -1}, {both + a_n, b_n, -1}, {both, a_n + b_n, -1}};
+    struct {
+        const char *s;
+        size_t n;
+        int32_t id;
+    } part[3] = {{both, a_n, -1}, {both + a_n, b_n, -1}, {both, a_n + b_n, -1}};
     for (int i = 0; i < 3; i++) {
         part[i].id = vocab_find(&t->words, part[i].s, part[i].n);
         if (part[i].id < 0)
-            return vm_fail(e, VM_EINPUT, "merge %d: \"%.*s\" is not in the vocabulary", rank, (int)VM_MIN(part[i].n, 60),
-                           part[i].s);
+            return vm_fail(e, VM_EINPUT, "merge %d: \"%.*s\" is not in the vocabulary", rank,
+                           (int)VM_MIN(part[i].n, 60), part[i].s);
     }
-    if (!bpe_add(&t->merges, part[0].id, part[1].id, rank, part[2].id)) return vm_nomem(e, a_n + b_n, "the merge rules");
+    if (!bpe_add(&t->merges, part[0].id, part[1].id, rank, part[2].id))
+        return vm_nomem(e, a_n + b_n, "the merge rules");
     return VM_OK;
 }
 
 /* Splits "a b" at its only blank; false if it has none or more. */
 bool tok_split_pair(const char *s, size_t n, size_t *a_n) {
     const char *blank = memchr(s, ' ', n);
-    if (!blank || blank == s || blank == s + n - 1 || memchr(blank + 1, ' ', (size_t)(s + n - blank - 1))) return false;
+    if (!blank || blank == s || blank == s + n - 1 || memchr(blank + 1, ' ', (size_t)(s + n - blank - 1)))
+        return false;
     *a_n = (size_t)(blank - s);
     return true;
 }
 
-/* --- merges.txt and open_clip's list -------------------------------------------------------------------------------- */
+/* --- merges.txt and open_clip's list ----------------------------------------------------------------------------- */
 /* Lines "a b" of text; grow: each makes a new entry. Stops behind max_n rules. */
-static vm_status read_merges(tok *t, const char *path, const char *text, size_t bytes, bool grow, int64_t max_n, vm_error *e) {
+static vm_status read_merges(tok *t, const char *path, const char *text, size_t bytes, bool grow, int64_t max_n,
+                             vm_error *e) {
     const char *s = text, *end = text + bytes;
     int32_t rank = 0;
     for (int64_t line = 1; s < end && rank < max_n; line++) {
@@ -62,7 +68,8 @@ static vm_status read_merges(tok *t, const char *path, const char *text, size_t 
             char both[1024];
             vm_error inner = {0};
             if (!tok_split_pair(s, n, &a_n) || n > sizeof both)
-                return vm_fail(e, VM_EINPUT, "%s:%lld: found \"%.*s\", expected two symbols with one blank between them", path,
+                return vm_fail(e, VM_EINPUT,
+                               "%s:%lld: found \"%.*s\", expected two symbols with one blank between them", path,
                                (long long)line, (int)VM_MIN(n, 60), s);
             memcpy(both, s, a_n);
             memcpy(both + a_n, s + a_n + 1, n - a_n - 1);
@@ -84,7 +91,8 @@ static vm_status read_gzip(char **text, size_t *bytes, const char *path, vm_erro
     vm_status s = VM_OK;
     do {
         n += got;
-        if (n > PLAIN_MAX) s = vm_fail(e, VM_EINPUT, "%s: more than %d bytes, expected a list of merges", path, PLAIN_MAX);
+        if (n > PLAIN_MAX)
+            s = vm_fail(e, VM_EINPUT, "%s: more than %d bytes, expected a list of merges", path, PLAIN_MAX);
         else if (!vm_grow(text, &cap, n + (1 << 16), 1)) s = vm_nomem(e, (size_t)n, path);
     } while (!s && (got = gzread(f, *text + n, 1 << 16)) > 0);
     int code;
@@ -123,7 +131,7 @@ vm_status tok_load_pair(tok *t, const char *vocab_path, const char *merges_path,
     return s;
 }
 
-/* --- the small files beside ----------------------------------------------------------------------------------------- */
+/* --- the small files beside -------------------------------------------------------------------------------------- */
 static vm_status open_beside(json_doc **d, const char *dir, const char *name, vm_error *e) {
     char *path = path_join(dir, name);
     *d = NULL;
@@ -196,7 +204,8 @@ static vm_status index_added(tok *t, const char *path, vm_error *e) {
         vm_status s = t->family->clean(t, a->text, a->bytes, &t->clean_text, e);
         if (s) return s;
         if (!t->clean_text.n)
-            return vm_fail(e, VM_EINPUT, "%s: added token %d: its content \"%.60s\" vanishes when normalised", path, a->id, a->text);
+            return vm_fail(e, VM_EINPUT, "%s: added token %d: its content \"%.60s\" vanishes when normalised", path,
+                           a->id, a->text);
         char *text = vm_strndup(t->clean_text.s, (size_t)t->clean_text.n);
         if (!text) return vm_nomem(e, a->bytes, "an added token");
         vm_free(a->text);

@@ -42,18 +42,18 @@ struct tok {
     vocab words;
     tok_added *added;
     int64_t added_n, added_cap;
-    int64_t added_at[256]; /* 1 + index of the first one that starts with this byte, 0 = none; longest first */
-    uint8_t *mark;         /* [vocab_len] TOK_MARK_* */
-    tok_ids prefix, suffix;   /* special tokens around every text */
-    int64_t cut_len;          /* truncation stated in the files, 0 = none */
+    int64_t added_at[256];  /* 1 + index of the first one that starts with this byte, 0 = none; longest first */
+    uint8_t *mark;          /* [vocab_len] TOK_MARK_* */
+    tok_ids prefix, suffix; /* special tokens around every text */
+    int64_t cut_len;        /* truncation stated in the files, 0 = none */
     int64_t pad_len, pad_multiple;
     bool cut_left, pad_left;
     bool from_json; /* tokenizer.json stated the rules */
     bool hf_layout; /* the directory has config.json */
     /* CLIP */
-    bool open_clip;                      /* open_clip's rules, else those of tokenizer.json */
-    bool nfc, squeeze, lower;            /* normalisers of tokenizer.json */
-    bool literals;                       /* its pattern names the special tokens */
+    bool open_clip;           /* open_clip's rules, else those of tokenizer.json */
+    bool nfc, squeeze, lower; /* normalisers of tokenizer.json */
+    bool literals;            /* its pattern names the special tokens */
     bpe merges;
     bpe_cache cache;
     int32_t inner_id[256], last_id[256]; /* entry of a byte inside and at the end of a word, -1 = none */
@@ -68,12 +68,13 @@ extern const tok_family tok_clip;
 vm_status tok_add_token(tok *t, const char *text, size_t bytes, int32_t id, int flags, vm_error *e);
 enum { ADDED_SINGLE_WORD = 1, ADDED_LSTRIP = 2, ADDED_RSTRIP = 4, ADDED_NORMALIZED = 8, ADDED_SPECIAL = 16 };
 
-/* Loaders. The settings (tokenizer_config.json, special_tokens_map.json, open_clip_config.json, all optional) come first,
- * then one of the vocabularies, then what follows from both. */
+/* Loaders. The settings (tokenizer_config.json, special_tokens_map.json, open_clip_config.json, all optional) come
+ * first, then one of the vocabularies, then what follows from both. */
 vm_status tok_load_settings(tok *t, const char *dir, vm_error *e);
-vm_status tok_load_json(tok *t, const char *path, vm_error *e);                                /* tokenizer.json */
-vm_status tok_load_pair(tok *t, const char *vocab_path, const char *merges_path, vm_error *e); /* vocab.json, merges.txt */
-vm_status tok_load_plain(tok *t, const char *path, vm_error *e); /* bpe_simple_vocab_16e6.txt[.gz] or a lone merges.txt */
+vm_status tok_load_json(tok *t, const char *path, vm_error *e);
+vm_status tok_load_pair(tok *t, const char *vocab_path, const char *merges_path, vm_error *e);
+/* bpe_simple_vocab_16e6.txt, packed or not, or a merges.txt on its own */
+vm_status tok_load_plain(tok *t, const char *path, vm_error *e);
 vm_status tok_load_finish(tok *t, const char *path, vm_error *e);
 
 /* Pieces of the loaders. A merge is both[0..a_n) with the b_n bytes behind it; messages name no file. */

@@ -12,10 +12,10 @@ typedef struct {
 } pair;
 
 typedef struct {
-    tok *rules;      /* normalisation and word boundaries of tokenizer.json */
-    vocab words;     /* the distinct words */
-    vocab entries;   /* the vocabulary that is being made */
-    int32_t *sym;    /* symbols of all words behind one another; -1 ends a word */
+    tok *rules;    /* normalisation and word boundaries of tokenizer.json */
+    vocab words;   /* the distinct words */
+    vocab entries; /* the vocabulary that is being made */
+    int32_t *sym;  /* symbols of all words behind one another; -1 ends a word */
     int64_t sym_n, sym_cap;
     pair *merges, *seen;
     int64_t merges_n, merges_cap, seen_cap;
@@ -58,7 +58,8 @@ static vm_status add_text(learner *l, const char *text, vm_error *e) {
         for (size_t i = 0; i < n && !s; i++) {
             char symbol[6] = {p[i], '<', '/', 'w', '>', 0};
             int32_t id = vocab_find(&l->entries, symbol, i + 1 < n ? 1 : 5);
-            if (id < 0) s = vm_fail(e, VM_EINPUT, "word \"%.*s\": found a character outside printable ASCII", (int)n, p);
+            if (id < 0)
+                s = vm_fail(e, VM_EINPUT, "word \"%.*s\": found a character outside printable ASCII", (int)n, p);
             else if (!add_symbol(l, id)) s = vm_nomem(e, n, "the words of a vocabulary");
         }
         if (!s && !add_symbol(l, -1)) s = vm_nomem(e, n, "the words of a vocabulary");
@@ -88,7 +89,8 @@ static bool best_pair(learner *l, pair *best) {
 
 static vm_status learn(learner *l, vm_error *e) {
     pair best;
-    if (!vm_grow(&l->seen, &l->seen_cap, l->sym_n + 1, sizeof *l->seen)) return vm_nomem(e, (size_t)l->sym_n, "merges");
+    if (!vm_grow(&l->seen, &l->seen_cap, l->sym_n + 1, sizeof *l->seen))
+        return vm_nomem(e, (size_t)l->sym_n, "merges");
     while (best_pair(l, &best)) {
         char both[500];
         size_t a, b;
@@ -115,7 +117,7 @@ static vm_status learn(learner *l, vm_error *e) {
     return VM_OK;
 }
 
-/* --- files ---------------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------------------------- */
 static void put_entry(json_writer *w, const char *key, const learner *l, int32_t id) {
     size_t n;
     const char *s = vocab_text(&l->entries, id, &n);
@@ -192,7 +194,8 @@ static void put_rules(json_writer *w) {
     json_begin_array(w, "pretokenizers");
     json_begin_object(w, NULL);
     json_put_str(w, "type", "Split");
-    put_pattern(w, "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+");
+    put_pattern(
+        w, "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+");
     json_put_str(w, "behavior", "Removed");
     json_put_bool(w, "invert", true);
     json_close_object(w);
@@ -244,8 +247,11 @@ static void put_tokenizer(json_writer *w, const learner *l) {
 
 static void put_specials(json_writer *w, const learner *l) {
     (void)l;
-    put_named(w, NULL, (const char *const[][2]){{"bos_token", start_token}, {"eos_token", end_token},
-                                                {"unk_token", end_token}, {"pad_token", end_token}}, 4);
+    put_named(
+        w, NULL,
+        (const char *const[][2]){
+            {"bos_token", start_token}, {"eos_token", end_token}, {"unk_token", end_token}, {"pad_token", end_token}},
+        4);
 }
 
 static void put_config(json_writer *w, const learner *l) {
@@ -263,8 +269,8 @@ static void put_config(json_writer *w, const learner *l) {
 
 static void put_vocab_file(json_writer *w, const learner *l) { put_vocab(w, NULL, l); }
 
-static vm_status write_json(const char *dir, const char *name, const learner *l, void (*put)(json_writer *, const learner *),
-                            vm_error *e) {
+static vm_status write_json(const char *dir, const char *name, const learner *l,
+                            void (*put)(json_writer *, const learner *), vm_error *e) {
     size_t n;
     json_writer w = json_to_memory(JSON_PRETTY);
     put(&w, l);
@@ -281,7 +287,8 @@ static vm_status write_merges(const char *dir, const learner *l, vm_error *e) {
     bool ok = path && tok_text_add(&all, "#version: 0.2\n", 14);
     for (int64_t i = 0; i < l->merges_n && ok; i++) {
         size_t a, b;
-        const char *left = vocab_text(&l->entries, l->merges[i].left, &a), *right = vocab_text(&l->entries, l->merges[i].right, &b);
+        const char *left = vocab_text(&l->entries, l->merges[i].left, &a),
+                   *right = vocab_text(&l->entries, l->merges[i].right, &b);
         ok = tok_text_add(&all, left, a) && tok_text_add(&all, " ", 1) && tok_text_add(&all, right, b) &&
              tok_text_add(&all, "\n", 1);
     }

@@ -1,8 +1,8 @@
 /* tokenizer.c - opening, encoding and decoding; what is special to a family is behind tok_family.
  *
- * Encoding: added tokens are cut out of the raw text (leftmost, longest first); the pieces between are normalised, added
- * tokens that want normalised text are cut out of that, and what remains is split into words. Tokens are cut off to the
- * length limit before the special ones come around them, so those survive. */
+ * Encoding: added tokens are cut out of the raw text (leftmost, longest first); the pieces between are normalised,
+ * added tokens that want normalised text are cut out of that, and what remains is split into words. Tokens are cut
+ * off to the length limit before the special ones come around them, so those survive. */
 #include "io/file.h"
 #include "io/tok_parts.h"
 
@@ -24,7 +24,7 @@ void tok_ids_free(tok_ids *ids) {
     *ids = (tok_ids){0};
 }
 
-/* --- opening -------------------------------------------------------------------------------------------------------- */
+/* --- opening ----------------------------------------------------------------------------------------------------- */
 static bool ends_with(const char *s, const char *end) {
     size_t n = strlen(s), k = strlen(end);
     return n >= k && !strcmp(s + n - k, end);
@@ -45,7 +45,8 @@ static vm_status open_dir(tok *t, const char *dir, vm_error *e) {
     if (hit < 0)
         s = vm_fail(e, VM_EINPUT,
                     "%s: no tokenizer found; expected tokenizer.json, vocab.json with merges.txt, or "
-                    "bpe_simple_vocab_16e6.txt.gz: copy them there from the model's repository", dir);
+                    "bpe_simple_vocab_16e6.txt.gz: copy them there from the model's repository",
+                    dir);
     else if (hit == 0) s = tok_load_json(t, path[0], e);
     else if (hit == 1) s = tok_load_pair(t, path[1], path[VM_LEN(known) - 1], e);
     else s = tok_load_plain(t, path[hit], e);
@@ -115,7 +116,7 @@ const tok_info *tok_get_info(const tok *t) { return &t->info; }
 const char *tok_entry(const tok *t, int32_t id, size_t *bytes) { return vocab_text(&t->words, id, bytes); }
 int32_t tok_find(const tok *t, const char *entry, size_t bytes) { return vocab_find(&t->words, entry, bytes); }
 
-/* --- encoding ------------------------------------------------------------------------------------------------------- */
+/* --- encoding ---------------------------------------------------------------------------------------------------- */
 static bool is_word_char(int32_t c) { return c == '_' || uni_letter(c) || uni_number(c); }
 
 static bool word_before(const char *begin, const char *s) {
@@ -235,7 +236,7 @@ vm_status tok_encode(tok *t, const char *text, size_t bytes, int flags, int64_t 
     return ok ? VM_OK : vm_nomem(e, bytes, "token ids");
 }
 
-/* --- decoding ------------------------------------------------------------------------------------------------------- */
+/* --- decoding ---------------------------------------------------------------------------------------------------- */
 /* Bytes to characters: what is not UTF-8 becomes U+FFFD, an unfinished character at the end is held back. */
 static bool put_characters(tok_stream *st, const char *s, int64_t n, bool flush, tok_text *out) {
     const char *end = s + n;
@@ -257,8 +258,8 @@ static bool put_characters(tok_stream *st, const char *s, int64_t n, bool flush,
     return true;
 }
 
-vm_status tok_decode_next(tok *t, tok_stream *st, int32_t id, bool keep_special, const char **text, size_t *text_bytes,
-                          vm_error *e) {
+vm_status tok_decode_next(tok *t, tok_stream *st, int32_t id, bool keep_special, const char **text,
+                          size_t *text_bytes, vm_error *e) {
     size_t n;
     tok_text *bytes = &t->clean_text, *out = &t->out_text;
     bool blank = false, ok = true;

@@ -1,7 +1,8 @@
 /* tokenizer.h - text to token ids and back.
  *
- * One handle for every family; which one a model uses is read from its files, and callers never ask. Implemented: CLIP
- * byte-pair encoding in the rules of its two libraries (tok_clip.c). A new family adds a file and a line in tokenizer.c.
+ * One handle for every family; which one a model uses is read from its files, and callers never ask. Implemented:
+ * CLIP byte-pair encoding in the rules of its two libraries (tok_clip.c). A new family adds a file and a line in
+ * tokenizer.c.
  *
  * A handle keeps a cache of words and scratch memory: it serves one thread at a time. */
 #ifndef VM_IO_TOKENIZER_H
@@ -38,8 +39,8 @@ void tok_free(tok *t); /* accepts NULL */
 const tok_info *tok_get_info(const tok *t);
 
 /* Replaces out by the ids of the UTF-8 text (invalid bytes count as U+FFFD) with the special tokens of the model.
- * max_len 0: truncation and padding as the files state them (none, usually). max_len > 0: tokens are cut from the end so
- * that at most max_len remain, the end token among them; TOK_PAD pads up to it. Errors: VM_EDEVICE (memory). */
+ * max_len 0: truncation and padding as the files state them (none, usually). max_len > 0: tokens are cut from the end
+ * so that at most max_len remain, the end token among them; TOK_PAD pads up to it. Errors: VM_EDEVICE (memory). */
 vm_status tok_encode(tok *t, const char *text, size_t bytes, int flags, int64_t max_len, tok_ids *out, vm_error *e);
 bool tok_ids_add(tok_ids *ids, int32_t id); /* false when memory is out */
 void tok_ids_free(tok_ids *ids);
@@ -57,7 +58,7 @@ vm_status tok_decode(tok *t, const int32_t *ids, int64_t n, bool keep_special, c
 /* Streaming decode: feed ids one by one, get the text that is certain by now. All-zero state starts a text.
  * *text is valid until the next call on t and terminated; it may be empty. id -1 flushes what was held back. */
 typedef struct {
-    char held[8];   /* bytes of an unfinished character */
+    char held[8]; /* bytes of an unfinished character */
     int held_len;
     int64_t blanks; /* blanks that only count when text follows */
     bool started;   /* some text came out */
@@ -65,9 +66,9 @@ typedef struct {
 vm_status tok_decode_next(tok *t, tok_stream *s, int32_t id, bool keep_special, const char **text, size_t *bytes,
                           vm_error *e);
 
-/* Writes a CLIP tokenizer (vocab.json, merges.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json) to the
- * directory, in which every word of the n texts is one token: merges are learnt from the words until each is whole.
- * Entries: printable ASCII without capitals (CLIP lower-cases), the same with </w>, merges, <|startoftext|>,
+/* Writes a CLIP tokenizer (vocab.json, merges.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json) to
+ * the directory, in which every word of the n texts is one token: merges are learnt from the words until each is
+ * whole. Entries: printable ASCII without capitals (CLIP lower-cases), the same with </w>, merges, <|startoftext|>,
  * <|endoftext|>; other characters become the unknown token. *vocab_len may be NULL. The directory must exist.
  * Errors: VM_EINPUT (a word outside ASCII), VM_EIO, VM_EDEVICE. */
 vm_status tok_write_word_vocab(const char *dir, const char *const *words, int n, int64_t *vocab_len, vm_error *e);

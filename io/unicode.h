@@ -19,7 +19,7 @@ bool uni_add(uni_text *t, int32_t c);
 /* Reads one code point at *p < end and moves *p behind it. Every maximal invalid part gives U+FFFD once, as the
  * Unicode standard recommends (so surrogates, overlong forms and values beyond U+10FFFF never come out). */
 int32_t uni_next(const char **p, const char *end);
-/* Writes c as UTF-8 to out (room for 4 bytes), returns the length. c must be a code point that uni_next can return. */
+/* Writes c as UTF-8 to out (room for 4 bytes), returns the length. c must be one that uni_next can return. */
 int uni_put(char *out, int32_t c);
 /* Bytes of the code point that starts with byte b, were it valid: 1 to 4; 1 for bytes that start nothing. */
 int uni_len(unsigned char b);

@@ -58,7 +58,9 @@ vm_status vocab_add(vocab *v, const char *s, size_t bytes, int32_t id, vm_error 
     return VM_OK;
 }
 
-int32_t vocab_find(const vocab *v, const char *s, size_t bytes) { return v->slots ? v->slot[find_slot(v, s, bytes)] : -1; }
+int32_t vocab_find(const vocab *v, const char *s, size_t bytes) {
+    return v->slots ? v->slot[find_slot(v, s, bytes)] : -1;
+}
 
 const char *vocab_text(const vocab *v, int32_t id, size_t *bytes) {
     if (id < 0 || id >= v->n || v->start[id] < 0) return NULL;

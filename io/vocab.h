@@ -21,7 +21,7 @@ void vocab_free(vocab *v);
 /* Adds an entry. A string that is there already gets the new id; an id that is there already with another string is
  * refused (VM_EINPUT, the message names no file: callers put that in front). */
 vm_status vocab_add(vocab *v, const char *s, size_t bytes, int32_t id, vm_error *e);
-int32_t vocab_find(const vocab *v, const char *s, size_t bytes); /* -1 = none */
+int32_t vocab_find(const vocab *v, const char *s, size_t bytes);   /* -1 = none */
 const char *vocab_text(const vocab *v, int32_t id, size_t *bytes); /* NULL = none; not terminated */
 
 /* 64-bit hash of a string (multiply and fold, eight bytes at a time). */

@@ -1,4 +1,4 @@
-/* tokenize.c - `vismin tokenize DIR`: token ids of strings, one JSON string per line in, one JSON array per line out. */
+/* tokenize.c - `vismin tokenize DIR`: JSON strings in, arrays of token ids out, one per line. */
 #include "io/json.h"
 #include "io/tokenizer.h"
 #include "pipeline/command.h"
@@ -21,7 +21,8 @@ static vm_status read_line(const char **text, size_t *bytes, json_doc **d, const
     return e->status;
 }
 
-static vm_status encode_line(tok *t, const char *line, size_t n, int64_t number, const vm_args *a, tok_ids *ids, vm_error *e) {
+static vm_status encode_line(tok *t, const char *line, size_t n, int64_t number, const vm_args *a, tok_ids *ids,
+                             vm_error *e) {
     json_doc *d = NULL;
     const char *text = "";
     size_t bytes = 0;
@@ -33,8 +34,8 @@ static vm_status encode_line(tok *t, const char *line, size_t n, int64_t number,
 }
 
 /* Text of the ids of a line, as a JSON string. */
-static vm_status decode_line(tok *t, const char *line, size_t n, int64_t number, const vm_args *a, json_writer *w, tok_ids *ids,
-                             vm_error *e) {
+static vm_status decode_line(tok *t, const char *line, size_t n, int64_t number, const vm_args *a, json_writer *w,
+                             tok_ids *ids, vm_error *e) {
     char name[48], *text = NULL;
     size_t bytes;
     snprintf(name, sizeof name, "standard input line %lld", (long long)number);
@@ -82,7 +83,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
 }
 
 static const vm_opt opts[] = {
-    {"max-length", OPT_INT, NULL, "N", "cut to N tokens, the end token among them (default: as the files state)", 1, 1 << 24},
+    {"max-length", OPT_INT, NULL, "N", "cut to N tokens, the end token among them (default: as the files state)", 1,
+     1 << 24},
     {"no-special", OPT_FLAG, NULL, NULL, "without start and end tokens", 0, 0},
     {"plain", OPT_FLAG, NULL, NULL, "lines are plain text, not JSON strings", 0, 0},
     {"decode", OPT_FLAG, NULL, NULL, "the other way: JSON arrays of ids in, JSON strings out", 0, 0},
@@ -93,11 +95,12 @@ const vm_command cmd_tokenize = {
     .name = "tokenize",
     .summary = "token ids of texts",
     .usage = "DIR [options] < STRINGS",
-    .about = "Reads one JSON string per line from standard input and writes one JSON array of token ids per line.\n"
-             "DIR is a model directory (tokenizer.json, or vocab.json with merges.txt, or bpe_simple_vocab_16e6.txt.gz)\n"
-             "or one of these files. Special tokens, truncation and padding are those that the files state.\n\n"
-             "    echo '\"a photo of a cat\"' | vismin tokenize clip-vit-base-patch32\n"
-             "    vismin tokenize MODEL --plain < captions.txt",
+    .about =
+        "Reads one JSON string per line from standard input and writes one JSON array of token ids per line.\n"
+        "DIR is a model directory (tokenizer.json, or vocab.json with merges.txt, or bpe_simple_vocab_16e6.txt.gz)\n"
+        "or one of these files. Special tokens, truncation and padding are those that the files state.\n\n"
+        "    echo '\"a photo of a cat\"' | vismin tokenize clip-vit-base-patch32\n"
+        "    vismin tokenize MODEL --plain < captions.txt",
     .opts = opts,
     .min_pos = 1,
     .max_pos = 1,
