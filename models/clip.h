@@ -47,8 +47,10 @@ void clip_free(clip_model *m);
 
 /* The map to a layout's names. */
 void clip_map(const clip_model *m, clip_layout layout, weight_map *map);
-/* config.json + model.safetensors and open_clip_config.json + open_clip_model.safetensors into an existing directory. */
-vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, vm_error *e);
+/* config.json + model.safetensors, and with both open_clip_config.json + open_clip_model.safetensors, into an existing directory. */
+vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, bool both, vm_error *e);
+
+vm_status clip_save_config(const clip_config *c, const char *dir, vm_error *e); /* config.json alone */
 
 /* --- graphs -------------------------------------------------------------------------------------------------------- */
 /* pixels (B,S,S,3) f32, normalised -> (B,E) f32, not normalised. */

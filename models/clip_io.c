@@ -231,7 +231,7 @@ static vm_status commit_json(json_writer *w, const char *dir, const char *name, 
     return st;
 }
 
-static vm_status save_hf_config(const clip_config *c, const char *dir, vm_error *e) {
+vm_status clip_save_config(const clip_config *c, const char *dir, vm_error *e) {
     json_writer w = json_to_memory(JSON_PRETTY);
     json_begin_object(&w, NULL);
     json_begin_array(&w, "architectures");
@@ -327,8 +327,9 @@ static vm_status save_weights(const clip_model *m, const char *dir, clip_layout 
     return e->status;
 }
 
-vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, vm_error *e) {
-    if (save_weights(m, dir, CLIP_HF, t, e) || save_hf_config(&m->c, dir, e)) return e->status;
+vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, bool both, vm_error *e) {
+    if (save_weights(m, dir, CLIP_HF, t, e) || clip_save_config(&m->c, dir, e)) return e->status;
+    if (!both) return VM_OK;
     /* open_clip knows one activation for both towers, and its own pooling and layer norm */
     if (m->c.text_act != m->c.vision_act || (m->c.vision_act != VM_QUICK_GELU && m->c.vision_act != VM_GELU)) return VM_OK;
     return save_weights(m, dir, CLIP_OPEN, t, e) || save_open_clip_config(&m->c, dir, e) ? e->status : VM_OK;

@@ -10,8 +10,7 @@
 enum { MAX_PLANS = 8 };
 
 typedef struct {
-    int64_t n_orig, T;
-    bool twins;
+    int64_t n_orig, n_twins, T;
     uint64_t used;
     vm_graph *g;
 } plan;
@@ -60,7 +59,7 @@ size_t clip_trainer_bytes(const clip_trainer *t) {
 
 static void build(clip_trainer *t, vm_graph *g, const clip_batch *b) {
     const clip_config *c = &t->m->c;
-    int64_t n = b->twins ? 2 * b->n_orig : b->n_orig, pairs = b->twins && t->c.loss == CLIP_ITC_HN ? b->n_orig : n, S = c->image_size;
+    int64_t n = b->n_orig + b->n_twins, pairs = t->c.loss == CLIP_ITC_HN ? b->n_orig : n, S = c->image_size;
     g->training = true, g->deterministic = t->c.deterministic;
     vm_val px = vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ n, S, S, 3 });
     vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ n, b->T }), at = vm_input(g, "at", VM_I32, 1, &n);
@@ -71,8 +70,8 @@ static void build(clip_trainer *t, vm_graph *g, const clip_batch *b) {
     vm_scope(g, "loss");
     vm_val loss = loss_info_nce(g, img, txt, scale, pairs, target).loss;
     vm_output(g, "itc", loss);
-    if (b->twins && t->c.twin_weight > 0) {
-        vm_val twin = loss_twins(g, img, txt, scale, b->n_orig);
+    if (b->n_twins && t->c.twin_weight > 0) {
+        vm_val twin = loss_twins(g, img, txt, scale, b->n_twins, b->n_orig);
         vm_output(g, "twin", twin);
         loss = vm_binary(g, loss, vm_scale(g, twin, t->c.twin_weight, 0), VM_ADD);
     }
@@ -84,11 +83,11 @@ static vm_graph *plan_for(clip_trainer *t, const clip_batch *b, vm_error *e) {
     plan *p = &t->plans[0];
     for (int k = 0; k < MAX_PLANS; k++) {
         plan *q = &t->plans[k];
-        if (q->g && q->n_orig == b->n_orig && q->T == b->T && q->twins == b->twins) return q->used = ++t->clock, q->g;
+        if (q->g && q->n_orig == b->n_orig && q->n_twins == b->n_twins && q->T == b->T) return q->used = ++t->clock, q->g;
         if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
     }
     vm_graph_free(p->g);
-    *p = (plan){ b->n_orig, b->T, b->twins, ++t->clock, vm_graph_new(t->m->w.be, t->c.dtype) };
+    *p = (plan){ b->n_orig, b->n_twins, b->T, ++t->clock, vm_graph_new(t->m->w.be, t->c.dtype) };
     if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
     build(t, p->g, b);
     if (!vm_plan(p->g)) return p->g;
@@ -174,7 +173,7 @@ static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *
 }
 
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e) {
-    return clip_save(t->m, dir, ST_F32, e) || save_moments(t, dir, e) ? e->status : VM_OK;
+    return clip_save(t->m, dir, ST_F32, false, e) || save_moments(t, dir, e) ? e->status : VM_OK;
 }
 
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e) {

@@ -20,12 +20,11 @@ typedef struct {
     float max_logit_scale;  /* ln 100 */
 } clip_train_config;
 
-/* Originals in rows 0..n_orig-1; when twins, their edits in rows n_orig..2 n_orig-1, in the same order. */
+/* Originals in rows 0..n_orig-1; the first n_twins of them have an edit, in rows n_orig..n_orig+n_twins-1. */
 typedef struct {
-    int64_t n_orig;
-    bool twins;
+    int64_t n_orig, n_twins;
     int64_t T;              /* columns of ids and mask */
-    float *pixels;          /* (n,S,S,3), n = n_orig or 2 n_orig */
+    float *pixels;          /* (n,S,S,3), n = n_orig + n_twins */
     int32_t *ids, *at, *mask;
 } clip_batch;
 

@@ -14,10 +14,10 @@ contrastive loss_info_nce(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int
 
 static vm_val row_dots(vm_graph *g, vm_val a, vm_val b) { return vm_sum_axis(g, vm_binary(g, a, b, VM_MUL), 1, 1); }
 
-vm_val loss_twins(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int64_t n) {
+vm_val loss_twins(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int64_t n, int64_t at) {
     if (!img || !txt) return 0;
     vm_val i[2], t[2], s[2][2], sum = 0;
-    for (int k = 0; k < 2; k++) i[k] = vm_slice(g, img, 0, k * n, n), t[k] = vm_slice(g, txt, 0, k * n, n);
+    for (int k = 0; k < 2; k++) i[k] = vm_slice(g, img, 0, k * at, n), t[k] = vm_slice(g, txt, 0, k * at, n);
     for (int a = 0; a < 2; a++)
         for (int b = 0; b < 2; b++) s[a][b] = vm_binary(g, row_dots(g, i[a], t[b]), scale, VM_MUL); /* image a, caption b */
     for (int k = 0; k < 2; k++)

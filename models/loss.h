@@ -13,9 +13,9 @@ typedef struct {
  *   L = 1/2 [ CE(s img[:B] txt^T) + CE(s txt[:B] img^T) ] */
 contrastive loss_info_nce(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int64_t B, vm_val target);
 
-/* Twins: rows k and n+k of both matrices (2n rows) are an original and its minimal change. Mean of the four two-way terms,
+/* Twins: rows k and at+k of both matrices, k < n, are an original and its minimal change. Mean of the four two-way terms,
  *   softplus(s (wrong - right)): each image between the two captions, each caption between the two images.
  * softplus(x) = log(1 + e^x). -> [1] */
-vm_val loss_twins(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int64_t n);
+vm_val loss_twins(vm_graph *g, vm_val img, vm_val txt, vm_val scale, int64_t n, int64_t at);
 
 #endif

@@ -7,6 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/log.h"
+#include "io/progress.h"
+
 static volatile sig_atomic_t stopped;
 
 static void on_signal(int sig) {
@@ -17,6 +20,8 @@ static void on_signal(int sig) {
 void run_start(const vm_args *a) {
     const int signals[] = { SIGINT, SIGTERM, SIGUSR1, SIGHUP };
     struct sigaction s = { .sa_handler = on_signal };
+    log_set(log_to_stderr, NULL, arg_flag(a, "quiet") ? LOG_WARN : LOG_INFO);
+    if (arg_flag(a, "quiet")) progress_set_mode(PROGRESS_NONE);
     for (int k = 0; k < VM_LEN(signals); k++) sigaction(signals[k], &s, NULL);
 }
 

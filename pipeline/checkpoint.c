@@ -1,0 +1,161 @@
+/* checkpoint.c - see checkpoint.h. */
+#include "pipeline/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/file.h"
+#include "io/hash.h"
+#include "io/log.h"
+
+vm_status checkpoint_put_json(const char *dir, const char *name, json_writer *w, vm_error *e) {
+    size_t bytes = 0;
+    char *text = json_take(w, &bytes, e), *path = path_join(dir, name);
+    if (text && path) file_write(path, text, bytes, e);
+    else vm_nomem(e, 256, name);
+    vm_free(text);
+    vm_free(path);
+    return e->status;
+}
+
+static vm_status put_manifest(const char *dir, vm_error *e) {
+    char **names = NULL, hash[65];
+    int64_t n = 0;
+    if (dir_list(&names, &n, dir, e)) return e->status;
+    json_writer w = json_to_memory(JSON_PRETTY);
+    json_begin_object(&w, NULL);
+    json_begin_array(&w, "files");
+    for (int64_t i = 0; i < n && !e->status; i++) {
+        char *path = path_join(dir, names[i]);
+        if (!path) vm_nomem(e, 256, names[i]);
+        else if (!sha256_file(hash, path, e)) {
+            json_begin_object(&w, NULL);
+            json_put_str(&w, "name", names[i]);
+            json_put_int(&w, "bytes", file_bytes(path));
+            json_put_str(&w, "sha256", hash);
+            json_close_object(&w);
+        }
+        vm_free(path);
+    }
+    json_close_array(&w);
+    json_close_object(&w);
+    vm_free(names);
+    if (!e->status) return checkpoint_put_json(dir, "manifest.json", &w, e);
+    vm_error ignored = { 0 };
+    vm_free(json_take(&w, NULL, &ignored));
+    return e->status;
+}
+
+static bool verifies(const char *dir) {
+    vm_error e = { 0 };
+    char *path = path_join(dir, "manifest.json"), hash[65];
+    json_doc *d = path ? json_open(path, &e) : NULL;
+    json_value files = json_get(json_root(d), "files");
+    bool good = d && json_len(files) > 0;
+    for (json_iter it = json_each(files); good && json_next(&it);) {
+        char *file = path_join(dir, json_str(it.value, "name", "", &e));
+        good = file && file_bytes(file) == json_int(it.value, "bytes", -2, 0, INT64_MAX, &e) && !sha256_file(hash, file, &e) &&
+               !strcmp(hash, json_str(it.value, "sha256", "", &e));
+        vm_free(file);
+    }
+    json_free(d);
+    vm_free(path);
+    return good && !e.status;
+}
+
+/* "step-00000100" -> 100; -1 for other names. */
+static int64_t step_of(const char *name) {
+    char *end;
+    if (strncmp(name, "step-", 5) || strlen(name) < 13) return -1;
+    int64_t step = strtoll(name + 5, &end, 10);
+    return *end ? -1 : step;
+}
+
+static vm_status remove_old(const char *root, int keep, vm_error *e) {
+    char **names = NULL;
+    int64_t n = 0, found = 0;
+    if (dir_list(&names, &n, root, e)) return e->status;
+    for (int64_t i = n - 1; i >= 0 && !e->status; i--) { /* names sort by step */
+        if (step_of(names[i]) < 0 || found++ < keep) continue;
+        char *path = path_join(root, names[i]);
+        if (path) dir_remove(path, e);
+        vm_free(path);
+    }
+    vm_free(names);
+    return e->status;
+}
+
+static void move_link(const char *root, const char *name) { /* a convenience: resume does not read it */
+    char *tmp = path_join(root, ".latest"), *link = path_join(root, "latest");
+    if (tmp && link) {
+        unlink(tmp);
+        if (!symlink(name, tmp) && rename(tmp, link)) unlink(tmp);
+    }
+    vm_free(tmp);
+    vm_free(link);
+}
+
+vm_status checkpoint_save(const char *out, int64_t step, int keep, checkpoint_writer write, const void *ctx, vm_error *e) {
+    char name[64], *root = path_join(out, "checkpoints"), *path = NULL, *tmp = NULL;
+    snprintf(name, sizeof name, "step-%08" PRId64, step);
+    if (!root || !(path = path_join(root, name))) {
+        vm_nomem(e, 256, "a path");
+        goto done;
+    }
+    if (dir_make(root, e) || dir_begin(&tmp, path, e)) goto done;
+    if (write(tmp, ctx, e) || put_manifest(tmp, e) || dir_commit(tmp, path, e)) {
+        dir_abort(tmp);
+        goto done;
+    }
+    move_link(root, name);
+    remove_old(root, keep, e);
+done:
+    vm_free(tmp);
+    vm_free(path);
+    vm_free(root);
+    return e->status;
+}
+
+vm_status checkpoint_newest(char **dir, const char *out, vm_error *e) {
+    char *root = path_join(out, "checkpoints"), **names = NULL;
+    int64_t n = 0;
+    *dir = NULL;
+    if (root && file_is_dir(root)) {
+        dir_sweep(root, 0); /* under the run's lock: what is left there belongs to nobody */
+        dir_list(&names, &n, root, e);
+    }
+    for (int64_t i = n - 1; i >= 0 && !*dir && !e->status; i--) {
+        if (step_of(names[i]) < 0) continue;
+        char *path = path_join(root, names[i]);
+        if (path && verifies(path)) {
+            *dir = path;
+            break;
+        }
+        vm_warn("%s: damaged checkpoint passed over", path ? path : names[i]);
+        vm_free(path);
+    }
+    vm_free(names);
+    vm_free(root);
+    return e->status;
+}
+
+FILE *checkpoint_log(const char *out, int64_t step, vm_error *e) {
+    char *path = path_join(out, "log.jsonl"), *text = NULL;
+    size_t bytes = 0, keep = 0;
+    FILE *f = NULL;
+    if (!path) return vm_nomem(e, 256, "a path"), NULL;
+    if (file_exists(path) && file_read(&text, &bytes, path, 0, e)) goto done;
+    for (char *line = text, *end; text && (end = memchr(line, '\n', (size_t)(text + bytes - line))); line = end + 1) {
+        int64_t at;
+        if (sscanf(line, "{\"step\":%" SCNd64, &at) != 1 || at > step) break;
+        keep = (size_t)(end + 1 - text);
+    }
+    if (keep < bytes && file_write(path, text, keep, e)) goto done;
+    if (!(f = fopen(path, "a"))) vm_fail(e, VM_EIO, "%s: cannot be opened for writing", path);
+done:
+    vm_free(text);
+    vm_free(path);
+    return f;
+}
