@@ -5,6 +5,7 @@
 #include <json-c/json.h>
 #undef json_bool
 #include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,10 @@ static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch) {
                 return json_scan_fail(s, s->from, "the name \"%.200s\" stands twice in one object", key);
             continue;
         }
+        int64_t whole;
+        if (t == JSON_T_NUMBER && !json_scan_int(s, &whole) && !isfinite(json_scan_num(s)))
+            return json_scan_fail(s, s->from, "the number %.*s is beyond the range of double numbers",
+                                  (int)VM_MIN(s->len, 40), s->from);
         struct json_object *o = t == JSON_T_NULL ? NULL : with_line(leaf(s, t, scratch), line);
         if (t != JSON_T_NULL && !o) return vm_nomem(s->e, s->len, d->name);
         if (t == JSON_T_STRING && s->len > INT32_MAX) {
@@ -226,6 +231,8 @@ static vm_status mismatch(json_value v, vm_error *e, const char *expected) {
     case JSON_NULL: return json_fail(v, e, "found null, expected %s", expected);
     case JSON_ARRAY: return json_fail(v, e, "found an array of %lld, expected %s", (long long)json_len(v), expected);
     case JSON_OBJECT: return json_fail(v, e, "found an object, expected %s", expected);
+    case JSON_DOUBLE:
+        return json_fail(v, e, "found %.10g, expected %s", json_object_get_double(object_of(v.node)), expected);
     default: break;
     }
     const char *found = json_object_to_json_string_ext(object_of(v.node), JSON_C_TO_STRING_NOSLASHESCAPE);

@@ -3,7 +3,7 @@
  * Reading: the tokenizer of json_scan.h checks the whole text first (grammar, UTF-8, depth, text after the end) and
  * then fills json-c's tree, so nothing that json-c's own parser lets pass is let pass here: comments, single quotes,
  * NaN, raw line feeds, duplicate members. Tolerated: a byte-order mark and trailing commas. Integers keep 64 bits,
- * larger ones become doubles. Errors name file, line and column, or file, line and field:
+ * larger ones become doubles, which are always finite. Errors name file, line and column, or file, line and field:
  *     config.json:14: text_config.hidden_size: found "768", expected an integer from 1 to 65536
  *
  *     json_doc *d = json_open("config.json", e);
