@@ -22,7 +22,7 @@ vm_status VM_KERNEL(accumulate_cpu)(vm_graph *g, vm_node *n) {
         int64_t m = VM_MIN((int64_t)CHUNK, N - at);
         const vm_real *a = vm_row(x, tx, at, m, tx_);
         vm_real *b = vm_row_begin(y, ty, at, ty_);
-        if (add && ty == VM_BF16) vm_row(y, ty, at, m, ty_);
+        if (add && ty != VM_F32) vm_row(y, ty, at, m, ty_);
         if (add)
 #pragma omp simd
             for (int64_t i = 0; i < m; i++) b[i] += a[i];

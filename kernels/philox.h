@@ -9,7 +9,9 @@
 #include <math.h>
 #include <stdint.h>
 
-static inline void vm_philox(uint64_t key, uint64_t stream, uint64_t index, uint32_t out[4]) {
+/* One block: four words. In variables of their own, so that loops over blocks vectorise. */
+static inline void vm_philox_words(uint64_t key, uint64_t stream, uint64_t index, uint32_t *w0, uint32_t *w1,
+                                   uint32_t *w2, uint32_t *w3) {
     uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32);
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
@@ -17,7 +19,10 @@ static inline void vm_philox(uint64_t key, uint64_t stream, uint64_t index, uint
         c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, c1 = (uint32_t)p1;
         c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1, c3 = (uint32_t)p0;
     }
-    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+    *w0 = c0, *w1 = c1, *w2 = c2, *w3 = c3;
+}
+static inline void vm_philox(uint64_t key, uint64_t stream, uint64_t index, uint32_t out[4]) {
+    vm_philox_words(key, stream, index, &out[0], &out[1], &out[2], &out[3]);
 }
 
 /* 32 bits to [0, 1), exact. */

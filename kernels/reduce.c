@@ -68,16 +68,13 @@ vm_val vm_mean(vm_graph *g, vm_val x) {
 
 vm_val vm_sum_axis(vm_graph *g, vm_val x, int axis, float scale) {
     if (!x) return 0;
-    vm_value v = g->v[x];
-    int k = axis < 0 ? axis + v.nd : axis;
+    const vm_value *v = &g->v[x];
+    int k = axis < 0 ? axis + v->nd : axis, m = 0;
     int64_t O = 1, I = 1, ne[VM_AXES];
-    if (k < 0 || k >= v.nd) return vm_bad(g, "sum_axis: axis %d of a tensor of %d axes", axis, v.nd), 0;
-    for (int j = 0, m = 0; j < v.nd; j++) {
-        if (j < k) O *= v.ne[j];
-        if (j > k) I *= v.ne[j];
-        if (j != k) ne[m++] = v.ne[j];
-    }
-    return append(g, &sum_op, x, O, v.ne[k], I, (double)scale, VM_F32, v.nd - 1, ne);
+    if (k < 0 || k >= v->nd) return vm_bad(g, "sum_axis: axis %d of a tensor of %d axes", axis, v->nd), 0;
+    for (int j = 0; j < k; j++) O *= v->ne[j], ne[m++] = v->ne[j];
+    for (int j = k + 1; j < v->nd; j++) I *= v->ne[j], ne[m++] = v->ne[j];
+    return append(g, &sum_op, x, O, v->ne[k], I, (double)scale, VM_F32, m, ne);
 }
 
 vm_val vm_broadcast(vm_graph *g, vm_val x, int64_t n) {
