@@ -120,7 +120,7 @@ typedef struct {
     scene_text text[2]; /* specific captions; each is true of its own picture and false of the other */
     uint8_t touched;    /* bit i: object i of the original was changed, moved or removed */
     struct {
-        uint8_t begin, end; /* bytes of text[k]: the words that differ */
+        uint8_t begin, end; /* bytes of text[k]: the phrase (or the relation) that differs; it stands there once */
     } change[2];
 } scene_pair;
 

@@ -102,18 +102,16 @@ static bool remove_members(scene_pair *p, vm_rng *r) {
     return true;
 }
 
-/* Spans of the words in which the two texts differ. */
+/* The relation words, or the phrase about what was touched. */
 static void find_change(scene_pair *p) {
-    const char *a = p->text[0].text, *b = p->text[1].text;
-    int n[2] = { (int)strlen(a), (int)strlen(b) }, head = 0, tail = 0, begin = 0;
-    for (; a[head] && a[head] == b[head]; head++)
-        if (a[head] == ' ') begin = head + 1;
-    int most = (n[0] < n[1] ? n[0] : n[1]) - begin, end = 0;
-    for (; tail < most && a[n[0] - 1 - tail] == b[n[1] - 1 - tail]; tail++)
-        if (a[n[0] - 1 - tail] == ' ') end = tail + 1;
     for (int k = 0; k < 2; k++) {
-        p->change[k].begin = (uint8_t)begin;
-        p->change[k].end = (uint8_t)(n[k] - end);
+        const scene_phrase *q = p->text[0].phrase;
+        int i = 0;
+        while (!(q[i].objects & p->touched)) i++;
+        q = p->text[k].phrase;
+        bool relation = p->category == SCENE_RELATION;
+        p->change[k].begin = (uint8_t)(relation ? q[0].end + 1 : q[i].begin);
+        p->change[k].end = (uint8_t)(relation ? q[1].begin - 1 : q[i].end);
     }
 }
 

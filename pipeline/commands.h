@@ -2,4 +2,5 @@
 #define VM_COMMANDS(X) \
     X(train_clip) X(forward) \
     X(preprocess) \
+    X(scene) \
     X(tokenize)
