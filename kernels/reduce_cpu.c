@@ -1,28 +1,34 @@
-/* reduce_cpu.c - see reduce.c. Short inner axes are taken several at a time: (A,I) is read as rows of L = as many I as fit
- * into a piece, so that every loop is long and a single column (I = 1) is an ordinary sum. Each lane adds few numbers, and
- * the lanes are added in double, so long sums stay accurate. */
+/* reduce_cpu.c - see reduce.c. Short inner axes are taken several at a time: (A,I) is read in rows of as many I as fit into
+ * a piece, so that loops are long. Each lane adds few numbers, lanes are added in double: long sums stay accurate. */
 #include "kernels/chunks.h"
 #include "kernels/cpu.h"
 
 /* y[i] = sum over a < A of x[at + a*I + i], i < m; m = I unless I exceeds VM_CHUNK */
 static void sum_rows(const void *x, vm_type t, int64_t at, int64_t A, int64_t I, int64_t m, vm_real *restrict y) {
-    vm_real sum[VM_CHUNK] = { 0 }, x_[VM_CHUNK];
-    int64_t together = I <= VM_CHUNK ? VM_CHUNK / I : 1;
+    vm_real sum[VM_CHUNK], x_[VM_CHUNK];
+    int64_t together = VM_MAX((int64_t)1, VM_MIN(VM_CHUNK / I, A / 8)); /* adding lanes must not outweigh adding rows */
+    for (int64_t i = 0; i < together * m; i++) sum[i] = 0;
     for (int64_t a = 0; a < A; a += together) {
         int64_t n = VM_MIN(together, A - a) * m;
         const vm_real *restrict r = vm_row(x, t, at + a * I, n, x_);
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) sum[i] += r[i];
     }
-    if (together == 1) {
-        memcpy(y, sum, (size_t)m * sizeof *y);
-        return;
+    for (int64_t i = 0; i < m; i++) {
+        double total = (double)sum[i];
+        for (int64_t k = 1; k < together; k++) total += (double)sum[k * m + i];
+        y[i] = (vm_real)total;
     }
-    double total[VM_CHUNK];
-    for (int64_t i = 0; i < m; i++) total[i] = (double)sum[i];
-    for (int64_t k = 1; k < together; k++)
-        for (int64_t i = 0; i < m; i++) total[i] += (double)sum[k * m + i];
-    for (int64_t i = 0; i < m; i++) y[i] = (vm_real)total[i];
+}
+/* Sum of n numbers in a row. */
+static vm_real sum_run(const void *x, vm_type t, int64_t at, int64_t n) {
+    vm_real x_[VM_CHUNK];
+    double total = 0;
+    for (int64_t i = 0; i < n; i += VM_CHUNK) {
+        int64_t m = VM_MIN(n - i, (int64_t)VM_CHUNK);
+        total += (double)vm_row_sum(vm_row(x, t, at + i, m, x_), m);
+    }
+    return (vm_real)total;
 }
 
 vm_status VM_KERNEL(sum_cpu)(vm_graph *g, vm_node *n) {
@@ -36,7 +42,9 @@ vm_status VM_KERNEL(sum_cpu)(vm_graph *g, vm_node *n) {
     for (int64_t task = 0; task < tasks; task++) {
         int64_t o = task / blocks / n_chunks, k = task / blocks % n_chunks, i = task % blocks * VM_CHUNK;
         int64_t a = vm_chunk_begin(A, n_chunks, k), rows = vm_chunk_begin(A, n_chunks, k + 1) - a;
-        sum_rows(x, t, (o * A + a) * I + i, rows, I, VM_MIN(I - i, (int64_t)VM_CHUNK), part + (o * n_chunks + k) * I + i);
+        vm_real *to = part + (o * n_chunks + k) * I + i;
+        if (I == 1) *to = sum_run(x, t, o * A + a, rows);
+        else sum_rows(x, t, (o * A + a) * I + i, rows, I, VM_MIN(I - i, (int64_t)VM_CHUNK), to);
     }
     for (int64_t o = 0; o < O && n_chunks != 1; o++)
         vm_sum_chunks(part + o * n_chunks * I, n_chunks, I, I, scale, y + o * I, add);
@@ -61,7 +69,9 @@ vm_status VM_KERNEL(broadcast_cpu)(vm_graph *g, vm_node *n) {
         int64_t m = VM_MIN(I - i, (int64_t)VM_CHUNK), copies = VM_MIN(together, A - a), len = m * copies;
         const vm_real *restrict r = vm_row(x, tx, o * I + i, m, x_);
         if (copies > 1) {
-            for (int64_t k = 0; k < len; k++) tile[k] = k < m ? r[k] : tile[k - m];
+            for (int64_t k = 0; k < len; k += m) /* one column is the common short case */
+                if (m > 1) memcpy(tile + k, r, (size_t)m * sizeof *r);
+                else tile[k] = *r;
             r = tile;
         }
         int64_t at = (o * A + a) * I + i;

@@ -70,7 +70,7 @@ vm_val vm_slice(vm_graph *g, vm_val x, int axis, int64_t at, int64_t n) {
     if (axis < 0) axis += v.nd;
     if (axis < 0 || axis >= v.nd || at < 0 || n < 0 || at > v.ne[axis] - n) {
         char s[64];
-        return vm_bad(g, "slice: %lld..%lld of axis %d of %s", (long long)at, (long long)(at + n), axis, vm_shape_text(g, x, s)), 0;
+        return vm_bad(g, "slice: %lld entries from %lld of axis %d of %s", (long long)n, (long long)at, axis, vm_shape_text(g, x, s)), 0;
     }
     if (at == 0 && n == v.ne[axis]) return x;
     int64_t outer, inner;

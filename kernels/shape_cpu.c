@@ -18,24 +18,27 @@ vm_status VM_KERNEL(slice_cpu)(vm_graph *g, vm_node *n) {
 }
 
 vm_status VM_KERNEL(slice_back_cpu)(vm_graph *g, vm_node *n) {
-    enum { PIECE = 1024 };
     vm_value dy = g->v[n->in[0]], dx = g->v[n->out[0]];
     int64_t outer, inner, N = dx.ne[n->i[0]];
     extents(&dx, n->i[0], &outer, &inner);
+    size_t size = vm_type_size(dx.type);
+    int64_t run = n->i[2] * inner, before = n->i[1] * inner, after = (N - n->i[1] - n->i[2]) * inner;
     bool add = vm_adds(g, n, 0);
-    if (!add && vm_count(g, n->out[0])) memset(dx.data, 0, (size_t)vm_count(g, n->out[0]) * vm_type_size(dx.type));
 #pragma omp parallel for schedule(static) if (outer * N * inner > VM_PAR_MIN)
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t j = 0; j < n->i[2] * inner; j += PIECE) {
-            vm_real from[PIECE], to_[PIECE];
-            int64_t m = VM_MIN((int64_t)PIECE, n->i[2] * inner - j), at = (o * N + n->i[1]) * inner + j;
-            const vm_real *r = vm_row(dy.data, dy.type, o * n->i[2] * inner + j, m, from);
-            vm_real *to = vm_row_begin(dx.data, dx.type, at, to_);
-            if (add && dx.type == VM_BF16) vm_row(dx.data, dx.type, at, m, to_);
-#pragma omp simd
-            for (int64_t i = 0; i < m; i++) to[i] = (add ? to[i] : 0) + r[i];
-            vm_row_end(dx.data, dx.type, at, m, to);
+    for (int64_t o = 0; o < outer; o++) {
+        int64_t row = o * N * inner;
+        if (!add) {
+            memset((char *)dx.data + (size_t)row * size, 0, (size_t)before * size);
+            memset((char *)dx.data + (size_t)(row + before + run) * size, 0, (size_t)after * size);
         }
+        for (int64_t j = 0; j < run; j += VM_CHUNK) {
+            vm_real from[VM_CHUNK];
+            int64_t m = VM_MIN((int64_t)VM_CHUNK, run - j), at = row + before + j;
+            const vm_real *r = vm_row(dy.data, dy.type, o * run + j, m, from);
+            if (!add && dx.type == VM_F32) memcpy((vm_real *)dx.data + at, r, (size_t)m * sizeof *r);
+            else vm_row_done(dx.data, dx.type, at, m, r, add);
+        }
+    }
     return VM_OK;
 }
 
@@ -55,68 +58,89 @@ vm_status VM_KERNEL(concat_cpu)(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 
-/* Walks the output; the innermost run is a strided read, contiguous when the last axis stays. */
-vm_status VM_KERNEL(permute_cpu)(vm_graph *g, vm_node *n) {
-    vm_value x = g->v[n->in[0]], y = g->v[n->out[0]];
-    int nd = y.nd;
-    int64_t stride[VM_AXES], count = vm_count(g, n->out[0]), inner = nd ? y.ne[nd - 1] : 1, rows = inner ? count / inner : 0;
-    size_t size = vm_type_size(x.type);
-    for (int k = 0; k < nd; k++) {
-        stride[k] = 1;
-        for (int a = (int)n->i[k] + 1; a < nd; a++) stride[k] *= x.ne[a];
+/* --- permute --------------------------------------------------------------------------------------------------------- */
+/* y[j*ldy + i] = x[i*ldx + j], i < m, j < n: by tiles, so that the lines read with a stride stay in the first cache. */
+enum { TILE = 32 };
+#define TRANSPOSE(name, type)                                                                                      \
+    static void name(const type *restrict x, int64_t ldx, type *restrict y, int64_t ldy, int64_t m, int64_t n) {   \
+        for (int64_t j0 = 0; j0 < n; j0 += TILE)                                                                   \
+            for (int64_t i0 = 0; i0 < m; i0 += TILE)                                                               \
+                for (int64_t j = j0; j < VM_MIN(j0 + TILE, n); j++)                                                \
+                    for (int64_t i = i0; i < VM_MIN(i0 + TILE, m); i++) y[j * ldy + i] = x[i * ldx + j];            \
     }
-    int64_t last = nd ? stride[nd - 1] : 1;
+TRANSPOSE(transpose1, uint8_t)
+TRANSPOSE(transpose2, uint16_t)
+TRANSPOSE(transpose4, uint32_t)
+TRANSPOSE(transpose8, uint64_t)
+
+static void transpose(size_t size, const char *x, int64_t ldx, char *y, int64_t ldy, int64_t m, int64_t n) {
+    if (size == 1) transpose1((const uint8_t *)x, ldx, (uint8_t *)y, ldy, m, n);
+    if (size == 2) transpose2((const uint16_t *)x, ldx, (uint16_t *)y, ldy, m, n);
+    if (size == 4) transpose4((const uint32_t *)x, ldx, (uint32_t *)y, ldy, m, n);
+    if (size == 8) transpose8((const uint64_t *)x, ldx, (uint64_t *)y, ldy, m, n);
+}
+
+typedef struct {
+    int nd;
+    int64_t ne[VM_AXES], from[VM_AXES], to[VM_AXES]; /* per axis of y: size, stride in x, stride in y */
+} walk;
+
+/* Axes of y, those of one entry left out, those that stay neighbours joined. */
+static walk plan_walk(const vm_value *x, const int64_t *axes) {
+    walk w = { 0 };
+    for (int k = 0; k < x->nd; k++) {
+        int64_t stride = 1, n = x->ne[axes[k]];
+        for (int a = (int)axes[k] + 1; a < x->nd; a++) stride *= x->ne[a];
+        if (n == 1) continue;
+        if (w.nd && w.from[w.nd - 1] == stride * n) w.nd--, n *= w.ne[w.nd];
+        w.ne[w.nd] = n, w.from[w.nd++] = stride;
+    }
+    if (!w.nd) w.nd = 1, w.ne[0] = w.from[0] = 1;
+    for (int64_t k = w.nd - 1, stride = 1; k >= 0; stride *= w.ne[k--]) w.to[k] = stride;
+    return w;
+}
+
+/* The last axis stays: runs are copied. Else x's last axis is axis k of y, and every plane (k, last) is transposed. */
+vm_status VM_KERNEL(permute_cpu)(vm_graph *g, vm_node *n) {
+    enum { BAND = 4 * TILE };
+    vm_value x = g->v[n->in[0]];
+    int64_t count = vm_count(g, n->in[0]);
+    size_t size = vm_type_size(x.type);
+    char *y = vm_o(g, n, 0);
+    if (!count) return VM_OK;
+    walk w = plan_walk(&x, n->i);
+    int last = w.nd - 1, k = last;
+    while (w.from[k] != 1) k--;
+    int64_t m = w.ne[last], width = w.ne[k], bands = k == last ? 1 : (width + BAND - 1) / BAND;
+    int64_t planes = count / m / (k == last ? 1 : width);
 #pragma omp parallel for schedule(static) if (count > VM_PAR_MIN)
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t from = 0, left = r;
-        for (int k = nd - 2; k >= 0; k--) from += left % y.ne[k] * stride[k], left /= y.ne[k];
+    for (int64_t task = 0; task < planes * bands; task++) {
+        int64_t from = 0, to = 0, left = task / bands, j = task % bands * BAND;
+        for (int a = last - 1; a >= 0; a--) {
+            if (a == k) continue;
+            from += left % w.ne[a] * w.from[a], to += left % w.ne[a] * w.to[a], left /= w.ne[a];
+        }
         const char *s = (const char *)x.data + (size_t)from * size;
-        char *d = (char *)y.data + (size_t)(r * inner) * size;
-        if (last == 1) memcpy(d, s, (size_t)inner * size);
+        if (k == last) memcpy(y + (size_t)to * size, s, (size_t)m * size);
         else
-            for (int64_t j = 0; j < inner; j++) memcpy(d + (size_t)j * size, s + (size_t)(j * last) * size, size);
+            transpose(size, s + (size_t)j * size, w.from[last], y + (size_t)(to + j * w.to[k]) * size, w.to[k], m,
+                      VM_MIN((int64_t)BAND, width - j));
     }
     return VM_OK;
 }
 
 /* --- cast ------------------------------------------------------------------------------------------------------------ */
-static float half_to_f32(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
-    union { uint32_t u; float f; } x;
-    if (e == 0) return (sign ? -1.0f : 1.0f) * (float)m * 0x1p-24f;
-    x.u = sign | (e == 31 ? 0x7f800000u : (e + 112) << 23) | m << 13;
-    return x.f;
-}
-static uint16_t f32_to_half(float f) {
-    union { float f; uint32_t u; } x = { f };
-    uint16_t sign = (uint16_t)(x.u >> 16 & 0x8000);
-    float a = fabsf(f);
-    if (f != f) return 0x7e00;
-    if (a >= 65520.0f) return sign | 0x7c00;
-    if (a < 0x1p-14f) return sign | (uint16_t)nearbyintf(a * 0x1p24f);
-    x.f = a;
-    x.u += 0xfff + (x.u >> 13 & 1); /* to nearest even */
-    return sign | (uint16_t)((x.u - (112u << 23)) >> 13);
-}
-
 vm_status VM_KERNEL(cast_cpu)(vm_graph *g, vm_node *n) {
-    enum { PIECE = 2048 };
     vm_type tx = g->v[n->in[0]].type, ty = g->v[n->out[0]].type;
     const void *x = vm_in(g, n, 0);
     void *y = vm_o(g, n, 0);
     int64_t N = vm_count(g, n->in[0]);
 #pragma omp parallel for schedule(static) if (N > VM_PAR_MIN)
-    for (int64_t at = 0; at < N; at += PIECE) {
-        vm_real tmp[PIECE];
-        int64_t m = VM_MIN((int64_t)PIECE, N - at);
-        const vm_real *r = tmp;
-        if (tx == VM_F16)
-            for (int64_t i = 0; i < m; i++) tmp[i] = (vm_real)half_to_f32(((const uint16_t *)x)[at + i]);
-        else r = vm_row(x, tx, at, m, tmp);
-        if (ty == VM_F16)
-            for (int64_t i = 0; i < m; i++) ((uint16_t *)y)[at + i] = f32_to_half((float)r[i]);
-        else if (ty == VM_BF16) vm_row_end(y, ty, at, m, r);
-        else memcpy((vm_real *)y + at, r, (size_t)m * sizeof *r);
+    for (int64_t at = 0; at < N; at += VM_CHUNK) {
+        vm_real x_[VM_CHUNK];
+        int64_t m = VM_MIN((int64_t)VM_CHUNK, N - at);
+        if (ty == VM_F32) vm_row(x, tx, at, m, (vm_real *)y + at);
+        else vm_row_end(y, ty, at, m, vm_row(x, tx, at, m, x_));
     }
     return VM_OK;
 }
