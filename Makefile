@@ -98,6 +98,33 @@ asan: ## all tests under the address and undefined-behaviour sanitizers
 	@ASAN_OPTIONS=detect_leaks=1 VISMIN=$(B)/asan/vismin sh tests/run.sh $(B) \
 	    $(TEST_SRC:tests/%.c=$(B)/asan/tests/%) $(SCRIPTS)
 
+# Every tests/fuzz/fuzz_NAME.c is one fuzzer (libFuzzer of clang): make fuzz, or one of them: make fuzz-NAME.
+# What it finds is left as build/fuzz/crash-...; seeds stand in tests/fuzz/corpus/NAME/, what is learnt in build/fuzz/corpus/.
+FUZZ_CC   ?= clang
+FUZZ_RUNS ?= 200000
+FUZZ_SRC  := kernels/base.c $(wildcard io/*.c)
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -I. -O1 -g $(MARCH) -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
+             $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
+FUZZERS   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/fuzz/%.o: %.c | deps
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
+$(B)/fuzz/libio.a: $(FUZZ_SRC:%.c=$(B)/fuzz/%.o)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+$(B)/fuzz/fuzz_%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libio.a
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined $^ -o $@ \
+	    $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm -lpthread
+
+fuzz: $(FUZZERS:%=fuzz-%) ## every reader of files against random bytes (clang), FUZZ_RUNS each
+fuzz-%: $(B)/fuzz/fuzz_%
+	@mkdir -p $(B)/fuzz/corpus/$*
+	@echo "fuzz $*: $(FUZZ_RUNS) runs"; \
+	$< -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus/$* $(wildcard tests/fuzz/corpus/$*) >$(B)/fuzz/$*.log 2>&1 \
+	|| { tail -n 40 $(B)/fuzz/$*.log; echo "FAIL fuzz $*"; exit 1; }; \
+	sed -n 's/^stat::number_of_executed_units: */ok fuzz '$*', executions: /p' $(B)/fuzz/$*.log
+
 lint: ## layering by #include lines, file sizes, forbidden calls
 	@sh tests/lint.sh
 
