@@ -69,9 +69,8 @@ vm_status VM_KERNEL(broadcast_cpu)(vm_graph *g, vm_node *n) {
         int64_t m = VM_MIN(I - i, (int64_t)VM_CHUNK), copies = VM_MIN(together, A - a), len = m * copies;
         const vm_real *restrict r = vm_row(x, tx, o * I + i, m, x_);
         if (copies > 1) {
-            for (int64_t k = 0; k < len; k += m) /* one column is the common short case */
-                if (m > 1) memcpy(tile + k, r, (size_t)m * sizeof *r);
-                else tile[k] = *r;
+            for (int64_t k = 0; m > 1 && k < len; k += m) memcpy(tile + k, r, (size_t)m * sizeof *r);
+            for (int64_t k = 0; m == 1 && k < len; k++) tile[k] = *r;
             r = tile;
         }
         int64_t at = (o * A + a) * I + i;
