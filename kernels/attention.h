@@ -1,0 +1,83 @@
+/* attention.h - what attention.c and its kernels share: attributes of the nodes, and the call as kernels see it. */
+#ifndef VM_ATTENTION_H
+#define VM_ATTENTION_H
+#include "kernels/graph.h"
+
+/* Inputs of the forward node and, at the same places, of the backward nodes. Packed: q is the one tensor, k and v are 0. */
+enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_MASK, ATTN_BIAS, ATTN_N_IN, ATTN_DY = ATTN_N_IN, ATTN_Y, ATTN_LSE, ATTN_N_BACK };
+/* Attributes vm_node.i; f[0] is the scale. WANT (backward): bits 0, 1, 2 for dq, dk, dv. */
+enum { ATTN_NH, ATTN_NKV, ATTN_HS, ATTN_CAUSAL, ATTN_WINDOW, ATTN_PACKED, ATTN_WANT };
+
+/* Head sizes 1..ATTN_MAX_HS. Tiles of the backward pass have this many queries and keys (a multiple of 16):
+ * a tile of rows is at most 32 KiB in f32. */
+enum { ATTN_MAX_HS = 512, ATTN_BACK_ELEMENTS = 8192, ATTN_BACK_ROWS = 128 };
+static inline int64_t attn_back_tile(int64_t HS) {
+    return VM_MIN(ATTN_BACK_ELEMENTS / ((HS + 15) / 16 * 16) / 16 * 16, (int64_t)ATTN_BACK_ROWS);
+}
+
+/* Rows of one head: element c of token t of head h of batch b is at[h*HS + (b*T + t)*row + c]. */
+typedef struct {
+    void *p;
+    vm_type type;
+    int64_t at, row, T;
+} attn_rows;
+
+typedef struct {
+    int64_t B, Tq, Tk, NH, NKV, HS, window;
+    bool causal;
+    double scale;
+    attn_rows q, k, v, y, dy; /* y is the output, or in backward nodes an input as dy is */
+    const int32_t *mask;    /* (B,Tk) or NULL */
+    const vm_real *bias;    /* or NULL; strides are 0 where it is broadcast */
+    int64_t bias_b, bias_h;
+} attn_call;
+
+static inline int64_t attn_at(const attn_call *a, const attn_rows *x, int64_t b, int64_t h, int64_t t) {
+    return x->at + h * a->HS + (b * x->T + t) * x->row;
+}
+
+/* The three parts of a packed tensor, or the tensor itself; p may be NULL. */
+static inline void attn_parts(const attn_call *a, bool packed, const vm_graph *g, vm_val q, vm_val k, vm_val v, attn_rows out[3]) {
+    const vm_val val[3] = { q, packed ? q : k, packed ? q : v };
+    const int64_t cols[3] = { a->NH * a->HS, a->NKV * a->HS, a->NKV * a->HS }, T[3] = { a->Tq, a->Tk, a->Tk };
+    int64_t at = 0;
+    for (int s = 0; s < 3; s++) {
+        const vm_value *x = &g->v[val[s]];
+        out[s] = (attn_rows){ val[s] ? x->data : NULL, x->type, packed ? at : 0, packed ? (a->NH + 2 * a->NKV) * a->HS : cols[s], T[s] };
+        at += cols[s];
+    }
+}
+
+static inline attn_call attn_of(const vm_graph *g, const vm_node *n) {
+    bool packed = n->i[ATTN_PACKED];
+    const vm_value *q = &g->v[n->in[ATTN_Q]], *k = packed ? q : &g->v[n->in[ATTN_K]], *bias = &g->v[n->in[ATTN_BIAS]];
+    attn_call a = {
+        .B = q->ne[0], .Tq = q->ne[1], .Tk = k->ne[1], .NH = n->i[ATTN_NH], .NKV = n->i[ATTN_NKV], .HS = n->i[ATTN_HS],
+        .window = n->i[ATTN_WINDOW], .causal = n->i[ATTN_CAUSAL], .scale = n->f[0],
+        .mask = vm_in(g, n, ATTN_MASK), .bias = vm_in(g, n, ATTN_BIAS),
+    };
+    attn_rows part[3];
+    attn_parts(&a, packed, g, n->in[ATTN_Q], n->in[ATTN_K], n->in[ATTN_V], part);
+    a.q = part[0], a.k = part[1], a.v = part[2];
+    if (n->n_in == ATTN_N_BACK) {
+        const vm_value *dy = &g->v[n->in[ATTN_DY]], *y = &g->v[n->in[ATTN_Y]];
+        a.dy = (attn_rows){ dy->data, dy->type, 0, a.NH * a.HS, a.Tq };
+        a.y = (attn_rows){ y->data, y->type, 0, a.NH * a.HS, a.Tq };
+    }
+    if (n->in[ATTN_BIAS]) {
+        int64_t heads = bias->ne[bias->nd - 3];
+        a.bias_h = heads > 1 ? a.Tq * a.Tk : 0;
+        a.bias_b = bias->nd == 4 && bias->ne[0] > 1 ? heads * a.Tq * a.Tk : 0;
+    }
+    return a;
+}
+
+/* Keys [lo, hi) that causality and window leave to query i. */
+static inline int64_t attn_lo(const attn_call *a, int64_t i) {
+    return a->window ? VM_MIN(VM_MAX(i + a->Tk - a->Tq - a->window + 1, (int64_t)0), a->Tk) : 0;
+}
+static inline int64_t attn_hi(const attn_call *a, int64_t i) {
+    return a->causal ? VM_MIN(VM_MAX(i + a->Tk - a->Tq + 1, (int64_t)0), a->Tk) : a->Tk;
+}
+
+#endif

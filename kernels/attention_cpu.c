@@ -1,0 +1,169 @@
+/* attention_cpu.c - the forward pass on the CPU (formulas: attention.c).
+ *
+ * A task is one block of queries of one head. It walks over tiles of keys: K transposed and V are copied into tiles
+ * (which also converts bf16 and f16 and pads), then groups of MR queries do S, softmax and P V while their scores
+ * stay in the first-level cache. Row maximum m and sum l are carried from tile to tile and the output so far is rescaled
+ * when m grows; up to some hundred keys are one tile and never rescaled. Scores are kept times log2(e), so that 2^x serves.
+ * Tile borders depend on the shape alone, and a row is summed by one thread: results do not depend on threads. */
+#include "kernels/attention.h"
+#include "kernels/tile.h"
+
+/* The elements of a K or V tile, of an output tile; a tile of keys holds at most MAX_KEYS. */
+enum { KV_ELEMENTS = 20480, Y_ELEMENTS = 16384, MAX_KEYS = 512, MAX_QUERIES = 256 };
+
+static const vm_real LOG2E = (vm_real)1.44269504088896340736, LN2 = (vm_real)0.69314718055994530942;
+
+typedef struct {
+    int64_t k0, n, ld;  /* first key, number, padded number */
+    TILE kt[KV_ELEMENTS];       /* K^T [HSp][ld] */
+    TILE v[KV_ELEMENTS];        /* V [n][HSp] */
+    TILE hide[MAX_KEYS];        /* 0, or -inf for hidden and padding keys */
+    TILE y[Y_ELEMENTS];         /* sum of P V [queries][HSp] */
+    TILE m[MAX_QUERIES], l[MAX_QUERIES];
+    TILE s[MR * MAX_KEYS];      /* scores of one group of queries */
+    TILE tmp[LANES * ATTN_MAX_HS];
+} scratch;
+
+static int64_t keys_per_tile(int64_t HSp) { return VM_MIN(KV_ELEMENTS / HSp / 16 * 16, (int64_t)MAX_KEYS); }
+static int64_t queries_per_block(int64_t HSp) { return VM_MIN(Y_ELEMENTS / HSp, (int64_t)MAX_QUERIES); }
+
+static void load_keys(const attn_call *a, scratch *t, int64_t b, int64_t kv_head, int64_t k0, int64_t n) {
+    int64_t HSp = round_lanes(a->HS), ld = round_lanes(n);
+    t->k0 = k0, t->n = n, t->ld = ld;
+    for (int64_t j = 0; j < n; j += LANES) {
+        int64_t rows = VM_MIN((int64_t)LANES, n - j);
+        tile_rows(t->tmp, HSp, a->k.p, a->k.type, attn_at(a, &a->k, b, kv_head, k0 + j), a->k.row, rows, a->HS);
+        if (rows < LANES) memset(t->tmp + rows * HSp, 0, (size_t)((LANES - rows) * HSp) * sizeof *t->tmp);
+        tile_transpose(t->kt + j, ld, t->tmp, HSp, LANES, HSp);
+    }
+    tile_rows(t->v, HSp, a->v.p, a->v.type, attn_at(a, &a->v, b, kv_head, k0), a->v.row, n, a->HS);
+    for (int64_t j = 0; j < ld; j++)
+        t->hide[j] = j < n && (!a->mask || a->mask[b * a->Tk + k0 + j]) ? 0 : -(vm_real)INFINITY;
+}
+
+/* s [m][ld] columns [c0,np) of raw products -> P relative to the new row maximum; rescales y and l of the m rows. */
+static void softmax_rows(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t i0, int64_t r0, int m, int64_t c0, int64_t np) {
+    int64_t HSp = round_lanes(a->HS);
+    for (int r = 0; r < m; r++) {
+        vm_real *s = t->s + r * MAX_KEYS, c = (vm_real)a->scale * LOG2E;
+        int64_t i = i0 + r, lo = VM_MAX(attn_lo(a, i) - t->k0, c0), hi = a->causal ? VM_MIN(attn_hi(a, i) - t->k0, np) : np;
+        if (a->bias) {
+            const vm_real *bias = a->bias + b * a->bias_b + h * a->bias_h + i * a->Tk + t->k0;
+            int64_t end = VM_MIN(np, t->n);
+#pragma omp simd
+            for (int64_t j = c0; j < end; j++) s[j] = s[j] * c + bias[j] * LOG2E;
+            c = 1;
+        }
+        for (int64_t j = c0; j < lo; j++) s[j] = -(vm_real)INFINITY;
+        for (int64_t j = VM_MAX(hi, c0); j < np; j++) s[j] = -(vm_real)INFINITY;
+        vec largest = vec_all(-(vm_real)INFINITY);
+        for (int64_t j = c0; j < np; j += LANES) {
+            vec x = vec_load(s + j) * c + vec_load(t->hide + j);
+            vec_store(s + j, x);
+            largest = vec_max(largest, x);
+        }
+        vm_real old = t->m[r0 + r], new = vec_largest(largest);
+        new = new > old ? new : old;
+        vm_real base = new == -(vm_real)INFINITY ? 0 : new; /* all hidden so far: exp2(-inf) = 0 */
+        vec sum = vec_all(0);
+        for (int64_t j = c0; j < np; j += LANES) {
+            vec p = vec_exp2(vec_load(s + j) - base);
+            vec_store(s + j, p);
+            sum += p;
+        }
+        if (new > old && old != -(vm_real)INFINITY) {
+            vm_real f = vec_exp2(vec_all(old - new))[0], *y = t->y + (r0 + r) * HSp;
+            t->l[r0 + r] *= f;
+            for (int64_t d = 0; d < HSp; d += LANES) vec_store(y + d, vec_load(y + d) * f);
+        }
+        t->m[r0 + r] = new;
+        t->l[r0 + r] += vec_sum(sum);
+    }
+}
+
+INLINE void prefetch_row(const attn_rows *x, int64_t at, int64_t n) {
+    int64_t size = x->type == VM_F32 ? sizeof(vm_real) : 2;
+    for (int64_t c = 0; c < n * size; c += 64) __builtin_prefetch((const char *)x->p + at * size + c);
+}
+/* Rows of a head lie far apart, which the processor's own prefetchers do not follow: while queries [i,end) are worked on,
+ * asks for their output rows and for the same rows of the next head. */
+static void prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i, int64_t end) {
+    int64_t kv = (h + 1) / (a->NH / a->NKV);
+    if (a->Tk > MAX_QUERIES) return;
+    for (; i < end; i++) {
+        prefetch_row(&a->y, attn_at(a, &a->y, b, h, i), a->HS);
+        if (h + 1 == a->NH) continue;
+        prefetch_row(&a->q, attn_at(a, &a->q, b, h + 1, i), a->HS);
+        if (i >= a->Tk) continue;
+        prefetch_row(&a->k, attn_at(a, &a->k, b, kv, i), a->HS);
+        prefetch_row(&a->v, attn_at(a, &a->v, b, kv, i), a->HS);
+    }
+}
+
+/* One tile of keys for all queries q0 .. q0 + nq of the block. */
+static void attend(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t q0, int64_t nq) {
+    int64_t HSp = round_lanes(a->HS);
+    TILE wide[MR * ATTN_MAX_HS];
+    for (int64_t r = 0; r < nq;) {
+        int m = next_rows(nq - r);
+        int64_t lo = VM_MAX(attn_lo(a, q0 + r) - t->k0, (int64_t)0), hi = VM_MIN(attn_hi(a, q0 + r + m - 1) - t->k0, t->n);
+        prefetch(a, b, h, q0 + r, q0 + r + m);
+        if (lo < hi) {
+            int64_t c0 = lo / LANES * LANES, np = round_lanes(hi), at = attn_at(a, &a->q, b, h, q0 + r), row = a->q.row;
+            const vm_real *q = (const vm_real *)a->q.p + at;
+            if (a->q.type != VM_F32) {
+                tile_rows(wide, ATTN_MAX_HS, a->q.p, a->q.type, at, row, m, a->HS);
+                q = wide, row = ATTN_MAX_HS;
+            }
+            tile_mul_rows(m, np - c0, a->HS, q, row, 1, t->kt + c0, t->ld, t->s + c0, MAX_KEYS, false);
+            softmax_rows(a, t, b, h, q0 + r, r, m, c0, np);
+            tile_mul_rows(m, HSp, hi - c0, t->s + c0, MAX_KEYS, 1, t->v + c0 * HSp, HSp, t->y + r * HSp, HSp, true);
+        }
+        r += m;
+    }
+}
+
+static void store(const attn_call *a, const scratch *t, int64_t b, int64_t h, int64_t q0, int64_t nq, vm_real *lse) {
+    int64_t HSp = round_lanes(a->HS);
+    for (int64_t r = 0; r < nq; r++) {
+        vm_real tmp[ATTN_MAX_HS], f = t->l[r] > 0 || t->l[r] != t->l[r] ? 1 / t->l[r] : 0;
+        int64_t at = attn_at(a, &a->y, b, h, q0 + r);
+        const vm_real *restrict x = t->y + r * HSp;
+        vm_real *restrict o = vm_row_begin(a->y.p, a->y.type, at, tmp);
+#pragma omp simd
+        for (int64_t c = 0; c < a->HS; c++) o[c] = x[c] * f;
+        vm_row_end(a->y.p, a->y.type, at, a->HS, o);
+    }
+    lse += (b * a->NH + h) * a->Tq + q0;
+    for (int64_t r = 0; r < nq; r++) lse[r] = t->m[r] * LN2 + (vm_real)log((double)t->l[r]);
+}
+
+static void run_block(const attn_call *a, int64_t b, int64_t h, int64_t q0, int64_t nq, vm_real *lse) {
+    scratch t;
+    int64_t HSp = round_lanes(a->HS), lo = attn_lo(a, q0), hi = attn_hi(a, q0 + nq - 1), n = VM_MAX(hi - lo, (int64_t)0);
+    int64_t most = keys_per_tile(HSp), tiles = (n + most - 1) / most;
+    int64_t per_tile = tiles ? ((n + tiles - 1) / tiles + 15) / 16 * 16 : 1;
+    memset(t.y, 0, (size_t)(nq * HSp) * sizeof *t.y);
+    for (int64_t r = 0; r < nq; r++) t.m[r] = -(vm_real)INFINITY, t.l[r] = 0;
+    for (int64_t k0 = lo; k0 < hi; k0 += per_tile) {
+        load_keys(a, &t, b, h / (a->NH / a->NKV), k0, VM_MIN(per_tile, hi - k0));
+        attend(a, &t, b, h, q0, nq);
+    }
+    store(a, &t, b, h, q0, nq, lse);
+}
+
+vm_status VM_KERNEL(attention_cpu)(vm_graph *g, vm_node *n) {
+    attn_call a = attn_of(g, n);
+    int64_t most = queries_per_block(round_lanes(a.HS)), blocks = (a.Tq + most - 1) / most;
+    int64_t per_block = blocks ? (a.Tq + blocks - 1) / blocks : 1, tasks = a.B * a.NH * blocks;
+    double work = (double)tasks * (double)per_block * (double)a.Tk * (double)a.HS;
+    vm_real *lse = vm_o(g, n, 1);
+    a.y = (attn_rows){ vm_o(g, n, 0), g->v[n->out[0]].type, 0, a.NH * a.HS, a.Tq };
+    int chunk = (int)(a.B >= 4 * vm_num_threads() ? a.NH * blocks : 1); /* the heads of a row together: they share pages */
+#pragma omp parallel for schedule(dynamic, chunk) if (work > VM_PAR_MIN)
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t q0 = task % blocks * per_block, bh = task / blocks;
+        if (q0 < a.Tq) run_block(&a, bh / a.NH, bh % a.NH, q0, VM_MIN(per_block, a.Tq - q0), lse);
+    }
+    return VM_OK;
+}
