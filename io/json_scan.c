@@ -240,7 +240,7 @@ bool json_scan_int(const json_scan *s, int64_t *v) {
         if (__builtin_mul_overflow(x, 10, &x) || __builtin_add_overflow(x, d, &x)) return false;
     }
     *v = x;
-    return true;
+    return x || !negative; /* -0 is a double */
 }
 
 double json_scan_num(const json_scan *s) {
