@@ -1,7 +1,8 @@
 /* softmax.c - softmax over the last axis and cross-entropy of rows (both in f32, row maximum subtracted).
  *
- *   y = e^(x-m) / sum;                       dx = y (dy - <y,dy>)
- *   L = mean over kept rows of lse(x) - x_t; dx = (softmax(x) - onehot(t)) dL / n_kept, 0 at ignored rows (target -100)
+ *   y = e^(x-m) / sum;                       dx = y (dy - <y,dy>); a row of -inf only gives 0
+ *   L = mean over kept rows of (m - x_t) + log sum e^(x-m), in this order: a small loss keeps its digits;
+ *                                            dx = (softmax(x) - onehot(t)) dL / n_kept, 0 at ignored rows (target -100)
  * Bound by memory for long rows, by exp for short ones. */
 #include "kernels/infer.h"
 #include "kernels/ops.h"
@@ -28,16 +29,17 @@ static void grad_softmax(vm_graph *g, const vm_node *n) {
 static const vm_op softmax = { .name = "softmax", .infer = infer_softmax, .grad = grad_softmax, .cpu = VM_CPU(softmax_cpu) };
 vm_val vm_softmax(vm_graph *g, vm_val x) { return vm_append1(g, &softmax, 1, &x, NULL); }
 
-/* in logits (...,V), target (...); out loss [1], lse of each row, number of kept rows [1] */
+/* in logits (...,V), target (...); out loss [1], each row's maximum and log-sum beside it (2,R), number of kept rows [1] */
 static vm_status infer_ce(vm_graph *g, vm_node *n) {
-    if (!vm_check_float(g, n, 0) || !vm_check_type(g, n, 1, VM_I32) || !vm_check_count(g, n, 1, vm_rows(g, n->in[0]))) return VM_EMODEL;
+    if (!vm_check_float(g, n, 0) || !vm_check_type(g, n, 1, VM_I32)) return VM_EMODEL;
+    if (!vm_check_count(g, n, 1, vm_rows(g, n->in[0]))) return VM_EMODEL;
     int64_t one = 1, R = vm_rows(g, n->in[0]);
     vm_node_out(g, n, VM_F32, 1, &one);
-    vm_node_out(g, n, VM_F32, 1, &R);
+    vm_node_out(g, n, VM_F32, 2, (int64_t[]){ 2, R });
     vm_node_out(g, n, VM_F32, 1, &one);
     return VM_OK;
 }
-/* in dL [1], logits, target, lse, kept; out dlogits f32 */
+/* in dL [1], logits, target, maxima and log-sums, kept; out dlogits f32 */
 static vm_status infer_ce_back(vm_graph *g, vm_node *n) {
     vm_out_like(g, n, VM_F32, n->in[1]);
     return VM_OK;

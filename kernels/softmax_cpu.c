@@ -38,7 +38,8 @@ vm_status VM_KERNEL(softmax_cpu)(vm_graph *g, vm_node *n) {
     vm_real *y = vm_o(g, n, 0);
 #pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN / 4)
     for (int64_t i = 0; i < R; i++) {
-        vm_real *row = y + i * V, s = sum_exp(x, t, i * V, V, row_max(x, t, i * V, V), row), k = s > 0 ? 1 / s : 0;
+        vm_real *row = y + i * V, s = sum_exp(x, t, i * V, V, row_max(x, t, i * V, V), row);
+        vm_real k = s == 0 ? 0 : 1 / s; /* NaN stays */
 #pragma omp simd
         for (int64_t j = 0; j < V; j++) row[j] *= k;
     }
@@ -83,18 +84,19 @@ vm_status VM_KERNEL(cross_entropy_cpu)(vm_graph *g, vm_node *n) {
     vm_type t = g->v[n->in[0]].type;
     const void *x = vm_in(g, n, 0);
     const int32_t *target = vm_in(g, n, 1);
-    vm_real *lse = vm_o(g, n, 1);
+    vm_real *max = vm_o(g, n, 1), *log_sum = max + R;
     for (int64_t i = 0; i < R; i++)
         if (target[i] != IGNORED && (target[i] < 0 || target[i] >= V))
             return vm_fail(&g->err, VM_EINPUT, "cross_entropy: target %d in row %lld, there are %lld classes", (int)target[i], (long long)i, (long long)V);
 #pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN / 4)
     for (int64_t i = 0; i < R; i++) {
-        vm_real m = row_max(x, t, i * V, V);
-        lse[i] = target[i] == IGNORED ? 0 : m + (vm_real)log((double)sum_exp(x, t, i * V, V, m, NULL));
+        if (target[i] == IGNORED) continue;
+        max[i] = row_max(x, t, i * V, V);
+        log_sum[i] = (vm_real)log((double)sum_exp(x, t, i * V, V, max[i], NULL));
     }
     double sum = 0;
     for (int64_t i = 0; i < R; i++)
-        if (target[i] != IGNORED) kept++, sum += (double)(lse[i] - element(x, t, i * V + target[i]));
+        if (target[i] != IGNORED) kept++, sum += (double)(max[i] - element(x, t, i * V + target[i])) + (double)log_sum[i];
     *(vm_real *)vm_o(g, n, 0) = (vm_real)(kept ? sum / (double)kept : 0);
     *(vm_real *)vm_o(g, n, 2) = (vm_real)kept;
     return VM_OK;
@@ -105,19 +107,23 @@ vm_status VM_KERNEL(cross_entropy_back_cpu)(vm_graph *g, vm_node *n) {
     vm_type t = g->v[n->in[1]].type;
     const void *x = vm_in(g, n, 1);
     const int32_t *target = vm_in(g, n, 2);
-    const vm_real *lse = vm_in(g, n, 3), kept = *(const vm_real *)vm_in(g, n, 4);
+    const vm_real *max = vm_in(g, n, 3), *log_sum = max + R, kept = *(const vm_real *)vm_in(g, n, 4);
     vm_real *dx = vm_o(g, n, 0), k = kept > 0 ? *(const vm_real *)vm_in(g, n, 0) / kept : 0;
     bool add = vm_adds(g, n, 0);
 #pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN / 4)
     for (int64_t i = 0; i < R; i++) {
-        vm_real *to = dx + i * V, tmp[PIECE], w = target[i] == IGNORED ? 0 : k;
+        vm_real *to = dx + i * V, tmp[PIECE];
+        if (target[i] == IGNORED) {
+            if (!add) memset(to, 0, (size_t)V * sizeof *to);
+            continue;
+        }
         for (int64_t j = 0; j < V; j += PIECE) {
             int64_t m = VM_MIN((int64_t)PIECE, V - j);
             const vm_real *r = vm_row(x, t, i * V + j, m, tmp);
 #pragma omp simd
-            for (int64_t c = 0; c < m; c++) to[j + c] = (add ? to[j + c] : 0) + (w != 0 ? w * vm_exp(r[c] - lse[i]) : 0);
+            for (int64_t c = 0; c < m; c++) to[j + c] = (add ? to[j + c] : 0) + k * vm_exp(r[c] - max[i] - log_sum[i]);
         }
-        if (target[i] != IGNORED) to[target[i]] -= k;
+        to[target[i]] -= k;
     }
     return VM_OK;
 }
