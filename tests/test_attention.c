@@ -1,0 +1,259 @@
+/* test_attention.c - attention in float at every processor level against double loops: output, lse, all gradients; every
+ * kind of mask; long rows; rows that see nothing; NaN; independence of threads; messages. */
+#include "tests/optest.h"
+
+typedef struct {
+    int B, Tq, Tk, NH, NKV, HS; /* Tk 0 = packed, as many keys as queries */
+    int causal, window, masked, biased;
+    vm_type type;
+    float range; /* of q and k: large ones make rows with one dominant key */
+} shape;
+
+/* The call in plain loops on double; views of q, k, v as in attention.h but in doubles. */
+typedef struct {
+    const shape *s;
+    int Tk;
+    const double *q, *k, *v, *mask, *bias;
+    int64_t row_q, row_k, row_v;
+    double *y, *lse, *dq, *dk, *dv, *dbias;
+} plain;
+
+static int64_t bias_at(const plain *p, int b, int h, int i, int j) {
+    const shape *s = p->s;
+    int heads = s->biased < 0 ? 1 : s->NH, hh = heads > 1 ? h : 0, bb = abs(s->biased) == 4 ? b : 0;
+    return (((int64_t)bb * heads + hh) * s->Tq + i) * p->Tk + j;
+}
+
+static void plain_row(const plain *p, const double *dy, int b, int h, int i, double *w) {
+    const shape *s = p->s;
+    int kv = h / (s->NH / s->NKV), HS = s->HS, off = p->Tk - s->Tq;
+    double scale = 1 / sqrt(HS), most = -INFINITY, sum = 0, d = 0;
+    const double *q = p->q + ((int64_t)b * s->Tq + i) * p->row_q + h * HS;
+    int64_t at = ((int64_t)b * s->Tq + i) * s->NH * HS + h * HS;
+    for (int j = 0; j < p->Tk; j++) {
+        const double *k = p->k + ((int64_t)b * p->Tk + j) * p->row_k + kv * HS;
+        w[j] = 0;
+        for (int c = 0; c < HS; c++) w[j] += q[c] * k[c] * scale;
+        if (p->bias) w[j] += p->bias[bias_at(p, b, h, i, j)];
+        if ((s->causal && j > i + off) || (s->window && j <= i + off - s->window) || (p->mask && !p->mask[b * p->Tk + j]))
+            w[j] = -INFINITY;
+        most = fmax(most, w[j]);
+    }
+    for (int j = 0; j < p->Tk; j++) sum += w[j] = w[j] == -INFINITY ? 0 : exp(w[j] - most);
+    p->lse[((int64_t)b * s->NH + h) * s->Tq + i] = sum > 0 ? most + log(sum) : -INFINITY;
+    for (int c = 0; c < HS; c++) p->y[at + c] = 0;
+    for (int j = 0; j < p->Tk; j++) {
+        const double *v = p->v + ((int64_t)b * p->Tk + j) * p->row_v + kv * HS;
+        if (sum > 0) w[j] /= sum;
+        for (int c = 0; c < HS; c++) p->y[at + c] += w[j] * v[c];
+    }
+    for (int c = 0; c < HS; c++) d += p->y[at + c] * dy[at + c];
+    for (int j = 0; j < p->Tk; j++) {
+        int64_t kj = ((int64_t)b * p->Tk + j) * p->row_k + kv * HS, vj = ((int64_t)b * p->Tk + j) * p->row_v + kv * HS;
+        double dp = -d;
+        for (int c = 0; c < HS; c++) dp += dy[at + c] * p->v[vj + c];
+        for (int c = 0; c < HS; c++) {
+            p->dv[vj + c] += w[j] * dy[at + c];
+            p->dk[kj + c] += w[j] * dp * scale * q[c];
+            p->dq[q - p->q + c] += w[j] * dp * scale * p->k[kj + c];
+        }
+        if (p->bias) p->dbias[bias_at(p, b, h, i, j)] += w[j] * dp;
+    }
+}
+
+static double *zeros(int64_t n) { return vm_calloc((size_t)n + 1, sizeof(double)); }
+
+/* Gradients relative to the largest of the tensor, at least 0.01: rows of dq are differences that may cancel. */
+static void compare(const op_case *c, const char *what, vm_val v, const double *want, double tol) {
+    double scale = 0.01;
+    for (int64_t i = 0; i < vm_count(c->g, v); i++) scale = fmax(scale, fabs(want[i]));
+    for (int64_t i = 0; i < vm_count(c->g, v); i++) {
+        double got = op_get(c, v, i);
+        test_checks++;
+        if (!(fabs(got - want[i]) <= tol * scale))
+            MISMATCH("%s at level %d: [%lld] = %.9g, want %.9g (scale %.3g)\n", what, c->level, (long long)i, got, want[i], scale);
+    }
+}
+
+static void check(shape s) {
+    op_case c = op_begin(s.type);
+    bool packed = s.Tk == 0;
+    int Tk = packed ? s.Tq : s.Tk, cq = s.NH * s.HS, ck = s.NKV * s.HS, n = packed ? 1 : 3;
+    double range = s.range ? (double)s.range : 1;
+    vm_attn a = { .NH = s.NH, .NKV = s.NKV, .causal = s.causal, .window = s.window };
+    plain p = { .s = &s, .Tk = Tk, .row_q = cq, .row_k = ck, .row_v = ck };
+    vm_val in[5];
+    c.g->training = true;
+    if (packed) in[0] = op_input(&c, s.type, 3, (int64_t[]){ s.B, s.Tq, cq + 2 * ck }, -range, range);
+    for (int k = 0; k < 3 && !packed; k++)
+        in[k] = op_input(&c, s.type, 3, (int64_t[]){ s.B, k ? Tk : s.Tq, k ? ck : cq }, -range, range);
+    vm_val dy = op_input(&c, s.type, 3, (int64_t[]){ s.B, s.Tq, cq }, -1, 1);
+    if (s.masked) {
+        a.key_mask = op_input(&c, VM_I32, 2, (int64_t[]){ s.B, Tk }, -0.9, 1.9);
+        p.mask = c.x[c.n_x - 1];
+        for (int j = 0; j < Tk && s.B > 1; j++) op_put(&c, c.n_x - 1, j, 0); /* the first batch sees nothing */
+    }
+    if (s.biased) {
+        int64_t ne[4] = { s.B, s.biased < 0 ? 1 : s.NH, s.Tq, Tk };
+        int nd = abs(s.biased);
+        in[n] = a.bias = op_input(&c, VM_F32, nd, ne + 4 - nd, -1, 1);
+        p.bias = c.x[c.n_x - 1];
+    }
+    vm_val y = packed ? vm_attention_packed(c.g, in[0], a) : vm_attention(c.g, in[0], in[1], in[2], a), lse = y + 1;
+    vm_backward(c.g, 1, &y, &dy, n + (s.biased != 0), in);
+    vm_output(c.g, "y", y);
+    vm_output(c.g, "lse", lse);
+    for (int k = 0; k < n + (s.biased != 0); k++) vm_output(c.g, "gradient", vm_grad(c.g, in[k]));
+
+    double *grad[4] = { 0 }, *w = zeros(Tk);
+    for (int k = 0; k < n + (s.biased != 0); k++) grad[k] = zeros(vm_count(c.g, in[k]));
+    p.y = zeros(vm_count(c.g, y)), p.lse = zeros(vm_count(c.g, lse)), p.dbias = grad[n];
+    p.q = c.x[0], p.k = packed ? p.q + cq : c.x[1], p.v = packed ? p.k + ck : c.x[2];
+    p.dq = grad[0], p.dk = packed ? p.dq + cq : grad[1], p.dv = packed ? p.dk + ck : grad[2];
+    if (packed) p.row_q = p.row_k = p.row_v = cq + 2 * ck;
+    for (int b = 0; b < s.B; b++)
+        for (int h = 0; h < s.NH; h++)
+            for (int i = 0; i < s.Tq; i++) plain_row(&p, c.x[n], b, h, i, w);
+
+    /* f32: sums of up to thousands of products. bf16: inputs are equal on both sides; Y and gradients are rounded to 8 bits,
+     * and P and dS are where products are taken in bf16 */
+    double tol = s.type == VM_F32 ? 2e-5 : 0x1p-7;
+    OP_LEVELS(&c) {
+        op_near(&c, "y", y, p.y, VM_MAX(s.HS, 1), tol);
+        op_near(&c, "lse", lse, p.lse, VM_MAX(s.Tq, 1), 2e-5);
+        for (int k = 0; k < n; k++) compare(&c, packed ? "dqkv" : k == 0 ? "dq" : k == 1 ? "dk" : "dv", vm_grad(c.g, in[k]), grad[k], tol);
+        if (s.biased) compare(&c, "dbias", vm_grad(c.g, in[n]), grad[n], tol);
+    }
+    /* the same bits from one thread and from three */
+    vm_val kept[6] = { y, lse };
+    int n_kept = 2;
+    for (int k = 0; k < n + (s.biased != 0); k++) kept[n_kept++] = vm_grad(c.g, in[k]);
+    void *bits[6] = { 0 };
+    for (int threads = 1; threads <= 3; threads += 2) {
+        vm_threads(threads);
+        op_run(&c);
+        for (int k = 0; k < n_kept; k++) op_same(&c, kept[k], &bits[k]);
+    }
+    vm_threads(0);
+    for (int k = 0; k < n_kept; k++) vm_free(bits[k]);
+    for (int k = 0; k < 4; k++) vm_free(grad[k]);
+    vm_free(w), vm_free(p.y), vm_free(p.lse);
+    op_end(&c);
+}
+static void check_types(shape s) {
+    s.type = VM_F32, check(s);
+    s.type = VM_BF16, check(s);
+}
+
+TEST(clip_shapes) {
+    check_types((shape){ 2, 50, 0, 3, 3, 64, .causal = 0 });
+    check_types((shape){ 2, 77, 0, 2, 2, 64, .causal = 1 });
+    check_types((shape){ 2, 77, 0, 2, 2, 64, .causal = 1, .masked = 1 });
+}
+TEST(odd_sizes) {
+    static const int heads[] = { 1, 2, 3, 7, 16, 17, 40, 72, 80, 129, 256 };
+    for (int k = 0; k < VM_LEN(heads); k++) check_types((shape){ 1, 5 + k, 3 + 2 * k, 2, 1, heads[k], .causal = k % 2 });
+    for (int T = 1; T < 40; T++) check_types((shape){ 1, T, 0, 1, 1, 10, .causal = T % 2 });
+}
+TEST(masks) {
+    check_types((shape){ 2, 33, 0, 4, 2, 24, .causal = 1, .window = 5 });
+    check_types((shape){ 2, 9, 31, 2, 2, 24, .causal = 1 });
+    check_types((shape){ 2, 31, 9, 2, 2, 24, .causal = 1 }); /* the first 22 queries see nothing */
+    check_types((shape){ 2, 31, 9, 2, 2, 24, .window = 4 });
+    check_types((shape){ 3, 20, 18, 6, 2, 8, .masked = 1, .window = 7 });
+}
+TEST(biases) {
+    static const int kinds[] = { 3, -3, 4, -4 };
+    for (int k = 0; k < 4; k++) {
+        check_types((shape){ 2, 49, 0, 3, 3, 32, .biased = kinds[k], .masked = k == 2 });
+        check_types((shape){ 2, 6, 21, 2, 1, 16, .biased = kinds[k], .causal = 1 });
+    }
+}
+TEST(long_rows) {
+    check_types((shape){ 1, 700, 0, 1, 1, 64, .causal = 1 });
+    check_types((shape){ 1, 300, 900, 1, 1, 40, .masked = 1 });
+    check_types((shape){ 1, 513, 0, 2, 1, 20, .causal = 1, .window = 150, .range = 4 });
+    check_types((shape){ 1, 40, 97, 2, 1, 160, .biased = 3 });
+}
+TEST(large_scores) { /* differences of hundreds: no overflow, one key takes all */
+    check((shape){ 1, 20, 400, 2, 2, 64, .range = 12 });
+}
+TEST(degenerate) {
+    check_types((shape){ 1, 1, 0, 1, 1, 1, .causal = 1 });
+    check_types((shape){ 3, 0, 5, 2, 2, 8, .causal = 0 });
+    check_types((shape){ 0, 4, 5, 2, 2, 8, .causal = 0 });
+    check_types((shape){ 1, 3, 1, 2, 2, 8, .causal = 1 });
+}
+TEST(nothing_to_see) { /* no keys at all: zeros and -inf */
+    op_case c = op_begin(VM_F32);
+    vm_val q = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 3, 8 }, -1, 1), k = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 0, 8 }, -1, 1);
+    vm_val y = vm_attention(c.g, q, k, k, (vm_attn){ .NH = 2, .NKV = 2 });
+    vm_output(c.g, "y", y);
+    vm_output(c.g, "lse", y + 1);
+    OP_LEVELS(&c) {
+        for (int i = 0; i < 48; i++) EXPECT(op_get(&c, y, i) == 0);
+        for (int i = 0; i < 12; i++) EXPECT(op_get(&c, y + 1, i) == -INFINITY);
+    }
+    op_end(&c);
+}
+TEST(nan_stays) {
+    op_case c = op_begin(VM_F32);
+    vm_val x = op_input(&c, VM_F32, 3, (int64_t[]){ 1, 20, 24 }, -1, 1);
+    vm_val y = vm_attention_packed(c.g, x, (vm_attn){ .NH = 1, .NKV = 1, .causal = true });
+    op_put(&c, 0, 7 * 24 + 8, NAN); /* a key: rows that see it are NaN, earlier ones are not */
+    vm_output(c.g, "y", y);
+    OP_LEVELS(&c)
+        for (int i = 0; i < 20; i++) EXPECT(isnan(op_get(&c, y, i * 8)) == (i >= 7));
+    op_end(&c);
+}
+TEST(some_gradients) { /* only values want one: the others are not computed, and its bits are the same */
+    void *bits = NULL;
+    for (int only = 0; only < 2; only++) {
+        op_case c = op_begin(VM_F32);
+        vm_val in[3];
+        for (int k = 0; k < 3; k++) in[k] = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 11, 12 }, -1, 1);
+        vm_val y = vm_attention(c.g, in[0], in[1], in[2], (vm_attn){ .NH = 3, .NKV = 3 });
+        vm_backward(c.g, 1, &y, NULL, only ? 1 : 3, only ? in + 2 : in);
+        vm_output(c.g, "dv", vm_grad(c.g, in[2]));
+        EXPECT(!only || !vm_grad(c.g, in[0]));
+        if (op_run(&c)) op_same(&c, vm_grad(c.g, in[2]), &bits);
+        op_end(&c);
+    }
+    vm_free(bits);
+}
+TEST(messages) {
+    static const struct { int NH, NKV; float scale; int64_t q, k, mask, bias; const char *words; } bad[] = {
+        { 3, 2, 0, 24, 16, 0, 0, "3 query heads do not divide among 2" },
+        { 5, 5, 0, 24, 24, 0, 0, "[2,4,24] has not 5 heads" },
+        { 3, 3, 0, 24, 16, 0, 0, "do not fit keys or values [2,6,16]" },
+        { 3, 3, -1, 24, 24, 0, 0, "scale -1 is not positive" },
+        { 3, 3, 0, 24, 24, 7, 0, "i32[2,6] is needed" },
+        { 3, 3, 0, 24, 24, 6, 2, "the bias is f32[2,4,6]" },
+        { 1, 1, 0, 1024, 1024, 0, 0, "1 heads of 1 to 512" },
+    };
+    for (int t = 0; t < VM_LEN(bad); t++) {
+        vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
+        vm_attn a = { .NH = bad[t].NH, .NKV = bad[t].NKV, .scale = bad[t].scale };
+        vm_val q = vm_input(g, "q", VM_F32, 3, (int64_t[]){ 2, 4, bad[t].q }), k = vm_input(g, "k", VM_F32, 3, (int64_t[]){ 2, 6, bad[t].k });
+        if (bad[t].mask) a.key_mask = vm_input(g, "mask", VM_I32, 2, (int64_t[]){ 2, bad[t].mask });
+        if (bad[t].bias) a.bias = vm_input(g, "bias", VM_F32, 3, (int64_t[]){ bad[t].bias, 4, 6 });
+        EXPECT(vm_attention(g, q, k, k, a) == 0);
+        EXPECT_HAS(g->err.msg, bad[t].words);
+        vm_graph_free(g);
+    }
+}
+
+int main(void) {
+    RUN(clip_shapes);
+    RUN(odd_sizes);
+    RUN(masks);
+    RUN(biases);
+    RUN(long_rows);
+    RUN(large_scores);
+    RUN(degenerate);
+    RUN(nothing_to_see);
+    RUN(nan_stays);
+    RUN(some_gradients);
+    RUN(messages);
+    return test_end();
+}
