@@ -136,7 +136,7 @@ static const char *unpack(gif_job *j) {
             next = end + 1, width = (uint32_t)least + 1, old = -1;
             continue;
         }
-        if (code > next || (code >= clear && old < 0) || (code == next && next == CODES)) return damaged;
+        if (code > next || (code >= clear && old < 0)) return damaged;
         int n = 0, c = code;
         if (code == next) n = 1, c = old; /* the string of old and its own first byte, filled in below */
         while (c > end) {

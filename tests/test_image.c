@@ -54,6 +54,52 @@ TEST(broken_files_are_named) {
     check_broken(table, VM_LEN(table));
 }
 
+/* A lossless WebP of w x 1 pixels from "bits:value" words, lowest bit first; zeros follow. */
+static size_t write_webp(uint8_t *d, int w, const char *words) {
+    size_t bit = 8 * 21;
+    memset(d, 0, 256);
+    memcpy(d, "RIFF\0\0\0\0WEBPVP8L\xff\xff\xff\x7f/", 21);
+    d[21] = (uint8_t)(w - 1), d[24] = 0x10; /* transparency is used */
+    bit += 32;
+    for (int n, v, used; sscanf(words, "%d:%d%n", &n, &v, &used) == 2; words += used)
+        for (int i = 0; i < n; i++, bit++) d[bit / 8] |= (uint8_t)((v >> i & 1) << bit % 8);
+    return bit / 8 + 64;
+}
+
+/* Bitstreams that no encoder writes. Code lengths are coded by 0 for "1 bit" and 1 for a run of zeros where not said. */
+TEST(odd_webp_bitstreams) {
+#define LENGTHS_1_AND_RUNS "1:0 4:0 3:0 3:1 3:0 3:1 1:0 "
+#define ONE_SYMBOL(v) "1:1 1:0 1:0 1:" #v " "
+    static const struct {
+        const char *words, *want;
+    } table[] = {
+        /* three symbols of one bit; two of two bits */
+        {"1:0 1:0 1:0 1:0 4:0 3:0 3:0 3:1 3:1 1:0 3:7", "incomplete prefix code"},
+        {"1:0 1:0 1:0 1:0 4:1 3:0 3:0 3:1 3:0 3:1 1:0 2:3", "incomplete prefix code"},
+        {"1:0 1:0 1:0 " LENGTHS_1_AND_RUNS "1:1 7:127 1:1 7:127 1:1 7:127", "run over the alphabet"},
+        /* literal 0 or a copy of two pixels from one to the left; the copy is one pixel too long */
+        {"1:0 1:0 1:0 " LENGTHS_1_AND_RUNS "1:0 1:1 7:127 1:1 7:107 1:0 1:1 7:0 1:1 7:0 " ONE_SYMBOL(0) ONE_SYMBOL(0) ONE_SYMBOL(0)
+         ONE_SYMBOL(1) "1:0 1:1", "copy from outside the picture"},
+        {"1:1 2:2 1:1 2:2", "the same transform twice"},
+        {"1:0 1:1 4:15", "colour cache of a size"},
+        {"1:0 1:0 1:0 1:0 4:0 3:1 3:0 3:0 3:1 1:1 3:7 16:65535", "more code lengths than symbols"},
+    };
+    uint8_t d[256];
+    vm_image im;
+    for (int i = 0; i < VM_LEN(table); i++) {
+        vm_error e = {0};
+        EXPECT(image_decode(&im, d, write_webp(d, 2, table[i].words), "x", NULL, &e) == VM_EINPUT);
+        EXPECT_HAS(e.msg, table[i].want);
+    }
+    /* a palette of 3 colours, opacity 255, 254, 253; all pixels have index 3: transparent */
+    const char *palette = "1:1 2:3 8:2 1:0 " ONE_SYMBOL(0) ONE_SYMBOL(0) ONE_SYMBOL(0) "1:1 1:0 1:1 8:255 " ONE_SYMBOL(0) "1:0 1:0 1:0 "
+                          "1:1 1:0 1:1 8:255 " ONE_SYMBOL(0) ONE_SYMBOL(0) ONE_SYMBOL(0) ONE_SYMBOL(0);
+    vm_error e = {0};
+    EXPECT(image_decode(&im, d, write_webp(d, 4, palette), "x", &(image_options){.alpha = ALPHA_KEEP}, &e) == VM_OK);
+    for (int i = 0; i < 16 && im.px; i++) EXPECT(im.px[i] == 0);
+    image_free(&im);
+}
+
 TEST(other_files_are_named) {
     static const struct {
         const char *bytes;
@@ -173,6 +219,7 @@ int main(void) {
     RUN(gif_equals_pillow);
     RUN(webp_equals_pillow);
     RUN(broken_files_are_named);
+    RUN(odd_webp_bitstreams);
     RUN(other_files_are_named);
     RUN(files_cut_short);
     RUN(files_scrambled);

@@ -19,6 +19,7 @@ TEST(broken_files_are_named) {
         {"rgb.png", 0, "IHDR", 4, "\0\0\0\0", 4, true, "size of 0x13 pixels"},
         {"rgb.png", 0, "IHDR", 8, "\0\0\0\0", 4, true, "size of 21x0 pixels"},
         {"rgb.png", 0, "IHDR", 4, "\0\0\x40\1", 4, true, "16385x13 pixels, at most 16384 per side"},
+        {"rgb.png", 0, "IHDR", 8, "\0\0\x40\1", 4, true, "21x16385 pixels, at most 16384 per side"},
         {"rgb.png", 0, "IHDR", 4, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, true, "4294967295x4294967295 pixels, at most 16384"},
         {"rgb.png", 0, "IHDR", 4, "\0\0\x40\0\0\0\x40\0", 8, true, "decompression bomb"},
         {"gray1.png", 0, "IHDR", 4, "\0\0\x40\0\0\0\x10\0", 8, true, "decompression bomb"},
