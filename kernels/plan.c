@@ -163,7 +163,7 @@ vm_status vm_run(vm_graph *g) {
 vm_status vm_set(vm_graph *g, const char *name, const void *data) {
     vm_val v = vm_find(g, name);
     if (!v || g->v[v].kind != VM_INPUT) return vm_fail(&g->err, VM_EMODEL, "the graph has no input %s", name);
-    if (vm_plan(g)) return g->err.status;
+    if (!g->planned && vm_plan(g)) return g->err.status; /* a failed run is no reason not to start another */
     return g->be->upload(g->be, g->v[v].data, data, (size_t)vm_count(g, v) * vm_type_size(g->v[v].type), &g->err);
 }
 
