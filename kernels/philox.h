@@ -1,8 +1,8 @@
 /* philox.h - random numbers that are a function of (key, stream, index): Philox 4x32 with 10 rounds.
  *
- * J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The 128-bit counter is
- * {index low, index high, stream low, stream high}, the 64-bit key is the seed. Nothing is carried from one block to the
- * next, so any thread, rank or device can make any number of any sequence. Integers are the same everywhere; normals
+ * J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The 128-bit counter
+ * is {index low, index high, stream low, stream high}, the 64-bit key is the seed. Nothing is carried from one block to
+ * the next, so any thread, rank or device can make any number of any sequence. Integers are the same everywhere; normals
  * use the C library's log, cos and sin, whose last bit may differ between libraries. */
 #ifndef VM_PHILOX_H
 #define VM_PHILOX_H
@@ -27,7 +27,9 @@ static inline void vm_philox(uint64_t key, uint64_t stream, uint64_t index, uint
 
 /* 32 bits to [0, 1), exact. */
 static inline float vm_unit_f32(uint32_t x) { return (float)(x >> 8) * 0x1p-24f; }
-static inline double vm_unit_f64(uint32_t hi, uint32_t lo) { return (double)((((uint64_t)hi << 32) | lo) >> 11) * 0x1p-53; }
+static inline double vm_unit_f64(uint32_t hi, uint32_t lo) {
+    return (double)((((uint64_t)hi << 32) | lo) >> 11) * 0x1p-53;
+}
 
 /* Two independent standard normals of one block (Box-Muller). */
 static inline void vm_normal2(const uint32_t x[4], double out[2]) {

@@ -69,7 +69,7 @@ void scene_sample(uint64_t seed, const scene_opts *o, scene *s);
 /* Pixels, rows of RGB. */
 void scene_render(const scene *s, uint8_t rgb[SCENE_BYTES]);
 
-/* Tight box of object i: the pixels that it covers more than half, outline included; x1, y1 exclusive. */
+/* Tight box of object i: the pixels that it covers more than a quarter, outline included; x1, y1 exclusive. */
 typedef struct {
     int x0, y0, x1, y1;
 } scene_box;
@@ -78,7 +78,9 @@ scene_box scene_object_box(const scene_object *o);
 /* Relations of pictures: object a is left of, right of, above or below object b when that axis is clear. */
 typedef enum { SCENE_LEFT, SCENE_RIGHT, SCENE_ABOVE, SCENE_BELOW, SCENE_NO_RELATION } scene_relation;
 scene_relation scene_relate(const scene_object *a, const scene_object *b);
-static inline scene_relation scene_opposite(scene_relation r) { return r == SCENE_NO_RELATION ? r : (scene_relation)(r ^ 1); }
+static inline scene_relation scene_opposite(scene_relation r) {
+    return r == SCENE_NO_RELATION ? r : (scene_relation)(r ^ 1);
+}
 
 /* ---- captions ----
  *   caption := phrase | phrase rel phrase | phrase ("and" phrase)*, then at times "on" background
@@ -111,7 +113,9 @@ bool scene_holds(const scene *s, const scene_text *t);
 
 /* ---- minimal changes ---- */
 typedef enum { SCENE_OBJECT, SCENE_ATTRIBUTE, SCENE_RELATION, SCENE_COUNTING, SCENE_CATEGORIES } scene_category;
-typedef enum { SCENE_OF_CLASS, SCENE_OF_COLOUR, SCENE_OF_TEXTURE, SCENE_OF_SIZE, SCENE_OF_PLACE, SCENE_OF_NUMBER } scene_aspect;
+typedef enum {
+    SCENE_OF_CLASS, SCENE_OF_COLOUR, SCENE_OF_TEXTURE, SCENE_OF_SIZE, SCENE_OF_PLACE, SCENE_OF_NUMBER
+} scene_aspect;
 
 typedef struct {
     scene_category category;
@@ -120,14 +124,14 @@ typedef struct {
     scene_text text[2]; /* specific captions; each is true of its own picture and false of the other */
     uint8_t touched;    /* bit i: object i of the original was changed, moved or removed */
     struct {
-        uint8_t begin, end; /* bytes of text[k]: the phrase (or the relation) that differs; it stands there once */
+        uint8_t begin, end; /* bytes of text[k]: the phrase or relation that differs; it stands there once */
     } change[2];
 } scene_pair;
 
 /* Edits a scene in the category. false when this scene does not allow it (no group of two, no relation, no room). */
 bool scene_edit(const scene *s, scene_category category, uint64_t seed, scene_pair *p);
-/* A pair of the category: draws scenes of the seed until one can be edited. counting draws groups, relation two objects, the others a
- * mix with at most o->max_objects; o->kind is left aside. */
+/* A pair of the category: draws scenes of the seed until one can be edited. counting draws groups, relation two
+ * objects, the others a mix with at most o->max_objects; o->kind is left aside. */
 void scene_sample_pair(uint64_t seed, scene_category category, const scene_opts *o, scene_pair *p);
 /* A category of the seed, drawn by weight (none negative, one positive). */
 scene_category scene_pick_category(uint64_t seed, const double weight[SCENE_CATEGORIES]);

@@ -1,9 +1,9 @@
-/* scene_caption.c - the captions of the miniature world: what they say (phrases with the objects they speak of), and how.
+/* scene_caption.c - the captions of the miniature world: what they say, with the objects they speak of, and how.
  *
  *   caption := phrase | phrase rel phrase | phrase ("and" phrase)*, then with p .2 "on" background
  *   phrase  := ("a" | "an" | "some" | number) [size p .35] [colour p .7] [texture p .5, not if plain] noun
- *   list: all objects in random order. group: the group, with p .7 and the other object, either first; "some" for the
- *   number with p .5 ("a" when there is one). two: with the relation p .5, either object first. dense: three objects. */
+ *   list: all objects in random order. group: the group and with p .7 the other object, either first; "some" for the
+ *   number with p .5 ("a" when there is one). two: with the relation p .5, either object first. dense: any three. */
 #include <string.h>
 
 #include "models/scene_parts.h"
@@ -59,7 +59,8 @@ void scene_describe(const scene *s, vm_rng *r, scene_mode mode, scene_text *t) {
         t->phrase[t->n++] = describe_object(s, 0, (1u << s->group) - 1, r, mode);
         bool number = scene_chance(r, 50) || mode == SCENE_SPECIFIC;
         t->phrase[0].count = (uint8_t)(number ? s->group : s->group > 1 ? SCENE_SOME : SCENE_A);
-        if (s->n > s->group && scene_chance(r, 70)) t->phrase[t->n++] = describe_object(s, s->group, 1u << s->group, r, mode);
+        if (s->n > s->group && scene_chance(r, 70))
+            t->phrase[t->n++] = describe_object(s, s->group, 1u << s->group, r, mode);
     } else {
         int n = s->kind == SCENE_TWO ? 2 : s->n < SCENE_PHRASES ? s->n : SCENE_PHRASES;
         for (int k = 0; k < n; k++) t->phrase[t->n++] = describe_object(s, k, 1u << k, r, mode);

@@ -2,7 +2,7 @@
  *
  *   object     one object becomes a class that the scene lacks; colour, texture, size and place stay
  *   attribute  its colour (.6), its texture striped <-> dotted (.2) or its size (.2; the twin must fit as well)
- *   relation   the two objects exchange centres (clamped to the frame); the relation word turns, the names stay in place
+ *   relation   the two objects exchange centres (clamped to the frame); the relation word turns, the names stay
  *   counting   m of g members of the group are removed, 1 <= m < g; "one" takes the singular
  * Both twins keep the seed of the noise, so their pixels differ around the touched objects only. */
 #include <string.h>
@@ -15,7 +15,7 @@ static uint8_t another(vm_rng *r, uint8_t now, int n) {
     return (uint8_t)(v + (v >= now));
 }
 
-/* Index of a random phrase about one object, starting at a random one; its object in *object. -1 when all are groups. */
+/* Index of a random phrase about one object, at wish a textured one; the object in *object. -1 when there is none. */
 static int pick_single(const scene_text *t, vm_rng *r, bool textured, const scene *s, int *object) {
     int start = (int)vm_rng_below(r, t->n);
     for (int k = 0; k < t->n; k++) {
@@ -41,8 +41,6 @@ static bool change_class(scene_pair *p, vm_rng *r) {
 }
 
 static bool change_attribute(scene_pair *p, vm_rng *r) {
-    uint32_t kind = vm_rng_below(r, 10);
-    p->aspect = kind < 6 ? SCENE_OF_COLOUR : kind < 8 ? SCENE_OF_TEXTURE : SCENE_OF_SIZE;
     int i, k = pick_single(&p->text[0], r, p->aspect == SCENE_OF_TEXTURE, &p->scene[0], &i);
     if (k < 0) return false;
     scene_object *o = &p->scene[1].object[i];
@@ -117,11 +115,15 @@ static void find_change(scene_pair *p) {
 
 bool scene_edit(const scene *s, scene_category category, uint64_t seed, scene_pair *p) {
     static const scene_aspect aspect[] = { SCENE_OF_CLASS, SCENE_OF_COLOUR, SCENE_OF_PLACE, SCENE_OF_NUMBER };
+    static const scene_aspect attribute[] = { SCENE_OF_COLOUR, SCENE_OF_COLOUR, SCENE_OF_COLOUR, SCENE_OF_TEXTURE,
+                                              SCENE_OF_SIZE };
     vm_rng r = scene_rng(seed, (uint64_t)category + 1, SCENE_STREAM_EDIT);
     bool done = false;
     memset(p, 0, sizeof *p);
     p->category = category;
-    p->aspect = aspect[category];
+    /* drawn before anything that depends on the scene: a pair keeps its aspect while scenes are tried */
+    uint32_t drawn = vm_rng_below(&r, 5);
+    p->aspect = category == SCENE_ATTRIBUTE ? attribute[drawn] : aspect[category];
     p->scene[0] = p->scene[1] = *s;
     scene_describe(s, &r, SCENE_SPECIFIC, &p->text[0]);
     p->text[1] = p->text[0];

@@ -77,7 +77,8 @@ static unsigned matches(const scene *s, const scene_phrase *p) {
     unsigned found = 0;
     for (int k = 0; k < s->n; k++) {
         const scene_object *o = &s->object[k];
-        if (o->class == p->class && said(p->colour, o->colour) && said(p->texture, o->texture) && said(p->size, o->size))
+        if (o->class == p->class && said(p->colour, o->colour) && said(p->texture, o->texture) &&
+            said(p->size, o->size))
             found |= 1u << k;
     }
     return found;
@@ -97,6 +98,7 @@ bool scene_holds(const scene *s, const scene_text *t) {
         int n = __builtin_popcount(found[k]), count = t->phrase[k].count;
         if (count == SCENE_A ? n < 1 : count == SCENE_SOME ? n < 2 : n != count) return false;
     }
-    if (t->relation != SCENE_NO_RELATION && !relation_holds(s, found[0], found[1], (scene_relation)t->relation)) return false;
+    if (t->relation != SCENE_NO_RELATION && !relation_holds(s, found[0], found[1], (scene_relation)t->relation))
+        return false;
     return said(t->background, s->background);
 }

@@ -15,7 +15,9 @@ static inline bool scene_chance(vm_rng *r, int percent) { return vm_rng_below(r,
 void scene_sample_variant(uint64_t seed, uint64_t variant, const scene_opts *o, scene *s);
 
 /* 1/256 pixel. */
-static inline int32_t scene_radius(int size, int32_t jitter) { return (size ? 2688 : 1792) * jitter / 256; } /* 10.5, 7 px */
+static inline int32_t scene_radius(int size, int32_t jitter) {
+    return (size ? 2688 : 1792) * jitter / 256; /* 10.5, 7 px */
+}
 /* Inside the frame, and apart from all other objects of the scene but those in `except` (bits). */
 bool scene_fits(const scene *s, const scene_object *o, unsigned except);
 /* Moves the centre into the frame. */

@@ -1,17 +1,13 @@
 /* scene_render.c - pictures of the miniature world: signed distances, anti-aliased, 8 bits at the end.
  *
- * Background: vertical gradient, plus noise of an 8x8 grid (sigma .035, bilinear, the same on the three channels), plus noise
- * of every value (sigma .02); all in 1/65536 of a level, so integers decide every bit. The noise is a sum of four uniform
- * numbers, near enough to a normal one.
- * Objects: a class is a list of primitives in unit coordinates u = (x - cx) / r, v = (y - cy) / r, joined to parts with a
- * paint each. Coverage of a part is clamp(.5 - d r, 0, 1) for distance d; parts lie over each other in their order, below
- * them the outline: the union of all parts grown by .7 px. Single precision with + - * / sqrt and comparisons only, without
- * contraction: the same bits from any compiler. Bound by sqrt and division; each object computes its own rectangle only. */
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
-#elif defined(__GNUC__)
-#pragma GCC optimize("fp-contract=off")
-#endif
+ * Background: vertical gradient, plus noise of an 8x8 grid (sigma .035, bilinear, the same on the three channels), plus
+ * noise of every value (sigma .02); all in 1/65536 of a level, so integers decide every bit. The noise is a sum of
+ * uniform numbers, near enough to a normal one.
+ * Objects: a class is a list of primitives in unit coordinates u = (x - cx) / r, v = (y - cy) / r, joined to parts with
+ * a paint each. Coverage of a part is clamp(.5 - d r, 0, 1) for distance d; parts lie over each other in their order,
+ * below them the outline: the union of all parts grown by .7 px. Single precision with + - * / sqrt and comparisons
+ * only, compiled without contraction (Makefile): the same bits from any compiler. Bound by the noise (two thirds), then
+ * by square roots; each object computes its own rectangle only. */
 #include <math.h>
 #include <string.h>
 
@@ -132,7 +128,8 @@ static void primitive_row(const primitive *s, const float *u, float v, int n, fl
 }
 
 /* Distances of all parts, one row each; returns how many and fills their paints and the union. */
-static int part_rows(int class, const float *u, float v, int n, float d[PARTS][ROW], uint8_t paints[PARTS], float *all) {
+static int part_rows(int class, const float *u, float v, int n, float d[PARTS][ROW], uint8_t paints[PARTS],
+                     float *all) {
     float one[ROW];
     int parts = 0;
     for (int k = 0; k < shape[class].n; k++) {
@@ -252,7 +249,7 @@ scene_box scene_object_box(const scene_object *o) {
     for (int y = b.y0; y < b.y1; y++) {
         part_rows(o->class, u, (float)(y * SCENE_ONE_PX + 128 - o->y) / (float)o->r, b.x1 - b.x0, d, paints, all);
         for (int i = 0; i < b.x1 - b.x0; i++) {
-            if (all[i] * r >= .7f) continue;
+            if (all[i] * r >= .95f) continue; /* at half, thin tips would reach three pixels beyond their box */
             int x = b.x0 + i;
             if (x < tight.x0) tight.x0 = x;
             if (x >= tight.x1) tight.x1 = x + 1;
@@ -295,7 +292,8 @@ static void draw_background(const scene *s, uint8_t rgb[SCENE_BYTES]) {
         vm_philox(s->seed, stream, block++, bits);
         for (int j = 0; j < 2; j++) {
             int32_t sum = -1020;
-            for (int b = 0; b < 4; b++) sum += (int32_t)(bits[2 * j] >> 8 * b & 255) + (int32_t)(bits[2 * j + 1] >> 8 * b & 255);
+            for (int b = 0; b < 4; b++)
+                sum += (int32_t)(bits[2 * j] >> 8 * b & 255) + (int32_t)(bits[2 * j + 1] >> 8 * b & 255);
             grid[(k + j) / 8][(k + j) % 8] = sum * COARSE;
         }
     }
@@ -339,9 +337,9 @@ void scene_chart(int background, int texture, uint8_t rgb[SCENE_CHART_W * SCENE_
         rgb[i] = (uint8_t)((gradient(background, i % 3, i / 3 / SCENE_CHART_W, SCENE_CHART_H - 1) + 32768) >> 16);
     for (int k = 0; k < SCENE_CLASSES * SCENE_COLOURS; k++) {
         int column = k % SCENE_CLASSES, row = k / SCENE_CLASSES;
-        draw_object(&c, &(scene_object){ .class = (uint8_t)column, .colour = (uint8_t)row, .texture = (uint8_t)texture, .size = 1,
-                                         .x = (2 * column + 1) * SCENE_CELL * SCENE_ONE_PX / 2,
-                                         .y = (2 * row + 1) * SCENE_CELL * SCENE_ONE_PX / 2, .r = scene_radius(1, 256),
-                                         .jitter = 256 });
+        scene_object o = { (uint8_t)column, (uint8_t)row, (uint8_t)texture, 1, 0, 0, scene_radius(1, 256), 256 };
+        o.x = (2 * column + 1) * SCENE_CELL * SCENE_ONE_PX / 2;
+        o.y = (2 * row + 1) * SCENE_CELL * SCENE_ONE_PX / 2;
+        draw_object(&c, &o);
     }
 }

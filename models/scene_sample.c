@@ -1,8 +1,8 @@
 /* scene_sample.c - random scenes: kinds, attributes, placement by rejection, relations. Integer arithmetic only.
  *
- * Attributes: 12 classes and 8 colours evenly, plain texture .8, striped .1, dotted .1; sizes evenly, but scenes of four and
- * more objects are small throughout. Placement: 24 tries per object, 1.5 px from the frame, gaps of 1.5 px on one axis; what
- * finds no room is left out, and the counts follow what was placed. */
+ * Attributes: 12 classes and 8 colours evenly, plain texture .8, striped .1, dotted .1; sizes evenly, but scenes of
+ * four and more objects are small throughout. Placement: 24 tries per object, 1.5 px from the frame, gaps of 1.5 px on
+ * one axis; what finds no room is left out, and the counts follow what was placed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,4 +111,6 @@ void scene_sample_variant(uint64_t seed, uint64_t variant, const scene_opts *o, 
 
 void scene_sample(uint64_t seed, const scene_opts *o, scene *s) { scene_sample_variant(seed, 0, o, s); }
 
-uint64_t scene_seed(scene_split split, uint64_t i) { return (split == SCENE_TRAIN ? 0 : UINT64_C(1) << (40 + split)) + i; }
+uint64_t scene_seed(scene_split split, uint64_t i) {
+    return (split == SCENE_TRAIN ? 0 : UINT64_C(1) << (40 + split)) + i;
+}

@@ -1,7 +1,7 @@
 /* scene.c - `vismin scene`: pictures, captions, boxes and minimal pairs of the miniature world as files.
  *
- *   --pairs N    original_images/ and edited_images/ CATEGORY_NNNN.png; CATEGORY.csv of the benchmark layout; pairs.json, the
- *                training layout (image, caption, negatives)
+ *   --pairs N    original_images/ and edited_images/ CATEGORY_NNNN.png; CATEGORY.csv of the benchmark layout;
+ *                pairs.json of the training layout (image, caption, negatives)
  *   --scenes N   images/NNNNNN.png
  *   always       scenes.jsonl: one line per picture with caption, phrases, objects, boxes
  *   --sheet      sheet.png, the first pictures with their captions;  --chart: chart.png, all classes in all colours
@@ -78,7 +78,8 @@ static void put_phrase(json_writer *w, const scene_text *t, const scene_phrase *
 }
 
 /* One picture and its line of scenes.jsonl. */
-static vm_status write_scene(job *j, const char *id, const char *name, const scene *s, const scene_text *t, vm_error *e) {
+static vm_status write_scene(job *j, const char *id, const char *name, const scene *s, const scene_text *t,
+                             vm_error *e) {
     uint8_t rgb[SCENE_BYTES];
     size_t bytes;
     json_writer w = json_to_memory(JSON_COMPACT);
@@ -150,7 +151,8 @@ static void put_pair(json_writer *w, const char *id, const char *original, const
     json_close_object(w);
 }
 
-static vm_status write_pair(job *j, scene_category category, uint64_t number, vm_out *csv, json_writer *w, scene_pair *p, vm_error *e) {
+static vm_status write_pair(job *j, scene_category category, uint64_t number, vm_out *csv, json_writer *w,
+                            scene_pair *p, vm_error *e) {
     static const char *const folder[2] = { "original_images", "edited_images" };
     char id[48], name[2][80], line_id[64];
     vm_status st = VM_OK;
@@ -240,7 +242,8 @@ static vm_status write_set(job *j, bool pairs, vm_error *e) {
     char *path = path_join(j->dir, "scenes.jsonl");
     vm_status st = path ? make_folders(j->dir, pairs, !pairs, e) : vm_nomem(e, 16, "a path");
     if (!st) st = vm_out_open(&j->lines, path, e);
-    if (!st && j->with_sheet) st = sheet_new(&j->sheet, (int)shown * (pairs ? SCENE_CATEGORIES : 1), pairs ? 4 : 8, pairs ? 2 : 1, e);
+    if (!st && j->with_sheet)
+        st = sheet_new(&j->sheet, (int)shown * (pairs ? SCENE_CATEGORIES : 1), pairs ? 4 : 8, pairs ? 2 : 1, e);
     j->bar = progress_start("scene", pairs ? j->n * SCENE_CATEGORIES : j->n, pairs ? "pairs" : "scenes");
     if (!st) st = pairs ? write_pairs(j, e) : write_scenes(j, e);
     progress_end(j->bar);
@@ -256,15 +259,21 @@ static vm_status run(const vm_args *a, vm_error *e) {
     job j = { .dir = arg_str(a, "out"), .with_sheet = arg_flag(a, "sheet") };
     bool pairs = arg_given(a, "pairs"), scenes = arg_given(a, "scenes"), chart = arg_flag(a, "chart");
     if (!j.dir) return vm_fail(e, VM_EUSAGE, "--out DIR is missing: say where the pictures go");
-    if (pairs && scenes) return vm_fail(e, VM_EUSAGE, "--pairs and --scenes are two sets: give one of them, and the other a folder of its own");
-    if (!pairs && !scenes && !chart) return vm_fail(e, VM_EUSAGE, "nothing to do: give --pairs N, --scenes N or --chart");
-    if (arg_int(a, "seed") < 0) return vm_fail(e, VM_EUSAGE, "--seed %" PRId64 ": expected 0 or more", arg_int(a, "seed"));
+    if (pairs && scenes)
+        return vm_fail(e, VM_EUSAGE,
+                       "--pairs and --scenes are two sets: give one of them, and the other a folder of its own");
+    if (!pairs && !scenes && !chart)
+        return vm_fail(e, VM_EUSAGE, "nothing to do: give --pairs N, --scenes N or --chart");
+    if (arg_int(a, "seed") < 0)
+        return vm_fail(e, VM_EUSAGE, "--seed %" PRId64 ": expected 0 or more", arg_int(a, "seed"));
     vm_status st = read_split(&j.split, arg_str(a, "split"), e);
     if (st) return st;
     j.first = (uint64_t)arg_int(a, "seed");
     j.n = arg_int(a, pairs ? "pairs" : "scenes");
     if (j.first + (uint64_t)j.n > UINT64_C(1) << 40)
-        return vm_fail(e, VM_EUSAGE, "--seed %" PRIu64 ": a split holds 2^40 seeds, the last one asked for lies behind them", j.first);
+        return vm_fail(e, VM_EUSAGE,
+                       "--seed %" PRIu64 ": a split holds 2^40 seeds, the last one asked for lies behind them",
+                       j.first);
     j.opts = (scene_opts){ SCENE_MIX, (int)arg_int(a, "max-objects") };
     if (pairs || scenes) st = write_set(&j, pairs, e);
     else st = make_folders(j.dir, false, false, e);
@@ -297,12 +306,12 @@ const vm_command cmd_scene = {
     .summary = "pictures, captions and minimal pairs of the miniature world",
     .usage = "--out DIR --pairs N | --scenes N | --chart [options]",
     .about =
-        "Small scenes (64x64; 12 classes, 8 colours, 3 textures, 2 sizes, 4 backgrounds) with exact captions, boxes and\n"
-        "minimal changes, drawn from seeds. --seed is the number of the first one; same numbers, same bytes.\n\n"
+        "Small scenes (64x64; 12 classes, 8 colours, 3 textures, 2 sizes, 4 backgrounds) with exact captions, boxes\n"
+        "and minimal changes, drawn from seeds. --seed is the number of the first one; same numbers, same bytes.\n\n"
         "  vismin scene --out bench --pairs 250 --sheet          the benchmark: 1,000 pairs in the VisMin layout\n"
         "  vismin scene --out pool --scenes 48 --split source\n\n"
-        "Writes CATEGORY.csv with original_images/ and edited_images/, pairs.json for training, scenes.jsonl with phrases and\n"
-        "boxes (x0, y0, x1, y1 in pixels, the ends exclusive).",
+        "Writes CATEGORY.csv with original_images/ and edited_images/, pairs.json for training, scenes.jsonl with\n"
+        "phrases and boxes (x0, y0, x1, y1 in pixels, the ends exclusive).",
     .opts = opts,
     .max_pos = 0,
     .run = run,

@@ -48,7 +48,8 @@ static void draw_text(vm_image *im, int x, int y, const char *text, int begin, i
         else if (column) column++;
         if (line == LINES) return;
         for (int k = 0; k < n; k++, column++)
-            draw_letter(im, x + column * ADVANCE, y + line * LINE, text[i + k], i + k >= begin && i + k < end ? marked : plain);
+            draw_letter(im, x + column * ADVANCE, y + line * LINE, text[i + k],
+                        i + k >= begin && i + k < end ? marked : plain);
         i += n + (text[i + n] == ' ');
     }
 }

@@ -1,5 +1,5 @@
-/* scene_sheet.h - contact sheets of the miniature world: pictures twice as large, one or two beside each other, captions
- * below in a small font of our own. */
+/* scene_sheet.h - contact sheets of the miniature world: pictures twice as large, one or two beside each other,
+ * captions below in a small font of our own. */
 #ifndef VM_SCENE_SHEET_H
 #define VM_SCENE_SHEET_H
 #include "io/image.h"
