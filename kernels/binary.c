@@ -32,10 +32,12 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     vm_out_like(g, n, (vm_type)n->i[0], n->in[1]);
     return VM_OK;
 }
-static const vm_op binary_back = { .name = "binary_back", .infer = infer_back, .cpu = VM_CPU(binary_back_cpu), .acc_outs = 1 };
+static const vm_op binary_back = { .name = "binary_back", .infer = infer_back, .cpu = VM_CPU(binary_back_cpu),
+    .acc_outs = 1 };
 
 static void grad(vm_graph *g, const vm_node *n);
-static const vm_op binary = { .name = "binary", .infer = infer, .grad = grad, .cpu = VM_CPU(binary_cpu), .acc_outs = 1 };
+static const vm_op binary = { .name = "binary", .infer = infer, .grad = grad, .cpu = VM_CPU(binary_cpu),
+    .acc_outs = 1 };
 
 static vm_val product(vm_graph *g, vm_val a, vm_val b, vm_binary_kind k, vm_type t) {
     return vm_append1(g, &binary, 2, (vm_val[]){ a, b }, &(vm_node){ .i = { t, k } });

@@ -35,7 +35,8 @@ static const vm_real *piece(const repeated *r, int64_t k, int64_t *at, int64_t *
         _Pragma("omp simd") for (int64_t i = 0; i < n; i++) y[i] = (expr);                                         \
         break
 
-static void apply(vm_binary_kind k, const vm_real *restrict a, const vm_real *restrict b, int64_t n, vm_real *restrict y) {
+static void apply(vm_binary_kind k, const vm_real *restrict a, const vm_real *restrict b, int64_t n,
+                  vm_real *restrict y) {
     switch (k) {
         CASE(VM_ADD, a[i] + b[i]);
         CASE(VM_SUB, a[i] - b[i]);

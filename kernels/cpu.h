@@ -1,6 +1,6 @@
-/* cpu.h - for *_cpu.c files only: the name suffix of the processor level, typed rows, vectorisable math, parallel loops.
+/* cpu.h - for *_cpu.c files only: the name suffix of the processor level, typed rows, vectorisable math.
  *
- * A *_cpu.c file is compiled once per level (Makefile). Everything here is static inline, so each copy gets its own code. */
+ * A *_cpu.c file is compiled once per level (Makefile). All here is static inline, so each copy gets its own code. */
 #ifndef VM_CPU_H
 #define VM_CPU_H
 #include <math.h>
@@ -139,11 +139,10 @@ static inline void vm_sum_chunks(const vm_real *part, int64_t n_chunks, int64_t 
     }
 }
 
-/* --- exp, tanh, erf without branches, so that loops over them vectorise; in the f64 build the library's ---------------- */
+/* --- exp, tanh, log, Phi without branches, so that loops over them vectorise; in the f64 build the library's ------ */
 #ifdef VM_F64_BUILD
 static inline vm_real vm_exp(vm_real x) { return exp(x); }
 static inline vm_real vm_tanh(vm_real x) { return tanh(x); }
-static inline vm_real vm_erf(vm_real x) { return erf(x); }
 static inline vm_real vm_log(vm_real x) { return log(x); }
 static inline vm_real vm_normal(vm_real x, vm_real *phi) {
     *phi = 0.39894228040143267794 * exp(-0.5 * x * x);
@@ -176,18 +175,6 @@ static inline float vm_tanh(float x) {
     float p = x * (1.0f + x2 * (-0.333332926f + x2 * (0.133230954f + x2 * (-0.0526514f + x2 * 0.0176f))));
     float s = copysignf(big, x);
     return t < 0.35f ? p : s;
-}
-/* Abramowitz & Stegun 7.1.26 is too coarse for float; this is erfc's exponential form with a degree-8 numerator fit
- * (Numerical Recipes' erfcc class), absolute error below 1.2e-7. */
-static inline float vm_erf(float x) {
-    float z = fabsf(x), t = 1.0f / (1.0f + 0.5f * z);
-    float p = -1.26551223f + t * (1.00002368f + t * (0.37409196f + t * (0.09678418f + t * (-0.18628806f + t * (0.27886807f
-              + t * (-1.13520398f + t * (1.48851587f + t * (-0.82215223f + t * 0.17087277f))))))));
-    float r = 1.0f - t * vm_exp(-z * z + p), x2 = x * x;
-    /* near 0: Taylor series keeps the relative error */
-    float s = x * (1.12837917f + x2 * (-0.37612639f + x2 * (0.11283792f + x2 * (-0.02686617f + x2 * 0.00522398f))));
-    r = copysignf(r, x);
-    return z < 0.3f ? s : r;
 }
 /* x = 2^k (1+f), 1+f in [sqrt(1/2), sqrt(2)): k ln2 + f - f^2/2 + f^3 p(f), p fitted with relative error 6e-9. */
 static inline float vm_log(float x) {

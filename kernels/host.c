@@ -18,9 +18,11 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static void free_call(vm_node *n) { vm_free(n->cache); }
-static const vm_op host = { .name = "host", .infer = infer, .cpu = VM_CPU(host_cpu), .no_grad = true, .stateful = true, .free_node = free_call };
+static const vm_op host = { .name = "host", .infer = infer, .cpu = VM_CPU(host_cpu), .no_grad = true,
+    .stateful = true, .free_node = free_call };
 
-bool vm_host(vm_graph *g, const char *name, vm_host_fn fn, void *ctx, int n_in, const vm_val *in, int n_out, const vm_shape *shapes, vm_val *out) {
+bool vm_host(vm_graph *g, const char *name, vm_host_fn fn, void *ctx, int n_in, const vm_val *in, int n_out,
+             const vm_shape *shapes, vm_val *out) {
     call now = { name, fn, ctx, n_out, shapes }, *kept = vm_alloc(sizeof *kept);
     vm_node *n = kept ? vm_append(g, &host, n_in, in, &(vm_node){ .ptr = &now }) : NULL;
     if (!n) {

@@ -16,7 +16,7 @@ VM_CPU_DECLARE(norm_back_cpu);
 VM_CPU_DECLARE(l2norm_cpu);
 VM_CPU_DECLARE(l2norm_back_cpu);
 
-/* --- layernorm, rmsnorm: in x, w, b; out y, mean, r; i[0] type of y, i[1] whether the mean is subtracted -------------- */
+/* --- layernorm, rmsnorm: in x, w, b; out y, mean, r; i[0] type of y, i[1] whether the mean is subtracted ---------- */
 static vm_status infer(vm_graph *g, vm_node *n) {
     int64_t C = vm_cols(g, n->in[0]);
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
@@ -29,7 +29,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 
-/* in dy, x, w, mean, r; out dx, dw, db, partial sums; i[0] type of dx, i[1] as above, i[2] whether dw, db are asked for */
+/* in dy, x, w, mean, r; out dx, dw, db, partial sums;
+ * i[0] type of dx, i[1] as above, i[2] whether dw, db are asked for */
 static vm_status infer_back(vm_graph *g, vm_node *n) {
     int64_t C = vm_cols(g, n->in[1]);
     vm_out_like(g, n, (vm_type)n->i[0], n->in[1]);
@@ -37,7 +38,8 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     vm_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks(vm_rows(g, n->in[1]), C), 2, C });
     return VM_OK;
 }
-static const vm_op norm_back = { .name = "norm_back", .infer = infer_back, .cpu = VM_CPU(norm_back_cpu), .acc_outs = 7 };
+static const vm_op norm_back = { .name = "norm_back", .infer = infer_back, .cpu = VM_CPU(norm_back_cpu),
+    .acc_outs = 7 };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0], w = n->in[1], b = n->in[2];
@@ -62,7 +64,7 @@ vm_val vm_rmsnorm(vm_graph *g, vm_val x, vm_val w, float eps, vm_type out) {
     return vm_append1(g, &rmsnorm, 3, (vm_val[]){ x, w, 0 }, &(vm_node){ .f = { (double)eps }, .i = { out, false } });
 }
 
-/* --- l2norm: in x; out y, |x| --------------------------------------------------------------------------------------- */
+/* --- l2norm: in x; out y, |x| ------------------------------------------------------------------------------------- */
 static vm_status infer_l2(vm_graph *g, vm_node *n) {
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
     vm_value x = g->v[n->in[0]];
@@ -76,7 +78,8 @@ static vm_status infer_l2_back(vm_graph *g, vm_node *n) {
     vm_out_like(g, n, (vm_type)n->i[0], n->in[1]);
     return VM_OK;
 }
-static const vm_op l2norm_back = { .name = "l2norm_back", .infer = infer_l2_back, .cpu = VM_CPU(l2norm_back_cpu), .acc_outs = 1 };
+static const vm_op l2norm_back = { .name = "l2norm_back", .infer = infer_l2_back, .cpu = VM_CPU(l2norm_back_cpu),
+    .acc_outs = 1 };
 
 static void grad_l2(vm_graph *g, const vm_node *n) {
     if (!vm_wants(g, n->in[0])) return;

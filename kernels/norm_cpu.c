@@ -104,15 +104,16 @@ vm_status VM_KERNEL(norm_back_cpu)(vm_graph *g, vm_node *n) {
             vm_real mean = means[row], r = rs[row], s[2] = { 0 };
             for (int64_t c = 0; c < C; c += m) {
                 m = VM_MIN(C - c, (int64_t)VM_CHUNK);
-                back_sums(vm_row(dy, td, at + c, m, d_), vm_row(x, tx, at + c, m, x_), w ? vm_row(w, tw, c, m, w_) : NULL,
-                          mean, r, m, params ? pw + c : NULL, params ? pb + c : NULL, s);
+                back_sums(vm_row(dy, td, at + c, m, d_), vm_row(x, tx, at + c, m, x_),
+                          w ? vm_row(w, tw, c, m, w_) : NULL, mean, r, m,
+                          params ? pw + c : NULL, params ? pb + c : NULL, s);
             }
             vm_real mg = centre ? s[0] / (vm_real)C : 0, mgh = s[1] / (vm_real)C;
             for (int64_t c = 0; c < C; c += m) {
                 m = VM_MIN(C - c, (int64_t)VM_CHUNK);
                 vm_real *out = vm_row_into(dx, to, at + c, o_, add);
-                back_dx(vm_row(dy, td, at + c, m, d_), vm_row(x, tx, at + c, m, x_), w ? vm_row(w, tw, c, m, w_) : NULL,
-                        mean, r, mg, mgh, m, out);
+                back_dx(vm_row(dy, td, at + c, m, d_), vm_row(x, tx, at + c, m, x_),
+                        w ? vm_row(w, tw, c, m, w_) : NULL, mean, r, mg, mgh, m, out);
                 vm_row_done(dx, to, at + c, m, out, add);
             }
         }

@@ -11,7 +11,9 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
     int64_t P = n->i[0];
     if (!vm_check_type(g, n, 0, VM_F32)) return VM_EMODEL;
-    if (x.nd != 4 || P < 1 || P > 4096 || x.ne[1] < P || x.ne[2] < P) return vm_bad(g, "patchify: images (B,H,W,C) of at least %lld pixels a side are needed", (long long)P);
+    if (P < 1 || P > 1024) return vm_bad(g, "patchify: patches of %lld pixels, 1 to 1024 are possible", (long long)P);
+    if (x.nd != 4 || x.ne[1] < P || x.ne[2] < P)
+        return vm_bad(g, "patchify: images (B,H,W,C) of at least %lld pixels a side are needed", (long long)P);
     vm_node_out(g, n, (vm_type)n->i[1], 3, (int64_t[]){ x.ne[0], (x.ne[1] / P) * (x.ne[2] / P), x.ne[3] * P * P });
     return VM_OK;
 }

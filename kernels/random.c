@@ -26,7 +26,8 @@ static void grad_dropout(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0], dy = vm_dy(g, n, 0);
     if (!vm_wants(g, x)) return;
     int64_t key = n->i[1] ? n->i[2] : (int64_t)n->key;
-    vm_add_grad(g, x, vm_append1(g, &dropout, 1, &dy, &(vm_node){ .i = { g->v[x].type, true, key }, .f = { n->f[0] } }));
+    vm_node init = { .i = { g->v[x].type, true, key }, .f = { n->f[0] } };
+    vm_add_grad(g, x, vm_append1(g, &dropout, 1, &dy, &init));
 }
 
 vm_val vm_dropout(vm_graph *g, vm_val x, float p) {

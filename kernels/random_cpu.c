@@ -65,7 +65,8 @@ static inline void sin_cos_turns(float t, float *s, float *c) {
 #endif
 
 /* Box-Muller: words a, b of a block give two normals. The radius' uniform is never 0. */
-static void normals(const uint32_t *restrict a, const uint32_t *restrict b, vm_real *restrict y0, vm_real *restrict y1) {
+static void normals(const uint32_t *restrict a, const uint32_t *restrict b, vm_real *restrict y0,
+                    vm_real *restrict y1) {
 #pragma omp simd
     for (int i = 0; i < BLOCKS; i++) {
         vm_real s, c, u = (vm_real)a[i] * (vm_real)0x1p-32 + (vm_real)0x1p-33;

@@ -17,7 +17,8 @@ static vm_status infer_sum(vm_graph *g, vm_node *n) {
     int64_t O = n->i[0], A = n->i[1], I = n->i[2];
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
     vm_node_out(g, n, (vm_type)n->i[3], (int)n->i[4], n->i + 5);
-    int64_t tasks = O * (I / 1024 + 1), chunks = VM_MIN(vm_chunks(A, I), VM_MAX(64 / VM_MAX(tasks, (int64_t)1), (int64_t)1));
+    int64_t blocks = VM_MAX(O * (I / 1024 + 1), (int64_t)1); /* tasks that need no chunks */
+    int64_t chunks = VM_MIN(vm_chunks(A, I), VM_MAX(64 / blocks, (int64_t)1));
     vm_node_out(g, n, VM_F32, 3, (int64_t[]){ O, chunks, I }); /* partial sums */
     return VM_OK;
 }
@@ -29,7 +30,8 @@ static vm_status infer_broadcast(vm_graph *g, vm_node *n) {
 
 static void grad_sum(vm_graph *g, const vm_node *n);
 static void grad_broadcast(vm_graph *g, const vm_node *n);
-static const vm_op sum_op = { .name = "sum", .infer = infer_sum, .grad = grad_sum, .cpu = VM_CPU(sum_cpu), .acc_outs = 1 };
+static const vm_op sum_op = { .name = "sum", .infer = infer_sum, .grad = grad_sum, .cpu = VM_CPU(sum_cpu),
+    .acc_outs = 1 };
 static const vm_op broadcast = { .name = "broadcast", .infer = infer_broadcast, .grad = grad_broadcast,
                                  .cpu = VM_CPU(broadcast_cpu), .acc_outs = 1 };
 

@@ -1,5 +1,6 @@
-/* reduce_cpu.c - see reduce.c. Short inner axes are taken several at a time: (A,I) is read in rows of as many I as fit into
- * a piece, so that loops are long. Each lane adds few numbers, lanes are added in double: long sums stay accurate. */
+/* reduce_cpu.c - see reduce.c. Short inner axes are taken several at a time: (A,I) is read in rows of as many I as
+ * fit into a piece, so that loops are long. Each lane adds few numbers, lanes are added in double: long sums stay
+ * accurate. */
 #include "kernels/chunks.h"
 #include "kernels/cpu.h"
 

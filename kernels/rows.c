@@ -14,10 +14,18 @@ VM_CPU_DECLARE(pick_back_cpu);
 static vm_status infer_embedding(vm_graph *g, vm_node *n) {
     vm_value t = g->v[n->in[0]], id = g->v[n->in[1]];
     if (!vm_check_float(g, n, 0) || !vm_check_type(g, n, 1, VM_I32)) return VM_EMODEL;
-    if (t.nd != 2 || id.nd >= VM_AXES) return vm_bad(g, "embedding: a table of 2 axes is needed, this one has %d", t.nd);
+    if (t.nd != 2 || id.nd >= VM_AXES)
+        return vm_bad(g, "embedding: a table of 2 axes is needed, this one has %d", t.nd);
     id.ne[id.nd] = t.ne[1];
     vm_node_out(g, n, VM_F32, id.nd + 1, id.ne);
     return VM_OK;
+}
+
+/* Of the table only the rows that are asked for are read. */
+static void cost_embedding(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
+    double row = (double)vm_cols(g, n->in[0]);
+    *flops = 0;
+    *bytes = (double)vm_count(g, n->in[1]) * (4 + row * (double)(vm_type_size(g->v[n->in[0]].type) + sizeof(vm_real)));
 }
 
 /* in dy, ids; i[0] V; out dtable (V,C) f32 */
@@ -25,7 +33,8 @@ static vm_status infer_embedding_back(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, VM_F32, 2, (int64_t[]){ n->i[0], vm_cols(g, n->in[0]) });
     return VM_OK;
 }
-static const vm_op embedding_back = { .name = "embedding_back", .infer = infer_embedding_back, .cpu = VM_CPU(embedding_back_cpu), .acc_outs = 1 };
+static const vm_op embedding_back = { .name = "embedding_back", .infer = infer_embedding_back,
+    .cpu = VM_CPU(embedding_back_cpu), .acc_outs = 1 };
 
 static void grad_embedding(vm_graph *g, const vm_node *n) {
     vm_val table = n->in[0];
@@ -33,7 +42,8 @@ static void grad_embedding(vm_graph *g, const vm_node *n) {
     vm_node init = { .i = { vm_dim(g, table, 0) } };
     vm_add_grad(g, table, vm_append1(g, &embedding_back, 2, (vm_val[]){ vm_dy(g, n, 0), n->in[1] }, &init));
 }
-static const vm_op embedding = { .name = "embedding", .infer = infer_embedding, .grad = grad_embedding, .cpu = VM_CPU(embedding_cpu) };
+static const vm_op embedding = { .name = "embedding", .infer = infer_embedding, .grad = grad_embedding,
+    .cost = cost_embedding, .cpu = VM_CPU(embedding_cpu) };
 
 vm_val vm_embedding(vm_graph *g, vm_val table, vm_val ids) {
     return ids ? vm_append1(g, &embedding, 2, (vm_val[]){ table, ids }, NULL) : 0;
@@ -43,7 +53,8 @@ vm_val vm_embedding(vm_graph *g, vm_val table, vm_val ids) {
 static vm_status infer_pick(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
     if (!vm_check_float(g, n, 0) || !vm_check_type(g, n, 1, VM_I32)) return VM_EMODEL;
-    if (x.nd != 3 || vm_count(g, n->in[1]) != x.ne[0]) return vm_bad(g, "pick: one index for each of %lld sequences is needed", (long long)x.ne[0]);
+    if (x.nd != 3 || vm_count(g, n->in[1]) != x.ne[0])
+        return vm_bad(g, "pick: one index for each of %lld sequences is needed", (long long)x.ne[0]);
     vm_node_out(g, n, x.type, 2, (int64_t[]){ x.ne[0], x.ne[2] });
     return VM_OK;
 }
@@ -53,7 +64,8 @@ static vm_status infer_pick_back(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, (vm_type)n->i[1], 3, (int64_t[]){ vm_dim(g, n->in[0], 0), n->i[0], vm_cols(g, n->in[0]) });
     return VM_OK;
 }
-static const vm_op pick_back = { .name = "pick_back", .infer = infer_pick_back, .cpu = VM_CPU(pick_back_cpu), .acc_outs = 1 };
+static const vm_op pick_back = { .name = "pick_back", .infer = infer_pick_back, .cpu = VM_CPU(pick_back_cpu),
+    .acc_outs = 1 };
 
 static void grad_pick(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0];
@@ -63,4 +75,6 @@ static void grad_pick(vm_graph *g, const vm_node *n) {
 }
 static const vm_op pick = { .name = "pick", .infer = infer_pick, .grad = grad_pick, .cpu = VM_CPU(pick_cpu) };
 
-vm_val vm_pick(vm_graph *g, vm_val x, vm_val idx) { return idx ? vm_append1(g, &pick, 2, (vm_val[]){ x, idx }, NULL) : 0; }
+vm_val vm_pick(vm_graph *g, vm_val x, vm_val idx) {
+    return idx ? vm_append1(g, &pick, 2, (vm_val[]){ x, idx }, NULL) : 0;
+}

@@ -2,7 +2,8 @@
 #include "kernels/cpu.h"
 
 static vm_status bad_id(vm_graph *g, const char *op, int64_t at, int32_t id, int64_t n) {
-    return vm_fail(&g->err, VM_EINPUT, "%s: id %d at position %lld, the table has %lld rows", op, (int)id, (long long)at, (long long)n);
+    return vm_fail(&g->err, VM_EINPUT, "%s: id %d at position %lld, the table has %lld rows", op, (int)id,
+                   (long long)at, (long long)n);
 }
 
 static vm_status check(vm_graph *g, const char *op, const int32_t *id, int64_t N, int64_t V) {

@@ -11,12 +11,13 @@ VM_CPU_DECLARE(concat_cpu);
 VM_CPU_DECLARE(permute_cpu);
 VM_CPU_DECLARE(cast_cpu);
 
-/* --- reshape: i = nd, sizes ------------------------------------------------------------------------------------------ */
+/* --- reshape: i = nd, sizes --------------------------------------------------------------------------------------- */
 static vm_status infer_reshape(vm_graph *g, vm_node *n) {
     vm_node_view(g, n, n->in[0], 0, (int)n->i[0], n->i + 1);
     char s[64];
     if (n->n_out && vm_count(g, n->in[0]) != vm_count(g, n->out[0]))
-        return vm_bad(g, "reshape: %s does not have %lld elements", vm_shape_text(g, n->in[0], s), (long long)vm_count(g, n->out[0]));
+        return vm_bad(g, "reshape: %s does not have %lld elements", vm_shape_text(g, n->in[0], s),
+                      (long long)vm_count(g, n->out[0]));
     return VM_OK;
 }
 static void grad_reshape(vm_graph *g, const vm_node *n) {
@@ -32,7 +33,7 @@ vm_val vm_reshape(vm_graph *g, vm_val x, int nd, const int64_t *ne) {
     return vm_append1(g, &reshape, 1, &x, &m);
 }
 
-/* --- slice: i = axis, at, n ------------------------------------------------------------------------------------------ */
+/* --- slice: i = axis, at, n --------------------------------------------------------------------------------------- */
 static void extents(const vm_value *x, int64_t axis, int64_t *outer, int64_t *inner) {
     *outer = *inner = 1;
     for (int k = 0; k < x->nd; k++) *(k < axis ? outer : inner) *= k == axis ? 1 : x->ne[k];
@@ -56,10 +57,12 @@ static vm_status infer_slice_back(vm_graph *g, vm_node *n) {
     vm_out_like(g, n, g->v[n->in[0]].type, n->in[1]);
     return VM_OK;
 }
-static const vm_op slice_back = { .name = "slice_back", .infer = infer_slice_back, .cpu = VM_CPU(slice_back_cpu), .acc_outs = 1 };
+static const vm_op slice_back = { .name = "slice_back", .infer = infer_slice_back, .cpu = VM_CPU(slice_back_cpu),
+    .acc_outs = 1 };
 static void grad_slice(vm_graph *g, const vm_node *n) {
     vm_node m = { .i = { n->i[0], n->i[1], n->i[2] } };
-    if (vm_wants(g, n->in[0])) vm_add_grad(g, n->in[0], vm_append1(g, &slice_back, 2, (vm_val[]){ vm_dy(g, n, 0), n->in[0] }, &m));
+    vm_val in[] = { vm_dy(g, n, 0), n->in[0] };
+    if (vm_wants(g, n->in[0])) vm_add_grad(g, n->in[0], vm_append1(g, &slice_back, 2, in, &m));
 }
 static const vm_op slice = { .name = "slice", .infer = infer_slice, .grad = grad_slice, .cpu = VM_CPU(slice_cpu) };
 static const vm_op slice_view = { .name = "slice_view", .infer = infer_slice_view, .grad = grad_slice, .view = true };
@@ -70,7 +73,8 @@ vm_val vm_slice(vm_graph *g, vm_val x, int axis, int64_t at, int64_t n) {
     if (axis < 0) axis += v.nd;
     if (axis < 0 || axis >= v.nd || at < 0 || n < 0 || at > v.ne[axis] - n) {
         char s[64];
-        return vm_bad(g, "slice: %lld entries from %lld of axis %d of %s", (long long)n, (long long)at, axis, vm_shape_text(g, x, s)), 0;
+        return vm_bad(g, "slice: %lld entries from %lld of axis %d of %s", (long long)n, (long long)at, axis,
+                      vm_shape_text(g, x, s)), 0;
     }
     if (at == 0 && n == v.ne[axis]) return x;
     int64_t outer, inner;
@@ -78,7 +82,7 @@ vm_val vm_slice(vm_graph *g, vm_val x, int axis, int64_t at, int64_t n) {
     return vm_append1(g, outer == 1 ? &slice_view : &slice, 1, &x, &(vm_node){ .i = { axis, at, n } });
 }
 
-/* --- concat: i[0] axis ----------------------------------------------------------------------------------------------- */
+/* --- concat: i[0] axis -------------------------------------------------------------------------------------------- */
 static vm_status infer_concat(vm_graph *g, vm_node *n) {
     vm_value y = g->v[n->in[0]];
     int64_t axis = n->i[0], total = 0;
@@ -88,8 +92,8 @@ static vm_status infer_concat(vm_graph *g, vm_node *n) {
         for (int a = 0; fits && a < y.nd; a++) fits = a == axis || x.ne[a] == y.ne[a];
         char s[64], t[64];
         if (!fits)
-            return vm_bad(g, "concat: %s %s does not fit %s %s on axis %d", vm_shape_text(g, n->in[k], s), vm_type_name(x.type),
-                          vm_shape_text(g, n->in[0], t), vm_type_name(y.type), (int)axis);
+            return vm_bad(g, "concat: %s %s does not fit %s %s on axis %d", vm_shape_text(g, n->in[k], s),
+                          vm_type_name(x.type), vm_shape_text(g, n->in[0], t), vm_type_name(y.type), (int)axis);
         total += x.ne[axis];
     }
     y.ne[axis] = total;
@@ -111,17 +115,19 @@ vm_val vm_concat(vm_graph *g, int n, const vm_val *x, int axis) {
     for (int k = 0; k < n; k++)
         if (!x[k]) return 0;
     if (axis < 0) axis += g->v[x[0]].nd;
-    if (axis < 0 || axis >= g->v[x[0]].nd) return vm_bad(g, "concat: no axis %d in tensors of %d axes", axis, g->v[x[0]].nd), 0;
+    if (axis < 0 || axis >= g->v[x[0]].nd)
+        return vm_bad(g, "concat: no axis %d in tensors of %d axes", axis, g->v[x[0]].nd), 0;
     return vm_append1(g, &concat, n, x, &(vm_node){ .i = { axis } });
 }
 
-/* --- permute: i[k] = axis of x that becomes axis k -------------------------------------------------------------------- */
+/* --- permute: i[k] = axis of x that becomes axis k ---------------------------------------------------------------- */
 static vm_status infer_permute(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
     int64_t ne[VM_AXES];
     unsigned seen = 0;
     for (int k = 0; k < x.nd; k++) {
-        if (n->i[k] < 0 || n->i[k] >= x.nd) return vm_bad(g, "permute: no axis %d in a tensor of %d axes", (int)n->i[k], x.nd);
+        if (n->i[k] < 0 || n->i[k] >= x.nd)
+            return vm_bad(g, "permute: no axis %d in a tensor of %d axes", (int)n->i[k], x.nd);
         seen |= 1u << n->i[k];
         ne[k] = x.ne[n->i[k]];
     }
@@ -134,7 +140,8 @@ static void grad_permute(vm_graph *g, const vm_node *n) {
     for (int k = 0; k < g->v[n->in[0]].nd; k++) back[n->i[k]] = k;
     if (vm_wants(g, n->in[0])) vm_add_grad(g, n->in[0], vm_permute(g, vm_dy(g, n, 0), back));
 }
-static const vm_op permute = { .name = "permute", .infer = infer_permute, .grad = grad_permute, .cpu = VM_CPU(permute_cpu) };
+static const vm_op permute = { .name = "permute", .infer = infer_permute, .grad = grad_permute,
+    .cpu = VM_CPU(permute_cpu) };
 
 vm_val vm_permute(vm_graph *g, vm_val x, const int *axes) {
     vm_node m = { .i = { 0 } };
@@ -142,7 +149,7 @@ vm_val vm_permute(vm_graph *g, vm_val x, const int *axes) {
     return vm_append1(g, &permute, 1, &x, &m);
 }
 
-/* --- cast: i[0] type -------------------------------------------------------------------------------------------------- */
+/* --- cast: i[0] type ---------------------------------------------------------------------------------------------- */
 static vm_status infer_cast(vm_graph *g, vm_node *n) {
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
     vm_out_like(g, n, (vm_type)n->i[0], n->in[0]);

@@ -58,7 +58,7 @@ vm_status VM_KERNEL(concat_cpu)(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 
-/* --- permute --------------------------------------------------------------------------------------------------------- */
+/* --- permute ------------------------------------------------------------------------------------------------------ */
 /* y[j*ldy + i] = x[i*ldx + j], i < m, j < n: by tiles, so that the lines read with a stride stay in the first cache. */
 enum { TILE = 32 };
 #define TRANSPOSE(name, type)                                                                                      \
@@ -129,7 +129,7 @@ vm_status VM_KERNEL(permute_cpu)(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 
-/* --- cast ------------------------------------------------------------------------------------------------------------ */
+/* --- cast --------------------------------------------------------------------------------------------------------- */
 vm_status VM_KERNEL(cast_cpu)(vm_graph *g, vm_node *n) {
     vm_type tx = g->v[n->in[0]].type, ty = g->v[n->out[0]].type;
     const void *x = vm_in(g, n, 0);

@@ -87,7 +87,8 @@ vm_status VM_KERNEL(cross_entropy_cpu)(vm_graph *g, vm_node *n) {
     vm_real *max = vm_o(g, n, 1), *log_sum = max + R;
     for (int64_t i = 0; i < R; i++)
         if (target[i] != IGNORED && (target[i] < 0 || target[i] >= V))
-            return vm_fail(&g->err, VM_EINPUT, "cross_entropy: target %d in row %lld, there are %lld classes", (int)target[i], (long long)i, (long long)V);
+            return vm_fail(&g->err, VM_EINPUT, "cross_entropy: target %d in row %lld, there are %lld classes",
+                           (int)target[i], (long long)i, (long long)V);
 #pragma omp parallel for schedule(static) if (R * V > VM_PAR_MIN / 4)
     for (int64_t i = 0; i < R; i++) {
         if (target[i] == IGNORED) continue;
@@ -96,7 +97,10 @@ vm_status VM_KERNEL(cross_entropy_cpu)(vm_graph *g, vm_node *n) {
     }
     double sum = 0;
     for (int64_t i = 0; i < R; i++)
-        if (target[i] != IGNORED) kept++, sum += (double)(max[i] - element(x, t, i * V + target[i])) + (double)log_sum[i];
+        if (target[i] != IGNORED) {
+            kept++;
+            sum += (double)(max[i] - element(x, t, i * V + target[i])) + (double)log_sum[i];
+        }
     *(vm_real *)vm_o(g, n, 0) = (vm_real)(kept ? sum / (double)kept : 0);
     *(vm_real *)vm_o(g, n, 2) = (vm_real)kept;
     return VM_OK;

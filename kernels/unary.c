@@ -27,7 +27,8 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     vm_out_like(g, n, (vm_type)n->i[0], n->in[1]);
     return VM_OK;
 }
-static const vm_op unary_back = { .name = "unary_back", .infer = infer_back, .cpu = VM_CPU(unary_back_cpu), .acc_outs = 1 };
+static const vm_op unary_back = { .name = "unary_back", .infer = infer_back, .cpu = VM_CPU(unary_back_cpu),
+    .acc_outs = 1 };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0];
@@ -42,9 +43,10 @@ vm_val vm_unary(vm_graph *g, vm_val x, vm_unary_kind k, vm_type out) {
     return vm_append1(g, &unary, 1, &x, &(vm_node){ .i = { out, k } });
 }
 
-/* --- scale: in x; out y = f[0] x + f[1]; i[0] type of y --------------------------------------------------------------- */
+/* --- scale: in x; out y = f[0] x + f[1]; i[0] type of y ----------------------------------------------------------- */
 static void grad_scale(vm_graph *g, const vm_node *n);
-static const vm_op scale_op = { .name = "scale", .infer = infer, .grad = grad_scale, .cpu = VM_CPU(scale_cpu), .acc_outs = 1 };
+static const vm_op scale_op = { .name = "scale", .infer = infer, .grad = grad_scale, .cpu = VM_CPU(scale_cpu),
+    .acc_outs = 1 };
 
 static void grad_scale(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0], dy = vm_dy(g, n, 0);

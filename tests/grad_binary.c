@@ -6,7 +6,7 @@ static int build(vm_graph *g, const vm_val *in, vm_val *out) {
     out[0] = vm_binary(g, in[0], in[1], kind);
     return 1;
 }
-/* both operands are the same value, which also feeds a second op: gradients that are dy itself must not be summed onto */
+/* both operands are the same value, which feeds a second op as well */
 static int build_shared(vm_graph *g, const vm_val *in, vm_val *out) {
     vm_val h = vm_scale(g, in[0], 2, 0);
     vm_val y = vm_binary(g, h, h, kind), z = vm_binary(g, y, h, VM_ADD);
@@ -32,12 +32,14 @@ TEST(every_kind) {
         double lo = k == VM_DIV ? 0.5 : 0;
         for (int s = 0; s < VM_LEN(shapes); s++)
             for (int param = 0; param < 2; param++) {
-                gc_in in[2] = { { "a", .nd = shapes[s].nd }, { "b", .nd = (int)shapes[s].nb, .param = param, .lo = lo, .hi = lo ? 2 : 0 } };
+                gc_in in[2] = { { "a", .nd = shapes[s].nd }, { "b", .nd = (int)shapes[s].nb, .param = param,
+                    .lo = lo, .hi = lo ? 2 : 0 } };
                 memcpy(in[0].ne, shapes[s].ne, sizeof shapes[s].ne);
                 for (int j = 0; j < in[1].nd; j++) in[1].ne[j] = shapes[s].ne[shapes[s].nd - in[1].nd + j];
                 gradcheck(build, 2, in);
             }
-        gradcheck(build, 2, (gc_in[]){ { "a", .nd = 2, .ne = { 3, 7 } }, { "scalar", .nd = 1, .ne = { 1 }, .param = true, .lo = lo, .hi = lo ? 2 : 0 } });
+        gradcheck(build, 2, (gc_in[]){ { "a", .nd = 2, .ne = { 3, 7 } }, { "scalar", .nd = 1, .ne = { 1 },
+            .param = true, .lo = lo, .hi = lo ? 2 : 0 } });
     }
 }
 TEST(shared_operands) {

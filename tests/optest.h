@@ -18,7 +18,7 @@ enum { OP_MAX = 8 };
 
 /* f32: a few roundings, and sums of thousands of terms in f32 */
 #define OP_TOL_F32 1e-5
-/* bf16 keeps 8 bits of mantissa: rounding to nearest errs by 2^-9 of the value, twice that for a sum of two roundings */
+/* bf16 keeps 8 bits of mantissa: rounding errs by 2^-9 of the value, two roundings by twice that */
 #define OP_TOL_BF16 0x1p-8
 static inline double op_tol(vm_type t) { return t == VM_F32 ? OP_TOL_F32 : OP_TOL_BF16; }
 
@@ -91,7 +91,8 @@ static inline bool op_next(op_case *c) {
 #define OP_LEVELS(c) while (op_next(c))
 
 /* Element i of v after a run; v must be an output. */
-static inline double op_get(const op_case *c, vm_val v, int64_t i) { return op_load(vm_data(c->g, v), c->g->v[v].type, i); }
+static inline double op_get(const op_case *c, vm_val v, int64_t i) { return op_load(vm_data(c->g, v),
+    c->g->v[v].type, i); }
 
 /* The bits of v are those of `bits` from now on: first call copies. Finds what depends on thread count. */
 static inline void op_same(const op_case *c, vm_val v, void **bits) {
@@ -111,7 +112,8 @@ static inline void op_near(const op_case *c, const char *what, vm_val v, const d
             double got = op_get(c, v, i);
             test_checks++;
             if (!(fabs(got - want[i]) <= tol * scale) && got != want[i] && !(isnan(got) && isnan(want[i])))
-                MISMATCH("%s at level %d: [%lld] = %.9g, want %.9g (row scale %.3g)\n", what, c->level, (long long)i, got,
+                MISMATCH("%s at level %d: [%lld] = %.9g, want %.9g (row scale %.3g)\n", what, c->level, (long long)i,
+                    got,
                          want[i], scale);
         }
     }

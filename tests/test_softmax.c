@@ -1,4 +1,4 @@
-/* test_softmax.c - softmax and cross-entropy with their gradients against double-precision loops; masks; bad targets. */
+/* test_softmax.c - softmax and cross-entropy with their gradients against double-precision loops; masks. */
 #include "tests/optest.h"
 
 static double log_sum_exp(const double *x, int64_t V) {
@@ -10,13 +10,15 @@ static double log_sum_exp(const double *x, int64_t V) {
 
 static void softmax_case(vm_type t, int64_t R, int64_t V, double range) {
     op_case c = op_begin(VM_BF16);
-    vm_val x = op_input(&c, t, 2, (int64_t[]){ R, V }, -range, range), r = op_input(&c, VM_F32, 2, (int64_t[]){ R, V }, -1, 1);
+    vm_val x = op_input(&c, t, 2, (int64_t[]){ R, V }, -range, range), r = op_input(&c, VM_F32, 2, (int64_t[]){ R,
+        V }, -1, 1);
     vm_val y = vm_softmax(c.g, x);
     vm_output(c.g, "y", y);
     vm_backward(c.g, 1, &y, &r, 1, &x);
     vm_val dx = vm_grad(c.g, x);
     vm_output(c.g, "dx", dx);
-    double *want = vm_alloc((size_t)(R * V) * sizeof(double) + 1), *back = vm_alloc((size_t)(R * V) * sizeof(double) + 1);
+    double *want = vm_alloc((size_t)(R * V) * sizeof(double) + 1), *back = vm_alloc((size_t)(R * V) * sizeof(double)
+        + 1);
     for (int64_t row = 0; row < R; row++) {
         double lse = log_sum_exp(c.x[0] + row * V, V), dot = 0;
         for (int64_t i = row * V; i < (row + 1) * V; i++) want[i] = exp(c.x[0][i] - lse), dot += want[i] * c.x[1][i];
