@@ -2,5 +2,6 @@
 #define VM_COMMANDS(X) \
     X(train_clip) X(forward) \
     X(preprocess) \
+    X(eval) \
     X(scene) \
     X(tokenize)

@@ -1,0 +1,111 @@
+/* eval_model.c - see eval_model.h. */
+#include "pipeline/eval_model.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/hash.h"
+#include "kernels/philox.h"
+
+static const char *const built_in[] = { [EVAL_CLIP] = "", [EVAL_RANDOM] = "random", [EVAL_ORACLE] = "oracle", [EVAL_CONSTANT] = "constant" };
+
+static eval_model_kind kind_of(const char *model) {
+    for (int k = 1; k < VM_LEN(built_in); k++)
+        if (!strcmp(model, built_in[k])) return (eval_model_kind)k;
+    return EVAL_CLIP;
+}
+
+bool eval_model_is_built_in(const char *model) { return kind_of(model) != EVAL_CLIP; }
+
+static void set_name(eval_model *m, const char *name, size_t len) {
+    size_t n = 0;
+    snprintf(m->name, sizeof m->name, "%.*s", (int)len, name);
+    for (; m->name[n] && n + 1 < sizeof m->slug; n++)
+        m->slug[n] = isalnum((unsigned char)m->name[n]) || (n && strchr("-_.", m->name[n])) ? m->name[n] : '-';
+}
+
+/* The last part of a path that may end in slashes. */
+static const char *folder_name(const char *dir, size_t *len) {
+    const char *end = dir + strlen(dir), *from;
+    while (end > dir + 1 && end[-1] == '/') end--;
+    for (from = end; from > dir && from[-1] != '/';) from--;
+    *len = (size_t)(end - from);
+    return from;
+}
+
+static vm_status hash_weights(eval_model *m, const char *dir, vm_error *e) {
+    char **names = NULL, sum[65];
+    int64_t n = 0, files = 0;
+    sha256 all;
+    sha256_start(&all);
+    if (dir_list(&names, &n, dir, e)) return e->status;
+    for (int64_t i = 0; i < n && !e->status; i++) {
+        size_t len = strlen(names[i]);
+        if (len < 12 || strcmp(names[i] + len - 12, ".safetensors")) continue;
+        char *path = path_join(dir, names[i]);
+        if (!path) vm_nomem(e, 256, "a path");
+        else if (!sha256_file(sum, path, e)) sha256_add(&all, sum, 64), files++;
+        vm_free(path);
+    }
+    vm_free(names);
+    if (files == 1) memcpy(m->weights_sha256, sum, sizeof sum);
+    else if (files) {
+        uint8_t digest[32];
+        sha256_end(&all, digest);
+        hex_text(m->weights_sha256, digest, sizeof digest);
+    }
+    return e->status;
+}
+
+static void describe(eval_model *m, const char *precision) {
+    static const char *const act[] = { [VM_GELU] = "gelu", [VM_GELU_TANH] = "gelu_tanh", [VM_QUICK_GELU] = "quick_gelu" };
+    const clip_config *c = &clip_embedder_model(m->clip)->c;
+    m->precision = precision;
+    if ((size_t)c->vision_act < VM_LEN(act)) m->activation = act[c->vision_act];
+    m->image_size = c->image_size, m->logit_scale = clip_embedder_scale(m->clip);
+}
+
+vm_status eval_model_wrap(eval_model **out, clip_embedder *x, const char *name, const char *precision, vm_error *e) {
+    eval_model *m = vm_calloc(1, sizeof *m);
+    *out = m;
+    if (!m) return vm_nomem(e, sizeof *m, "a model");
+    set_name(m, name, strlen(name));
+    m->clip = x;
+    describe(m, precision);
+    return VM_OK;
+}
+
+vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype, bool deterministic, uint64_t seed,
+                          vm_error *e) {
+    eval_model *m = vm_calloc(1, sizeof *m);
+    *out = NULL;
+    if (!m) return vm_nomem(e, sizeof *m, "a model");
+    m->kind = kind_of(model), m->seed = seed;
+    size_t len = name ? strlen(name) : 0;
+    if (!name) name = folder_name(model, &len);
+    set_name(m, name, len);
+    if (m->kind == EVAL_CLIP) {
+        if (clip_embedder_open(&m->clip, be, model, dtype, deterministic, e) || hash_weights(m, model, e)) {
+            eval_model_free(m);
+            return e->status;
+        }
+        m->owns_clip = true;
+        describe(m, dtype == VM_BF16 ? "bf16" : "f32");
+    }
+    *out = m;
+    return VM_OK;
+}
+
+void eval_model_free(eval_model *m) {
+    if (m && m->owns_clip) clip_embedder_free(m->clip);
+    vm_free(m);
+}
+
+float eval_model_score(const eval_model *m, const char *split, const char *id, int c, int i) {
+    uint32_t place = crc32c(crc32c(0, split, strlen(split) + 1), id, strlen(id)), word[4];
+    if (m->kind == EVAL_ORACLE) return c == i;
+    if (m->kind == EVAL_CONSTANT) return 0.5f;
+    vm_philox(m->seed, place, (uint64_t)(c * 16 + i), word);
+    return vm_unit_f32(word[0]);
+}

@@ -1,0 +1,37 @@
+/* eval_model.h - what can be evaluated: a CLIP directory, or one of three that look at nothing and test the evaluation. */
+#ifndef VM_EVAL_MODEL_H
+#define VM_EVAL_MODEL_H
+#include "models/clip_embed.h"
+
+typedef enum {
+    EVAL_CLIP,
+    EVAL_RANDOM,   /* independent uniform scores, a function of seed, category and id */
+    EVAL_ORACLE,   /* 1 where caption and image belong together, else 0 */
+    EVAL_CONSTANT  /* 0.5 always: every comparison is a tie */
+} eval_model_kind;
+
+typedef struct {
+    eval_model_kind kind;
+    char name[200];          /* in tables */
+    char slug[80];           /* the name made fit for a folder */
+    char weights_sha256[65]; /* of the weight file, of the list of sums when there are several; "" = no file */
+    const char *precision, *activation; /* NULL = none */
+    int64_t image_size;     /* 0 = none */
+    float logit_scale;      /* 0 = none */
+    uint64_t seed;
+    clip_embedder *clip;    /* NULL = none */
+    bool owns_clip;
+} eval_model;
+
+/* "random", "oracle", "constant" or a model directory. name NULL: the last part of the path. */
+vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype, bool deterministic, uint64_t seed,
+                          vm_error *e);
+/* Around an embedder in use elsewhere, which is not owned; precision as shown in the results. */
+vm_status eval_model_wrap(eval_model **out, clip_embedder *x, const char *name, const char *precision, vm_error *e);
+void eval_model_free(eval_model *m); /* accepts NULL */
+/* True when open would give one of the three that need no weights. */
+bool eval_model_is_built_in(const char *model);
+
+/* The score of caption c and image i of an item of a built-in model. */
+float eval_model_score(const eval_model *m, const char *split, const char *id, int c, int i);
+#endif

@@ -1,0 +1,19 @@
+/* eval_vectors.h - the pictures and captions of a set as a model sees them: each different content is read and embedded
+ * once. */
+#ifndef VM_EVAL_VECTORS_H
+#define VM_EVAL_VECTORS_H
+#include "pipeline/eval_run.h"
+
+typedef struct eval_vectors eval_vectors;
+vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_model *m, const eval_options *o, vm_error *e);
+void eval_vectors_free(eval_vectors *v); /* accepts NULL */
+
+/* *sum: 32 hexadecimal digits of the SHA-256 of picture i of the set; NULL when the file cannot be read. */
+vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_error *e);
+/* Reads and embeds what the n items need and is not there yet. A picture that cannot be used is no error. */
+vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *items, vm_error *e);
+/* Why picture i cannot be used, or NULL. */
+const char *eval_vectors_fault(const eval_vectors *v, int64_t i);
+/* Cosine of a caption and a picture of the item; f64 sum, one rounding. Models without vectors: their score. */
+float eval_vectors_score(const eval_vectors *v, const eval_item *x, int caption, int image);
+#endif

@@ -1,0 +1,108 @@
+/* media.c - see media.h. */
+#include "pipeline/media.h"
+
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "io/file.h"
+
+static const char *const endings[] = { "jpg", "jpeg", "png", "webp" };
+
+vm_status media_check(const media_places *p, vm_error *e) {
+    for (int k = 0; k < p->n_map; k++)
+        if (!strchr(p->map[k], '=') || p->map[k][0] == '=')
+            return vm_fail(e, VM_EUSAGE, "--map %s: expected PREFIX=FOLDER, such as /coco=data/coco", p->map[k]);
+    return VM_OK;
+}
+
+static bool is_file(const char *path) {
+    struct stat s;
+    return !stat(path, &s) && !S_ISDIR(s.st_mode);
+}
+
+static bool climbs(const char *name) {
+    for (const char *s = name; s; s = strchr(s, '/') ? strchr(s, '/') + 1 : NULL)
+        if (!strncmp(s, "..", 2) && (!s[2] || s[2] == '/')) return true;
+    return false;
+}
+
+/* The last "." of the file's name, or its end. */
+static size_t stem(const char *path) {
+    const char *dot = strrchr(path_base(path), '.');
+    return dot ? (size_t)(dot - path) : strlen(path);
+}
+
+/* Is name the wanted one, but for case and for which of the endings? */
+static bool alike(const char *name, const char *wanted) {
+    size_t n = stem(name), w = stem(wanted);
+    bool ending = !strcasecmp(name + n, wanted + w);
+    for (int k = 0; k < VM_LEN(endings) && !ending; k++) ending = name[n] && !strcasecmp(name + n + 1, endings[k]);
+    return ending && n == w && !strncasecmp(name, wanted, n);
+}
+
+/* The file of the folder that is like path; NULL when there is none. */
+static char *respell(const char *path) {
+    char *dir = path_dir(path), **names = NULL, *found = NULL;
+    vm_error ignored = { 0 };
+    int64_t n = 0;
+    if (dir && file_is_dir(dir) && !dir_list(&names, &n, dir, &ignored))
+        for (int64_t i = 0; i < n && !found; i++)
+            if (alike(names[i], path_base(path))) found = path_join(dir, names[i]);
+    vm_free(names);
+    vm_free(dir);
+    return found;
+}
+
+/* Takes over path; the path of a file, or NULL. */
+static char *settle(char *path, bool respelled) {
+    if (!path || (!respelled && is_file(path))) return path;
+    char *found = respelled ? respell(path) : NULL;
+    for (int k = 0; k < VM_LEN(endings) && !respelled && !found; k++) {
+        char *other = vm_asprintf("%.*s.%s", (int)stem(path), path, endings[k]);
+        if (other && is_file(other)) found = other;
+        else vm_free(other);
+    }
+    vm_free(path);
+    return found;
+}
+
+static char *in_root(const char *root, const char *folder, const char *name, bool respelled) {
+    char *sub = folder ? path_join(root, folder) : NULL, *found = sub ? settle(path_join(sub, name), respelled) : NULL;
+    vm_free(sub);
+    return found ? found : settle(path_join(root, name), respelled);
+}
+
+static const char *mapped(const media_places *p, const char *name, size_t *dir_at, size_t *skip) {
+    for (int k = 0; k < p->n_map; k++) {
+        size_t len = strcspn(p->map[k], "=");
+        if (!strncmp(name, p->map[k], len) && (name[len] == '/' || p->map[k][len - 1] == '/')) {
+            *dir_at = len + 1, *skip = len;
+            return p->map[k];
+        }
+    }
+    return NULL;
+}
+
+char *media_find(const media_places *p, const char *folder, const char *name, vm_error *e) {
+    size_t dir_at = 0, skip = 0;
+    const char *map = mapped(p, name, &dir_at, &skip), *rest = name + skip;
+    if (climbs(name)) {
+        vm_fail(e, VM_EINPUT, "picture %s: \"..\" in a name is refused", name);
+        return NULL;
+    }
+    while (*rest == '/') rest++;
+    if (!*rest) {
+        vm_fail(e, VM_EINPUT, "the name of the picture is empty");
+        return NULL;
+    }
+    for (int respelled = 0; respelled < 2; respelled++) {
+        char *found = map ? settle(path_join(map + dir_at, rest), respelled) : NULL;
+        for (int k = 0; k < p->n_roots && !map && !found; k++) found = in_root(p->roots[k], folder, rest, respelled);
+        if (found) return found;
+    }
+    if (map) vm_fail(e, VM_EINPUT, "picture %s not found (looked in %s, by --map)", name, map + dir_at);
+    else vm_fail(e, VM_EINPUT, "picture %s not found (looked in %s%s; --images names further folders)", name, p->n_roots ? p->roots[0] : "no folder",
+                 p->n_roots > 1 ? " and others" : "");
+    return NULL;
+}

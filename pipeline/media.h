@@ -1,0 +1,21 @@
+/* media.h - where a picture named in an annotation stands on this machine. */
+#ifndef VM_MEDIA_H
+#define VM_MEDIA_H
+#include "kernels/base.h"
+
+/* Places to look, in this order. Strings are not owned. */
+typedef struct {
+    const char *const *map; /* "PREFIX=DIR": a name that begins with PREFIX is DIR and the rest, and nothing else */
+    int n_map;
+    const char *const *roots; /* folders */
+    int n_roots;
+} media_places;
+
+/* Checks the form of every map. VM_EUSAGE. */
+vm_status media_check(const media_places *p, vm_error *e);
+
+/* The path of an existing file for the stored name, vm_free; a leading "/" of the name is dropped. In every folder: the name as it is, the same
+ * with another of the endings jpg, jpeg, png, webp, and the same without regard to case. folder: tried as ROOT/folder/name before
+ * ROOT/name; NULL for none. NULL and e (VM_EINPUT) when there is none, or when the name has ".." in it. */
+char *media_find(const media_places *p, const char *folder, const char *name, vm_error *e);
+#endif
