@@ -17,8 +17,8 @@ static void open_pictures(void) {
 }
 
 static const st_tensor *golden(const char *name, const char *what) {
-    char key[96];
-    snprintf(key, sizeof key, "%s/%s", name, what);
+    char key[128];
+    snprintf(key, sizeof key, "%.90s/%s", name, what);
     return st_find(pictures, key);
 }
 
@@ -37,7 +37,7 @@ static int check_golden(const char *ending, int tolerance) {
     for (int64_t i = 0; i < st_len(pictures); i++) {
         const st_tensor *t = st_at(pictures, i);
         char name[96];
-        snprintf(name, sizeof name, "%s", t->name);
+        snprintf(name, sizeof name, "%.90s", t->name);
         char *slash = strchr(name, '/');
         *slash = 0;
         if (strcmp(slash + 1, "file") || strcmp(strchr(name, '.'), ending)) continue;
