@@ -6,7 +6,7 @@
  * when m grows; up to some hundred keys are one tile and never rescaled. Scores are kept times log2(e), so that 2^x serves.
  * Tile borders depend on the shape alone, and a row is summed by one thread: results do not depend on threads. */
 #include "kernels/attention.h"
-#include "kernels/tile.h"
+#include "kernels/tile_bf16.h"
 
 /* The elements of a K or V tile, of an output tile; a tile of keys holds at most MAX_KEYS. */
 enum { KV_ELEMENTS = 20480, Y_ELEMENTS = 16384, MAX_KEYS = 512, MAX_QUERIES = 256 };
@@ -14,9 +14,11 @@ enum { KV_ELEMENTS = 20480, Y_ELEMENTS = 16384, MAX_KEYS = 512, MAX_QUERIES = 25
 static const vm_real LOG2E = (vm_real)1.44269504088896340736, LN2 = (vm_real)0.69314718055994530942;
 
 typedef struct {
+    bool bf16;          /* kt, v and p are for the products of tile_bf16.h */
     int64_t k0, n, ld;  /* first key, number, padded number */
     TILE kt[KV_ELEMENTS];       /* K^T [HSp][ld] */
     TILE v[KV_ELEMENTS];        /* V [n][HSp] */
+    uint16_t p[MR * MAX_KEYS];  /* P in bf16 */
     TILE hide[MAX_KEYS];        /* 0, or -inf for hidden and padding keys */
     TILE y[Y_ELEMENTS];         /* sum of P V [queries][HSp] */
     TILE m[MAX_QUERIES], l[MAX_QUERIES];
@@ -28,15 +30,20 @@ static int64_t keys_per_tile(int64_t HSp) { return VM_MIN(KV_ELEMENTS / HSp / 16
 static int64_t queries_per_block(int64_t HSp) { return VM_MIN(Y_ELEMENTS / HSp, (int64_t)MAX_QUERIES); }
 
 static void load_keys(const attn_call *a, scratch *t, int64_t b, int64_t kv_head, int64_t k0, int64_t n) {
-    int64_t HSp = round_lanes(a->HS), ld = round_lanes(n);
+    int64_t HSp = round_lanes(a->HS), ld = round_lanes(n), at_v = attn_at(a, &a->v, b, kv_head, k0);
     t->k0 = k0, t->n = n, t->ld = ld;
     for (int64_t j = 0; j < n; j += LANES) {
-        int64_t rows = VM_MIN((int64_t)LANES, n - j);
-        tile_rows(t->tmp, HSp, a->k.p, a->k.type, attn_at(a, &a->k, b, kv_head, k0 + j), a->k.row, rows, a->HS);
+        int64_t rows = VM_MIN((int64_t)LANES, n - j), at = attn_at(a, &a->k, b, kv_head, k0 + j);
+        if (t->bf16) {
+            bf16_transpose(t->kt + j, ld, a->k.p, at, a->k.row, rows, a->HS, t->tmp);
+            continue;
+        }
+        tile_rows(t->tmp, HSp, a->k.p, a->k.type, at, a->k.row, rows, a->HS);
         if (rows < LANES) memset(t->tmp + rows * HSp, 0, (size_t)((LANES - rows) * HSp) * sizeof *t->tmp);
         tile_transpose(t->kt + j, ld, t->tmp, HSp, LANES, HSp);
     }
-    tile_rows(t->v, HSp, a->v.p, a->v.type, attn_at(a, &a->v, b, kv_head, k0), a->v.row, n, a->HS);
+    if (t->bf16) bf16_pair_rows(t->v, HSp, a->v.p, at_v, a->v.row, n, a->HS);
+    else tile_rows(t->v, HSp, a->v.p, a->v.type, at_v, a->v.row, n, a->HS);
     for (int64_t j = 0; j < ld; j++)
         t->hide[j] = j < n && (!a->mask || a->mask[b * a->Tk + k0 + j]) ? 0 : -(vm_real)INFINITY;
 }
@@ -86,38 +93,59 @@ INLINE void prefetch_row(const attn_rows *x, int64_t at, int64_t n) {
     for (int64_t c = 0; c < n * size; c += 64) __builtin_prefetch((const char *)x->p + at * size + c);
 }
 /* Rows of a head lie far apart, which the processor's own prefetchers do not follow: while queries [i,end) are worked on,
- * asks for their output rows and for the same rows of the next head. */
-static void prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i, int64_t end) {
-    int64_t kv = (h + 1) / (a->NH / a->NKV);
+ * asks for their output rows and for the same rows of the next head. Inline, as gcc drops calls that only prefetch. */
+INLINE void prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i, int64_t end) {
     if (a->Tk > MAX_QUERIES) return;
-    for (; i < end; i++) {
-        prefetch_row(&a->y, attn_at(a, &a->y, b, h, i), a->HS);
-        if (h + 1 == a->NH) continue;
-        prefetch_row(&a->q, attn_at(a, &a->q, b, h + 1, i), a->HS);
+    for (int64_t j = i; j < end; j++) prefetch_row(&a->y, attn_at(a, &a->y, b, h, j), a->HS);
+    if (++h == a->NH) h = 0, b++;
+    int64_t kv = h / (a->NH / a->NKV);
+    for (; i < end && b < a->B; i++) {
+        prefetch_row(&a->q, attn_at(a, &a->q, b, h, i), a->HS);
         if (i >= a->Tk) continue;
         prefetch_row(&a->k, attn_at(a, &a->k, b, kv, i), a->HS);
         prefetch_row(&a->v, attn_at(a, &a->v, b, kv, i), a->HS);
     }
 }
 
+/* t->s = raw scores of m queries from row i on, columns [c0,np) of the tile */
+static void scores(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t i, int m, int64_t c0, int64_t np) {
+    TILE wide[MR * ATTN_MAX_HS];
+    int64_t at = attn_at(a, &a->q, b, h, i), row = a->q.row;
+    const vm_real *kt = t->kt + c0, *q = (const vm_real *)a->q.p + at;
+    if (t->bf16) {
+        bf16_mul_rows(m, np - c0, a->HS / 2, (const uint16_t *)a->q.p + at, row, kt, t->ld, t->s + c0, MAX_KEYS, false);
+        return;
+    }
+    if (a->q.type != VM_F32) {
+        tile_rows(wide, ATTN_MAX_HS, a->q.p, a->q.type, at, row, m, a->HS);
+        q = wide, row = ATTN_MAX_HS;
+    }
+    tile_mul_rows(m, np - c0, a->HS, q, row, 1, kt, t->ld, t->s + c0, MAX_KEYS, false);
+}
+
+/* y += P V for m queries from row r of the block on, columns [c0,hi) of P */
+static void add_values(const attn_call *a, scratch *t, int64_t r, int m, int64_t c0, int64_t hi) {
+    int64_t HSp = round_lanes(a->HS);
+    vm_real *y = t->y + r * HSp;
+    if (t->bf16) {
+        bf16_round_rows(t->p, MAX_KEYS, t->s + c0, MAX_KEYS, m, round_lanes(hi) - c0);
+        bf16_mul_rows(m, HSp, (hi - c0 + 1) / 2, t->p, MAX_KEYS, t->v + c0 / 2 * HSp, HSp, y, HSp, true);
+    } else {
+        tile_mul_rows(m, HSp, hi - c0, t->s + c0, MAX_KEYS, 1, t->v + c0 * HSp, HSp, y, HSp, true);
+    }
+}
+
 /* One tile of keys for all queries q0 .. q0 + nq of the block. */
 static void attend(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t q0, int64_t nq) {
-    int64_t HSp = round_lanes(a->HS);
-    TILE wide[MR * ATTN_MAX_HS];
     for (int64_t r = 0; r < nq;) {
         int m = next_rows(nq - r);
         int64_t lo = VM_MAX(attn_lo(a, q0 + r) - t->k0, (int64_t)0), hi = VM_MIN(attn_hi(a, q0 + r + m - 1) - t->k0, t->n);
         prefetch(a, b, h, q0 + r, q0 + r + m);
         if (lo < hi) {
-            int64_t c0 = lo / LANES * LANES, np = round_lanes(hi), at = attn_at(a, &a->q, b, h, q0 + r), row = a->q.row;
-            const vm_real *q = (const vm_real *)a->q.p + at;
-            if (a->q.type != VM_F32) {
-                tile_rows(wide, ATTN_MAX_HS, a->q.p, a->q.type, at, row, m, a->HS);
-                q = wide, row = ATTN_MAX_HS;
-            }
-            tile_mul_rows(m, np - c0, a->HS, q, row, 1, t->kt + c0, t->ld, t->s + c0, MAX_KEYS, false);
+            int64_t c0 = lo / LANES * LANES, np = round_lanes(hi);
+            scores(a, t, b, h, q0 + r, m, c0, np);
             softmax_rows(a, t, b, h, q0 + r, r, m, c0, np);
-            tile_mul_rows(m, HSp, hi - c0, t->s + c0, MAX_KEYS, 1, t->v + c0 * HSp, HSp, t->y + r * HSp, HSp, true);
+            add_values(a, t, r, m, c0, hi);
         }
         r += m;
     }
@@ -143,6 +171,7 @@ static void run_block(const attn_call *a, int64_t b, int64_t h, int64_t q0, int6
     int64_t HSp = round_lanes(a->HS), lo = attn_lo(a, q0), hi = attn_hi(a, q0 + nq - 1), n = VM_MAX(hi - lo, (int64_t)0);
     int64_t most = keys_per_tile(HSp), tiles = (n + most - 1) / most;
     int64_t per_tile = tiles ? ((n + tiles - 1) / tiles + 15) / 16 * 16 : 1;
+    t.bf16 = tile_bf16_usable() && a->q.type == VM_BF16 && a->k.type == VM_BF16 && a->v.type == VM_BF16 && a->HS % 2 == 0;
     memset(t.y, 0, (size_t)(nq * HSp) * sizeof *t.y);
     for (int64_t r = 0; r < nq; r++) t.m[r] = -(vm_real)INFINITY, t.l[r] = 0;
     for (int64_t k0 = lo; k0 < hi; k0 += per_tile) {

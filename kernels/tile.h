@@ -80,14 +80,36 @@ INLINE vec vec_exp2(vec x) {
 #endif
 
 /* --- moving rows into tiles ---------------------------------------------------------------------------------------- */
+/* LANES elements from anywhere, in memory f32 or bf16 */
+typedef vm_real loose_vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(vm_real)), may_alias));
+INLINE vec load_f32(const void *p) { return *(const loose_vec *)p; }
+#ifdef VM_F64_BUILD
+INLINE vec load_bf16(const uint16_t *p) { return (vec){ (vm_real)vm_bf16_to_f32(p[0]), (vm_real)vm_bf16_to_f32(p[1]) }; }
+#else
+typedef uint16_t half_vec __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(VEC_BYTES)));
+INLINE vec load_bf16(const uint16_t *p) { return (vec)(__builtin_convertvector(*(const half_vec *)p, uvec) << 16); }
+#endif
+
 /* n rows of m elements of float type t, `row` elements apart from element `at` -> tile [n][ld]; columns from m on are 0. */
-INLINE void tile_rows(vm_real *tile, int64_t ld, const void *p, vm_type t, int64_t at, int64_t row, int64_t n, int64_t m) {
+static inline void tile_rows(vm_real *tile, int64_t ld, const void *p, vm_type t, int64_t at, int64_t row, int64_t n, int64_t m) {
+    int64_t whole = t == VM_F16 ? 0 : m / LANES * LANES;
     for (int64_t i = 0; i < n; i++, at += row, tile += ld) {
-        const vm_real *x = vm_row(p, t, at, m, tile);
-        if (x != tile)
-#pragma omp simd
-            for (int64_t c = 0; c < m; c++) tile[c] = x[c];
-        for (int64_t c = m; c < ld; c++) tile[c] = 0;
+        if (t == VM_F32) {
+            const vm_real *x = (const vm_real *)p + at;
+            int64_t c = 0;
+            for (; c + 2 * LANES <= whole; c += 2 * LANES) { /* in pairs: gcc makes a call to memcpy of a plain copy */
+                vec a = load_f32(x + c), b = load_f32(x + c + LANES);
+                vec_store(tile + c, a), vec_store(tile + c + LANES, b);
+            }
+            if (c < whole) vec_store(tile + c, load_f32(x + c));
+        } else {
+            for (int64_t c = 0; c < whole; c += LANES) vec_store(tile + c, load_bf16((const uint16_t *)p + at + c));
+        }
+        if (whole == m && m == ld) continue;
+        for (int64_t c = m / LANES * LANES; c < ld; c += LANES) vec_store(tile + c, vec_all(0));
+        const vm_real *x = vm_row(p, t, at + whole, m - whole, tile + whole);
+        for (int64_t c = whole; c < m; c++) tile[c] = x[c - whole];
     }
 }
 
