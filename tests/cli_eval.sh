@@ -1,0 +1,144 @@
+#!/bin/sh
+# cli_eval.sh - `vismin eval`: the three built-in models, both layouts, kill and resume, broken data by message.
+vismin=${VISMIN:-build/vismin}
+t=$(mktemp -d) || exit 1
+trap 'rm -rf "$t"' EXIT
+all=0
+ok() { echo "ok cli_eval.$1"; }
+bad() { echo "FAIL cli_eval.$1"; all=1; shift; printf '%s\n' "$@" >&2; }
+check() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "want $2" "got  $3"; fi; } # NAME WANT GOT
+has() { case $3 in *"$2"*) ok "$1" ;; *) bad "$1" "$3" "lacks $2" ;; esac; }         # NAME WORDS GOT
+ev() { "$vismin" eval "$@" 2>"$t/err"; } # rc is that of eval
+timeless() { grep -v -e '"started"' -e '"wall_s"' -e '"command"' "$1/results.json"; }
+
+"$vismin" scene --out "$t/bench" --pairs 40 --quiet || exit 1
+n=160
+
+# --- built-in models ---
+ev oracle --data "$t/bench" --out "$t/r" >"$t/table"; check oracle_status 0 $?
+check oracle 'object,40,100.00,100.00,100.00 chance,,25.00,25.00,16.67' \
+    "$(sed -n -e 2p -e 8p "$t/r/vismin/oracle/table.csv" | tr '\n' ' ' | sed 's/ $//')"
+has table 'all pairs                  160  100.00 [97.7, 100.0]' "$(cat "$t/table")"
+check predictions "$((n + 1)) category,id,T0_I0,T0_I1,T1_I0,T1_I1" \
+    "$(wc -l <"$t/r/vismin/oracle/predictions.csv") $(head -1 "$t/r/vismin/oracle/predictions.csv")"
+check samples $((n + 1)) "$(wc -l <"$t/r/vismin/oracle/samples.jsonl")"
+ev constant --data "$t/bench" --json >"$t/json"
+check constant '"group": 0 "ties": 40' "$(grep -o -e '"ties": 40' -e '^      "group": 0' "$t/json" | sort -u | tr -s '\n ' ' ' | sed 's/ $//')"
+ev random --data "$t/bench" --json --seed 5 >"$t/a"; ev random --data "$t/bench" --json --seed 5 --batch 7 >"$t/b"
+check batch_does_not_count "$(grep -v -e started -e wall_s -e command "$t/a")" "$(grep -v -e started -e wall_s -e command "$t/b")"
+ev random --data "$t/bench/pairs.json" --json --seed 5 >"$t/b"
+check json_layout "$(grep -v -e started -e wall_s -e command -e '"data"' "$t/a")" "$(grep -v -e started -e wall_s -e command -e '"data"' "$t/b")"
+has quiet_stdout '{' "$(head -1 "$t/a")"
+ev oracle --data "$t/bench" --limit 3 --json >"$t/a"
+check limit '"n": 3 "partial": true' "$(grep -o -e '^      "n": 3' -e '"partial": true' "$t/a" | sort -u | tr -s '\n ' ' ' | sed 's/ $//;s/^ //')"
+ev oracle --data "$t/bench/counting.csv" --json >"$t/a"; has one_file '"counting"' "$(cat "$t/a")"
+
+# --- resume ---
+ev random --data "$t/bench" --out "$t/whole" --batch 4 >/dev/null
+whole=$t/whole/vismin/random cut=$t/cut/vismin/random
+same() { # NAME: the folder $cut holds what $whole does
+    timeless "$whole" >"$t/a"; timeless "$cut" >"$t/b"
+    for f in samples.jsonl predictions.csv table.md table.csv skipped.jsonl; do cmp -s "$whole/$f" "$cut/$f" || echo "$f" >>"$t/b"; done
+    if cmp -s "$t/a" "$t/b"; then ok "$1"; else bad "$1" "$(diff "$t/a" "$t/b")"; fi
+}
+mkdir -p "$cut"; head -c 9000 "$whole/samples.jsonl" >"$cut/samples.jsonl" # ends inside a line
+ev random --data "$t/bench" --out "$t/cut" --batch 4 >/dev/null; same resume_torn_line
+# kill -9 while it works, again and again, then to the end
+rm -rf "$t/cut" "$whole"; mkdir "$t/big"
+"$vismin" scene --out "$t/big" --pairs 150 --quiet
+ev random --data "$t/big" --out "$t/whole" --batch 4 >/dev/null
+partial=0 rounds=0
+while [ $rounds -lt 12 ]; do
+    rounds=$((rounds + 1))
+    "$vismin" eval random --data "$t/big" --out "$t/cut" --batch 4 >/dev/null 2>&1 &
+    pid=$! before=$(cat "$cut/samples.jsonl" 2>/dev/null | wc -l) waited=0
+    while [ $waited -lt 400 ] && kill -0 $pid 2>/dev/null; do
+        [ "$(cat "$cut/samples.jsonl" 2>/dev/null | wc -l)" -gt $((before + 40)) ] && break
+        waited=$((waited + 1)); sleep 0.01
+    done
+    kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    [ -f "$cut/results.json" ] && break
+    [ "$(wc -l <"$cut/samples.jsonl")" -gt 1 ] && partial=$((partial + 1))
+done
+ev random --data "$t/big" --out "$t/cut" --batch 4 >/dev/null
+if [ $partial -gt 0 ]; then ok killed_in_the_middle; else bad killed_in_the_middle "$rounds rounds, none of them partial"; fi
+same kill_and_resume
+before=$(cksum <"$cut/samples.jsonl")
+ev random --data "$t/big" --out "$t/cut" >/dev/null
+check nothing_twice "$before" "$(cksum <"$cut/samples.jsonl")"
+"$vismin" eval random --data "$t/big" --out "$t/stop" --batch 1 >/dev/null 2>"$t/err" &
+pid=$!; while [ ! -s "$t/stop/vismin/random/samples.jsonl" ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+kill -TERM $pid; wait $pid; rc=$?
+check sigterm_status 143 $rc
+has sigterm 'the same command goes on from there' "$(cat "$t/err")"
+cut=$t/stop/vismin/random; ev random --data "$t/big" --out "$t/stop" >/dev/null; same sigterm_and_resume
+ev random --data "$t/big" --out "$t/stop" --seed 2 >/dev/null; check other_seed_status 3 $?
+has other_seed 'another --out or --name, or start anew with --fresh' "$(cat "$t/err")"
+ev random --data "$t/big" --out "$t/stop" --seed 2 --fresh >/dev/null; check fresh 0 $?
+sed -i '5s/"split"/"Split"/' "$cut/samples.jsonl"
+ev random --data "$t/big" --out "$t/stop" --seed 2 >/dev/null; check damaged_status 3 $?
+has damaged 'samples.jsonl:5' "$(cat "$t/err")"
+
+# --- pictures ---
+b=$t/bench
+rm "$b/edited_images/object_0003.png"
+mv "$b/original_images/object_0004.png" "$b/original_images/OBJECT_0004.PNG"
+mv "$b/original_images/object_0005.png" "$b/original_images/object_0005.jpg"
+printf 'version https://git-lfs' >"$b/edited_images/relation_0001.png"; : >"$b/edited_images/relation_0002.png"
+head -c 3000 "$b/edited_images/relation_0000.png" >"$t/x"; mv "$t/x" "$b/edited_images/relation_0003.png"
+ev oracle --data "$b" --out "$t/r2" >"$t/table"; check missing_status 1 $?
+has missing 'object.csv:5: id object_0003: picture object_0003.png not found (looked in' "$(cat "$t/err")"
+has counted 'object                   39/40' "$(cat "$t/table")"
+has broken_pictures 'relation                 37/40' "$(cat "$t/table")"
+has summary '4 of 160 records were not scored; listed in' "$(cat "$t/err")"
+check listed '4 object_0003' "$(wc -l <"$t/r2/vismin/oracle/skipped.jsonl") $(head -1 "$t/r2/vismin/oracle/skipped.jsonl" | grep -o 'object_0003' | head -1)"
+check skips_in_results '"n_skipped": 4' "$(grep -o '^  "n_skipped": [0-9]*' "$t/r2/vismin/oracle/results.json" | tr -s ' ' | sed 's/^ //')"
+ev oracle --data "$b" --strict >/dev/null; check strict_status 3 $?
+ev oracle --data "$b" --allow-truncated >"$t/table"; has allow_truncated 'relation                 38/40' "$(cat "$t/table")"
+mkdir "$t/more"; cp "$b/edited_images/object_0002.png" "$t/more/object_0003.png"
+ev oracle --data "$b" --images "$t/more" >"$t/table"; has images 'object                      40' "$(cat "$t/table")"
+mkdir "$t/csv" "$t/coco"; cp "$t/more/object_0003.png" "$t/coco/a.png"
+printf 'image_path,caption,edited_image_path,edited_caption\n/coco/a.png,x,/coco/a.png,y\n' >"$t/csv/object.csv"
+ev oracle --data "$t/csv" --map "/coco=$t/coco" --json >"$t/a"; check map_status 0 $?
+has degenerate '"n_degenerate": 1' "$(cat "$t/a")"
+ev oracle --data "$t/csv" --map "/coco" >/dev/null; check map_form 2 $?
+
+# --- tables of broken files: NAME STATUS WORDS, the file on stdin ---
+bad_csv() {
+    cat >"$t/csv/object.csv"
+    ev oracle --data "$t/csv" --images "$t/coco" >"$t/out"; rc=$?
+    check "$1_status" "$2" $rc; has "$1" "$3" "$(cat "$t/err")"
+}
+h='image_path,caption,edited_image_path,edited_caption,edit_id'
+printf 'image,caption,edited_image_path,edited_caption\na.png,x,a.png,y\n' | bad_csv no_column 3 'image_path'
+printf "$h\na.png,x,a.png,y,1\na.png,x\na.png,x,a.png,z,2\n" | bad_csv ragged_row 1 'object.csv:3:'
+has ragged_row_rest 'object                     2/3' "$(cat "$t/out")"
+printf "$h\na.png,x,a.png,y,1\na.png,x,a.png,z,1\n" | bad_csv id_twice 1 'object.csv:3: id 1 stands twice in object with different contents'
+printf "$h\na.png,x,a.png,y,1\na.png,x,a.png,y,1\n" | bad_csv same_twice 0 '1 records stand twice with the same contents'
+printf "$h\n../coco/a.png,x,a.png,y,1\n" | bad_csv climbing 1 '".." in a name is refused'
+printf "$h\n,x,a.png,y,1\n" | bad_csv empty_name 1 'the name of the picture is empty'
+printf "$h\n" | bad_csv no_rows 3 'no pairs in it'
+printf '' | bad_csv empty_file 3 'object.csv'
+printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 3 'UTF-8'
+printf "\357\273\277$h\r\na.png,\"x, \"\"y\"\"\nz\",a.png,y,\r\n" | bad_csv bom_crlf_quotes 0 '1 pairs'
+printf 'image_0,text_0,image_1,text_1,id,category\na.png,x,a.png,y,0,relation\na.png,x,a.png,y,0,object\n' | bad_csv other_names 0 '2 pairs'
+bad_json() {
+    cat >"$t/csv/bad.json"
+    ev oracle --data "$t/csv/bad.json" --images "$t/coco" >"$t/out"; rc=$?
+    check "$1_status" "$2" $rc; has "$1" "$3" "$(cat "$t/err")"
+}
+e='"negatives":[{"edited_image_path":"a.png","edited_caption":"y"},]'
+printf '[{"image_path":"a.png","caption":"x",%s,},]' "$e" | bad_json trailing_commas 0 '1 pairs'
+printf '[{"image_path":"a.png","caption":"x",%s' "$e" | bad_json cut_json 3 'bad.json:1:'
+printf '{"image_path":"a.png"}' | bad_json no_list 3 'expected a list of records'
+printf '[\n{"image_path":"a.png",%s},\n{"image_path":"a.png","caption":"x",%s}]' "$e" "$e" | bad_json no_caption 1 'bad.json:2:'
+has no_caption_rest '1/2' "$(cat "$t/out")"
+printf '[{"image_path":"a.png","caption":"x"}]' | bad_json no_negatives 1 'negatives'
+printf '[{"image_path":5,"caption":"x",%s}]' "$e" | bad_json number_for_text 1 'image_path'
+ev oracle --data "$t/coco" >/dev/null; check no_data_status 3 $?
+has no_data 'no object.csv, attribute.csv, relation.csv or counting.csv' "$(cat "$t/err")"
+ev oracle --data "$t/nowhere" >/dev/null; check no_folder_status 3 $?
+ev oracle >/dev/null; check usage 2 $?
+ev oracle --data "$b" --dataset vismim >/dev/null; has near_dataset 'did you mean vismin' "$(cat "$t/err")"
+ev "$t/coco" --data "$b" >/dev/null; check no_model_status 6 $?
+exit $all
