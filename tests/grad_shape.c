@@ -16,7 +16,8 @@ static int build_concat(vm_graph *g, const vm_val *in, vm_val *out) {
 static int build_moves(vm_graph *g, const vm_val *in, vm_val *out) {
     vm_val y = vm_permute(g, in[0], (int[]){ 2, 0, 1 });
     out[0] = vm_reshape(g, vm_unary(g, y, VM_SQUARE, VM_F32), 1, (int64_t[]){ vm_count(g, y) });
-    out[1] = vm_cast(g, vm_permute(g, vm_reshape(g, in[0], 2, (int64_t[]){ vm_dim(g, in[0], 0), vm_dim(g, in[0], 1) * vm_dim(g, in[0], 2) }), (int[]){ 1, 0 }), VM_F32);
+    out[1] = vm_cast(g, vm_permute(g, vm_reshape(g, in[0], 2, (int64_t[]){ vm_dim(g, in[0], 0), vm_dim(g, in[0], 1)
+        * vm_dim(g, in[0], 2) }), (int[]){ 1, 0 }), VM_F32);
     return 2;
 }
 
@@ -32,8 +33,10 @@ TEST(slice) {
 }
 TEST(concat) {
     for (axis = 0; axis < 3; axis++) {
-        gradcheck(build_concat, 2, (gc_in[]){ { "x", .nd = 3, .ne = { 3, 4, 5 } }, { "y", .nd = 3, .ne = { axis ? 3 : 1, axis == 1 ? 1 : 4, axis == 2 ? 1 : 5 } } });
-        gradcheck(build_concat, 2, (gc_in[]){ { "v", .nd = 3, .ne = { 2, 2, 2 }, .param = true }, { "w", .nd = 3, .ne = { axis ? 2 : 0, axis == 1 ? 0 : 2, axis == 2 ? 0 : 2 }, .param = true } });
+        gradcheck(build_concat, 2, (gc_in[]){ { "x", .nd = 3, .ne = { 3, 4, 5 } }, { "y", .nd = 3,
+            .ne = { axis ? 3 : 1, axis == 1 ? 1 : 4, axis == 2 ? 1 : 5 } } });
+        gradcheck(build_concat, 2, (gc_in[]){ { "v", .nd = 3, .ne = { 2, 2, 2 }, .param = true }, { "w", .nd = 3,
+            .ne = { axis ? 2 : 0, axis == 1 ? 0 : 2, axis == 2 ? 0 : 2 }, .param = true } });
     }
 }
 TEST(reshape_permute_cast) {

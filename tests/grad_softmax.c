@@ -10,7 +10,8 @@ static int build_cross_entropy(vm_graph *g, const vm_val *in, vm_val *out) {
     return 1;
 }
 static void entropy_case(int64_t R, int64_t V, const int32_t *target) {
-    gradcheck(build_cross_entropy, 2, (gc_in[]){ { "x", .nd = 2, .ne = { R, V } }, { "t", .nd = 1, .ne = { R }, .ids = target } });
+    gradcheck(build_cross_entropy, 2, (gc_in[]){ { "x", .nd = 2, .ne = { R, V } }, { "t", .nd = 1, .ne = { R },
+        .ids = target } });
 }
 
 TEST(softmax) {

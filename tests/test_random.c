@@ -7,7 +7,8 @@ TEST(published_vectors) {
     static const struct { uint64_t index, stream, key; uint32_t want[4]; } v[] = {
         { 0, 0, 0, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
         { UINT64_MAX, UINT64_MAX, UINT64_MAX, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-        { 0x85a308d3243f6a88, 0x0370734413198a2e, 0x299f31d0a4093822, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+        { 0x85a308d3243f6a88, 0x0370734413198a2e, 0x299f31d0a4093822, { 0xd16cfe09, 0x94fdcceb, 0x5001e420,
+            0x24126ea1 } },
     };
     for (int k = 0; k < VM_LEN(v); k++) {
         uint32_t out[4];
@@ -61,14 +62,17 @@ TEST(normals) {
     op_case c = op_begin(VM_BF16);
     c.g->seed = 42;
     int64_t n = N;
-    vm_val y = vm_randn(c.g, VM_F32, 1, &n), z = vm_randn(c.g, VM_BF16, 1, &n), none = vm_randn(c.g, VM_F32, 2, (int64_t[]){ 0, 3 });
+    vm_val y = vm_randn(c.g, VM_F32, 1, &n), z = vm_randn(c.g, VM_BF16, 1, &n), none = vm_randn(c.g, VM_F32, 2,
+        (int64_t[]){ 0, 3 });
     vm_output(c.g, "y", y), vm_output(c.g, "z", z), vm_output(c.g, "none", none);
     double want[2][N], moment[5] = { 0 };
     for (int k = 0; k < 2; k++)
-        for (int64_t i = 0; i < N; i++) { /* words 0 and 1 of a block give elements of words 0 and 1, 2 and 3 the others */
+        for (int64_t i = 0; i < N; i++) { /* words 0 and 1 of a block give elements of words 0 and 1,
+            2 and 3 the others */
             int64_t even = i % 1024 / 256 % 2 ? i - 256 : i;
             uint64_t key = c.g->n[c.g->v[k ? z : y].node].key;
-            double u = ((double)word(c.g, key, even) + 0.5) * 0x1p-32, turns = (double)(int32_t)word(c.g, key, even + 256) * 0x1p-32;
+            double u = ((double)word(c.g, key, even) + 0.5) * 0x1p-32, turns = (double)(int32_t)word(c.g, key,
+                even + 256) * 0x1p-32;
             double r = sqrt(-2 * log(u));
             want[k][i] = i == even ? r * cos(2 * M_PI * turns) : r * sin(2 * M_PI * turns);
         }

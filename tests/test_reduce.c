@@ -9,7 +9,8 @@ static void axis_case(vm_type t, int64_t O, int64_t A, int64_t I) {
     vm_backward(c.g, 1, &y, &r, 1, &x);
     vm_val dx = vm_grad(c.g, x);
     vm_output(c.g, "dx", dx);
-    double *want = vm_calloc((size_t)(O * I) + 1, sizeof(double)), *back = vm_calloc((size_t)(O * A * I) + 1, sizeof(double));
+    double *want = vm_calloc((size_t)(O * I) + 1, sizeof(double)), *back = vm_calloc((size_t)(O * A * I) + 1,
+        sizeof(double));
     for (int64_t i = 0; i < O * A * I; i++) {
         int64_t j = i / (A * I) * I + i % I;
         want[j] += 0.5 * c.x[0][i], back[i] = 0.5 * c.x[1][j];
@@ -31,16 +32,16 @@ static void axis_case(vm_type t, int64_t O, int64_t A, int64_t I) {
 }
 
 TEST(sum_axis) {
-    static const int64_t s[][3] = { { 1, 300, 700 }, { 70, 50, 33 }, { 3, 20001, 1 },  { 1, 9001, 3 }, { 2, 5, 2100 },
+    static const int64_t s[][3] = { { 1, 80, 700 }, { 70, 50, 33 }, { 3, 18001, 1 },  { 1, 9001, 3 }, { 2, 5, 2100 },
                                     { 5, 1, 7 },     { 1, 1, 1 },    { 0, 3, 2 },      { 3, 0, 2 },    { 2, 3, 0 },
-                                    { 1, 600, 513 }, { 100, 999, 1 } };
+                                    { 1, 110, 513 }, { 100, 999, 1 } };
     for (int k = 0; k < VM_LEN(s); k++)
         for (int t = VM_F32; t <= VM_F16; t++) axis_case((vm_type)t, s[k][0], s[k][1], s[k][2]);
 }
 
 TEST(long_sums_stay_accurate) {
     op_case c = op_begin(VM_F32);
-    int64_t N = 3000017;
+    int64_t N = 1000003;
     vm_val x = op_input(&c, VM_F32, 1, &N, 0, 2), sum = vm_sum(c.g, x), mean = vm_mean(c.g, x);
     vm_output(c.g, "sum", sum), vm_output(c.g, "mean", mean);
     double want = 0;

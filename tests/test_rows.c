@@ -3,13 +3,15 @@
 
 static void embedding_case(vm_type t, int64_t V, int64_t C, int64_t N) {
     op_case c = op_begin(VM_BF16);
-    vm_val table = op_input(&c, t, 2, (int64_t[]){ V, C }, -1, 1), ids = op_input(&c, VM_I32, 2, (int64_t[]){ 1, N }, 0, (double)V);
+    vm_val table = op_input(&c, t, 2, (int64_t[]){ V, C }, -1, 1), ids = op_input(&c, VM_I32, 2, (int64_t[]){ 1, N },
+        0, (double)V);
     vm_val r = op_input(&c, VM_BF16, 3, (int64_t[]){ 1, N, C }, -1, 1), y = vm_embedding(c.g, table, ids);
     vm_output(c.g, "y", y);
     vm_backward(c.g, 1, &y, &r, 1, &table);
     vm_val d = vm_grad(c.g, table);
     vm_output(c.g, "d", d);
-    double *want = vm_alloc((size_t)(N * C) * sizeof(double) + 1), *back = vm_calloc((size_t)(V * C) + 1, sizeof(double));
+    double *want = vm_alloc((size_t)(N * C) * sizeof(double) + 1), *back = vm_calloc((size_t)(V * C) + 1,
+        sizeof(double));
     for (int64_t i = 0; i < N * C; i++) {
         int64_t at = (int64_t)c.x[1][i / C] * C + i % C;
         want[i] = c.x[0][at], back[at] += c.x[2][i];
@@ -41,7 +43,8 @@ TEST(pick) {
     for (int t = VM_F32; t <= VM_BF16; t++) {
         op_case c = op_begin(VM_BF16);
         enum { B = 5, T = 7, C = 1030 };
-        vm_val x = op_input(&c, (vm_type)t, 3, (int64_t[]){ B, T, C }, -1, 1), idx = op_input(&c, VM_I32, 1, (int64_t[]){ B }, 0, T);
+        vm_val x = op_input(&c, (vm_type)t, 3, (int64_t[]){ B, T, C }, -1, 1), idx = op_input(&c, VM_I32, 1,
+            (int64_t[]){ B }, 0, T);
         vm_val r = op_input(&c, VM_F32, 2, (int64_t[]){ B, C }, -1, 1), y = vm_pick(c.g, x, idx);
         vm_output(c.g, "y", y);
         vm_backward(c.g, 1, &y, &r, 1, &x);
@@ -61,7 +64,8 @@ TEST(pick) {
 static void bad_id(bool pick, double id, const char *words) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, pick ? 3 : 2, (int64_t[]){ 4, 3, 2 }, 0, 1);
-    vm_val ids = op_input(&c, VM_I32, 1, (int64_t[]){ 4 }, 0, 3), y = pick ? vm_pick(c.g, x, ids) : vm_embedding(c.g, x, ids);
+    vm_val ids = op_input(&c, VM_I32, 1, (int64_t[]){ 4 }, 0, 3), y = pick ? vm_pick(c.g, x, ids) : vm_embedding(c.g,
+        x, ids);
     op_put(&c, 1, 2, id);
     vm_output(c.g, "y", y);
     vm_set(c.g, "x0", c.raw[0]), vm_set(c.g, "x1", c.raw[1]);

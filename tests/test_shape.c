@@ -4,7 +4,8 @@
 static const vm_type types[] = { VM_F32, VM_BF16, VM_I32, VM_U8 };
 
 TEST(permute_every_order) {
-    static const int64_t sizes[][4] = { { 2, 3, 5, 7 }, { 1, 37, 1, 70 }, { 33, 1, 65, 2 }, { 3, 40, 34, 1 }, { 2, 0, 3, 4 } };
+    static const int64_t sizes[][4] = { { 2, 3, 5, 7 }, { 1, 37, 1, 70 }, { 33, 1, 65, 2 }, { 3, 40, 34, 1 }, { 2, 0,
+        3, 4 } };
     int order[4];
     for (int s = 0; s < VM_LEN(sizes); s++)
         for (int t = 0; t < VM_LEN(types); t++)
@@ -39,7 +40,8 @@ TEST(permute_large) { /* several tiles and bands, and threads */
     vm_output(c.g, "y", y);
     OP_LEVELS(&c)
         for (int a = 0; a < A; a++)
-            for (int i = 0; i < B * C; i++) EXPECT(op_get(&c, y, a * B * C + i % C * B + i / C) == c.x[0][a * B * C + i]);
+            for (int i = 0; i < B * C; i++) EXPECT(op_get(&c, y, a * B * C + i % C * B + i / C)
+                == c.x[0][a * B * C + i]);
     op_end(&c);
 }
 
@@ -49,8 +51,10 @@ TEST(slice_and_concat) {
             op_case c = op_begin(VM_BF16);
             int64_t ne[3] = { 4, 5, 6 };
             vm_val x = op_input(&c, types[t], 3, ne, 0, 200);
-            vm_val parts[] = { vm_slice(c.g, x, axis, 0, 1), vm_slice(c.g, x, axis - 3, 1, 0), vm_slice(c.g, x, axis, 1, ne[axis] - 1) };
-            vm_val y = vm_concat(c.g, 3, parts, axis), swapped = vm_concat(c.g, 2, (vm_val[]){ parts[2], parts[0] }, axis - 3);
+            vm_val parts[] = { vm_slice(c.g, x, axis, 0, 1), vm_slice(c.g, x, axis - 3, 1, 0), vm_slice(c.g, x, axis,
+                1, ne[axis] - 1) };
+            vm_val y = vm_concat(c.g, 3, parts, axis), swapped = vm_concat(c.g, 2, (vm_val[]){ parts[2], parts[0] },
+                axis - 3);
             vm_output(c.g, "y", y), vm_output(c.g, "swapped", swapped), vm_output(c.g, "part", parts[2]);
             int64_t inner = axis == 0 ? 30 : axis == 1 ? 6 : 1, N = ne[axis];
             EXPECT(c.g->v[y].ne[axis] == N);
@@ -69,7 +73,8 @@ TEST(slice_and_concat) {
 TEST(reshape_is_a_view) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 6 }, -1, 1), h = vm_scale(c.g, x, 1, 0);
-    vm_val y = vm_reshape(c.g, h, 3, (int64_t[]){ 2, 3, 4 }), z = vm_slice(c.g, vm_reshape(c.g, y, 1, (int64_t[]){ 24 }), 0, 5, 7);
+    vm_val y = vm_reshape(c.g, h, 3, (int64_t[]){ 2, 3, 4 }), z = vm_slice(c.g, vm_reshape(c.g, y, 1,
+        (int64_t[]){ 24 }), 0, 5, 7);
     vm_output(c.g, "y", y), vm_output(c.g, "z", z);
     OP_LEVELS(&c) {
         EXPECT(vm_data(c.g, y) == vm_data(c.g, h));
@@ -88,7 +93,8 @@ TEST(cast) {
             vm_output(c.g, "y", y);
             uint16_t room[2];
             OP_LEVELS(&c)
-                for (int i = 0; i < N; i++) EXPECT(op_get(&c, y, i) == op_store(to == VM_F32 ? (void *)&(float){ 0 } : room, (vm_type)to, 0, c.x[0][i]));
+                for (int i = 0; i < N; i++) EXPECT(op_get(&c, y, i)
+                    == op_store(to == VM_F32 ? (void *)&(float){ 0 } : room, (vm_type)to, 0, c.x[0][i]));
             op_end(&c);
         }
 }
