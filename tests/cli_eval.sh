@@ -23,7 +23,7 @@ check predictions "$((n + 1)) category,id,T0_I0,T0_I1,T1_I0,T1_I1" \
     "$(wc -l <"$t/r/vismin/oracle/predictions.csv") $(head -1 "$t/r/vismin/oracle/predictions.csv")"
 check samples $((n + 1)) "$(wc -l <"$t/r/vismin/oracle/samples.jsonl")"
 ev constant --data "$t/bench" --json >"$t/json"
-check constant '"group": 0 "ties": 40' "$(grep -o -e '"ties": 40' -e '^      "group": 0' "$t/json" | sort -u | tr -s '\n ' ' ' | sed 's/ $//')"
+check constant '"group": 0 "ties": 40' "$(grep -o -e '"ties": 40' -e '^      "group": 0' "$t/json" | sort -u | tr -s '\n ' ' ' | sed 's/ $//;s/^ //')"
 ev random --data "$t/bench" --json --seed 5 >"$t/a"; ev random --data "$t/bench" --json --seed 5 --batch 7 >"$t/b"
 check batch_does_not_count "$(grep -v -e started -e wall_s -e command "$t/a")" "$(grep -v -e started -e wall_s -e command "$t/b")"
 ev random --data "$t/bench/pairs.json" --json --seed 5 >"$t/b"
@@ -119,7 +119,7 @@ printf "$h\n../coco/a.png,x,a.png,y,1\n" | bad_csv climbing 1 '".." in a name is
 printf "$h\n,x,a.png,y,1\n" | bad_csv empty_name 1 'the name of the picture is empty'
 printf "$h\n" | bad_csv no_rows 3 'no pairs in it'
 printf '' | bad_csv empty_file 3 'object.csv'
-printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 3 'UTF-8'
+printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 1 'object.csv:2:'
 printf "\357\273\277$h\r\na.png,\"x, \"\"y\"\"\nz\",a.png,y,\r\n" | bad_csv bom_crlf_quotes 0 '1 pairs'
 printf 'image_0,text_0,image_1,text_1,id,category\na.png,x,a.png,y,0,relation\na.png,x,a.png,y,0,object\n' | bad_csv other_names 0 '2 pairs'
 bad_json() {
