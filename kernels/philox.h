@@ -2,8 +2,8 @@
  *
  * J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The 128-bit counter
  * is {index low, index high, stream low, stream high}, the 64-bit key is the seed. Nothing is carried from one block to
- * the next, so any thread, rank or device can make any number of any sequence. Integers are the same everywhere; normals
- * use the C library's log, cos and sin, whose last bit may differ between libraries. */
+ * the next, so any thread, rank or device can make any number of any sequence. Integers are the same everywhere;
+ * normals use the C library's log, cos and sin, whose last bit may differ between libraries. */
 #ifndef VM_PHILOX_H
 #define VM_PHILOX_H
 #include <math.h>

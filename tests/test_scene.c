@@ -156,6 +156,23 @@ TEST(objects_are_placed_apart) {
     }
 }
 
+TEST(relations_need_a_clear_axis) {
+    static const struct {
+        int dx, dy; /* of the first to the second, pixels */
+        scene_relation relation;
+    } c[] = {
+        { -20, 0, SCENE_LEFT },         { 20, 14, SCENE_RIGHT },        { 20, 15, SCENE_NO_RELATION },
+        { 0, -20, SCENE_ABOVE },        { 14, 20, SCENE_BELOW },        { 15, 20, SCENE_NO_RELATION },
+        { 14, 0, SCENE_NO_RELATION },   { 0, -14, SCENE_NO_RELATION },  { -15, 0, SCENE_LEFT },
+    };
+    for (int k = 0; k < (int)(sizeof c / sizeof *c); k++) {
+        scene_object b = { .x = 8192, .y = 8192 }, a = b;
+        a.x += c[k].dx * SCENE_ONE_PX, a.y += c[k].dy * SCENE_ONE_PX;
+        EXPECT(scene_relate(&a, &b) == c[k].relation);
+        EXPECT(scene_relate(&b, &a) == scene_opposite(c[k].relation));
+    }
+}
+
 TEST(scenes_follow_the_mix) {
     enum { N = 20000 };
     int kinds[4] = { 0 }, plain = 0, objects = 0, colours[SCENE_COLOURS] = { 0 }, grounds[SCENE_BACKGROUNDS] = { 0 },
@@ -411,7 +428,7 @@ static bool change_is_the_difference(const scene_pair *p) {
 }
 
 TEST(edits_are_true_to_their_category) {
-    int aspects[6] = { 0 };
+    int aspects[6] = { 0 }, clamped = 0;
     for (int n = 0; n < 4 * PAIRS; n++) {
         scene_pair p;
         scene_text t[2];
@@ -424,8 +441,10 @@ TEST(edits_are_true_to_their_category) {
                 ok = ok && phrase_names_its_objects(&p.scene[k], &p.text[k].phrase[i]);
         }
         aspects[p.aspect]++;
+        clamped += p.category == SCENE_RELATION && p.scene[0].object[0].x != p.scene[1].object[1].x;
         if (!ok) MISMATCH("pair %d: \"%s\" -> \"%s\"\n", n, p.text[0].text, p.text[1].text);
     }
+    EXPECT(clamped > PAIRS / 50); /* large objects that come from where small ones were at the frame */
     EXPECT_NEAR(aspects[SCENE_OF_COLOUR], .6 * PAIRS, 80);
     EXPECT_NEAR(aspects[SCENE_OF_TEXTURE], .2 * PAIRS, 60);
     EXPECT_NEAR(aspects[SCENE_OF_SIZE], .2 * PAIRS, 60);
@@ -475,6 +494,7 @@ int main(void) {
     RUN(boxes_are_tight);
     RUN(noise_has_its_strength);
     RUN(objects_are_placed_apart);
+    RUN(relations_need_a_clear_axis);
     RUN(scenes_follow_the_mix);
     RUN(curriculum_limits_the_objects);
     RUN(same_seed_same_bytes_in_any_thread);
