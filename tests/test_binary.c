@@ -21,7 +21,7 @@ static void shape_case(vm_binary_kind k, vm_type ta, vm_type tb, int64_t R, int6
     vm_backward(c.g, 1, &y, &r, 2, wrt);
     vm_val da = vm_grad(c.g, a), db = vm_grad(c.g, b);
     vm_output(c.g, "da", da), vm_output(c.g, "db", db);
-    size_t bytes = (size_t)(R * C) * sizeof(double) + 1;
+    size_t bytes = (size_t)(R * C + Nb) * sizeof(double);
     double *want = vm_alloc(bytes), *want_a = vm_alloc(bytes), *want_b = vm_calloc(1, bytes);
     for (int64_t i = 0; i < R * C; i++) {
         double u = c.x[0][i], v = c.x[1][i % Nb], d = c.x[2][i];

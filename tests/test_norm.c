@@ -38,7 +38,8 @@ static void affine_case(bool centre, int64_t R, int64_t C, vm_type tx, vm_type t
     vm_backward(c.g, 1, &y, &r, centre ? 3 : 2, wrt);
     vm_output(c.g, "y", y);
     vm_val dx = vm_grad(c.g, x), dw = vm_grad(c.g, w), db = vm_grad(c.g, b);
-    vm_output(c.g, "dx", dx), vm_output(c.g, "dw", dw), vm_output(c.g, "db", db);
+    vm_output(c.g, "dx", dx), vm_output(c.g, "dw", dw);
+    if (centre) vm_output(c.g, "db", db);
     norm_ref q = { R, C, c.x[0], c.x[1], c.x[2], c.x[3], room(R * C), room(R * C), room(C), room(C) };
     reference(&q, centre, (double)1e-5f);
     void *bits[2] = { 0 };
