@@ -47,6 +47,7 @@ static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch) {
     const char *seen = s->text;
     for (json_token t; (t = json_scan_next(s)) > JSON_T_END;) {
         for (const char *q; (q = memchr(seen, '\n', (size_t)(s->from - seen))); line++) seen = q + 1;
+        seen = s->from; /* what has no line feed is not searched again */
         if (t == JSON_T_OBJECT_END || t == JSON_T_ARRAY_END) continue;
         struct json_object *up = s->depth - (t == JSON_T_OBJECT || t == JSON_T_ARRAY) > 0
                                      ? open[s->depth - 1 - (t == JSON_T_OBJECT || t == JSON_T_ARRAY)]

@@ -198,6 +198,17 @@ TEST(depth_and_length) {
     EXPECT_STR(again(text, 1024, 0), "!t:1:1: found '1', expected a number of at most 1023 characters");
 }
 
+TEST(one_long_line) { /* takes minutes when something is searched from the line's start for each value */
+    int64_t n = 500000;
+    char *text = vm_alloc((size_t)n * 2 + 2);
+    for (int64_t i = 0; i < n; i++) text[2 * i] = ',', text[2 * i + 1] = '1';
+    text[0] = '[', text[2 * n] = ']', text[2 * n + 1] = 0;
+    json_doc *d = json_parse(text, (size_t)n * 2 + 1, "t", JSON_STRICT, NULL);
+    EXPECT(d && json_len(json_root(d)) == n);
+    json_free(d);
+    vm_free(text);
+}
+
 /* ---- getters ----------------------------------------------------------------------------------------------------- */
 static const char config[] = "{\n"
                              " \"size\": 768, \"rate\": 1e-5, \"act\": \"gelu\", \"tie\": true, "
@@ -449,6 +460,7 @@ int main(int argc, char **argv) {
     RUN(malformed);
     RUN(every_prefix_of_a_text_is_malformed);
     RUN(depth_and_length);
+    RUN(one_long_line);
     doc = json_parse(config, sizeof config - 1, "t.json", 0, &err);
     root = json_root(doc);
     RUN(getters);
