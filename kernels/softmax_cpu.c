@@ -3,15 +3,22 @@
 
 enum { PIECE = 1024, IGNORED = -100 };
 
+/* The largest of a row, in lanes: a running maximum alone is not vectorised by every compiler. 0 for a row of -inf only:
+ * then e^(x-m) is 0 everywhere, not NaN. */
 static vm_real row_max(const void *x, vm_type t, int64_t at, int64_t V) {
-    vm_real tmp[PIECE], m = -INFINITY;
+    enum { LANES = 64 };
+    vm_real tmp[PIECE], lane[LANES], m = -INFINITY;
+    for (int l = 0; l < LANES; l++) lane[l] = m;
     for (int64_t j = 0; j < V; j += PIECE) {
-        int64_t k = VM_MIN((int64_t)PIECE, V - j);
-        const vm_real *r = vm_row(x, t, at + j, k, tmp);
-#pragma omp simd reduction(max : m)
-        for (int64_t i = 0; i < k; i++) m = r[i] > m ? r[i] : m;
+        int64_t k = VM_MIN((int64_t)PIECE, V - j), i = 0;
+        const vm_real *restrict r = vm_row(x, t, at + j, k, tmp);
+        for (; i + LANES <= k; i += LANES)
+#pragma omp simd
+            for (int l = 0; l < LANES; l++) lane[l] = r[i + l] > lane[l] ? r[i + l] : lane[l];
+        for (; i < k; i++) m = r[i] > m ? r[i] : m;
     }
-    return m > -INFINITY ? m : 0; /* an all -inf row: e^-inf = 0 everywhere, not NaN */
+    for (int l = 0; l < LANES; l++) m = lane[l] > m ? lane[l] : m;
+    return m > -INFINITY ? m : 0;
 }
 
 static vm_real sum_exp(const void *x, vm_type t, int64_t at, int64_t V, vm_real m, vm_real *y) {
