@@ -80,4 +80,26 @@ static inline int64_t attn_hi(const attn_call *a, int64_t i) {
     return a->causal ? VM_MIN(VM_MAX(i + a->Tk - a->Tq + 1, (int64_t)0), a->Tk) : a->Tk;
 }
 
+static inline __attribute__((always_inline)) void attn_prefetch_row(const attn_call *a, const attn_rows *x, int64_t b, int64_t h, int64_t t) {
+    int64_t size = x->type == VM_F32 ? sizeof(vm_real) : 2;
+    const char *p = (const char *)x->p + attn_at(a, x, b, h, t) * size;
+    if (x->p && t < x->T)
+        for (int64_t c = 0; c < a->HS * size; c += 64) __builtin_prefetch(p + c);
+}
+/* Rows of a head lie far apart, which the processor's own prefetchers do not follow: while rows [i,end) of a head are
+ * worked on, asks for the same rows of the next one; only where sequences are at most `most` long, so that they stay.
+ * Inline, as gcc drops calls of functions that do nothing but prefetch. */
+static inline __attribute__((always_inline)) void attn_prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i, int64_t end, int64_t most) {
+    if (a->Tk > most || a->Tq > most) return;
+    if (++h == a->NH) h = 0, b++;
+    int64_t kv = h / (a->NH / a->NKV);
+    for (; i < end && b < a->B; i++) {
+        attn_prefetch_row(a, &a->q, b, h, i);
+        attn_prefetch_row(a, &a->k, b, kv, i);
+        attn_prefetch_row(a, &a->v, b, kv, i);
+        attn_prefetch_row(a, &a->y, b, h, i);
+        attn_prefetch_row(a, &a->dy, b, h, i);
+    }
+}
+
 #endif

@@ -9,13 +9,14 @@
  * The gradient of a bias is a pass of its own (rarely wanted): a task is a block of its rows, and adds up what the bias
  * was broadcast over, in order. */
 #include "kernels/attention.h"
-#include "kernels/tile.h"
+#include "kernels/tile_bf16.h"
 
 enum { LD = ATTN_BACK_ROWS };
 
 static const vm_real LOG2E = (vm_real)1.44269504088896340736;
 
 typedef struct {
+    bool bf16;                   /* k, q, dy, qt, dyt are for the products of tile_bf16.h: pairs of rows or of columns */
     int64_t k0, nk, q0, nq, nqp; /* keys and queries of the tile; padded number of queries */
     TILE k[ATTN_BACK_ELEMENTS], v[ATTN_BACK_ELEMENTS], dk[ATTN_BACK_ELEMENTS], dv[ATTN_BACK_ELEMENTS];   /* [nk][HSp] */
     TILE q[ATTN_BACK_ELEMENTS], dy[ATTN_BACK_ELEMENTS], dq[ATTN_BACK_ELEMENTS];                          /* [nqp][HSp] */
@@ -23,7 +24,8 @@ typedef struct {
     TILE lse[LD], d[LD];         /* lse times log2(e); +inf for rows without keys and padding: P = 0 */
     TILE p[MR * LD];             /* S^T, then P^T of one group of keys */
     TILE ds[LD * LD];            /* dP^T, then dS^T [nk][LD] */
-    TILE tmp[ATTN_MAX_HS];
+    TILE block[LANES * ATTN_MAX_HS];
+    uint16_t half[LANES * LD];   /* rows of P^T, dS^T or dS in bf16 */
 } scratch;
 
 static int64_t per_tile(int64_t n, int64_t most) { /* even tiles of a multiple of 16 */
@@ -34,26 +36,43 @@ static int64_t per_tile(int64_t n, int64_t most) { /* even tiles of a multiple o
 static void load_keys(const attn_call *a, scratch *t, int64_t b, int64_t kv_head, int64_t k0, int64_t nk) {
     int64_t HSp = round_lanes(a->HS);
     t->k0 = k0, t->nk = nk;
+    if (t->bf16) { /* as left factors the rows serve where they are */
+        bf16_pair_rows(t->k, HSp, a->k.p, attn_at(a, &a->k, b, kv_head, k0), a->k.row, nk, a->HS);
+        return;
+    }
     tile_rows(t->k, HSp, a->k.p, a->k.type, attn_at(a, &a->k, b, kv_head, k0), a->k.row, nk, a->HS);
     tile_rows(t->v, HSp, a->v.p, a->v.type, attn_at(a, &a->v, b, kv_head, k0), a->v.row, nk, a->HS);
 }
 
+/* Rows x of the tile's queries, as they are and transposed. */
+static void load_rows(const attn_call *a, scratch *t, const attn_rows *x, int64_t b, int64_t h, vm_real *rows, vm_real *turned) {
+    int64_t HSp = round_lanes(a->HS), at = attn_at(a, x, b, h, t->q0);
+    if (t->bf16) {
+        bf16_pair_rows(rows, HSp, x->p, at, x->row, t->nq, a->HS);
+        for (int64_t i = 0; i < t->nq; i += LANES)
+            bf16_transpose(turned + i, t->nqp, x->p, at + i * x->row, x->row, VM_MIN((int64_t)LANES, t->nq - i), a->HS, t->block);
+        return;
+    }
+    tile_rows(rows, HSp, x->p, x->type, at, x->row, t->nq, a->HS);
+    memset(rows + t->nq * HSp, 0, (size_t)((t->nqp - t->nq) * HSp) * sizeof *rows);
+    tile_transpose(turned, t->nqp, rows, HSp, t->nqp, HSp);
+}
+
 static void load_queries(const attn_call *a, scratch *t, const vm_real *lse, int64_t b, int64_t h, int64_t q0, int64_t nq) {
-    int64_t HSp = round_lanes(a->HS), nqp = round_lanes(nq), at = attn_at(a, &a->dy, b, h, q0);
-    size_t rest = (size_t)((nqp - nq) * HSp) * sizeof(vm_real);
-    t->q0 = q0, t->nq = nq, t->nqp = nqp;
-    tile_rows(t->q, HSp, a->q.p, a->q.type, attn_at(a, &a->q, b, h, q0), a->q.row, nq, a->HS);
-    tile_rows(t->dy, HSp, a->dy.p, a->dy.type, at, a->dy.row, nq, a->HS);
-    memset(t->q + nq * HSp, 0, rest);
-    memset(t->dy + nq * HSp, 0, rest);
-    tile_transpose(t->qt, nqp, t->q, HSp, nqp, HSp);
-    tile_transpose(t->dyt, nqp, t->dy, HSp, nqp, HSp);
+    int64_t HSp = round_lanes(a->HS);
+    t->q0 = q0, t->nq = nq, t->nqp = round_lanes(nq);
+    load_rows(a, t, &a->q, b, h, t->q, t->qt);
+    load_rows(a, t, &a->dy, b, h, t->dy, t->dyt);
     lse += (b * a->NH + h) * a->Tq + q0;
-    for (int64_t i = 0; i < nqp; i++) {
+    for (int64_t i = 0; i < t->nqp; i++) {
         t->lse[i] = i < nq && lse[i] != -(vm_real)INFINITY ? lse[i] * LOG2E : (vm_real)INFINITY;
+        t->d[i] = 0;
+        if (i >= nq) continue;
+        vm_real *y = t->block, *dy = t->block + HSp;
         vec sum = vec_all(0);
-        if (i < nq) tile_rows(t->tmp, HSp, a->y.p, a->y.type, at + i * a->y.row, 0, 1, a->HS);
-        for (int64_t c = 0; c < HSp && i < nq; c += LANES) sum += vec_load(t->tmp + c) * vec_load(t->dy + i * HSp + c);
+        tile_rows(y, HSp, a->y.p, a->y.type, attn_at(a, &a->y, b, h, q0 + i), 0, 1, a->HS);
+        tile_rows(dy, HSp, a->dy.p, a->dy.type, attn_at(a, &a->dy, b, h, q0 + i), 0, 1, a->HS);
+        for (int64_t c = 0; c < HSp; c += LANES) sum += vec_load(y + c) * vec_load(dy + c);
         t->d[i] = vec_sum(sum);
     }
 }
@@ -80,8 +99,17 @@ static void score_group(const attn_call *a, scratch *t, int64_t b, int64_t h, in
         memset(ds + r * LD + end, 0, (size_t)(t->nqp - end) * sizeof *ds);
     }
     if (begin == end) return;
-    tile_mul_rows(m, end - begin, a->HS, t->k + j * HSp, HSp, 1, t->qt + begin, t->nqp, t->p + begin, LD, false);
-    tile_mul_rows(m, end - begin, a->HS, t->v + j * HSp, HSp, 1, t->dyt + begin, t->nqp, ds + begin, LD, false);
+    const vm_real *qt = t->qt + begin, *dyt = t->dyt + begin;
+    if (t->bf16) {
+        int64_t kv = h / (a->NH / a->NKV), pairs = a->HS / 2;
+        const uint16_t *k = (const uint16_t *)a->k.p + attn_at(a, &a->k, b, kv, t->k0 + j);
+        const uint16_t *v = (const uint16_t *)a->v.p + attn_at(a, &a->v, b, kv, t->k0 + j);
+        bf16_mul_rows(m, end - begin, pairs, k, a->k.row, qt, t->nqp, t->p + begin, LD, false);
+        bf16_mul_rows(m, end - begin, pairs, v, a->v.row, dyt, t->nqp, ds + begin, LD, false);
+    } else {
+        tile_mul_rows(m, end - begin, a->HS, t->k + j * HSp, HSp, 1, qt, t->nqp, t->p + begin, LD, false);
+        tile_mul_rows(m, end - begin, a->HS, t->v + j * HSp, HSp, 1, dyt, t->nqp, ds + begin, LD, false);
+    }
     for (int r = 0; r < m; r++) {
         int64_t key = t->k0 + j + r, from = query_lo(a, t, key), to = query_hi(a, t, key);
         vm_real c = (vm_real)a->scale * LOG2E, *s = t->p + r * LD, *x = ds + r * LD;
@@ -124,33 +152,65 @@ typedef struct {
     int64_t sums_ld;
 } gradients;
 
+/* y [m][HSp] += x [m][queries c0 .. c1] rows: m rows of P^T or dS^T with dY or Q */
+static void add_product(const attn_call *a, scratch *t, int m, const vm_real *x, const vm_real *rows, int64_t c0, int64_t c1, vm_real *y) {
+    int64_t HSp = round_lanes(a->HS);
+    if (t->bf16) {
+        bf16_round_rows(t->half, LD, x + c0, LD, m, round_lanes(c1) - c0);
+        bf16_mul_rows(m, HSp, (c1 - c0 + 1) / 2, t->half, LD, rows + c0 / 2 * HSp, HSp, y, HSp, true);
+    } else {
+        tile_mul_rows(m, HSp, c1 - c0, x + c0, LD, 1, rows + c0 * HSp, HSp, y, HSp, true);
+    }
+}
+
+/* dq [nq][ld] = [dq +] dS K. dS lies transposed, which only the bf16 product minds. */
+static void query_gradient(const attn_call *a, scratch *t, vm_real *dq, int64_t ld, bool add) {
+    int64_t HSp = round_lanes(a->HS), nkp = round_lanes(t->nk);
+    if (t->bf16) memset(t->ds + t->nk * LD, 0, (size_t)((nkp - t->nk) * LD) * sizeof *t->ds);
+    for (int64_t r = 0; r < t->nq;) {
+        int m = next_rows(t->bf16 ? VM_MIN(t->nq - r, LANES - r % LANES) : t->nq - r);
+        int64_t lo = VM_MAX(attn_lo(a, t->q0 + r) - t->k0, (int64_t)0), hi = VM_MIN(attn_hi(a, t->q0 + r + m - 1) - t->k0, t->nk);
+        lo = VM_MIN(lo, t->nk) / 2 * 2, hi = VM_MAX(hi, lo);
+        if (t->bf16) {
+            if (r % LANES == 0) {
+                tile_transpose(t->block, LD, t->ds + r, LD, nkp, LANES);
+                bf16_round_rows(t->half, LD, t->block, LD, LANES, nkp);
+            }
+            bf16_mul_rows(m, HSp, (hi - lo + 1) / 2, t->half + r % LANES * LD + lo, LD, t->k + lo / 2 * HSp, HSp, dq + r * ld, ld, add);
+        } else {
+            tile_mul_rows(m, HSp, hi - lo, t->ds + lo * LD + r, 1, LD, t->k + lo * HSp, HSp, dq + r * ld, ld, add);
+        }
+        r += m;
+    }
+}
+
 /* One tile: adds to dk and dv, and makes the tile's share of dq. */
 static void run_tile(const attn_call *a, const gradients *o, scratch *t, int64_t b, int64_t h) {
     int64_t HSp = round_lanes(a->HS);
     for (int64_t j = 0; j < t->nk;) {
         int m = next_rows(t->nk - j);
         int64_t c0, c1;
+        attn_prefetch(a, b, h, j, j + m, ATTN_BACK_ROWS);
         score_group(a, t, b, h, j, m, &c0, &c1);
-        if (o->dv.p) tile_mul_rows(m, HSp, c1 - c0, t->p + c0, LD, 1, t->dy + c0 * HSp, HSp, t->dv + j * HSp, HSp, true);
-        if (o->dk.p) tile_mul_rows(m, HSp, c1 - c0, t->ds + j * LD + c0, LD, 1, t->q + c0 * HSp, HSp, t->dk + j * HSp, HSp, true);
+        if (o->dv.p) add_product(a, t, m, t->p, t->dy, c0, c1, t->dv + j * HSp);
+        if (o->dk.p) add_product(a, t, m, t->ds + j * LD, t->q, c0, c1, t->dk + j * HSp);
         j += m;
     }
     if (!o->dq.p) return;
-    vm_real *dq = o->sums ? o->sums + ((b * a->NH + h) * a->Tq + t->q0) * o->sums_ld : t->dq;
-    int64_t ld = o->sums ? o->sums_ld : HSp;
-    for (int64_t r = 0; r < t->nq;) {
-        int m = next_rows(t->nq - r);
-        int64_t lo = VM_MAX(attn_lo(a, t->q0 + r) - t->k0, (int64_t)0), hi = VM_MIN(attn_hi(a, t->q0 + r + m - 1) - t->k0, t->nk);
-        lo = VM_MIN(lo, t->nk);
-        tile_mul_rows(m, HSp, hi - lo, t->ds + lo * LD + r, 1, LD, t->k + lo * HSp, HSp, dq + r * ld, ld, o->sums != NULL);
-        r += m;
-    }
+    vm_real *sums = o->sums ? o->sums + ((b * a->NH + h) * a->Tq + t->q0) * o->sums_ld : t->dq;
+    query_gradient(a, t, sums, o->sums ? o->sums_ld : HSp, o->sums != NULL);
+}
+
+static bool all_bf16(const attn_call *a) {
+    return tile_bf16_usable() && a->q.type == VM_BF16 && a->k.type == VM_BF16 && a->v.type == VM_BF16 && a->dy.type == VM_BF16 &&
+           a->HS % 2 == 0;
 }
 
 static void run_head(const attn_call *a, const gradients *o, int64_t b, int64_t kv_head) {
     scratch t;
     int64_t HSp = round_lanes(a->HS), group = a->NH / a->NKV, h0 = kv_head * group, most = attn_back_tile(a->HS);
     int64_t keys = per_tile(a->Tk, most), queries = per_tile(a->Tq, most);
+    t.bf16 = all_bf16(a);
     if (o->sums) memset(o->sums + (b * a->NH + h0) * a->Tq * o->sums_ld, 0, (size_t)(group * a->Tq * o->sums_ld) * sizeof(vm_real));
     for (int64_t k0 = 0; k0 < VM_MAX(a->Tk, (int64_t)1); k0 += keys) { /* without keys dq is 0 */
         load_keys(a, &t, b, kv_head, k0, VM_MIN(keys, a->Tk - k0));
@@ -209,6 +269,7 @@ static void add_scores(const attn_call *a, scratch *t, const vm_real *lse, int64
 static void run_bias_block(const attn_call *a, const vm_real *lse, int64_t b0, int64_t nb, int64_t h0, int64_t nh, int64_t q0,
                            int64_t nq, vm_real *dbias) {
     scratch t;
+    t.bf16 = all_bf16(a);
     memset(dbias + q0 * a->Tk, 0, (size_t)(nq * a->Tk) * sizeof *dbias);
     for (int64_t b = b0; b < b0 + nb; b++)
         for (int64_t h = h0; h < h0 + nh; h++) add_scores(a, &t, lse, b, h, q0, nq, dbias);

@@ -88,25 +88,6 @@ static void softmax_rows(const attn_call *a, scratch *t, int64_t b, int64_t h, i
     }
 }
 
-INLINE void prefetch_row(const attn_rows *x, int64_t at, int64_t n) {
-    int64_t size = x->type == VM_F32 ? sizeof(vm_real) : 2;
-    for (int64_t c = 0; c < n * size; c += 64) __builtin_prefetch((const char *)x->p + at * size + c);
-}
-/* Rows of a head lie far apart, which the processor's own prefetchers do not follow: while queries [i,end) are worked on,
- * asks for their output rows and for the same rows of the next head. Inline, as gcc drops calls that only prefetch. */
-INLINE void prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i, int64_t end) {
-    if (a->Tk > MAX_QUERIES) return;
-    for (int64_t j = i; j < end; j++) prefetch_row(&a->y, attn_at(a, &a->y, b, h, j), a->HS);
-    if (++h == a->NH) h = 0, b++;
-    int64_t kv = h / (a->NH / a->NKV);
-    for (; i < end && b < a->B; i++) {
-        prefetch_row(&a->q, attn_at(a, &a->q, b, h, i), a->HS);
-        if (i >= a->Tk) continue;
-        prefetch_row(&a->k, attn_at(a, &a->k, b, kv, i), a->HS);
-        prefetch_row(&a->v, attn_at(a, &a->v, b, kv, i), a->HS);
-    }
-}
-
 /* t->s = raw scores of m queries from row i on, columns [c0,np) of the tile */
 static void scores(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t i, int m, int64_t c0, int64_t np) {
     TILE wide[MR * ATTN_MAX_HS];
@@ -140,7 +121,7 @@ static void attend(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t
     for (int64_t r = 0; r < nq;) {
         int m = next_rows(nq - r);
         int64_t lo = VM_MAX(attn_lo(a, q0 + r) - t->k0, (int64_t)0), hi = VM_MIN(attn_hi(a, q0 + r + m - 1) - t->k0, t->n);
-        prefetch(a, b, h, q0 + r, q0 + r + m);
+        attn_prefetch(a, b, h, q0 + r, q0 + r + m, MAX_QUERIES);
         if (lo < hi) {
             int64_t c0 = lo / LANES * LANES, np = round_lanes(hi);
             scores(a, t, b, h, q0 + r, m, c0, np);

@@ -103,7 +103,7 @@ static void check(shape s) {
     vm_backward(c.g, 1, &y, &dy, n + (s.biased != 0), in);
     vm_output(c.g, "y", y);
     vm_output(c.g, "lse", lse);
-    for (int k = 0; k < n + (s.biased != 0); k++) vm_output(c.g, "gradient", vm_grad(c.g, in[k]));
+    for (int k = 0; k < n + (s.biased != 0); k++) vm_output(c.g, (const char *[]){ "g0", "g1", "g2", "g3" }[k], vm_grad(c.g, in[k]));
 
     double *grad[4] = { 0 }, *w = zeros(Tk);
     for (int k = 0; k < n + (s.biased != 0); k++) grad[k] = zeros(vm_count(c.g, in[k]));
