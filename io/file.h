@@ -9,8 +9,9 @@
 
 #include <stdio.h>
 
-/* Reads a whole file; *data is NUL-terminated behind its *bytes (which may hold NULs), freed with vm_free. bytes may be
- * NULL. VM_EINPUT when it is missing, no regular file or pipe, or longer than max_bytes (0 = 2 GiB); VM_EIO else. */
+/* Reads a whole file or pipe ("-" is standard input); *data is NUL-terminated behind its *bytes (which may hold NULs),
+ * freed with vm_free. bytes may be NULL. VM_EINPUT when it cannot be opened or is longer than max_bytes (0 = 2 GiB);
+ * VM_EIO when reading fails. */
 vm_status file_read(char **data, size_t *bytes, const char *path, size_t max_bytes, vm_error *e);
 
 /* A file mapped read-only, private. When another process truncates the file afterwards, touching the lost pages raises

@@ -12,7 +12,8 @@ static inline int utf8_char(const char *p, const char *end) {
     if (s[0] < 0x80) return 1;
     if (s[0] < 0xc2 || s[0] > 0xf4 || n < 2) return 0;
     if (s[0] < 0xe0) return (s[1] & 0xc0) == 0x80 ? 2 : 0;
-    uint8_t low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80, high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    uint8_t low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
     if (s[1] < low || s[1] > high || n < 3 || (s[2] & 0xc0) != 0x80) return 0;
     if (s[0] < 0xf0) return 3;
     return n >= 4 && (s[3] & 0xc0) == 0x80 ? 4 : 0;

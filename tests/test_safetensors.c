@@ -210,7 +210,7 @@ TEST(written_bytes) {
     EXPECT(st_writer_put(w, "c", "\x80\x3f\0\xc0", &err) == VM_OK && st_writer_commit(w, &err) == VM_OK);
     EXPECT(file_read(&second, &bytes, in("w.safetensors"), 0, &err) == VM_OK && !memcmp(first, second, bytes));
     vm_free(first), vm_free(second);
-    st_file *f;
+    st_file *f = NULL;
     EXPECT(st_open(&f, in("w.safetensors"), &err) == VM_OK && st_len(f) == 5 && st_meta_len(f) == 2);
     const char *value;
     EXPECT_STR(st_at(f, 0)->name, "a\"\xc3\xa9");
@@ -225,7 +225,7 @@ TEST(written_bytes) {
 
 TEST(order_of_declaration_is_kept_when_asked) {
     st_writer *w;
-    st_file *f;
+    st_file *f = NULL;
     EXPECT(st_writer_open(&w, in("k.safetensors"), ST_KEEP_ORDER, &err) == VM_OK);
     declare(w);
     static const char zeros[16];
