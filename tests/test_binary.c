@@ -68,6 +68,21 @@ TEST(maximum_keeps_nan) {
     op_end(&c);
 }
 
+TEST(maximum_shares_a_tie) {
+    op_case c = op_begin(VM_F32);
+    vm_val a = op_input(&c, VM_F32, 1, (int64_t[]){ 3 }, 0, 1);
+    vm_val b = op_input(&c, VM_F32, 1, (int64_t[]){ 3 }, 0, 1), wrt[] = { a, b };
+    for (int i = 0; i < 3; i++) op_put(&c, 0, i, i), op_put(&c, 1, i, 1);
+    vm_val y = vm_binary(c.g, a, b, VM_MAXIMUM);
+    vm_backward(c.g, 1, &y, NULL, 2, wrt);
+    vm_output(c.g, "da", vm_grad(c.g, a)), vm_output(c.g, "db", vm_grad(c.g, b));
+    OP_LEVELS(&c) {
+        op_near(&c, "da", vm_grad(c.g, a), (double[]){ 0, 0.5, 1 }, 3, 0);
+        op_near(&c, "db", vm_grad(c.g, b), (double[]){ 1, 0.5, 0 }, 3, 0);
+    }
+    op_end(&c);
+}
+
 TEST(wrong_shapes) {
     op_case c = op_begin(VM_F32);
     vm_val a = op_input(&c, VM_F32, 2, (int64_t[]){ 3, 4 }, 0, 1), b = op_input(&c, VM_F32, 1, (int64_t[]){ 3 }, 0, 1);
@@ -79,6 +94,7 @@ TEST(wrong_shapes) {
 int main(void) {
     RUN(shapes_and_types);
     RUN(maximum_keeps_nan);
+    RUN(maximum_shares_a_tie);
     RUN(wrong_shapes);
     return test_end();
 }
