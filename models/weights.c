@@ -2,6 +2,7 @@
 #include "models/weights.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) {
@@ -87,11 +88,34 @@ static void note(name_list *l, const char *name, const char *what) {
     if (l->n++ < 8) snprintf(l->text + at, sizeof l->text - at, "%s%s%s", at ? ", " : "", name, what);
 }
 
-static const st_tensor *look_up(const st_file *f, const char *name, const char *const *prefixes) {
+static vm_status read_st(const void *file, const st_tensor *t, int64_t first, int64_t n, float *out, vm_error *e) {
+    return st_read_f32(file, t, first, n, out, e);
+}
+static void release_st(const void *file, const st_tensor *t) { st_release(file, t); }
+static vm_status read_pt(const void *file, const st_tensor *t, int64_t first, int64_t n, float *out, vm_error *e) {
+    return pt_read_f32(file, t, first, n, out, e);
+}
+static void release_pt(const void *file, const st_tensor *t) { pt_release(file, t); }
+
+weight_source weights_of_safetensors(const st_file *f) {
+    return (weight_source){ f, st_path(f, NULL), st_at(f, 0), st_len(f), read_st, release_st };
+}
+weight_source weights_of_checkpoint(const pt_file *f) {
+    return (weight_source){ f, pt_path(f), pt_at(f, 0), pt_len(f), read_pt, release_pt };
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(((const st_tensor *)a)->name, ((const st_tensor *)b)->name); }
+
+const st_tensor *weight_find(const weight_source *s, const char *name) {
+    st_tensor key = { .name = name };
+    return s->n ? bsearch(&key, s->t, (size_t)s->n, sizeof *s->t, by_name) : NULL;
+}
+
+static const st_tensor *look_up(const weight_source *f, const char *name, const char *const *prefixes) {
     for (; *prefixes; prefixes++) {
         char full[320];
         snprintf(full, sizeof full, "%s%s", *prefixes, name);
-        const st_tensor *t = st_find(f, full);
+        const st_tensor *t = weight_find(f, full);
         if (t) return t;
     }
     return NULL;
@@ -105,11 +129,11 @@ static bool same_shape(const weight_tie *t, const st_tensor *s) {
     return same;
 }
 
-static vm_status fill(const weight_tie *t, const st_file *f, const st_tensor *s, bool writable, vm_error *e) {
+static vm_status fill(const weight_tie *t, const weight_source *f, const st_tensor *s, bool writable, vm_error *e) {
     vm_param *p = t->p;
     int64_t cols = cols_of(p);
     bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !t->flags;
-    if (!writable && whole && s->dtype == ST_F32 && ((uintptr_t)s->data & 3) == 0 && !p->data) {
+    if (!writable && whole && s->dtype == ST_F32 && s->data && ((uintptr_t)s->data & 3) == 0 && !p->data) {
         p->data = (void *)(uintptr_t)s->data; /* read only: nothing writes a parameter of a graph without optimizer */
         p->borrowed = true;
         vm_param_touch(p);
@@ -122,12 +146,12 @@ static vm_status fill(const weight_tie *t, const st_file *f, const st_tensor *s,
     if (t->flags & W_TRANSPOSED) {
         float *tmp = vm_alloc((size_t)s->len * sizeof *tmp);
         if (!tmp) return vm_nomem(e, (size_t)s->len * sizeof *tmp, s->name);
-        if (!(st = st_read_f32(f, s, 0, s->len, tmp, e))) transpose(dst, tmp, cols, t->rows);
+        if (!(st = f->read_f32(f->file, s, 0, s->len, tmp, e))) transpose(dst, tmp, cols, t->rows);
         vm_free(tmp);
     } else {
-        st = st_read_f32(f, s, t->file_at * cols, t->rows * cols, dst, e);
+        st = f->read_f32(f->file, s, t->file_at * cols, t->rows * cols, dst, e);
     }
-    if (writable) st_release(f, s);
+    if (writable) f->release(f->file, s);
     return st;
 }
 
@@ -142,19 +166,19 @@ static bool harmless(const char *name) { /* buffers that old files carry */
     return false;
 }
 
-vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefixes, bool writable, char **unused, vm_error *e) {
+vm_status weights_load_from(weight_map *m, const weight_source *f, const char *const *prefixes, bool writable, char **unused, vm_error *e) {
     name_list missing = { .n = 0 }, shapes = { .n = 0 }, extra = { .n = 0 };
-    bool *used = vm_calloc((size_t)st_len(f) + 1, sizeof *used);
+    bool *used = vm_calloc((size_t)f->n + 1, sizeof *used);
     if (unused) *unused = NULL;
     if (m->err.status) return *e = m->err, e->status;
-    if (!used) return vm_nomem(e, (size_t)st_len(f), "the list of tensors");
+    if (!used) return vm_nomem(e, (size_t)f->n, "the list of tensors");
     for (int64_t i = 0; i < m->n; i++) {
         const st_tensor *s = look_up(f, m->t[i].name, prefixes);
         if (!s) {
             note(&missing, m->t[i].name, "");
             continue;
         }
-        used[s - st_at(f, 0)] = true;
+        used[s - f->t] = true;
         if (!same_shape(&m->t[i], s)) {
             char text[128];
             size_t at = (size_t)snprintf(text, sizeof text, " (file");
@@ -166,17 +190,22 @@ vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefi
             note(&shapes, m->t[i].name, text);
         }
     }
-    for (int64_t i = 0; i < st_len(f); i++)
-        if (!used[i] && !harmless(st_at(f, i)->name)) note(&extra, st_at(f, i)->name, "");
+    for (int64_t i = 0; i < f->n; i++)
+        if (!used[i] && !harmless(f->t[i].name)) note(&extra, f->t[i].name, "");
     vm_free(used);
     if (missing.n || shapes.n)
-        return vm_fail(e, VM_EMODEL, "%s: %d tensors missing%s%.240s; %d of another shape%s%.240s; %d unexpected%s%.240s", st_path(f, NULL),
+        return vm_fail(e, VM_EMODEL, "%s: %d tensors missing%s%.240s; %d of another shape%s%.240s; %d unexpected%s%.240s", f->path,
                        missing.n, missing.n ? ": " : "", missing.text, shapes.n, shapes.n ? ": " : "", shapes.text, extra.n,
                        extra.n ? ": " : "", extra.text);
     for (int64_t i = 0; i < m->n; i++)
         if (fill(&m->t[i], f, look_up(f, m->t[i].name, prefixes), writable, e)) return e->status;
-    if (unused && extra.n) *unused = vm_asprintf("%s: %d tensors not used: %s%s", st_path(f, NULL), extra.n, extra.text, extra.n > 8 ? ", ..." : "");
+    if (unused && extra.n) *unused = vm_asprintf("%s: %d tensors not used: %s%s", f->path, extra.n, extra.text, extra.n > 8 ? ", ..." : "");
     return VM_OK;
+}
+
+vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefixes, bool writable, char **unused, vm_error *e) {
+    weight_source s = weights_of_safetensors(f);
+    return weights_load_from(m, &s, prefixes, writable, unused, e);
 }
 
 /* --- saving -------------------------------------------------------------------------------------------------------- */

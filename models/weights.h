@@ -6,6 +6,7 @@
  * described in one place and a model can be written in several. */
 #ifndef VM_WEIGHTS_H
 #define VM_WEIGHTS_H
+#include "io/pickle.h"
 #include "io/safetensors.h"
 #include "kernels/graph.h"
 
@@ -45,9 +46,24 @@ void tie_rows(weight_map *m, vm_param *p, int64_t at, int64_t rows, int64_t file
     __attribute__((format(printf, 8, 9)));
 void weight_map_free(weight_map *m);
 
-/* Fills all parameters of the map from f. Names are looked up under each of prefixes (NULL-ended; "" first usually).
+/* Tensors by name in some file: safetensors, or a PyTorch checkpoint. Borrows the file. A tensor's data may be NULL
+ * (strided), then it can only be read. */
+typedef struct {
+    const void *file;
+    const char *path;   /* for messages */
+    const st_tensor *t; /* sorted by name */
+    int64_t n;
+    vm_status (*read_f32)(const void *file, const st_tensor *t, int64_t first, int64_t n, float *out, vm_error *e);
+    void (*release)(const void *file, const st_tensor *t);
+} weight_source;
+weight_source weights_of_safetensors(const st_file *f);
+weight_source weights_of_checkpoint(const pt_file *f);
+const st_tensor *weight_find(const weight_source *s, const char *name); /* NULL if there is none */
+
+/* Fills all parameters of the map from s. Names are looked up under each of prefixes (NULL-ended; "" first usually).
  * writable: parameters get memory of their own; else an untouched f32 tensor stays mapped. Everything that is missing, of another shape,
  * or (said as a warning in *unused, NULL when none, vm_free) unexpected is named in one message: VM_EMODEL. */
+vm_status weights_load_from(weight_map *m, const weight_source *s, const char *const *prefixes, bool writable, char **unused, vm_error *e);
 vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefixes, bool writable, char **unused, vm_error *e);
 
 /* Writes every file tensor of the map. what: 0 = data, 1 = gradients (parameters without one are written as zeros).
