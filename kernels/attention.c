@@ -35,8 +35,10 @@ static vm_status check_bias(vm_graph *g, const vm_node *n, int64_t B, int64_t Tq
     if (b->type == VM_F32 && (b->nd == 3 || (b->nd == 4 && b->ne[0] == B)) && (ne[0] == 1 || ne[0] == n->i[ATTN_NH]) &&
         ne[1] == Tq && ne[2] == Tk)
         return VM_OK;
-    return vm_bad(g, "attention: the bias is %s%s, f32 [%" PRId64 " or 1,%" PRId64 ",%" PRId64 "] is needed, [%" PRId64
-                  "] before it or not", vm_type_name(b->type), vm_shape_text(g, n->in[ATTN_BIAS], s), n->i[ATTN_NH], Tq, Tk, B);
+    return vm_bad(g,
+                  "attention: the bias is %s%s, f32 [%" PRId64 " or 1,%" PRId64 ",%" PRId64 "] is needed, [%" PRId64
+                  "] before it or not",
+                  vm_type_name(b->type), vm_shape_text(g, n->in[ATTN_BIAS], s), n->i[ATTN_NH], Tq, Tk, B);
 }
 
 static vm_status infer(vm_graph *g, vm_node *n) {
@@ -47,18 +49,21 @@ static vm_status infer(vm_graph *g, vm_node *n) {
         return vm_bad(g, "attention: %" PRId64 " query heads do not divide among %" PRId64 " key heads", NH, NKV);
     for (int k = 0; k < (packed ? 1 : 3); k++)
         if (!n->in[k] || !vm_is_float(g->v[n->in[k]].type) || g->v[n->in[k]].nd != 3)
-            return vm_bad(g, "attention: input %d is %s, (B,T,columns) is needed", k, n->in[k] ? vm_shape_text(g, n->in[k], s) : "missing");
+            return vm_bad(g, "attention: input %d is %s, (B,T,columns) is needed", k,
+                          n->in[k] ? vm_shape_text(g, n->in[k], s) : "missing");
     if (!(n->f[0] >= 0)) return vm_bad(g, "attention: scale %g is not positive", n->f[0]);
     const vm_value *q = &g->v[n->in[0]];
     int64_t B = q->ne[0], Tq = q->ne[1], Tk = Tq, heads = packed ? NH + 2 * NKV : NH, HS = q->ne[2] / heads;
     if (HS < 1 || HS > ATTN_MAX_HS || HS * heads != q->ne[2])
-        return vm_bad(g, "attention: %s has not %" PRId64 " heads of 1 to %d columns", vm_shape_text(g, n->in[0], s), heads, ATTN_MAX_HS);
+        return vm_bad(g, "attention: %s has not %" PRId64 " heads of 1 to %d columns", vm_shape_text(g, n->in[0], s),
+                      heads, ATTN_MAX_HS);
     if (!packed) {
         Tk = g->v[n->in[ATTN_K]].ne[1];
         for (int k = ATTN_K; k <= ATTN_V; k++) {
             const int64_t *ne = g->v[n->in[k]].ne;
             if (ne[0] != B || ne[1] != Tk || ne[2] != NKV * HS)
-                return vm_bad(g, "attention: queries %s with %" PRId64 " heads do not fit keys or values %s with %" PRId64,
+                return vm_bad(g,
+                              "attention: queries %s with %" PRId64 " heads do not fit keys or values %s with %" PRId64,
                               vm_shape_text(g, n->in[0], s), NH, vm_shape_text(g, n->in[k], t), NKV);
         }
     }
@@ -109,7 +114,9 @@ static void cost_back(const vm_graph *g, const vm_node *n, double *flops, double
     *flops *= 2.5;
 }
 
-static const vm_op attention_back = { .name = "attention_back", .infer = infer_back, .cost = cost_back, .cpu = VM_CPU(attention_back_cpu) };
+static const vm_op attention_back = {
+    .name = "attention_back", .infer = infer_back, .cost = cost_back, .cpu = VM_CPU(attention_back_cpu)
+};
 static const vm_op attention_bias_back = { .name = "attention_bias_back", .infer = infer_bias_back, .cost = cost,
                                            .cpu = VM_CPU(attention_bias_back_cpu) };
 
@@ -137,7 +144,9 @@ static void grad(vm_graph *g, const vm_node *n) {
 }
 
 /* --- constructors -------------------------------------------------------------------------------------------------- */
-static const vm_op attention = { .name = "attention", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(attention_cpu) };
+static const vm_op attention = {
+    .name = "attention", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(attention_cpu)
+};
 
 static vm_val append(vm_graph *g, vm_val q, vm_val k, vm_val v, vm_attn a, bool packed) {
     vm_node init = { .f = { (double)a.scale },

@@ -3,7 +3,8 @@
 #define VM_ATTENTION_H
 #include "kernels/graph.h"
 
-/* Inputs of the forward node and, at the same places, of the backward nodes. Packed: q is the one tensor, k and v are 0. */
+/* Inputs of the forward node and, at the same places, of the backward nodes. Packed: q is the one tensor, k and v
+ * are 0. */
 enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_MASK, ATTN_BIAS, ATTN_N_IN, ATTN_DY = ATTN_N_IN, ATTN_Y, ATTN_LSE, ATTN_N_BACK };
 /* Attributes vm_node.i; f[0] is the scale. WANT (backward): bits 0, 1, 2 for dq, dk, dv. */
 enum { ATTN_NH, ATTN_NKV, ATTN_HS, ATTN_CAUSAL, ATTN_WINDOW, ATTN_PACKED, ATTN_WANT };
@@ -37,13 +38,15 @@ static inline int64_t attn_at(const attn_call *a, const attn_rows *x, int64_t b,
 }
 
 /* The three parts of a packed tensor, or the tensor itself; p may be NULL. */
-static inline void attn_parts(const attn_call *a, bool packed, const vm_graph *g, vm_val q, vm_val k, vm_val v, attn_rows out[3]) {
+static inline void attn_parts(const attn_call *a, bool packed, const vm_graph *g, vm_val q, vm_val k, vm_val v,
+                              attn_rows out[3]) {
     const vm_val val[3] = { q, packed ? q : k, packed ? q : v };
     const int64_t cols[3] = { a->NH * a->HS, a->NKV * a->HS, a->NKV * a->HS }, T[3] = { a->Tq, a->Tk, a->Tk };
     int64_t at = 0;
     for (int s = 0; s < 3; s++) {
         const vm_value *x = &g->v[val[s]];
-        out[s] = (attn_rows){ val[s] ? x->data : NULL, x->type, packed ? at : 0, packed ? (a->NH + 2 * a->NKV) * a->HS : cols[s], T[s] };
+        out[s] = (attn_rows){ val[s] ? x->data : NULL, x->type, packed ? at : 0,
+                              packed ? (a->NH + 2 * a->NKV) * a->HS : cols[s], T[s] };
         at += cols[s];
     }
 }
@@ -80,7 +83,8 @@ static inline int64_t attn_hi(const attn_call *a, int64_t i) {
     return a->causal ? VM_MIN(VM_MAX(i + a->Tk - a->Tq + 1, (int64_t)0), a->Tk) : a->Tk;
 }
 
-static inline __attribute__((always_inline)) void attn_prefetch_row(const attn_call *a, const attn_rows *x, int64_t b, int64_t h, int64_t t) {
+static inline __attribute__((always_inline)) void attn_prefetch_row(const attn_call *a, const attn_rows *x, int64_t b,
+                                                                    int64_t h, int64_t t) {
     int64_t size = x->type == VM_F32 ? sizeof(vm_real) : 2;
     const char *p = (const char *)x->p + attn_at(a, x, b, h, t) * size;
     if (x->p && t < x->T)
@@ -89,7 +93,8 @@ static inline __attribute__((always_inline)) void attn_prefetch_row(const attn_c
 /* Rows of a head lie far apart, which the processor's own prefetchers do not follow: while rows [i,end) of a head are
  * worked on, asks for the same rows of the next one; only where sequences are at most `most` long, so that they stay.
  * Inline, as gcc drops calls of functions that do nothing but prefetch. */
-static inline __attribute__((always_inline)) void attn_prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i, int64_t end, int64_t most) {
+static inline __attribute__((always_inline)) void attn_prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i,
+                                                                int64_t end, int64_t most) {
     if (a->Tk > most || a->Tq > most) return;
     if (++h == a->NH) h = 0, b++;
     int64_t kv = h / (a->NH / a->NKV);

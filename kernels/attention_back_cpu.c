@@ -1,9 +1,9 @@
 /* attention_back_cpu.c - the backward passes on the CPU (formulas: attention.c).
  *
  * A task is one key/value head: over tiles of keys, over its query heads, over tiles of queries. Scores are computed
- * transposed, a group of MR keys at a time (S^T = K Q^T, dP^T = V dY^T), so that lse and D lie along the lanes and P^T, dS^T
- * serve dV and dK at once, while in the first-level cache; dS^T of the whole tile is kept for dQ. dK and dV stay in
- * tiles; dQ is summed in the node's workspace when there are several tiles of keys. Nothing is summed across tasks: no
+ * transposed, a group of MR keys at a time (S^T = K Q^T, dP^T = V dY^T), so that lse and D lie along the lanes and
+ * P^T and dS^T serve dV and dK at once, while in the first-level cache; dS^T of the whole tile is kept for dQ. dK and dV
+ * stay in tiles; dQ is summed in the node's workspace when there are several tiles of keys. Nothing is summed across tasks: no
  * atomics, and results do not depend on threads.
  *
  * The gradient of a bias is a pass of its own (rarely wanted): a task is a block of its rows, and adds up what the bias
@@ -16,11 +16,11 @@ enum { LD = ATTN_BACK_ROWS };
 static const vm_real LOG2E = (vm_real)1.44269504088896340736;
 
 typedef struct {
-    bool bf16;                   /* k, q, dy, qt, dyt are for the products of tile_bf16.h: pairs of rows or of columns */
+    bool bf16; /* k, q, dy, qt, dyt are for the products of tile_bf16.h: pairs of rows or of columns */
     int64_t k0, nk, q0, nq, nqp; /* keys and queries of the tile; padded number of queries */
     TILE k[ATTN_BACK_ELEMENTS], v[ATTN_BACK_ELEMENTS], dk[ATTN_BACK_ELEMENTS], dv[ATTN_BACK_ELEMENTS];   /* [nk][HSp] */
-    TILE q[ATTN_BACK_ELEMENTS], dy[ATTN_BACK_ELEMENTS], dq[ATTN_BACK_ELEMENTS];                          /* [nqp][HSp] */
-    TILE qt[ATTN_BACK_ELEMENTS], dyt[ATTN_BACK_ELEMENTS];                                                /* [HSp][nqp] */
+    TILE q[ATTN_BACK_ELEMENTS], dy[ATTN_BACK_ELEMENTS], dq[ATTN_BACK_ELEMENTS]; /* [nqp][HSp] */
+    TILE qt[ATTN_BACK_ELEMENTS], dyt[ATTN_BACK_ELEMENTS];                       /* [HSp][nqp] */
     TILE lse[LD], d[LD];         /* lse times log2(e); +inf for rows without keys and padding: P = 0 */
     TILE p[MR * LD];             /* S^T, then P^T of one group of keys */
     TILE ds[LD * LD];            /* dP^T, then dS^T [nk][LD] */
@@ -45,12 +45,14 @@ static void load_keys(const attn_call *a, scratch *t, int64_t b, int64_t kv_head
 }
 
 /* Rows x of the tile's queries, as they are and transposed. */
-static void load_rows(const attn_call *a, scratch *t, const attn_rows *x, int64_t b, int64_t h, vm_real *rows, vm_real *turned) {
+static void load_rows(const attn_call *a, scratch *t, const attn_rows *x, int64_t b, int64_t h, vm_real *rows,
+                      vm_real *turned) {
     int64_t HSp = round_lanes(a->HS), at = attn_at(a, x, b, h, t->q0);
     if (t->bf16) {
         bf16_pair_rows(rows, HSp, x->p, at, x->row, t->nq, a->HS);
         for (int64_t i = 0; i < t->nq; i += LANES)
-            bf16_transpose(turned + i, t->nqp, x->p, at + i * x->row, x->row, VM_MIN((int64_t)LANES, t->nq - i), a->HS, t->block);
+            bf16_transpose(turned + i, t->nqp, x->p, at + i * x->row, x->row, VM_MIN((int64_t)LANES, t->nq - i), a->HS,
+                           t->block);
         return;
     }
     tile_rows(rows, HSp, x->p, x->type, at, x->row, t->nq, a->HS);
@@ -58,7 +60,8 @@ static void load_rows(const attn_call *a, scratch *t, const attn_rows *x, int64_
     tile_transpose(turned, t->nqp, rows, HSp, t->nqp, HSp);
 }
 
-static void load_queries(const attn_call *a, scratch *t, const vm_real *lse, int64_t b, int64_t h, int64_t q0, int64_t nq) {
+static void load_queries(const attn_call *a, scratch *t, const vm_real *lse, int64_t b, int64_t h, int64_t q0,
+                         int64_t nq) {
     int64_t HSp = round_lanes(a->HS);
     t->q0 = q0, t->nq = nq, t->nqp = round_lanes(nq);
     load_rows(a, t, &a->q, b, h, t->q, t->qt);
@@ -87,9 +90,10 @@ static int64_t query_hi(const attn_call *a, const scratch *t, int64_t j) {
     return VM_MIN(VM_MAX(i, (int64_t)0), t->nq);
 }
 
-/* P^T of keys j .. j+m (rows of the tile) into t->p, their dS^T into t->ds; queries [*c0, *c1) see them, the rest of t->ds
- * is 0. */
-static void score_group(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t j, int m, int64_t *c0, int64_t *c1) {
+/* P^T of keys j .. j+m (rows of the tile) into t->p, their dS^T into t->ds; queries [*c0, *c1) see them, the rest of
+ * t->ds is 0. */
+static void score_group(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t j, int m, int64_t *c0,
+                        int64_t *c1) {
     int64_t HSp = round_lanes(a->HS), lo = query_lo(a, t, t->k0 + j), hi = query_hi(a, t, t->k0 + j + m - 1);
     int64_t begin = lo / LANES * LANES, end = lo < hi ? round_lanes(hi) : begin;
     vm_real *ds = t->ds + j * LD;
@@ -131,8 +135,8 @@ static void score_group(const attn_call *a, scratch *t, int64_t b, int64_t h, in
 }
 
 /* n rows of a tile times f -> rows of one head, in their type */
-static void store_rows(const attn_call *a, const attn_rows *to, int64_t b, int64_t h, int64_t t0, int64_t n, const vm_real *tile,
-                       int64_t ld, vm_real f) {
+static void store_rows(const attn_call *a, const attn_rows *to, int64_t b, int64_t h, int64_t t0, int64_t n,
+                       const vm_real *tile, int64_t ld, vm_real f) {
     for (int64_t i = 0; i < n; i++) {
         vm_real tmp[ATTN_MAX_HS];
         int64_t at = attn_at(a, to, b, h, t0 + i);
@@ -153,7 +157,8 @@ typedef struct {
 } gradients;
 
 /* y [m][HSp] += x [m][queries c0 .. c1] rows: m rows of P^T or dS^T with dY or Q */
-static void add_product(const attn_call *a, scratch *t, int m, const vm_real *x, const vm_real *rows, int64_t c0, int64_t c1, vm_real *y) {
+static void add_product(const attn_call *a, scratch *t, int m, const vm_real *x, const vm_real *rows, int64_t c0,
+                        int64_t c1, vm_real *y) {
     int64_t HSp = round_lanes(a->HS);
     if (t->bf16) {
         bf16_round_rows(t->half, LD, x + c0, LD, m, round_lanes(c1) - c0);
@@ -169,14 +174,16 @@ static void query_gradient(const attn_call *a, scratch *t, vm_real *dq, int64_t 
     if (t->bf16) memset(t->ds + t->nk * LD, 0, (size_t)((nkp - t->nk) * LD) * sizeof *t->ds);
     for (int64_t r = 0; r < t->nq;) {
         int m = next_rows(t->bf16 ? VM_MIN(t->nq - r, LANES - r % LANES) : t->nq - r);
-        int64_t lo = VM_MAX(attn_lo(a, t->q0 + r) - t->k0, (int64_t)0), hi = VM_MIN(attn_hi(a, t->q0 + r + m - 1) - t->k0, t->nk);
+        int64_t lo = VM_MAX(attn_lo(a, t->q0 + r) - t->k0, (int64_t)0),
+                hi = VM_MIN(attn_hi(a, t->q0 + r + m - 1) - t->k0, t->nk);
         lo = VM_MIN(lo, t->nk) / 2 * 2, hi = VM_MAX(hi, lo);
         if (t->bf16) {
             if (r % LANES == 0) {
                 tile_transpose(t->block, LD, t->ds + r, LD, nkp, LANES);
                 bf16_round_rows(t->half, LD, t->block, LD, LANES, nkp);
             }
-            bf16_mul_rows(m, HSp, (hi - lo + 1) / 2, t->half + r % LANES * LD + lo, LD, t->k + lo / 2 * HSp, HSp, dq + r * ld, ld, add);
+            bf16_mul_rows(m, HSp, (hi - lo + 1) / 2, t->half + r % LANES * LD + lo, LD, t->k + lo / 2 * HSp, HSp,
+                          dq + r * ld, ld, add);
         } else {
             tile_mul_rows(m, HSp, hi - lo, t->ds + lo * LD + r, 1, LD, t->k + lo * HSp, HSp, dq + r * ld, ld, add);
         }
@@ -202,8 +209,8 @@ static void run_tile(const attn_call *a, const gradients *o, scratch *t, int64_t
 }
 
 static bool all_bf16(const attn_call *a) {
-    return tile_bf16_usable() && a->q.type == VM_BF16 && a->k.type == VM_BF16 && a->v.type == VM_BF16 && a->dy.type == VM_BF16 &&
-           a->HS % 2 == 0;
+    return tile_bf16_usable() && a->q.type == VM_BF16 && a->k.type == VM_BF16 && a->v.type == VM_BF16 &&
+           a->dy.type == VM_BF16 && a->HS % 2 == 0;
 }
 
 static void run_head(const attn_call *a, const gradients *o, int64_t b, int64_t kv_head) {
@@ -211,7 +218,9 @@ static void run_head(const attn_call *a, const gradients *o, int64_t b, int64_t 
     int64_t HSp = round_lanes(a->HS), group = a->NH / a->NKV, h0 = kv_head * group, most = attn_back_tile(a->HS);
     int64_t keys = per_tile(a->Tk, most), queries = per_tile(a->Tq, most);
     t.bf16 = all_bf16(a);
-    if (o->sums) memset(o->sums + (b * a->NH + h0) * a->Tq * o->sums_ld, 0, (size_t)(group * a->Tq * o->sums_ld) * sizeof(vm_real));
+    if (o->sums)
+        memset(o->sums + (b * a->NH + h0) * a->Tq * o->sums_ld, 0,
+               (size_t)(group * a->Tq * o->sums_ld) * sizeof(vm_real));
     for (int64_t k0 = 0; k0 < VM_MAX(a->Tk, (int64_t)1); k0 += keys) { /* without keys dq is 0 */
         load_keys(a, &t, b, kv_head, k0, VM_MIN(keys, a->Tk - k0));
         memset(t.dk, 0, (size_t)(t.nk * HSp) * sizeof *t.dk);
@@ -219,7 +228,8 @@ static void run_head(const attn_call *a, const gradients *o, int64_t b, int64_t 
         for (int64_t h = h0; h < h0 + group; h++)
             for (int64_t q0 = 0; q0 < a->Tq; q0 += queries) {
                 int64_t nq = VM_MIN(queries, a->Tq - q0);
-                if (o->sums && (attn_hi(a, q0 + nq - 1) <= k0 || attn_lo(a, q0) >= k0 + t.nk)) continue; /* sees none of them */
+                if (o->sums && (attn_hi(a, q0 + nq - 1) <= k0 || attn_lo(a, q0) >= k0 + t.nk))
+                    continue; /* sees none of them */
                 load_queries(a, &t, o->lse, b, h, q0, nq);
                 run_tile(a, o, &t, b, h);
                 if (o->dq.p && !o->sums) store_rows(a, &o->dq, b, h, q0, nq, t.dq, HSp, (vm_real)a->scale);
@@ -228,7 +238,8 @@ static void run_head(const attn_call *a, const gradients *o, int64_t b, int64_t 
         if (o->dv.p) store_rows(a, &o->dv, b, kv_head, k0, t.nk, t.dv, HSp, 1);
     }
     for (int64_t h = h0; h < h0 + group && o->sums && o->dq.p; h++)
-        store_rows(a, &o->dq, b, h, 0, a->Tq, o->sums + (b * a->NH + h) * a->Tq * o->sums_ld, o->sums_ld, (vm_real)a->scale);
+        store_rows(a, &o->dq, b, h, 0, a->Tq, o->sums + (b * a->NH + h) * a->Tq * o->sums_ld, o->sums_ld,
+                   (vm_real)a->scale);
 }
 
 vm_status VM_KERNEL(attention_back_cpu)(vm_graph *g, vm_node *n) {
@@ -240,7 +251,8 @@ vm_status VM_KERNEL(attention_back_cpu)(vm_graph *g, vm_node *n) {
         if (n->i[ATTN_WANT] >> k & 1) val[k] = n->out[next++];
     attn_rows part[3];
     attn_parts(&a, packed, g, val[0], val[1], val[2], part);
-    gradients o = { part[0], part[1], part[2], vm_in(g, n, ATTN_LSE), vm_rows(g, sums) ? g->v[sums].data : NULL, vm_cols(g, sums) };
+    gradients o = { part[0],         part[1], part[2], vm_in(g, n, ATTN_LSE), vm_rows(g, sums) ? g->v[sums].data : NULL,
+                    vm_cols(g, sums) };
     int64_t tasks = a.B * a.NKV;
     double work = (double)a.B * (double)a.NH * (double)a.Tq * (double)a.Tk * (double)a.HS;
 #pragma omp parallel for schedule(dynamic) if (work > VM_PAR_MIN)
@@ -250,7 +262,8 @@ vm_status VM_KERNEL(attention_back_cpu)(vm_graph *g, vm_node *n) {
 
 /* --- dbias --------------------------------------------------------------------------------------------------------- */
 /* Adds dS of queries q0 .. q0 + nq of one head to rows of the bias. */
-static void add_scores(const attn_call *a, scratch *t, const vm_real *lse, int64_t b, int64_t h, int64_t q0, int64_t nq, vm_real *dbias) {
+static void add_scores(const attn_call *a, scratch *t, const vm_real *lse, int64_t b, int64_t h, int64_t q0, int64_t nq,
+                       vm_real *dbias) {
     int64_t keys = per_tile(a->Tk, attn_back_tile(a->HS));
     load_queries(a, t, lse, b, h, q0, nq);
     for (int64_t k0 = 0; k0 < a->Tk; k0 += keys) {
@@ -266,8 +279,8 @@ static void add_scores(const attn_call *a, scratch *t, const vm_real *lse, int64
     }
 }
 
-static void run_bias_block(const attn_call *a, const vm_real *lse, int64_t b0, int64_t nb, int64_t h0, int64_t nh, int64_t q0,
-                           int64_t nq, vm_real *dbias) {
+static void run_bias_block(const attn_call *a, const vm_real *lse, int64_t b0, int64_t nb, int64_t h0, int64_t nh,
+                           int64_t q0, int64_t nq, vm_real *dbias) {
     scratch t;
     t.bf16 = all_bf16(a);
     memset(dbias + q0 * a->Tk, 0, (size_t)(nq * a->Tk) * sizeof *dbias);
@@ -280,14 +293,16 @@ vm_status VM_KERNEL(attention_bias_back_cpu)(vm_graph *g, vm_node *n) {
     const vm_value *bias = &g->v[n->in[ATTN_BIAS]];
     int64_t heads = bias->ne[bias->nd - 3], batches = bias->nd == 4 ? bias->ne[0] : 1;
     int64_t nh = heads ? a.NH / heads : 0, nb = batches ? a.B / batches : 0;
-    int64_t queries = per_tile(a.Tq, attn_back_tile(a.HS)), blocks = (a.Tq + queries - 1) / queries, tasks = batches * heads * blocks;
+    int64_t queries = per_tile(a.Tq, attn_back_tile(a.HS)), blocks = (a.Tq + queries - 1) / queries,
+            tasks = batches * heads * blocks;
     double work = (double)a.B * (double)a.NH * (double)a.Tq * (double)a.Tk * (double)a.HS;
     vm_real *dbias = vm_o(g, n, 0);
     const vm_real *lse = vm_in(g, n, ATTN_LSE);
 #pragma omp parallel for schedule(dynamic) if (work > VM_PAR_MIN)
     for (int64_t task = 0; task < tasks; task++) {
         int64_t q0 = task % blocks * queries, map = task / blocks;
-        run_bias_block(&a, lse, map / heads * nb, nb, map % heads * nh, nh, q0, VM_MIN(queries, a.Tq - q0), dbias + map * a.Tq * a.Tk);
+        run_bias_block(&a, lse, map / heads * nb, nb, map % heads * nh, nh, q0, VM_MIN(queries, a.Tq - q0),
+                       dbias + map * a.Tq * a.Tk);
     }
     return VM_OK;
 }

@@ -2,8 +2,9 @@
  *
  * A task is one block of queries of one head. It walks over tiles of keys: K transposed and V are copied into tiles
  * (which also converts bf16 and f16 and pads), then groups of MR queries do S, softmax and P V while their scores
- * stay in the first-level cache. Row maximum m and sum l are carried from tile to tile and the output so far is rescaled
- * when m grows; up to some hundred keys are one tile and never rescaled. Scores are kept times log2(e), so that 2^x serves.
+ * stay in the first-level cache. Row maximum m and sum l are carried from tile to tile and the output so far is
+ * rescaled when m grows; up to some hundred keys are one tile and never rescaled. Scores are kept times log2(e), so that
+ * 2^x serves. bf16 tensors are multiplied as such where the processor can (tile_bf16.h), else converted by the tiles.
  * Tile borders depend on the shape alone, and a row is summed by one thread: results do not depend on threads. */
 #include "kernels/attention.h"
 #include "kernels/tile_bf16.h"
@@ -49,11 +50,13 @@ static void load_keys(const attn_call *a, scratch *t, int64_t b, int64_t kv_head
 }
 
 /* s [m][ld] columns [c0,np) of raw products -> P relative to the new row maximum; rescales y and l of the m rows. */
-static void softmax_rows(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t i0, int64_t r0, int m, int64_t c0, int64_t np) {
+static void softmax_rows(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t i0, int64_t r0, int m,
+                         int64_t c0, int64_t np) {
     int64_t HSp = round_lanes(a->HS);
     for (int r = 0; r < m; r++) {
         vm_real *s = t->s + r * MAX_KEYS, c = (vm_real)a->scale * LOG2E;
-        int64_t i = i0 + r, lo = VM_MAX(attn_lo(a, i) - t->k0, c0), hi = a->causal ? VM_MIN(attn_hi(a, i) - t->k0, np) : np;
+        int64_t i = i0 + r, lo = VM_MAX(attn_lo(a, i) - t->k0, c0),
+                hi = a->causal ? VM_MIN(attn_hi(a, i) - t->k0, np) : np;
         if (a->bias) {
             const vm_real *bias = a->bias + b * a->bias_b + h * a->bias_h + i * a->Tk + t->k0;
             int64_t end = VM_MIN(np, t->n);
@@ -120,7 +123,8 @@ static void add_values(const attn_call *a, scratch *t, int64_t r, int m, int64_t
 static void attend(const attn_call *a, scratch *t, int64_t b, int64_t h, int64_t q0, int64_t nq) {
     for (int64_t r = 0; r < nq;) {
         int m = next_rows(nq - r);
-        int64_t lo = VM_MAX(attn_lo(a, q0 + r) - t->k0, (int64_t)0), hi = VM_MIN(attn_hi(a, q0 + r + m - 1) - t->k0, t->n);
+        int64_t lo = VM_MAX(attn_lo(a, q0 + r) - t->k0, (int64_t)0),
+                hi = VM_MIN(attn_hi(a, q0 + r + m - 1) - t->k0, t->n);
         attn_prefetch(a, b, h, q0 + r, q0 + r + m, MAX_QUERIES);
         if (lo < hi) {
             int64_t c0 = lo / LANES * LANES, np = round_lanes(hi);
@@ -149,10 +153,12 @@ static void store(const attn_call *a, const scratch *t, int64_t b, int64_t h, in
 
 static void run_block(const attn_call *a, int64_t b, int64_t h, int64_t q0, int64_t nq, vm_real *lse) {
     scratch t;
-    int64_t HSp = round_lanes(a->HS), lo = attn_lo(a, q0), hi = attn_hi(a, q0 + nq - 1), n = VM_MAX(hi - lo, (int64_t)0);
+    int64_t HSp = round_lanes(a->HS), lo = attn_lo(a, q0), hi = attn_hi(a, q0 + nq - 1),
+            n = VM_MAX(hi - lo, (int64_t)0);
     int64_t most = keys_per_tile(HSp), tiles = (n + most - 1) / most;
     int64_t per_tile = tiles ? ((n + tiles - 1) / tiles + 15) / 16 * 16 : 1;
-    t.bf16 = tile_bf16_usable() && a->q.type == VM_BF16 && a->k.type == VM_BF16 && a->v.type == VM_BF16 && a->HS % 2 == 0;
+    t.bf16 =
+        tile_bf16_usable() && a->q.type == VM_BF16 && a->k.type == VM_BF16 && a->v.type == VM_BF16 && a->HS % 2 == 0;
     memset(t.y, 0, (size_t)(nq * HSp) * sizeof *t.y);
     for (int64_t r = 0; r < nq; r++) t.m[r] = -(vm_real)INFINITY, t.l[r] = 0;
     for (int64_t k0 = lo; k0 < hi; k0 += per_tile) {
@@ -169,7 +175,8 @@ vm_status VM_KERNEL(attention_cpu)(vm_graph *g, vm_node *n) {
     double work = (double)tasks * (double)per_block * (double)a.Tk * (double)a.HS;
     vm_real *lse = vm_o(g, n, 1);
     a.y = (attn_rows){ vm_o(g, n, 0), g->v[n->out[0]].type, 0, a.NH * a.HS, a.Tq };
-    int chunk = (int)(a.B >= 4 * vm_num_threads() ? a.NH * blocks : 1); /* the heads of a row together: they share pages */
+    /* the heads of one batch together where there are enough: they share pages */
+    int chunk = (int)(a.B >= 4 * vm_num_threads() ? a.NH * blocks : 1);
 #pragma omp parallel for schedule(dynamic, chunk) if (work > VM_PAR_MIN)
     for (int64_t task = 0; task < tasks; task++) {
         int64_t q0 = task % blocks * per_block, bh = task / blocks;

@@ -84,15 +84,19 @@ INLINE vec vec_exp2(vec x) {
 typedef vm_real loose_vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(vm_real)), may_alias));
 INLINE vec load_f32(const void *p) { return *(const loose_vec *)p; }
 #ifdef VM_F64_BUILD
-INLINE vec load_bf16(const uint16_t *p) { return (vec){ (vm_real)vm_bf16_to_f32(p[0]), (vm_real)vm_bf16_to_f32(p[1]) }; }
+INLINE vec load_bf16(const uint16_t *p) {
+    return (vec){ (vm_real)vm_bf16_to_f32(p[0]), (vm_real)vm_bf16_to_f32(p[1]) };
+}
 #else
 typedef uint16_t half_vec __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(VEC_BYTES)));
 INLINE vec load_bf16(const uint16_t *p) { return (vec)(__builtin_convertvector(*(const half_vec *)p, uvec) << 16); }
 #endif
 
-/* n rows of m elements of float type t, `row` elements apart from element `at` -> tile [n][ld]; columns from m on are 0. */
-static inline void tile_rows(vm_real *tile, int64_t ld, const void *p, vm_type t, int64_t at, int64_t row, int64_t n, int64_t m) {
+/* n rows of m elements of float type t, `row` elements apart from element `at` -> tile [n][ld]; columns from m on
+ * are 0. */
+static inline void tile_rows(vm_real *tile, int64_t ld, const void *p, vm_type t, int64_t at, int64_t row, int64_t n,
+                             int64_t m) {
     int64_t whole = t == VM_F16 ? 0 : m / LANES * LANES;
     for (int64_t i = 0; i < n; i++, at += row, tile += ld) {
         if (t == VM_F32) {
@@ -162,8 +166,9 @@ INLINE void tile_micro(const int m, const int nv, int64_t K, const vm_real *a, i
 }
 
 /* C[m][N] = [C +] A[m][K] B[K][N] for 1 <= m <= MR rows; A's element (i,k) is a[i*ai + k*ak]; N a multiple of LANES. */
-static __attribute__((noinline, unused)) void tile_mul_rows(int m, int64_t N, int64_t K, const vm_real *a, int64_t ai, int64_t ak,
-                                                            const vm_real *b, int64_t ldb, vm_real *c, int64_t ldc, bool add) {
+static __attribute__((noinline, unused)) void tile_mul_rows(int m, int64_t N, int64_t K, const vm_real *a, int64_t ai,
+                                                            int64_t ak, const vm_real *b, int64_t ldb, vm_real *c,
+                                                            int64_t ldc, bool add) {
 #define MICRO(mm, vv)                                                              \
     case mm * 8 + vv:                                                              \
         if (vv <= NV) tile_micro(mm, VM_MIN(vv, NV), K, a, ai, ak, b, ldb, c, ldc, add); \

@@ -15,8 +15,9 @@
 
 static inline bool tile_bf16_usable(void) { return vm_cpu_has_bf16(); }
 
-/* n <= LANES rows of m (even) bf16 -> words y[m/2][ldy], y[c][i] = pair c of row i; tmp holds LANES x round_lanes(m/2). */
-static inline void bf16_transpose(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n, int64_t m, vm_real *tmp) {
+/* n <= LANES rows of m (even) bf16 -> words y[m/2][ldy], y[c][i] = pair c of row i; tmp: LANES x round_lanes(m/2). */
+static inline void bf16_transpose(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n, int64_t m,
+                                  vm_real *tmp) {
     int64_t ld = round_lanes(m / 2);
     tile_rows(tmp, ld, p, VM_F32, at / 2, row / 2, n, m / 2); /* as words, whatever they mean */
     for (int64_t i = n * ld; i < LANES * ld; i++) tmp[i] = 0;
@@ -24,7 +25,8 @@ static inline void bf16_transpose(vm_real *y, int64_t ldy, const void *p, int64_
 }
 
 /* n rows of m bf16 -> words y[(n+1)/2][ldy] of rows 2i and 2i+1; 0 where there is no row or column. */
-static inline void bf16_pair_rows(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n, int64_t m) {
+static inline void bf16_pair_rows(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n,
+                                  int64_t m) {
     for (int64_t i = 0; i < n; i += 2, at += 2 * row, y += ldy) {
         const uint16_t *low = (const uint16_t *)p + at, *high = i + 1 < n ? low + row : NULL;
         int64_t c = 0;
@@ -38,16 +40,19 @@ static inline void bf16_pair_rows(vm_real *y, int64_t ldy, const void *p, int64_
 }
 
 /* m rows of n (a multiple of LANES) f32 -> bf16, round to nearest even; strides in elements */
-BF16_TARGET static inline void bf16_round_rows(uint16_t *y, int64_t ldy, const vm_real *x, int64_t ldx, int m, int64_t n) {
+BF16_TARGET static inline void bf16_round_rows(uint16_t *y, int64_t ldy, const vm_real *x, int64_t ldx, int m,
+                                               int64_t n) {
     for (int i = 0; i < m; i++, x += ldx, y += ldy)
-        for (int64_t j = 0; j < n; j += LANES) _mm256_storeu_si256((__m256i *)(y + j), (__m256i)_mm512_cvtneps_pbh((__m512)vec_load(x + j)));
+        for (int64_t j = 0; j < n; j += LANES)
+            _mm256_storeu_si256((__m256i *)(y + j), (__m256i)_mm512_cvtneps_pbh((__m512)vec_load(x + j)));
 }
 
-BF16_TARGET INLINE void bf16_micro(const int m, const int nv, int64_t pairs, const uint16_t *a, int64_t ai, const vm_real *b, int64_t ldb,
-                                   vm_real *c, int64_t ldc, bool add) {
+BF16_TARGET INLINE void bf16_micro(const int m, const int nv, int64_t pairs, const uint16_t *a, int64_t ai,
+                                   const vm_real *b, int64_t ldb, vm_real *c, int64_t ldc, bool add) {
     __m512 s[MR][NV];
-    UNROLL for (int i = 0; i < m; i++)
-        UNROLL for (int v = 0; v < nv; v++) s[i][v] = add ? (__m512)vec_load(c + i * ldc + v * LANES) : _mm512_setzero_ps();
+    UNROLL
+    for (int i = 0; i < m; i++) UNROLL
+    for (int v = 0; v < nv; v++) s[i][v] = add ? (__m512)vec_load(c + i * ldc + v * LANES) : _mm512_setzero_ps();
     for (int64_t k = 0; k < pairs; k++, a += 2, b += ldb) {
         __m512bh y[NV];
         UNROLL for (int v = 0; v < nv; v++) y[v] = (__m512bh)vec_load(b + v * LANES);
@@ -63,8 +68,9 @@ BF16_TARGET INLINE void bf16_micro(const int m, const int nv, int64_t pairs, con
 }
 
 /* C[m][N] = [C +] A[m][2*pairs] B[pairs][N], 1 <= m <= MR, N a multiple of LANES; ai: elements between rows of A. */
-BF16_TARGET static __attribute__((noinline)) void bf16_mul_rows(int m, int64_t N, int64_t pairs, const uint16_t *a, int64_t ai,
-                                                                const vm_real *b, int64_t ldb, vm_real *c, int64_t ldc, bool add) {
+BF16_TARGET static __attribute__((noinline)) void bf16_mul_rows(int m, int64_t N, int64_t pairs, const uint16_t *a,
+                                                                int64_t ai, const vm_real *b, int64_t ldb, vm_real *c,
+                                                                int64_t ldc, bool add) {
     for (int64_t left = N / LANES; left > 0;) {
         int64_t blocks = (left + NV - 1) / NV, v = (left + blocks - 1) / blocks;
 #define MICRO(mm, vv) case mm * 8 + vv: bf16_micro(mm, vv, pairs, a, ai, b, ldb, c, ldc, add); break
@@ -85,10 +91,11 @@ BF16_TARGET static __attribute__((noinline)) void bf16_mul_rows(int m, int64_t N
 
 #else
 static inline bool tile_bf16_usable(void) { return false; }
-INLINE void bf16_transpose(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n, int64_t m, vm_real *tmp) {}
+INLINE void bf16_transpose(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n, int64_t m,
+                           vm_real *tmp) {}
 INLINE void bf16_pair_rows(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n, int64_t m) {}
 INLINE void bf16_round_rows(uint16_t *y, int64_t ldy, const vm_real *x, int64_t ldx, int m, int64_t n) {}
-INLINE void bf16_mul_rows(int m, int64_t N, int64_t pairs, const uint16_t *a, int64_t ai, const vm_real *b, int64_t ldb, vm_real *c,
-                          int64_t ldc, bool add) {}
+INLINE void bf16_mul_rows(int m, int64_t N, int64_t pairs, const uint16_t *a, int64_t ai, const vm_real *b, int64_t ldb,
+                          vm_real *c, int64_t ldc, bool add) {}
 #endif
 #endif

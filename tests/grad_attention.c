@@ -1,5 +1,5 @@
-/* grad_attention.c - gradients of attention: packed and apart, grouped heads, causal, windowed, masked, biased; rows that
- * see nothing, one token, no token, several tiles of queries and keys. */
+/* grad_attention.c - gradients of attention: packed and apart, grouped heads, causal, windowed, masked, biased; rows
+ * that see nothing, one token, no token, several tiles of queries and keys. */
 #include "tests/gradcheck.h"
 
 static vm_attn attn;
@@ -22,7 +22,9 @@ static int build(vm_graph *g, const vm_val *in, vm_val *out) {
     return 1;
 }
 
-typedef struct { int B, Tq, Tk, NH, NKV, HS, causal, window, masked, biased; } shape; /* Tk 0 = packed; biased: axes, - = 1 head */
+typedef struct {
+    int B, Tq, Tk, NH, NKV, HS, causal, window, masked, biased;
+} shape; /* Tk 0 = packed; biased: axes, - = 1 head */
 
 static void check(shape s) {
     static int32_t mask[4096];

@@ -1,5 +1,5 @@
-/* test_attention.c - attention in float at every processor level against double loops: output, lse, all gradients; every
- * kind of mask; long rows; rows that see nothing; NaN; independence of threads; messages. */
+/* test_attention.c - attention in float at every processor level against double loops: output, lse, all gradients;
+ * every kind of mask; long rows; rows that see nothing; NaN; independence of threads; messages. */
 #include "tests/optest.h"
 
 typedef struct {
@@ -35,7 +35,8 @@ static void plain_row(const plain *p, const double *dy, int b, int h, int i, dou
         w[j] = 0;
         for (int c = 0; c < HS; c++) w[j] += q[c] * k[c] * scale;
         if (p->bias) w[j] += p->bias[bias_at(p, b, h, i, j)];
-        if ((s->causal && j > i + off) || (s->window && j <= i + off - s->window) || (p->mask && !p->mask[b * p->Tk + j]))
+        if ((s->causal && j > i + off) || (s->window && j <= i + off - s->window) ||
+            (p->mask && !p->mask[b * p->Tk + j]))
             w[j] = -INFINITY;
         most = fmax(most, w[j]);
     }
@@ -71,7 +72,8 @@ static void compare(const op_case *c, const char *what, vm_val v, const double *
         double got = op_get(c, v, i);
         test_checks++;
         if (!(fabs(got - want[i]) <= tol * scale))
-            MISMATCH("%s at level %d: [%lld] = %.9g, want %.9g (scale %.3g)\n", what, c->level, (long long)i, got, want[i], scale);
+            MISMATCH("%s at level %d: [%lld] = %.9g, want %.9g (scale %.3g)\n", what, c->level, (long long)i, got,
+                     want[i], scale);
     }
 }
 
@@ -103,7 +105,8 @@ static void check(shape s) {
     vm_backward(c.g, 1, &y, &dy, n + (s.biased != 0), in);
     vm_output(c.g, "y", y);
     vm_output(c.g, "lse", lse);
-    for (int k = 0; k < n + (s.biased != 0); k++) vm_output(c.g, (const char *[]){ "g0", "g1", "g2", "g3" }[k], vm_grad(c.g, in[k]));
+    for (int k = 0; k < n + (s.biased != 0); k++)
+        vm_output(c.g, (const char *[]){ "g0", "g1", "g2", "g3" }[k], vm_grad(c.g, in[k]));
 
     double *grad[4] = { 0 }, *w = zeros(Tk);
     for (int k = 0; k < n + (s.biased != 0); k++) grad[k] = zeros(vm_count(c.g, in[k]));
@@ -115,13 +118,14 @@ static void check(shape s) {
         for (int h = 0; h < s.NH; h++)
             for (int i = 0; i < s.Tq; i++) plain_row(&p, c.x[n], b, h, i, w);
 
-    /* f32: sums of up to thousands of products. bf16: inputs are equal on both sides; Y and gradients are rounded to 8 bits,
-     * and P and dS are where products are taken in bf16 */
+    /* f32: sums of up to thousands of products. bf16: inputs are equal on both sides; Y and gradients are rounded to
+     * 8 bits, and so are P and dS where products are taken in bf16 */
     double tol = s.type == VM_F32 ? 2e-5 : 0x1p-7;
     OP_LEVELS(&c) {
         op_near(&c, "y", y, p.y, VM_MAX(s.HS, 1), tol);
         op_near(&c, "lse", lse, p.lse, VM_MAX(s.Tq, 1), 2e-5);
-        for (int k = 0; k < n; k++) compare(&c, packed ? "dqkv" : k == 0 ? "dq" : k == 1 ? "dk" : "dv", vm_grad(c.g, in[k]), grad[k], tol);
+        for (int k = 0; k < n; k++)
+            compare(&c, packed ? "dqkv" : k == 0 ? "dq" : k == 1 ? "dk" : "dv", vm_grad(c.g, in[k]), grad[k], tol);
         if (s.biased) compare(&c, "dbias", vm_grad(c.g, in[n]), grad[n], tol);
     }
     /* the same bits from one thread and from three */
@@ -152,7 +156,8 @@ TEST(clip_shapes) {
 }
 TEST(odd_sizes) {
     static const int heads[] = { 1, 2, 3, 7, 16, 17, 40, 72, 80, 129, 256 };
-    for (int k = 0; k < VM_LEN(heads); k++) check_types((shape){ 1, 5 + k, 3 + 2 * k, 2, 1, heads[k], .causal = k % 2 });
+    for (int k = 0; k < VM_LEN(heads); k++)
+        check_types((shape){ 1, 5 + k, 3 + 2 * k, 2, 1, heads[k], .causal = k % 2 });
     for (int T = 1; T < 40; T++) check_types((shape){ 1, T, 0, 1, 1, 10, .causal = T % 2 });
 }
 TEST(masks) {
@@ -186,7 +191,8 @@ TEST(degenerate) {
 }
 TEST(nothing_to_see) { /* no keys at all: zeros and -inf */
     op_case c = op_begin(VM_F32);
-    vm_val q = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 3, 8 }, -1, 1), k = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 0, 8 }, -1, 1);
+    vm_val q = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 3, 8 }, -1, 1),
+           k = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 0, 8 }, -1, 1);
     vm_val y = vm_attention(c.g, q, k, k, (vm_attn){ .NH = 2, .NKV = 2 });
     vm_output(c.g, "y", y);
     vm_output(c.g, "lse", y + 1);
@@ -234,7 +240,8 @@ TEST(messages) {
     for (int t = 0; t < VM_LEN(bad); t++) {
         vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
         vm_attn a = { .NH = bad[t].NH, .NKV = bad[t].NKV, .scale = bad[t].scale };
-        vm_val q = vm_input(g, "q", VM_F32, 3, (int64_t[]){ 2, 4, bad[t].q }), k = vm_input(g, "k", VM_F32, 3, (int64_t[]){ 2, 6, bad[t].k });
+        vm_val q = vm_input(g, "q", VM_F32, 3, (int64_t[]){ 2, 4, bad[t].q }),
+               k = vm_input(g, "k", VM_F32, 3, (int64_t[]){ 2, 6, bad[t].k });
         if (bad[t].mask) a.key_mask = vm_input(g, "mask", VM_I32, 2, (int64_t[]){ 2, bad[t].mask });
         if (bad[t].bias) a.bias = vm_input(g, "bias", VM_F32, 3, (int64_t[]){ bad[t].bias, 4, 6 });
         EXPECT(vm_attention(g, q, k, k, a) == 0);
