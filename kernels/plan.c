@@ -61,9 +61,11 @@ static void find_lives(vm_graph *g) {
             if (!n->acc[k]) continue;
             vm_val old = root_of(g, n->acc[k]), out = n->out[k];
             vm_value *o = &g->v[old];
-            bool in_place = o->kind == VM_GRAD || (o->kind == VM_TEMP && o->last == (int)i && o->type == g->v[out].type);
-            for (int j = 0; j < n->n_in && o->kind == VM_TEMP; j++)
+            bool in_place = o->kind == VM_GRAD || (o->kind == VM_TEMP && o->last == (int)i && o->type == g->v[out].type && !g->separate);
+            for (int j = 0; j < n->n_in && o->kind == VM_TEMP; j++) {
+                if (k == 0 && j && j == n->op->acc_in && n->in[j] == n->acc[0]) continue; /* read as the sum only */
                 in_place &= !n->in[j] || root_of(g, n->in[j]) != old; /* the kernel may read that input after writing */
+            }
             if (!in_place) continue;
             o->last = VM_MAX(o->last, last_read(g, out));
             g->v[out].root = n->acc[k];
@@ -105,7 +107,7 @@ static vm_status place(vm_graph *g) {
         int m = 0; /* placed buffers alive at the same time, by offset */
         for (int j = 0; j < i; j++) {
             const vm_value *y = &g->v[items[j].v];
-            if (y->first > x->last || y->last < x->first) continue;
+            if (!g->separate && (y->first > x->last || y->last < x->first)) continue;
             int at = m++;
             while (at > 0 && g->v[items[near[at - 1]].v].offset > y->offset) near[at] = near[at - 1], at--;
             near[at] = j;
@@ -155,8 +157,9 @@ vm_status vm_plan(vm_graph *g) {
 vm_status vm_run(vm_graph *g) {
     if (!g->planned && vm_plan(g)) return g->err.status;
     vm_error_clear(&g->err);
-    for (int64_t v = 1; v < g->n_v; v++) /* a parameter may have been loaded anew */
-        if (g->v[v].kind == VM_PARAM) g->v[v].data = g->v[v].param->data;
+    bool moved = false; /* a parameter may have been loaded anew */
+    for (int64_t v = 1; v < g->n_v; v++) moved |= g->v[v].kind == VM_PARAM && g->v[v].data != g->v[v].param->data;
+    if (moved) set_addresses(g);
     return g->be->run(g->be, g);
 }
 
@@ -170,6 +173,7 @@ vm_status vm_set(vm_graph *g, const char *name, const void *data) {
 vm_status vm_get(vm_graph *g, const char *name, void *data) {
     vm_val v = vm_find(g, name);
     if (!v) return vm_fail(&g->err, VM_EMODEL, "the graph has no output %s", name);
+    if (!g->planned) return vm_fail(&g->err, VM_EMODEL, "output %s is asked for before a run", name);
     size_t n = (size_t)vm_count(g, v);
     vm_status st = g->be->download(g->be, data, g->v[v].data, n * vm_type_size(g->v[v].type), &g->err);
     if (!st && g->v[v].type == VM_BF16) { /* widen in place, from the end */

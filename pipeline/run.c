@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "io/log.h"
 #include "io/progress.h"
 
@@ -17,12 +18,22 @@ static void on_signal(int sig) {
     stopped = sig;
 }
 
+/* A mapped weight file was cut short by somebody: name it and go. Only async-signal-safe calls. */
+static void on_bus_error(int sig, siginfo_t *info, void *context) {
+    const char *file = file_of_address(info->si_addr), *said[] = { "vismin: ", file ? file : "memory", ": the file became shorter while it was in use\n" };
+    for (int k = 0; k < VM_LEN(said); k++)
+        if (write(2, said[k], strlen(said[k])) < 0) break;
+    _exit(VM_EMODEL);
+}
+
 void run_start(const vm_args *a) {
     const int signals[] = { SIGINT, SIGTERM, SIGUSR1, SIGHUP };
     struct sigaction s = { .sa_handler = on_signal };
     log_set(log_to_stderr, NULL, arg_flag(a, "quiet") ? LOG_WARN : LOG_INFO);
     if (arg_flag(a, "quiet")) progress_set_mode(PROGRESS_NONE);
     for (int k = 0; k < VM_LEN(signals); k++) sigaction(signals[k], &s, NULL);
+    struct sigaction bus = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
+    sigaction(SIGBUS, &bus, NULL);
 }
 
 bool run_stopping(void) { return stopped != 0; }
