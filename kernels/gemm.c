@@ -3,8 +3,23 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <omp.h>
 #include <string.h>
+
+#include "kernels/cpu.h"
+
+/* The activations that a product can end in, for the plain loops and for sums over nothing. */
+static vm_real activate(double x, vm_unary_kind k) {
+    switch (k) {
+    case VM_RELU: return (vm_real)(x > 0 ? x : 0);
+    case VM_QUICK_GELU: return (vm_real)(x / (1 + exp(-1.702 * x)));
+    case VM_GELU: return (vm_real)(0.5 * x * (1 + erf(x * 0.70710678118654752440)));
+    case VM_GELU_TANH: return (vm_real)(0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))));
+    case VM_SILU: return (vm_real)(x / (1 + exp(-x)));
+    case VM_SIGMOID: return (vm_real)(1 / (1 + exp(-x)));
+    case VM_TANH: return (vm_real)tanh(x);
+    default: return (vm_real)x;
+    }
+}
 
 #ifdef VM_F64_BUILD /* ------------------------------------------------------------------------- plain loops in double */
 struct vm_gemm { vm_gemm_shape s; };
@@ -16,19 +31,6 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
     return m;
 }
 void vm_gemm_free(vm_gemm *m) { vm_free(m); }
-
-static vm_real activate(vm_real x, vm_unary_kind k) {
-    switch (k) {
-    case VM_RELU: return x > 0 ? x : 0;
-    case VM_QUICK_GELU: return x / (1 + exp(-1.702 * x));
-    case VM_GELU: return 0.5 * x * (1 + erf(x * 0.70710678118654752440));
-    case VM_GELU_TANH: return 0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case VM_SILU: return x / (1 + exp(-x));
-    case VM_SIGMOID: return 1 / (1 + exp(-x));
-    case VM_TANH: return tanh(x);
-    default: return x;
-    }
-}
 
 vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bias, void *c, vm_error *e) {
     const vm_gemm_shape *s = &m->s;
@@ -143,9 +145,8 @@ static bool start(vm_error *e) {
 
 static dnnl_data_type_t type_of(vm_type t) { return t == VM_BF16 ? dnnl_bf16 : dnnl_f32; }
 
-/* batch x rows x cols with the strides of a stored matrix */
-static bool matrix(layout *l, int64_t batch, int64_t rows, int64_t cols, bool trans, int64_t ld, int64_t step, vm_type t, bool any) {
-    int nd = batch > 1 ? 3 : 2;
+/* [batch x] rows x cols with the strides of a stored matrix; nd is 2 or 3 */
+static bool matrix(layout *l, int nd, int64_t batch, int64_t rows, int64_t cols, bool trans, int64_t ld, int64_t step, vm_type t, bool any) {
     dnnl_dims_t d = { batch, rows, cols }, s = { step, trans ? 1 : ld, trans ? ld : 1 };
     const int64_t *dp = nd == 3 ? d : d + 1, *sp = nd == 3 ? s : s + 1;
     dnnl_dims_t dims = { 0 }, strides = { 0 };
@@ -180,9 +181,10 @@ static bool operands(const vm_gemm_shape *s, int64_t M, int64_t N, layout *a, la
     int64_t ldc = s->ldc ? s->ldc : s->N;
     dnnl_dims_t bd = { 1, N }, bs = { N, 1 }, bd3 = { 1, 1, N }, bs3 = { N, N, 1 };
     bool batched = s->batch > 1;
-    return matrix(a, s->batch, M, s->K, s->ta, lda, s->sa, s->a, false) &&
-           matrix(b, s->batch > 1 && !s->sb ? 1 : s->batch, s->K, N, s->tb, ldb, s->sb, s->b, s->packed) &&
-           matrix(c, s->batch, M, N, false, ldc, s->sc, s->c, false) &&
+    int nd = batched ? 3 : 2;
+    return matrix(a, nd, s->batch, M, s->K, s->ta, lda, s->sa, s->a, false) &&
+           matrix(b, nd, s->sb ? s->batch : 1, s->K, N, s->tb, ldb, s->sb ? s->sb : s->K * N, s->b, s->packed) &&
+           matrix(c, nd, s->batch, M, N, false, ldc, s->sc, s->c, false) &&
            (!s->bias || layout_strided(bias, batched ? 3 : 2, batched ? bd3 : bd, dnnl_f32, batched ? bs3 : bs));
 }
 
@@ -192,14 +194,14 @@ static vm_status refuse(const vm_gemm_shape *s, vm_error *e, const char *what, i
 }
 
 /* One primitive for M x N; b_want receives the layout of B it asks for. */
-static vm_status make_product(vm_gemm *m, int64_t M, int64_t N, product *p, layout *b_want, vm_error *e) {
+static vm_status make_product(const vm_gemm_shape *s, int64_t M, int64_t N, product *p, layout *b_want, vm_error *e) {
     layout a = { 0 }, b = { 0 }, bias = { 0 }, c = { 0 };
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     layout scratch = { 0 };
     int code = -1;
-    if (!operands(&m->s, M, N, &a, &b, &bias, &c) || dnnl_primitive_attr_create(&attr) || !post_ops(attr, &m->s)) goto done;
-    if ((code = (int)matmul_create(&pd, engine, a, b, m->s.bias ? &bias : NULL, c, attr))) goto done;
+    if (!operands(s, M, N, &a, &b, &bias, &c) || dnnl_primitive_attr_create(&attr) || !post_ops(attr, s)) goto done;
+    if ((code = (int)matmul_create(&pd, engine, a, b, s->bias ? &bias : NULL, c, attr))) goto done;
     if (b_want && !query_layout(pd, dnnl_query_weights_md, b_want)) goto done;
     if (query_layout(pd, dnnl_query_scratchpad_md, &scratch)) p->scratch_bytes = layout_bytes(&scratch);
     code = (int)dnnl_primitive_create(&p->prim, pd);
@@ -207,7 +209,7 @@ done:
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (attr) dnnl_primitive_attr_destroy(attr);
     layout_free(&a), layout_free(&b), layout_free(&bias), layout_free(&c), layout_free(&scratch);
-    return code ? refuse(&m->s, e, "a product", code) : VM_OK;
+    return code ? refuse(s, e, "a product", code) : VM_OK;
 }
 
 static bool bind(vm_gemm *m) {
@@ -224,10 +226,18 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
     if (!m) return vm_nomem(e, sizeof *m, "a matrix product"), NULL;
     m->s = *s;
     m->threads = 1;
-    if (s->M == 0 || s->N == 0 || s->batch == 0 || s->K == 0) return m;
+    if ((s->bias && s->alpha != 1) || s->a != s->b || (s->a == VM_F32 && s->c != VM_F32)) {
+        vm_fail(e, VM_EMODEL, "a product %s x %s -> %s%s is not possible", vm_type_name(s->a), vm_type_name(s->b), vm_type_name(s->c),
+                s->bias && s->alpha != 1 ? " with a bias and a factor" : "");
+        goto fail;
+    }
+    if (s->M == 0 || s->N == 0 || s->batch == 0 || s->K == 0) {
+        m->s.packed = false;
+        return m;
+    }
     if (!start(e)) goto fail;
     if (!s->deterministic) {
-        if (make_product(m, s->M, s->N, &m->p[0][0], &m->b_layout, e)) goto fail;
+        if (make_product(s, s->M, s->N, &m->p[0][0], &m->b_layout, e)) goto fail;
         if (!bind(m)) {
             refuse(s, e, "the operands", 0);
             goto fail;
@@ -235,21 +245,25 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
         m->scratch_bytes = m->p[0][0].scratch_bytes;
     } else {
         m->s.packed = false;
+        vm_gemm_shape one = m->s; /* a chunk is of one matrix of the batch, in the strides of the whole */
+        one.batch = 1;
         int before = omp_get_max_threads();
-        int64_t tm = s->ta ? s->M % CHUNK_M : 0, tn = s->N % CHUNK_N; /* rows of A are padded to a whole chunk */
+        int64_t lda = s->lda ? s->lda : s->K, ldc = s->ldc ? s->ldc : s->N;
+        int64_t tm = s->ta ? s->M % CHUNK_M : 0, tn = s->N > CHUNK_N ? s->N % CHUNK_N : 0; /* rows of A are padded to a whole chunk */
         omp_set_num_threads(1);
         vm_status st = VM_OK;
         for (int i = 0; i < 2 && !st; i++)
             for (int j = 0; j < 2 && !st; j++) {
-                int64_t M = i ? tm : CHUNK_M, N = j ? tn : VM_MIN((int64_t)CHUNK_N, s->N);
+                int64_t M = i ? tm : s->ta && s->M < CHUNK_M ? 0 : CHUNK_M, N = j ? tn : VM_MIN((int64_t)CHUNK_N, s->N);
                 if (!M || !N) continue;
-                st = make_product(m, M, N, &m->p[i][j], NULL, e);
+                st = make_product(&one, M, N, &m->p[i][j], NULL, e);
                 m->scratch_bytes = VM_MAX(m->scratch_bytes, m->p[i][j].scratch_bytes);
             }
         omp_set_num_threads(before);
         if (st) goto fail;
         m->threads = before;
-        m->scratch_bytes += (size_t)CHUNK_M * (size_t)(s->K + VM_MIN((int64_t)CHUNK_N, s->N)) * 4 + 192;
+        if (!s->ta && s->M % CHUNK_M) m->scratch_bytes += (size_t)CHUNK_M * (size_t)(lda + ldc) * 4;
+        m->scratch_bytes += 192;
         m->scratch_bytes = (m->scratch_bytes + 63) & ~(size_t)63;
     }
     if (!(m->scratch = vm_alloc(m->scratch_bytes * (size_t)m->threads + 1))) {
@@ -277,13 +291,18 @@ void vm_gemm_free(vm_gemm *m) {
 
 const vm_gemm_shape *vm_gemm_of(const vm_gemm *m) { return &m->s; }
 
-/* K = 0 or nothing to write: act(bias) */
-static void run_empty(const vm_gemm_shape *s, void *c) {
-    if (s->add) return;
+/* K = 0 or nothing to write: act(bias) [+ C] */
+static void run_empty(const vm_gemm_shape *s, const float *bias, void *c) {
     int64_t ldc = s->ldc ? s->ldc : s->N;
     for (int64_t z = 0; z < s->batch; z++)
         for (int64_t i = 0; i < s->M; i++)
-            memset((char *)c + (size_t)(z * s->sc + i * ldc) * vm_type_size(s->c), 0, (size_t)s->N * vm_type_size(s->c));
+            for (int64_t j = 0; j < s->N; j++) {
+                int64_t at = z * s->sc + i * ldc + j;
+                float y = activate(bias ? (double)bias[j] : 0, s->act), *f = (float *)c + at;
+                uint16_t *h = (uint16_t *)c + at;
+                if (s->c == VM_BF16) *h = vm_f32_to_bf16(s->add ? y + vm_bf16_to_f32(*h) : y);
+                else *f = s->add ? y + *f : y;
+            }
 }
 
 static int execute(product *p, dnnl_memory_t a, dnnl_memory_t b, dnnl_memory_t bias, dnnl_memory_t c, char *scratch) {
@@ -315,18 +334,15 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
     a += (size_t)(z * s.sa + (s.ta ? i0 : i0 * lda)) * ea;
     b += (size_t)(z * s.sb + (s.tb ? j0 * ldb : j0)) * eb;
     c += (size_t)(z * s.sc + i0 * ldc + j0) * ec;
-    char *pa = scratch + ((p->scratch_bytes + 63) & ~(size_t)63), *pc = pa + (size_t)CHUNK_M * (size_t)s.K * ea;
-    if (pad) { /* a whole chunk, whatever the number of rows: the same kernel, the same bits */
+    /* Rows that do not fill a chunk are copied to one of the same strides: the same kernel, the same bits. */
+    size_t ra = (size_t)lda * ea, rc = (size_t)ldc * ec, n = (size_t)rows;
+    char *pa = scratch + ((p->scratch_bytes + 63) & ~(size_t)63), *pc = pa + (((size_t)CHUNK_M * ra + 63) & ~(size_t)63);
+    if (pad) {
         memset(pa, 0, (size_t)(pc - pa));
-        for (int64_t i = 0; i < rows; i++) {
-            memcpy(pa + (size_t)(i * s.K) * ea, a + (size_t)(i * lda) * ea, (size_t)s.K * ea);
-            if (s.add) memcpy(pc + (size_t)(i * cols) * ec, c + (size_t)(i * ldc) * ec, (size_t)cols * ec);
-        }
-        s.lda = s.K, s.ldc = cols;
-    } else {
-        s.lda = lda, s.ldc = ldc;
+        for (size_t i = 0; i < n; i++) memcpy(pa + i * ra, a + i * ra, (size_t)s.K * ea);
+        for (size_t i = 0; i < n && s.add; i++) memcpy(pc + i * rc, c + i * rc, (size_t)cols * ec);
     }
-    s.ldb = ldb, s.batch = 1;
+    s.lda = lda, s.ldb = ldb, s.ldc = ldc, s.batch = 1;
     layout la = { 0 }, lb = { 0 }, lbias = { 0 }, lc = { 0 };
     dnnl_memory_t ma = NULL, mb = NULL, mbias = NULL, mc = NULL;
     int code = -1;
@@ -334,8 +350,7 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
         !memory_create(&mb, &lb, engine, (char *)(uintptr_t)b) && !memory_create(&mc, &lc, engine, pad ? pc : c) &&
         (!s.bias || !memory_create(&mbias, &lbias, engine, (float *)(uintptr_t)bias + j0)))
         code = execute(p, ma, mb, mbias, mc, scratch);
-    for (int64_t i = 0; pad && i < rows; i++)
-        memcpy(c + (size_t)(i * ldc) * ec, pc + (size_t)(i * cols) * ec, (size_t)cols * ec);
+    for (size_t i = 0; pad && i < n; i++) memcpy(c + i * rc, pc + i * rc, (size_t)cols * ec);
     if (ma) dnnl_memory_destroy(ma);
     if (mb) dnnl_memory_destroy(mb);
     if (mc) dnnl_memory_destroy(mc);
@@ -361,7 +376,7 @@ static int run_deterministic(vm_gemm *m, const void *a, const void *b, const flo
 
 vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bias, void *c, vm_error *e) {
     if (!m->p[0][0].prim && !m->p[1][0].prim) {
-        run_empty(&m->s, c);
+        run_empty(&m->s, bias, c);
         return VM_OK;
     }
     int code;
@@ -381,6 +396,7 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
 struct vm_pack {
     struct vm_pack *next;
     layout l;
+    bool tb; /* of the product: a square weight and its transpose want equal layouts */
     uint64_t version;
     void *data;
 };
@@ -403,12 +419,11 @@ static vm_status reorder(const vm_gemm *m, const vm_param *p, struct vm_pack *k,
     dnnl_memory_t mf = NULL, mt = NULL;
     int64_t ldb = s.ldb ? s.ldb : s.tb ? s.K : s.N;
     int code = -1;
-    if (!matrix(&from, 1, s.K, s.N, s.tb, ldb, 0, p->type, false)) goto done;
+    if (!matrix(&from, 2, 1, s.K, s.N, s.tb, ldb, 0, p->type, false)) goto done;
     if ((code = (int)reorder_create(&pd, engine, from, k->l)) || (code = (int)dnnl_primitive_create(&prim, pd))) goto done;
     if (memory_create(&mf, &from, engine, p->data) || memory_create(&mt, &k->l, engine, k->data)) goto done;
     dnnl_exec_arg_t args[] = { { DNNL_ARG_FROM, mf }, { DNNL_ARG_TO, mt } };
-    code = (int)dnnl_primitive_execute(prim, stream, 2, args);
-    k->version = p->version;
+    if (!(code = (int)dnnl_primitive_execute(prim, stream, 2, args))) k->version = p->version;
 done:
     if (mf) dnnl_memory_destroy(mf);
     if (mt) dnnl_memory_destroy(mt);
@@ -421,7 +436,7 @@ done:
 const void *vm_gemm_pack(vm_gemm *m, vm_param *p, vm_error *e) {
     if (!m->s.packed) return p->data;
     struct vm_pack *k = p->packs;
-    while (k && !layout_equal(&k->l, &m->b_layout)) k = k->next;
+    while (k && (k->tb != m->s.tb || !layout_equal(&k->l, &m->b_layout))) k = k->next;
     if (!k) {
         k = vm_calloc(1, sizeof *k);
         if (k) k->data = vm_alloc(layout_bytes(&m->b_layout));
@@ -435,7 +450,7 @@ const void *vm_gemm_pack(vm_gemm *m, vm_param *p, vm_error *e) {
 #else
         k->l = m->b_layout;
 #endif
-        k->next = p->packs, p->packs = k;
+        k->tb = m->s.tb, k->next = p->packs, p->packs = k;
     }
     if (k->version != p->version && reorder(m, p, k, e)) return NULL;
     return k->data;

@@ -13,9 +13,9 @@ typedef struct {
     bool ta, tb;            /* A stored [K,M]; B stored [N,K] */
     int64_t lda, ldb, ldc;  /* elements between stored rows; 0 = dense */
     int64_t sa, sb, sc;     /* elements between matrices of the batch; sb 0 = one B for all */
-    vm_type a, b, c;        /* VM_F32 or VM_BF16; bias is f32 */
+    vm_type a, b, c;        /* VM_F32 or VM_BF16; a and b equal, c f32 when they are (oneDNN's f32 to bf16 is wrong); bias is f32 */
     bool bias, add;         /* add: onto what C holds */
-    float alpha;
+    float alpha;            /* 1 when there is a bias */
     vm_unary_kind act;      /* VM_NONE, VM_RELU, VM_QUICK_GELU, VM_GELU, VM_GELU_TANH, VM_SILU, VM_SIGMOID, VM_TANH */
     bool packed;            /* B comes from vm_gemm_pack */
     bool deterministic;     /* fixed chunks of M and N, each one single-threaded product: bits of a row do not depend on

@@ -38,8 +38,9 @@ vm_val vm_grad(const vm_graph *g, vm_val v) { return v ? g->v[canon(g, v)].grad 
 vm_val vm_dy(const vm_graph *g, const vm_node *n, int k) { return vm_grad(g, n->out[k]); }
 bool vm_wants(const vm_graph *g, vm_val v) { return v && g->v[canon(g, v)].wants_grad; }
 
-/* The storage value of a parameter's gradient; made at the first contribution. */
-static vm_val grad_storage(vm_graph *g, vm_val w) {
+/* The storage value of a parameter's gradient; made (*fresh) at the first contribution. */
+static vm_val grad_storage(vm_graph *g, vm_val w, bool *fresh) {
+    *fresh = false;
     for (int64_t i = w + 1; i < g->n_v; i++)
         if (g->v[i].kind == VM_GRAD && g->v[i].param == g->v[w].param) return (vm_val)i;
     vm_param *p = g->v[w].param;
@@ -51,6 +52,7 @@ static vm_val grad_storage(vm_graph *g, vm_val w) {
     vm_val v = (vm_val)g->n_v++;
     g->v[v] = g->v[w];
     g->v[v].kind = VM_GRAD, g->v[v].type = VM_F32, g->v[v].root = g->v[v].orig = v, g->v[v].grad = 0, g->v[v].node = -1;
+    *fresh = true;
     return v;
 }
 
@@ -61,10 +63,20 @@ static bool passed_on(const vm_graph *g, vm_val v) {
     return false;
 }
 
+/* Whether dv may turn into a sum with `onto`: it is of this backward pass, nobody has read it, and onto exists before it. */
+static bool may_sum(const vm_graph *g, vm_val dv, vm_val onto) {
+    int at = g->v[dv].node;
+    if (at < g->back_from || g->v[onto].node >= at || g->v[dv].is_output || passed_on(g, dv)) return false;
+    for (int64_t i = at + 1; i < g->n_n; i++)
+        for (int k = 0; k < g->n[i].n_in; k++)
+            if (g->n[i].in[k] == dv) return false;
+    return true;
+}
+
 /* Makes output k of dv's node a sum onto `onto`, or appends an accumulate node. Returns the summed value. */
 static vm_val sum_onto(vm_graph *g, vm_val dv, vm_val onto, bool first) {
-    vm_node *n = g->v[dv].node >= 0 ? &g->n[g->v[dv].node] : NULL;
-    for (int k = 0; n && k < n->n_out && !passed_on(g, dv); k++)
+    vm_node *n = may_sum(g, dv, onto) ? &g->n[g->v[dv].node] : NULL;
+    for (int k = 0; n && k < n->n_out; k++)
         if (n->out[k] == dv && (n->op->acc_outs >> k & 1) && !n->acc[k] && g->v[dv].type == g->v[onto].type) {
             n->acc[k] = onto, n->acc_first[k] = first;
             return dv;
@@ -85,8 +97,9 @@ void vm_add_grad(vm_graph *g, vm_val v, vm_val dv) {
     }
     vm_val old = g->v[v].grad;
     if (g->v[v].kind == VM_PARAM) {
-        vm_val store = grad_storage(g, v);
-        if (store && sum_onto(g, dv, store, !old)) g->v[v].grad = store;
+        bool first;
+        vm_val store = grad_storage(g, v, &first);
+        if (store && sum_onto(g, dv, store, first)) g->v[v].grad = store;
     } else if (!old) {
         g->v[v].grad = dv;
     } else if (g->v[old].type != VM_F32 && g->v[dv].type == VM_F32) {
@@ -140,6 +153,11 @@ static void mark_wanted(vm_graph *g, int n_wrt, const vm_val *wrt) {
 
 void vm_backward(vm_graph *g, int n, const vm_val *outputs, const vm_val *seeds, int n_wrt, const vm_val *wrt) {
     if (g->err.status) return;
+    if (g->segment) {
+        vm_bad(g, "a checkpoint segment is still open at the backward pass");
+        return;
+    }
+    g->back_from = g->n_n;
     int64_t n_fwd = g->n_n, n_v = g->n_v;
     vm_val *clone = vm_calloc((size_t)n_v, sizeof *clone);
     bool *cloned = vm_calloc((size_t)g->n_segments + 1, sizeof *cloned);

@@ -93,8 +93,12 @@ vm_status vm_bad(vm_graph *g, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    g->planned = false; /* an earlier plan does not hide the error */
     return vm_fail(&g->err, VM_EMODEL, "%s%s%s", g->scope ? g->scope : "", g->scope ? ": " : "", text);
 }
+
+/* Bytes of one tensor: far above any machine, and sums of many stay far below overflow. */
+static const size_t LARGEST = (size_t)1 << 48;
 
 static vm_val new_value(vm_graph *g, vm_kind kind, vm_type t, int nd, const int64_t *ne) {
     if (nd < 0 || nd > VM_AXES) return vm_bad(g, "a tensor of %d axes, at most %d", nd, VM_AXES), 0;
@@ -102,8 +106,8 @@ static vm_val new_value(vm_graph *g, vm_kind kind, vm_type t, int nd, const int6
         return vm_nomem(&g->err, sizeof *g->v, "the graph"), 0;
     size_t total = vm_type_size(t);
     for (int k = 0; k < nd; k++)
-        if (ne[k] < 0 || !vm_mul_sz(total, (size_t)ne[k], &total))
-            return vm_bad(g, "axis %d of a tensor has %" PRId64 " entries", k, ne[k]), 0;
+        if (ne[k] < 0 || !vm_mul_sz(total, (size_t)ne[k], &total) || total > LARGEST)
+            return vm_bad(g, ne[k] < 0 ? "axis %d of a tensor has %" PRId64 " entries" : "a tensor is too large: axis %d has %" PRId64 " entries", k, ne[k]), 0;
     vm_val v = (vm_val)g->n_v++;
     g->v[v] = (vm_value){ .kind = kind, .type = t, .nd = nd, .node = -1, .root = v, .orig = v };
     memcpy(g->v[v].ne, ne, (size_t)nd * sizeof *ne);
@@ -143,7 +147,18 @@ vm_val vm_weight(vm_graph *g, vm_param *p) {
 }
 
 void vm_output(vm_graph *g, const char *name, vm_val v) {
-    if (!v || !add_name(g, name, v)) return;
+    if (!v) {
+        if (!g->err.status) vm_bad(g, "output %s has no value", name);
+        return;
+    }
+    if (vm_find(g, name)) {
+        vm_bad(g, "two values named %s", name);
+        return;
+    }
+    if (!add_name(g, name, v)) {
+        vm_nomem(&g->err, 64, "the graph");
+        return;
+    }
     g->v[v].is_output = true;
     if (!g->v[v].name) g->v[v].name = g->named[g->n_named - 1].name;
     g->planned = false;
@@ -185,6 +200,10 @@ vm_val vm_append1(vm_graph *g, const vm_op *op, int n_in, const vm_val *in, cons
 }
 
 void vm_node_out(vm_graph *g, vm_node *n, vm_type t, int nd, const int64_t *ne) {
+    if (n->n_out == VM_MAX_OUT) {
+        vm_bad(g, "%s: more than %d outputs", n->op->name, VM_MAX_OUT);
+        return;
+    }
     vm_val v = new_value(g, VM_TEMP, t, nd, ne);
     if (!v) return;
     g->v[v].node = (int)(n - g->n);

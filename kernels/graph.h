@@ -101,6 +101,7 @@ typedef struct vm_op {
     bool no_grad;        /* outputs never carry gradients (indices, comparisons) */
     bool view;           /* no kernel: out[0] shares the storage of in[0] */
     bool stateful;       /* writes parameters or calls the host: may not be recomputed */
+    int acc_in;          /* out[0] begins as in[acc_in] (a residual), which only the sum reads; 0 = none */
     void (*free_node)(vm_node *n); /* releases n->cache */
 } vm_op;
 
@@ -131,12 +132,14 @@ struct vm_graph {
     bool deterministic;  /* bits of a row independent of thread count and co-scheduled rows */
     bool accumulate;     /* run time: parameter gradients add to what earlier runs of this step left */
     bool profile;
+    bool separate;       /* tests of the planner: every buffer in a place of its own, no sum in place */
     uint64_t seed, step; /* run time: key of random ops */
     vm_error err;
     vm_value *v; int64_t n_v, cap_v;   /* v[0] is unused */
     struct vm_named { char *name; vm_val v; } *named; int64_t n_named, cap_named; /* inputs and outputs */
     vm_node *n; int64_t n_n, cap_n;
     int segment, n_segments;
+    int64_t back_from;   /* first node of the backward pass being appended */
     const char *scope;
     bool planned;
     char *arena; size_t arena_bytes, sum_bytes; /* plan: arena against the sum of all activations */
@@ -162,7 +165,8 @@ void *vm_data(const vm_graph *g, vm_val v);              /* address after vm_pla
 /* --- gradients ----------------------------------------------------------------------------------------------------- */
 /* Appends the backward pass of sum_k <seeds[k], outputs[k]>; seeds NULL or seeds[k] 0 = ones (scalars: the loss itself).
  * wrt: values (inputs, weights) to differentiate with respect to; NULL = every trainable parameter in the graph.
- * Parameter gradients land in param->grad; gradients of inputs are found by vm_grad. */
+ * Parameter gradients land in param->grad; gradients of inputs are found by vm_grad. A second call adds to the gradients of
+ * parameters. Parameters that the outputs do not depend on are left alone. */
 void vm_backward(vm_graph *g, int n, const vm_val *outputs, const vm_val *seeds, int n_wrt, const vm_val *wrt);
 vm_val vm_grad(const vm_graph *g, vm_val v);             /* gradient value of v after vm_backward; 0 = none */
 /* Nodes built between begin and end are recomputed in the backward pass instead of kept. */

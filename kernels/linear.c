@@ -5,6 +5,7 @@
  * product, so that no second copy of the weights lives on. */
 #include <inttypes.h>
 
+#include "kernels/infer.h"
 #include "kernels/ops.h"
 
 VM_CPU_DECLARE(linear_cpu);
@@ -23,10 +24,13 @@ static void weight_workspace(vm_graph *g, vm_node *n, vm_val w, vm_type product)
 static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
     char a[64], b[64];
+    if ((x.type != VM_F32 && x.type != VM_BF16) || !vm_is_float(w.type) || (n->i[0] != VM_F32 && (n->i[0] != VM_BF16 || x.type != VM_BF16)))
+        return vm_bad(g, "linear: %s x %s -> %s is not possible", vm_type_name(x.type), vm_type_name(w.type), vm_type_name((vm_type)n->i[0]));
     if (w.nd != 2 || x.nd < 1 || x.ne[x.nd - 1] != w.ne[1])
         return vm_bad(g, "linear: x %s does not fit weight %s", vm_shape_text(g, n->in[0], a), vm_shape_text(g, n->in[1], b));
     if (n->in[2] && (g->v[n->in[2]].nd != 1 || g->v[n->in[2]].ne[0] != w.ne[0]))
         return vm_bad(g, "linear: bias %s for %" PRId64 " outputs", vm_shape_text(g, n->in[2], a), w.ne[0]);
+    if (n->in[2] && !vm_check_type(g, n, 2, VM_F32)) return VM_EMODEL;
     x.ne[x.nd - 1] = w.ne[0];
     vm_node_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
     weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
@@ -97,14 +101,20 @@ static void grad(vm_graph *g, const vm_node *n) {
 }
 
 static const vm_op linear = { .name = "linear", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_cpu),
-                              .acc_outs = 1, .free_node = vm_gemm_node_free };
+                              .acc_outs = 1, .acc_in = 3, .free_node = vm_gemm_node_free };
+
+/* Whether the kernel brings weight w to type t by itself: packing converts, and f32 is rounded into the workspace. */
+static bool converts(const vm_graph *g, vm_val w, vm_type t) {
+    const vm_value *x = &g->v[w];
+    return x->kind == VM_PARAM && x->type != VM_F16 && ((!g->training && !g->deterministic) || (x->type == VM_F32 && t == VM_BF16));
+}
 
 vm_val vm_linear(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_unary_kind act, vm_val residual, vm_type out) {
     if (!x || !w) return 0;
     if (g->dtype == VM_BF16 && g->v[x].type != VM_BF16) x = vm_cast(g, x, VM_BF16);
-    if (g->v[w].kind != VM_PARAM && g->v[w].type != g->v[x].type) w = vm_cast(g, w, g->v[x].type);
+    if (x && g->v[w].type != g->v[x].type && !converts(g, w, g->v[x].type)) w = vm_cast(g, w, g->v[x].type);
     if (!x || !w) return 0;
-    if (act != VM_NONE && (g->training || residual)) {
+    if (act != VM_NONE && (g->training || residual || act > VM_TANH)) { /* products end in the first few only */
         vm_val h = vm_linear(g, x, w, b, VM_NONE, 0, g->dtype);
         vm_val y = vm_unary(g, h, act, residual ? VM_F32 : out);
         return residual ? vm_binary(g, y, residual, VM_ADD) : y;

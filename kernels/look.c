@@ -75,7 +75,8 @@ void vm_profile(const vm_graph *g, FILE *f, double peak_flops, double peak_bytes
     for (int r = 0; r < n_rows; r++) {
         const row *x = &rows[r];
         fprintf(f, "%-24s %8" PRId64 " %10.3f %5.1f%% %10.1f %9.1f %8.0f%%\n", x->name, x->calls, x->t * 1e3,
-                all.t > 0 ? 100 * x->t / all.t : 0, x->flops / x->t * 1e-9, x->bytes / x->t * 1e-9, 100 * x->roof / x->t);
+                all.t > 0 ? 100 * x->t / all.t : 0, x->flops / VM_MAX(x->t, 1e-9) * 1e-9, x->bytes / VM_MAX(x->t, 1e-9) * 1e-9,
+                100 * x->roof / VM_MAX(x->t, 1e-9));
     }
     fprintf(f, "arena %.1f MB of %.1f MB of activations; %" PRId64 " nodes\n", (double)g->arena_bytes * 1e-6,
             (double)g->sum_bytes * 1e-6, g->n_n);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "kernels/gemm.h"
+#include "kernels/infer.h"
 
 VM_CPU_DECLARE(matmul_cpu);
 
@@ -14,6 +15,9 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     for (int k = 0; fits && k < a.nd - 2; k++) fits = a.ne[k] == b.ne[k];
     int64_t *am = a.ne + a.nd - 2, *bm = b.ne + b.nd - 2;
     char s[64], t[64];
+    if (!vm_check_float(g, n, 0) || !vm_check_float(g, n, 1)) return VM_EMODEL;
+    if (a.type == VM_F16 || (n->i[2] != VM_F32 && (n->i[2] != VM_BF16 || a.type != VM_BF16)))
+        return vm_bad(g, "matmul: %s x %s -> %s is not possible", vm_type_name(a.type), vm_type_name(b.type), vm_type_name((vm_type)n->i[2]));
     if (!fits || am[ta ? 0 : 1] != bm[tb ? 1 : 0] || a.type != b.type)
         return vm_bad(g, "matmul: %s%s %s does not fit %s%s %s", vm_shape_text(g, n->in[0], s), ta ? "^T" : "", vm_type_name(a.type),
                       vm_shape_text(g, n->in[1], t), tb ? "^T" : "", vm_type_name(b.type));

@@ -35,6 +35,7 @@ static vm_status infer_adamw(vm_graph *g, vm_node *n) {
     const vm_param *p = n->ptr;
     if (g->v[n->in[0]].type != VM_F32 || vm_count(g, n->in[0]) != 4) return vm_bad(g, "adamw: hyper must be 4 f32 values");
     if (p->type != VM_F32) return vm_bad(g, "adamw: %s is stored as %s; masters are f32", p->name, vm_type_name(p->type));
+    if (!p->data) return vm_bad(g, "adamw: %s has no data; load or initialise the weights first", p->name);
     if (p->borrowed) return vm_bad(g, "adamw: %s is mapped from a file; load weights for writing", p->name);
     return VM_OK;
 }
