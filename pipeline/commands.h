@@ -2,6 +2,6 @@
 #define VM_COMMANDS(X) \
     X(train_clip) X(forward) \
     X(preprocess) \
-    X(eval) \
+    X(eval) X(report) \
     X(scene) \
     X(tokenize)
