@@ -1,7 +1,8 @@
 /* commands.h - the list of commands, in the order of `vismin --help`. Each is one file of this folder. */
 #define VM_COMMANDS(X) \
-    X(train_clip) X(forward) \
-    X(preprocess) \
+    X(demo) X(train_clip) X(forward) \
+    X(embed) X(preprocess) \
     X(eval) X(report) \
+    X(info) X(convert) \
     X(scene) \
     X(tokenize)

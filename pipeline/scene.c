@@ -16,6 +16,7 @@
 #include "io/progress.h"
 #include "pipeline/command.h"
 #include "pipeline/run.h"
+#include "pipeline/scene_set.h"
 #include "pipeline/scene_sheet.h"
 
 enum { SHEET_SCENES = 48, SHEET_PAIRS = 8 }; /* pairs: of each category */
@@ -253,6 +254,11 @@ static vm_status write_set(job *j, bool pairs, vm_error *e) {
     image_free(&j->sheet.im);
     vm_free(path);
     return st;
+}
+
+vm_status scene_write_pairs(const char *dir, scene_split split, int64_t n, bool sheet, vm_error *e) {
+    job j = { .dir = dir, .split = split, .n = n, .opts = { SCENE_MIX, 0 }, .with_sheet = sheet };
+    return write_set(&j, true, e);
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {
