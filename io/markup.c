@@ -39,4 +39,6 @@ vm_status markup_write(vm_out *o, const char *text, size_t n, vm_error *e) {
     return st ? st : vm_out_write(o, plain, (size_t)(end - plain), e);
 }
 
-vm_status markup_text(vm_out *o, const char *text, vm_error *e) { return text ? markup_write(o, text, strlen(text), e) : VM_OK; }
+vm_status markup_text(vm_out *o, const char *text, vm_error *e) {
+    return text ? markup_write(o, text, strlen(text), e) : VM_OK;
+}

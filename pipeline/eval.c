@@ -24,7 +24,8 @@ static const dataset *find_dataset(const char *name, vm_error *e) {
         if (!strcmp(name, known[k])) return &datasets[k];
     }
     const char *near = args_nearest(name, known, VM_LEN(known));
-    vm_fail(e, VM_EUSAGE, "eval: unknown --dataset %s%s%s", name, near ? ", did you mean " : "; known: ", near ? near : "vismin");
+    vm_fail(e, VM_EUSAGE, "eval: unknown --dataset %s%s%s", name,
+            near ? ", did you mean " : "; known: ", near ? near : "vismin");
     return NULL;
 }
 
@@ -34,11 +35,14 @@ static int64_t say_faults(const eval_result *r, const char *dir) {
     for (int64_t i = 0; i < VM_MIN(n, (int64_t)REASONS); i++)
         vm_warn("%s", i < r->set->n_faults ? r->set->fault[i].why : r->fault[i - r->set->n_faults].why);
     if (n > REASONS) vm_warn("... and %" PRId64 " more", n - REASONS);
-    if (n) vm_warn("%" PRId64 " of %" PRId64 " records were not scored%s%s%s", n, records, dir ? "; listed in " : "", dir ? dir : "", dir ? "/skipped.jsonl" : "");
+    if (n)
+        vm_warn("%" PRId64 " of %" PRId64 " records were not scored%s%s%s", n, records, dir ? "; listed in " : "",
+                dir ? dir : "", dir ? "/skipped.jsonl" : "");
     int64_t invalid = 0;
     for (int k = 0; k < r->n_splits; k++) invalid += r->tally[k].n_invalid;
     if (invalid) vm_warn("%" PRId64 " pairs have scores that are not numbers; they count as wrong", invalid);
-    if (r->set->n_twice) vm_warn("%" PRId64 " records stand twice with the same contents; they count once", r->set->n_twice);
+    if (r->set->n_twice)
+        vm_warn("%" PRId64 " records stand twice with the same contents; they count once", r->set->n_twice);
     return n + invalid;
 }
 
@@ -56,7 +60,8 @@ static eval_model *open_model(const vm_args *a, vm_error *e) {
     vm_type dtype = VM_F32;
     vm_backend *be = built_in ? NULL : run_backend(a, e);
     if (!built_in && (!be || run_dtype(a, true, &dtype, e))) return NULL;
-    eval_model_open(&m, name, arg_str(a, "name"), be, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"), e);
+    eval_model_open(&m, name, arg_str(a, "name"), be, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"),
+                    e);
     return m;
 }
 
@@ -118,10 +123,12 @@ done:
 
 static const vm_opt opts[] = {
     { "dataset", OPT_STR, "vismin", "NAME", "the benchmark: vismin", 0, 0 },
-    { "data", OPT_STR, NULL, "PATH", "folder with object.csv, attribute.csv, relation.csv, counting.csv, or one .csv or .json file", 0, 0 },
+    { "data", OPT_STR, NULL, "PATH",
+      "folder with object.csv, attribute.csv, relation.csv, counting.csv, or one .csv or .json file", 0, 0 },
     { "images", OPT_LIST, NULL, "DIR", "look for pictures here first (repeatable)", 0, 0 },
     { "map", OPT_LIST, NULL, "PREFIX=DIR", "picture names that begin with PREFIX stand in DIR (repeatable)", 0, 0 },
-    { "out", OPT_STR, NULL, "DIR", "write results to DIR/DATASET/MODEL/; what is there already is not computed again", 0, 0 },
+    { "out", OPT_STR, NULL, "DIR", "write results to DIR/DATASET/MODEL/; what is there already is not computed again",
+      0, 0 },
     { "name", OPT_STR, NULL, "NAME", "the model's name in tables and folders (default: its folder's)", 0, 0 },
     { "batch", OPT_INT, "64", "N", "pairs worked on together; no score depends on it", 1, 4096 },
     { "limit", OPT_INT, "0", "N", "only the first N records of each category; 0 = all", 0, 1e9 },
@@ -133,12 +140,20 @@ static const vm_opt opts[] = {
 };
 
 const vm_command cmd_eval = {
-    .name = "eval", .summary = "score a model on a benchmark of minimal changes", .usage = "MODEL --data PATH [--dataset vismin] [--out DIR]",
-    .about = "MODEL is a CLIP directory, or random, oracle or constant, which look at nothing and test data and scoring.\n"
-             "A pair has two captions and two pictures. text: each picture prefers its caption; image: each caption prefers its\n"
-             "picture; group: both. Ties are wrong. Records that cannot be scored are counted and listed, and the exit code is 1.\n\n"
-             "  vismin eval models/ViT-B-32 --data vismin-bench/ --out results/\n"
-             "  vismin eval models/ViT-B-32 --data train.json --map /coco=/data/coco --images /data --json\n\n"
-             "An interrupted run goes on where it was: every score is kept in DIR/DATASET/MODEL/samples.jsonl.",
-    .opts = opts, .min_pos = 1, .max_pos = 1, .run = run,
+    .name = "eval",
+    .summary = "score a model on a benchmark of minimal changes",
+    .usage = "MODEL --data PATH [--dataset vismin] [--out DIR]",
+    .about =
+        "MODEL is a CLIP directory, or random, oracle or constant, which look at nothing and test data and scoring.\n"
+        "A pair has two captions and two pictures. text: each picture prefers its caption; image: each caption prefers "
+        "its\n"
+        "picture; group: both. Ties are wrong. Records that cannot be scored are counted and listed, and the exit code "
+        "is 1.\n\n"
+        "  vismin eval models/ViT-B-32 --data vismin-bench/ --out results/\n"
+        "  vismin eval models/ViT-B-32 --data train.json --map /coco=/data/coco --images /data --json\n\n"
+        "An interrupted run goes on where it was: every score is kept in DIR/DATASET/MODEL/samples.jsonl.",
+    .opts = opts,
+    .min_pos = 1,
+    .max_pos = 1,
+    .run = run,
 };

@@ -8,7 +8,7 @@
 #include "io/csv.h"
 #include "pipeline/run.h"
 
-/* --- rows of the tables -------------------------------------------------------------------------------------------- */
+/* --- rows of the tables ------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *name;
     char pairs[48]; /* "579", "577/579" when some were not scored, "" for means */
@@ -22,7 +22,8 @@ static int make_rows(const eval_result *r, row *rows) {
         const eval_tally *t = &r->tally[k];
         row *x = &rows[k];
         x->name = eval_split_name(r->set, k);
-        snprintf(x->pairs, sizeof x->pairs, t->n_skipped ? "%" PRId64 "/%" PRId64 : "%" PRId64, t->n, t->n + t->n_skipped);
+        snprintf(x->pairs, sizeof x->pairs, t->n_skipped ? "%" PRId64 "/%" PRId64 : "%" PRId64, t->n,
+                 t->n + t->n_skipped);
         for (int m = 0; m < PAIR_METRICS; m++) x->of[m] = eval_share(r, k, (pair_metric)m);
         n += t->n, skipped += t->n_skipped;
     }
@@ -45,7 +46,9 @@ static row *new_rows(const eval_result *r, int *n) {
 }
 
 /* The mean of text, image and group over all categories, which some tables call AVG. */
-static double mean_of_all(const row *mean) { return (mean->of[0].value + mean->of[1].value + mean->of[2].value) / PAIR_METRICS; }
+static double mean_of_all(const row *mean) {
+    return (mean->of[0].value + mean->of[1].value + mean->of[2].value) / PAIR_METRICS;
+}
 
 static const char *percent(char buf[16], double share) {
     if (isnan(share)) snprintf(buf, 16, "-");
@@ -73,12 +76,15 @@ void eval_print_table(FILE *out, const eval_result *r, const eval_model *m) {
     }
     fprintf(out, "%-20s %9s", "chance", "");
     for (int k = 0; k < PAIR_METRICS; k++) fprintf(out, "  %6.2f%14s", 100 * pair_chance[k], "");
-    fprintf(out, "\n\nmean of text, image and group over the categories: %s\n", percent(value, mean_of_all(&rows[n - 2])));
+    fprintf(out, "\n\nmean of text, image and group over the categories: %s\n",
+            percent(value, mean_of_all(&rows[n - 2])));
     vm_free(rows);
 }
 
-/* --- results.json -------------------------------------------------------------------------------------------------- */
-static void put_percent(json_writer *w, const char *key, double share) { json_put_num(w, key, round(1e12 * share) / 1e10); } /* NaN: null */
+/* --- results.json ------------------------------------------------------------------------------------------------- */
+static void put_percent(json_writer *w, const char *key, double share) {
+    json_put_num(w, key, round(1e12 * share) / 1e10);
+} /* NaN: null */
 
 static void put_shares(json_writer *w, const estimate of[PAIR_METRICS]) {
     for (int m = 0; m < PAIR_METRICS; m++) put_percent(w, pair_metric_name[m], of[m].value);
@@ -170,7 +176,7 @@ void eval_put_json(json_writer *w, const eval_result *r, const eval_model *m, co
     vm_free(rows);
 }
 
-/* --- the files ----------------------------------------------------------------------------------------------------- */
+/* --- the files ---------------------------------------------------------------------------------------------------- */
 static vm_out *create(const char *dir, const char *name, vm_error *e) {
     char *path = path_join(dir, name);
     vm_out *o = NULL;
@@ -186,7 +192,8 @@ static void finish(vm_out *o, vm_error *e) {
     else vm_out_commit(o, e);
 }
 
-static void write_results(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir, vm_error *e) {
+static void write_results(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir,
+                          vm_error *e) {
     vm_out *o = create(dir, "results.json", e);
     if (!o) return;
     json_writer w = json_to_out(o, JSON_PRETTY);
@@ -203,8 +210,12 @@ static void write_predictions(const eval_result *r, const char *dir, vm_error *e
         char text[4][24];
         const eval_item *x = &r->set->item[i];
         if (!r->score[i].scored) continue;
-        for (int k = 0; k < 4; k++) snprintf(text[k], sizeof text[k], "%.9g", isnan(r->score[i].s[k]) ? NAN : r->score[i].s[k]);
-        csv_write_row(o, ',', (const char *const[]){ eval_split_name(r->set, x->split), x->id, text[0], text[1], text[2], text[3] }, 6, e);
+        for (int k = 0; k < 4; k++)
+            snprintf(text[k], sizeof text[k], "%.9g", isnan(r->score[i].s[k]) ? NAN : r->score[i].s[k]);
+        csv_write_row(
+            o, ',',
+            (const char *const[]){ eval_split_name(r->set, x->split), x->id, text[0], text[1], text[2], text[3] }, 6,
+            e);
     }
     finish(o, e);
 }
@@ -249,7 +260,8 @@ static void write_tables(const eval_result *r, const char *dir, vm_error *e) {
     vm_free(rows);
 }
 
-vm_status eval_write_files(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir, vm_error *e) {
+vm_status eval_write_files(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir,
+                           vm_error *e) {
     write_predictions(r, dir, e);
     if (!e->status) write_skipped(r, dir, e);
     if (!e->status) write_tables(r, dir, e);

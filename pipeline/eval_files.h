@@ -21,7 +21,8 @@ typedef struct {
     const eval_options *options;
 } eval_facts;
 
-vm_status eval_write_files(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir, vm_error *e);
+vm_status eval_write_files(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir,
+                           vm_error *e);
 void eval_put_json(json_writer *w, const eval_result *r, const eval_model *m, const eval_facts *f); /* results.json */
 void eval_print_table(FILE *out, const eval_result *r, const eval_model *m);
 

@@ -8,7 +8,9 @@
 #include "io/hash.h"
 #include "kernels/philox.h"
 
-static const char *const built_in[] = { [EVAL_CLIP] = "", [EVAL_RANDOM] = "random", [EVAL_ORACLE] = "oracle", [EVAL_CONSTANT] = "constant" };
+static const char *const built_in[] = {
+    [EVAL_CLIP] = "", [EVAL_RANDOM] = "random", [EVAL_ORACLE] = "oracle", [EVAL_CONSTANT] = "constant"
+};
 
 static eval_model_kind kind_of(const char *model) {
     for (int k = 1; k < VM_LEN(built_in); k++)
@@ -59,7 +61,9 @@ static vm_status hash_weights(eval_model *m, const char *dir, vm_error *e) {
 }
 
 static void describe(eval_model *m, const char *precision) {
-    static const char *const act[] = { [VM_GELU] = "gelu", [VM_GELU_TANH] = "gelu_tanh", [VM_QUICK_GELU] = "quick_gelu" };
+    static const char *const act[] = {
+        [VM_GELU] = "gelu", [VM_GELU_TANH] = "gelu_tanh", [VM_QUICK_GELU] = "quick_gelu"
+    };
     const clip_config *c = &clip_embedder_model(m->clip)->c;
     m->precision = precision;
     if ((size_t)c->vision_act < VM_LEN(act)) m->activation = act[c->vision_act];
@@ -76,8 +80,8 @@ vm_status eval_model_wrap(eval_model **out, clip_embedder *x, const char *name, 
     return VM_OK;
 }
 
-vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype, bool deterministic, uint64_t seed,
-                          vm_error *e) {
+vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype,
+                          bool deterministic, uint64_t seed, vm_error *e) {
     eval_model *m = vm_calloc(1, sizeof *m);
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "a model");

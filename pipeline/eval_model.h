@@ -1,4 +1,5 @@
-/* eval_model.h - what can be evaluated: a CLIP directory, or one of three that look at nothing and test the evaluation. */
+/* eval_model.h - what can be evaluated: a CLIP directory, or one of three that look at nothing and test the
+ * evaluation. */
 #ifndef VM_EVAL_MODEL_H
 #define VM_EVAL_MODEL_H
 #include "models/clip_embed.h"
@@ -24,8 +25,8 @@ typedef struct {
 } eval_model;
 
 /* "random", "oracle", "constant" or a model directory. name NULL: the last part of the path. */
-vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype, bool deterministic, uint64_t seed,
-                          vm_error *e);
+vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype,
+                          bool deterministic, uint64_t seed, vm_error *e);
 /* Around an embedder in use elsewhere, which is not owned; precision as shown in the results. */
 vm_status eval_model_wrap(eval_model **out, clip_embedder *x, const char *name, const char *precision, vm_error *e);
 void eval_model_free(eval_model *m); /* accepts NULL */

@@ -18,7 +18,8 @@ static vm_status read_samples(eval_set *set, const char *path, vm_error *e) {
         json_value v = json_root(d), captions = json_get(v, "captions"), images = json_get(v, "images");
         if (d) {
             const char *id = json_str(v, "id", "", e), *split = json_str(v, "split", "", e), *text[2], *image[2];
-            for (int k = 0; k < 2; k++) text[k] = json_as_str(json_at(captions, k), e), image[k] = json_as_str(json_at(images, k), e);
+            for (int k = 0; k < 2; k++)
+                text[k] = json_as_str(json_at(captions, k), e), image[k] = json_as_str(json_at(images, k), e);
             int s = e->status ? -1 : eval_set_split(set, split);
             if (s >= 0 && eval_set_find(set, split, id) < 0) eval_set_add_pair(set, s, id, text, image, path, e);
         }
@@ -38,7 +39,8 @@ static vm_status read_predictions(eval_result *r, const char *path, vm_error *e)
     while (!e->status && csv_next(t, &row, e) > 0) {
         int64_t i = eval_set_find(r->set, row.field[split], row.field[id]);
         if (i < 0) {
-            vm_fail(e, VM_EINPUT, "%s:%lld: %s %s is not in samples.jsonl; run eval again", path, (long long)row.line, row.field[split], row.field[id]);
+            vm_fail(e, VM_EINPUT, "%s:%lld: %s %s is not in samples.jsonl; run eval again", path, (long long)row.line,
+                    row.field[split], row.field[id]);
             break;
         }
         for (int k = 0; k < 4; k++) r->score[i].s[k] = strtof(row.field[at[k]], NULL);
@@ -54,11 +56,13 @@ static void set_skipped(eval_result *r, json_value results) {
     json_value splits = json_get(results, "split_results");
     eval_result_tally(r);
     for (int k = 0; k < r->n_splits; k++)
-        r->tally[k].n_skipped = json_int(json_get(splits, eval_split_name(r->set, k)), "n_skipped", 0, 0, INT64_MAX, &ignored);
+        r->tally[k].n_skipped = json_int(json_get(splits, eval_split_name(r->set, k)), "n_skipped", 0, 0, INT64_MAX,
+                                         &ignored);
 }
 
 vm_status eval_read_files(eval_result **out, const char *dir, vm_error *e) {
-    char *results = path_join(dir, "results.json"), *samples = path_join(dir, "samples.jsonl"), *predictions = path_join(dir, "predictions.csv");
+    char *results = path_join(dir, "results.json"), *samples = path_join(dir, "samples.jsonl"),
+         *predictions = path_join(dir, "predictions.csv");
     json_doc *d = NULL;
     eval_result *r = NULL;
     eval_set *set = NULL;
@@ -68,13 +72,15 @@ vm_status eval_read_files(eval_result **out, const char *dir, vm_error *e) {
         goto done;
     }
     if (!file_exists(results)) {
-        vm_fail(e, VM_EINPUT, "%s: no results.json here; give the folder that `vismin eval` filled, OUT/DATASET/MODEL", dir);
+        vm_fail(e, VM_EINPUT, "%s: no results.json here; give the folder that `vismin eval` filled, OUT/DATASET/MODEL",
+                dir);
         goto done;
     }
     if (!(d = json_open(results, e)) || !(set = eval_set_new("vismin", 0, true, e))) goto done;
     json_value name = json_need(json_need(json_root(d), "model", JSON_OBJECT, e), "name", JSON_STRING, e);
     /* splits in the order of the results, those without any pair too */
-    for (json_iter it = json_each(json_get(json_root(d), "split_results")); json_next(&it);) eval_set_split(set, it.key);
+    for (json_iter it = json_each(json_get(json_root(d), "split_results")); json_next(&it);)
+        eval_set_split(set, it.key);
     if (e->status || read_samples(set, samples, e) || !(r = eval_result_new(set, json_as_str(name, e), e))) goto done;
     if (!read_predictions(r, predictions, e)) set_skipped(r, json_root(d));
 done:

@@ -8,7 +8,8 @@ eval_result *eval_result_new(const eval_set *set, const char *model, vm_error *e
     eval_result *r = vm_calloc(1, sizeof *r);
     if (r) {
         r->set = set, r->n_splits = (int)set->splits.n, r->model = vm_strdup(model);
-        r->score = vm_calloc((size_t)set->n + 1, sizeof *r->score), r->tally = vm_calloc((size_t)r->n_splits + 1, sizeof *r->tally);
+        r->score = vm_calloc((size_t)set->n + 1, sizeof *r->score),
+        r->tally = vm_calloc((size_t)r->n_splits + 1, sizeof *r->tally);
     }
     if (!r || !r->model || !r->score || !r->tally) {
         eval_result_free(r);
@@ -52,12 +53,13 @@ estimate eval_share(const eval_result *r, int split, pair_metric metric) {
     return share_estimate(correct, n);
 }
 
-vm_status eval_difference(const eval_result *r, const eval_result *control, pair_metric metric, const char *leave_out, uint64_t seed, estimate *each,
-                          estimate *mean, vm_error *e) {
+vm_status eval_difference(const eval_result *r, const eval_result *control, pair_metric metric, const char *leave_out,
+                          uint64_t seed, estimate *each, estimate *mean, vm_error *e) {
     int K = r->n_splits;
     size_t items = (size_t)r->set->n + 1;
     uint8_t *a = vm_alloc(items), *b = vm_alloc(items);
-    const uint8_t **from_a = vm_alloc(((size_t)K + 1) * sizeof *from_a), **from_b = vm_alloc(((size_t)K + 1) * sizeof *from_b);
+    const uint8_t **from_a = vm_alloc(((size_t)K + 1) * sizeof *from_a),
+                  **from_b = vm_alloc(((size_t)K + 1) * sizeof *from_b);
     int64_t *n = vm_calloc((size_t)K + 1, sizeof *n), at = 0;
     *mean = (estimate){ NAN, NAN, NAN };
     if (!a || !b || !from_a || !from_b || !n) {

@@ -35,7 +35,7 @@ typedef struct {
     progress *bar;
 } run;
 
-/* --- the journal --------------------------------------------------------------------------------------------------- */
+/* --- the journal -------------------------------------------------------------------------------------------------- */
 /* The identity of a run; scores of another one never mix with these. */
 static char *identity(const run *x, vm_error *e) {
     json_writer w = json_to_memory(JSON_COMPACT);
@@ -64,7 +64,8 @@ static bool same_line(const journal_line *line, const char *text) {
 static void remember(run *x, json_value line) {
     vm_error ignored = { 0 };
     known k = { .key = "" };
-    const char *id = json_str(line, "id", NULL, &ignored), *split = json_str(line, "split", NULL, &ignored), *key = json_str(line, "key", "", &ignored);
+    const char *id = json_str(line, "id", NULL, &ignored), *split = json_str(line, "split", NULL, &ignored),
+               *key = json_str(line, "key", "", &ignored);
     json_value scores = json_get(line, "scores");
     int64_t i = id && split ? eval_set_find(x->set, split, id) : -1;
     for (int n = 0; n < 4; n++) {
@@ -84,7 +85,9 @@ static vm_status read_journal(run *x, const char *mine, vm_error *e) {
     for (int rc; !e->status && (rc = journal_next(r, &line, e)) > 0;) {
         if (line.number == 1) {
             if (!same_line(&line, mine))
-                vm_fail(e, VM_EINPUT, "%s: holds scores of another model or of other options (first line %.*s, now %s); choose another --out or --name, or start anew with --fresh",
+                vm_fail(e, VM_EINPUT,
+                        "%s: holds scores of another model or of other options (first line %.*s, now %s); choose "
+                        "another --out or --name, or start anew with --fresh",
                         path, (int)VM_MIN(line.bytes, (size_t)300), line.text, mine);
             continue;
         }
@@ -137,7 +140,7 @@ static vm_status write_line(run *x, const eval_item *item, const eval_score *y, 
     return e->status;
 }
 
-/* --- items --------------------------------------------------------------------------------------------------------- */
+/* --- items -------------------------------------------------------------------------------------------------------- */
 /* key "" when a picture cannot be read. */
 static vm_status key_of(run *x, const eval_item *item, char key[KEY], vm_error *e) {
     sha256 s;
@@ -146,7 +149,8 @@ static vm_status key_of(run *x, const eval_item *item, char key[KEY], vm_error *
     sha256_start(&s);
     sha256_add(&s, split, strlen(split) + 1);
     sha256_add(&s, item->id, strlen(item->id) + 1);
-    for (int k = 0; k < item->n_captions; k++) sha256_add(&s, eval_caption(x->set, item, k), strlen(eval_caption(x->set, item, k)) + 1);
+    for (int k = 0; k < item->n_captions; k++)
+        sha256_add(&s, eval_caption(x->set, item, k), strlen(eval_caption(x->set, item, k)) + 1);
     key[0] = 0;
     for (int k = 0; k < item->n_images; k++) {
         const char *sum;
@@ -167,7 +171,8 @@ static vm_status skip(run *x, const eval_item *item, vm_error *e) {
     int64_t n = text ? keymap_put_text(&r->text, text) : -1;
     if (n >= 0 && x->o->strict) vm_fail(e, VM_EINPUT, "%s", text);
     vm_free(text);
-    if (n < 0 || !vm_grow(&r->fault, &r->cap_faults, r->n_faults + 1, sizeof *r->fault)) return vm_nomem(e, 256, "the list of faults");
+    if (n < 0 || !vm_grow(&r->fault, &r->cap_faults, r->n_faults + 1, sizeof *r->fault))
+        return vm_nomem(e, 256, "the list of faults");
     r->fault[r->n_faults++] = (eval_fault){ item->split, item->id, keymap_at(&r->text, n, NULL) };
     progress_add_bad(x->bar, 1);
     return e->status;
@@ -215,13 +220,15 @@ vm_status eval_run(eval_result **out, const eval_set *set, const eval_model *m, 
         vm_nomem(e, (size_t)set->n * sizeof *x.known, "a list of items");
         goto done;
     }
-    if (!(x.r = eval_result_new(set, m->name, e)) || eval_vectors_new(&x.v, set, m, o, e) || open_journal(&x, e)) goto done;
+    if (!(x.r = eval_result_new(set, m->name, e)) || eval_vectors_new(&x.v, set, m, o, e) || open_journal(&x, e))
+        goto done;
     x.bar = progress_start(m->name, set->n, "pairs");
     for (; at < set->n && !e->status && !run_stopping(); at += block)
         score_block(&x, at, VM_MIN(at + block, set->n), todo, keys, e);
     progress_end(x.bar);
     if (!e->status && at < set->n)
-        vm_fail(e, VM_ESTOP, "stopped after %" PRId64 " of %" PRId64 " pairs%s", at, set->n, o->journal ? "; the same command goes on from there" : "");
+        vm_fail(e, VM_ESTOP, "stopped after %" PRId64 " of %" PRId64 " pairs%s", at, set->n,
+                o->journal ? "; the same command goes on from there" : "");
 done:;
     vm_error closing = { 0 };
     if (x.j && journal_close(x.j, &closing) && (!e->status || e->status == VM_ESTOP)) *e = closing;
@@ -232,8 +239,8 @@ done:;
     return e->status;
 }
 
-vm_status eval_vismin_run(eval_result **out, const eval_model *m, const char *data, const media_places *places, int64_t limit, const eval_options *o,
-                          vm_error *e) {
+vm_status eval_vismin_run(eval_result **out, const eval_model *m, const char *data, const media_places *places,
+                          int64_t limit, const eval_options *o, vm_error *e) {
     eval_set *set = eval_set_new("vismin", limit, o->strict, e);
     *out = NULL;
     if (set && !eval_load_vismin(set, data, places, e) && !eval_run(out, set, m, o, e)) (*out)->own_set = set;

@@ -40,7 +40,8 @@ typedef struct {
 } eval_options;
 
 /* Scores every item. With a journal, items whose captions and pictures are as they were are taken from it. A journal of
- * another model or other options is VM_EINPUT. After a signal: VM_ESTOP with the journal on disk. *out is set on VM_OK only. */
+ * another model or other options is VM_EINPUT. After a signal: VM_ESTOP with the journal on disk. *out is set on VM_OK
+ * only. */
 vm_status eval_run(eval_result **out, const eval_set *set, const eval_model *m, const eval_options *o, vm_error *e);
 void eval_result_free(eval_result *r); /* accepts NULL */
 void eval_result_tally(eval_result *r); /* fills o and tally from the scores */
@@ -49,13 +50,14 @@ eval_result *eval_result_new(const eval_set *set, const char *model, vm_error *e
 /* Shares of one metric: of a split, pooled over all items (split -1). */
 estimate eval_share(const eval_result *r, int split, pair_metric metric);
 
-/* Means over splits of one metric of r, minus the same of control (NULL: nothing is taken off) on the items that both have
- * scored. each: one estimate per split of r, or NULL. leave_out: name of a split that does not count in the mean, or NULL. */
-vm_status eval_difference(const eval_result *r, const eval_result *control, pair_metric metric, const char *leave_out, uint64_t seed, estimate *each,
-                          estimate *mean, vm_error *e);
+/* Means over splits of one metric of r, minus the same of control (NULL: nothing is taken off) on the items that both
+ * have scored. each: one estimate per split of r, or NULL. leave_out: name of a split that does not count in the mean,
+ * or NULL. */
+vm_status eval_difference(const eval_result *r, const eval_result *control, pair_metric metric, const char *leave_out,
+                          uint64_t seed, estimate *each, estimate *mean, vm_error *e);
 
-/* All of it at once, for programs: loads VisMin from data (a folder or file), scores it. limit: items of each category, 0 = all. The
- * result owns its set. */
-vm_status eval_vismin_run(eval_result **out, const eval_model *m, const char *data, const media_places *places, int64_t limit, const eval_options *o,
-                          vm_error *e);
+/* All of it at once, for programs: loads VisMin from data (a folder or file), scores it. limit: items of each category,
+ * 0 = all. The result owns its set. */
+vm_status eval_vismin_run(eval_result **out, const eval_model *m, const char *data, const media_places *places,
+                          int64_t limit, const eval_options *o, vm_error *e);
 #endif

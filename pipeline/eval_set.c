@@ -13,7 +13,8 @@ eval_set *eval_set_new(const char *name, int64_t limit, bool strict, vm_error *e
 
 void eval_set_free(eval_set *s) {
     if (!s) return;
-    keymap_free(&s->splits), keymap_free(&s->captions), keymap_free(&s->images), keymap_free(&s->text), keymap_free(&s->ids);
+    keymap_free(&s->splits), keymap_free(&s->captions), keymap_free(&s->images), keymap_free(&s->text),
+        keymap_free(&s->ids);
     vm_free(s->item);
     vm_free(s->same_as);
     vm_free(s->fault);
@@ -37,7 +38,8 @@ static const char *keep(eval_set *s, const char *text) {
 
 vm_status eval_set_add_fault(eval_set *s, int split, const char *id, const char *why, vm_error *e) {
     if (s->strict) return vm_fail(e, VM_EINPUT, "%s", why);
-    if (!vm_grow(&s->fault, &s->cap_faults, s->n_faults + 1, sizeof *s->fault)) return vm_nomem(e, sizeof *s->fault, "the list of faults");
+    if (!vm_grow(&s->fault, &s->cap_faults, s->n_faults + 1, sizeof *s->fault))
+        return vm_nomem(e, sizeof *s->fault, "the list of faults");
     eval_fault f = { split, id ? keep(s, id) : NULL, keep(s, why) };
     if (!f.why || (id && !f.id)) return vm_nomem(e, strlen(why), "the list of faults");
     s->fault[s->n_faults++] = f;
@@ -56,8 +58,8 @@ int64_t eval_set_find(const eval_set *s, const char *split, const char *id) {
     return i < 0 ? -1 : s->same_as[i];
 }
 
-vm_status eval_set_add_pair(eval_set *s, int split, const char *id, const char *const captions[2], const char *const images[2],
-                            const char *where, vm_error *e) {
+vm_status eval_set_add_pair(eval_set *s, int split, const char *id, const char *const captions[2],
+                            const char *const images[2], const char *where, vm_error *e) {
     eval_item x = { .split = split, .n_captions = 2, .n_images = 2 };
     for (int k = 0; k < 2; k++) {
         x.caption[k] = (int32_t)keymap_put_text(&s->captions, captions[k]);
@@ -67,8 +69,10 @@ vm_status eval_set_add_pair(eval_set *s, int split, const char *id, const char *
     int64_t before = s->ids.n, number = id_number(&s->ids, &s->ids, split, id);
     if (number >= 0 && number < before) {
         const eval_item *y = &s->item[s->same_as[number]];
-        if (!memcmp(x.caption, y->caption, sizeof x.caption) && !memcmp(x.image, y->image, sizeof x.image)) return s->n_twice++, VM_OK;
-        char *why = vm_asprintf("%s: id %s stands twice in %s with different contents; the first one counts", where, id, eval_split_name(s, split));
+        if (!memcmp(x.caption, y->caption, sizeof x.caption) && !memcmp(x.image, y->image, sizeof x.image))
+            return s->n_twice++, VM_OK;
+        char *why = vm_asprintf("%s: id %s stands twice in %s with different contents; the first one counts", where, id,
+                                eval_split_name(s, split));
         vm_status st = why ? eval_set_add_fault(s, split, id, why, e) : vm_nomem(e, 256, "a sentence");
         vm_free(why);
         return st;

@@ -25,7 +25,8 @@ struct eval_vectors {
     int64_t cap_state, cap_vector;
 };
 
-vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_model *m, const eval_options *o, vm_error *e) {
+vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_model *m, const eval_options *o,
+                           vm_error *e) {
     eval_vectors *v = vm_calloc(1, sizeof *v);
     size_t images = (size_t)set->images.n + 1, captions = (size_t)set->captions.n + 1, bytes;
     *out = NULL;
@@ -47,7 +48,8 @@ vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_m
 void eval_vectors_free(eval_vectors *v) {
     if (!v) return;
     keymap_free(&v->contents), keymap_free(&v->reasons);
-    vm_free(v->content), vm_free(v->state), vm_free(v->vector), vm_free(v->why), vm_free(v->captioned), vm_free(v->caption);
+    vm_free(v->content), vm_free(v->state), vm_free(v->vector), vm_free(v->why), vm_free(v->captioned),
+        vm_free(v->caption);
     vm_free(v);
 }
 
@@ -55,7 +57,9 @@ static void blame(eval_vectors *v, int64_t i, const char *why) {
     if (v->why[i] < 0) v->why[i] = keymap_put_text(&v->reasons, why);
 }
 
-const char *eval_vectors_fault(const eval_vectors *v, int64_t i) { return v->why[i] < 0 ? NULL : keymap_at(&v->reasons, v->why[i], NULL); }
+const char *eval_vectors_fault(const eval_vectors *v, int64_t i) {
+    return v->why[i] < 0 ? NULL : keymap_at(&v->reasons, v->why[i], NULL);
+}
 
 vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_error *e) {
     if (v->content[i] == UNHASHED) {
@@ -64,7 +68,8 @@ vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_erro
         int64_t before = v->contents.n, c = UNREADABLE;
         if (sha256_file(hex, keymap_at(&v->set->images, i, NULL), &bad)) {
             blame(v, i, bad.msg);
-        } else if ((c = keymap_put(&v->contents, hex, SUM)) < 0 || !vm_grow(&v->state, &v->cap_state, v->contents.n, sizeof *v->state) ||
+        } else if ((c = keymap_put(&v->contents, hex, SUM)) < 0 ||
+                   !vm_grow(&v->state, &v->cap_state, v->contents.n, sizeof *v->state) ||
                    !vm_grow(&v->vector, &v->cap_vector, v->contents.n, (size_t)v->dim * sizeof *v->vector + 1)) {
             return vm_nomem(e, (size_t)v->dim * sizeof *v->vector, "vectors of pictures");
         }
@@ -93,7 +98,8 @@ static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm
         else sound[m] = &im[k], content[m++] = c;
     }
     if (!e->status && v->dim && m && !clip_embed_images(v->m->clip, m, sound, out, e))
-        for (int64_t k = 0; k < m; k++) memcpy(v->vector + content[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
+        for (int64_t k = 0; k < m; k++)
+            memcpy(v->vector + content[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
     for (int k = 0; k < n; k++) image_free(&im[k]);
     vm_free(out);
     return e->status;
@@ -105,7 +111,8 @@ static vm_status fill_captions(eval_vectors *v, int n, const int64_t *number, vm
     if (!out) return vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of captions");
     for (int k = 0; k < n; k++) text[k] = keymap_at(&v->set->captions, number[k], NULL);
     if (n && !clip_embed_texts(v->m->clip, n, text, out, e))
-        for (int k = 0; k < n; k++) memcpy(v->caption + number[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
+        for (int k = 0; k < n; k++)
+            memcpy(v->caption + number[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
     vm_free(out);
     return e->status;
 }

@@ -5,7 +5,8 @@
 #include "pipeline/eval_run.h"
 
 typedef struct eval_vectors eval_vectors;
-vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_model *m, const eval_options *o, vm_error *e);
+vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_model *m, const eval_options *o,
+                           vm_error *e);
 void eval_vectors_free(eval_vectors *v); /* accepts NULL */
 
 /* *sum: 32 hexadecimal digits of the SHA-256 of picture i of the set; NULL when the file cannot be read. */

@@ -24,7 +24,8 @@ static int split_of(const loader *l, const char *category, vm_error *e) {
 }
 
 /* One record with everything in it. */
-static vm_status add(const loader *l, int split, const char *id, const char *const captions[2], const char *const names[2], const char *where, vm_error *e) {
+static vm_status add(const loader *l, int split, const char *id, const char *const captions[2],
+                     const char *const names[2], const char *where, vm_error *e) {
     vm_error missing = { 0 };
     char *path[2] = { 0 }, *why = NULL;
     if (eval_set_full(l->set, split)) return VM_OK;
@@ -40,7 +41,7 @@ static vm_status add(const loader *l, int split, const char *id, const char *con
     return e->status;
 }
 
-/* --- CSV ----------------------------------------------------------------------------------------------------------- */
+/* --- CSV ---------------------------------------------------------------------------------------------------------- */
 enum { IMAGE_0, CAPTION_0, IMAGE_1, CAPTION_1, ID, CATEGORY, COLUMNS };
 static const char *const column_names[COLUMNS][6] = {
     [IMAGE_0] = { "image_path", "image_0", "image0" },
@@ -73,12 +74,14 @@ static vm_status load_csv(loader *l, vm_error *e) {
             continue;
         }
         char number[32], where[512];
-        const char *id = at[ID] >= 0 ? row.field[at[ID]] : "", *category = at[CATEGORY] >= 0 ? row.field[at[CATEGORY]] : "";
+        const char *id = at[ID] >= 0 ? row.field[at[ID]] : "",
+                   *category = at[CATEGORY] >= 0 ? row.field[at[CATEGORY]] : "";
         int split = split_of(l, category, e);
         snprintf(number, sizeof number, "%" PRId64, n);
         snprintf(where, sizeof where, "%s:%" PRId64, l->file, row.line);
         if (split >= 0)
-            add(l, split, *id ? id : number, (const char *const[]){ row.field[at[CAPTION_0]], row.field[at[CAPTION_1]] },
+            add(l, split, *id ? id : number,
+                (const char *const[]){ row.field[at[CAPTION_0]], row.field[at[CAPTION_1]] },
                 (const char *const[]){ row.field[at[IMAGE_0]], row.field[at[IMAGE_1]] }, where, e);
     }
 done:
@@ -86,9 +89,11 @@ done:
     return e->status;
 }
 
-/* --- JSON ---------------------------------------------------------------------------------------------------------- */
+/* --- JSON --------------------------------------------------------------------------------------------------------- */
 /* Text of a member that must be there. */
-static const char *need(json_value v, const char *key, vm_error *e) { return json_as_str(json_need(v, key, JSON_STRING, e), e); }
+static const char *need(json_value v, const char *key, vm_error *e) {
+    return json_as_str(json_need(v, key, JSON_STRING, e), e);
+}
 
 static const char *place_of(json_value v, vm_error *at) {
     json_fail(v, at, "a pair"); /* "FILE:LINE: FIELD: a pair" */
@@ -101,20 +106,23 @@ static vm_status load_edit(loader *l, json_value record, json_value edit, int64_
     vm_error bad = { 0 }, at = { 0 };
     char number[64];
     const char *caption = need(record, "caption", &bad), *image = need(record, "image_path", &bad);
-    const char *edited_caption = need(edit, "edited_caption", &bad), *edited_image = need(edit, "edited_image_path", &bad);
-    const char *category = json_str(edit, "category", json_str(record, "category", NULL, &bad), &bad), *id = json_str(edit, "edit_id", NULL, &bad);
+    const char *edited_caption = need(edit, "edited_caption", &bad),
+               *edited_image = need(edit, "edited_image_path", &bad);
+    const char *category = json_str(edit, "category", json_str(record, "category", NULL, &bad), &bad),
+               *id = json_str(edit, "edit_id", NULL, &bad);
     int split = split_of(l, category, e);
     if (split < 0) return e->status;
     if (bad.status) return eval_set_add_fault(l->set, split, NULL, bad.msg, e);
     snprintf(number, sizeof number, "%" PRId64 "-%" PRId64, r, k);
-    return add(l, split, id && *id ? id : number, (const char *const[]){ caption, edited_caption }, (const char *const[]){ image, edited_image },
-               place_of(edit, &at), e);
+    return add(l, split, id && *id ? id : number, (const char *const[]){ caption, edited_caption },
+               (const char *const[]){ image, edited_image }, place_of(edit, &at), e);
 }
 
 static vm_status load_json(loader *l, vm_error *e) {
     json_doc *d = json_open(l->file, e);
     json_iter it = json_each(json_root(d));
-    if (d && json_root(d).kind != JSON_ARRAY) json_fail(json_root(d), e, "expected a list of records with image_path, caption and negatives");
+    if (d && json_root(d).kind != JSON_ARRAY)
+        json_fail(json_root(d), e, "expected a list of records with image_path, caption and negatives");
     for (int64_t r = 0; !e->status && json_next(&it); r++) {
         vm_error bad = { 0 };
         json_value edits = json_need(it.value, "negatives", JSON_ARRAY, &bad);
@@ -128,7 +136,7 @@ static vm_status load_json(loader *l, vm_error *e) {
     return e->status;
 }
 
-/* --- which files --------------------------------------------------------------------------------------------------- */
+/* --- which files -------------------------------------------------------------------------------------------------- */
 static bool ends_in(const char *path, const char *ending) {
     size_t n = strlen(path), m = strlen(ending);
     return n > m && !strcmp(path + n - m, ending);
@@ -156,7 +164,10 @@ static vm_status load_folder(loader *l, const char *dir, vm_error *e) {
         vm_free(csv), vm_free(json);
     }
     if (!e->status && !found)
-        vm_fail(e, VM_EINPUT, "%s: no object.csv, attribute.csv, relation.csv or counting.csv (or .json) in this folder; --data takes such a folder or one file", dir);
+        vm_fail(e, VM_EINPUT,
+                "%s: no object.csv, attribute.csv, relation.csv or counting.csv (or .json) in this folder; --data "
+                "takes such a folder or one file",
+                dir);
     return e->status;
 }
 

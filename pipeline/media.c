@@ -102,7 +102,8 @@ char *media_find(const media_places *p, const char *folder, const char *name, vm
         if (found) return found;
     }
     if (map) vm_fail(e, VM_EINPUT, "picture %s not found (looked in %s, by --map)", name, map + dir_at);
-    else vm_fail(e, VM_EINPUT, "picture %s not found (looked in %s%s; --images names further folders)", name, p->n_roots ? p->roots[0] : "no folder",
-                 p->n_roots > 1 ? " and others" : "");
+    else
+        vm_fail(e, VM_EINPUT, "picture %s not found (looked in %s%s; --images names further folders)", name,
+                p->n_roots ? p->roots[0] : "no folder", p->n_roots > 1 ? " and others" : "");
     return NULL;
 }

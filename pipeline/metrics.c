@@ -49,9 +49,10 @@ static void close_interval(estimate *out, double value, double *draws, int64_t n
 
 static int difference(const uint8_t *a, const uint8_t *b, int64_t i) { return (a[i] != 0) - (b && b[i] != 0); }
 
-vm_status paired_bootstrap(int categories, const int64_t *n, const uint8_t *const *a, const uint8_t *const *b, int64_t resamples,
-                           uint64_t seed, estimate *each, estimate *mean, vm_error *e) {
-    double *draws = vm_alloc((size_t)resamples * sizeof *draws), *sum = vm_calloc((size_t)resamples, sizeof *sum), value = 0;
+vm_status paired_bootstrap(int categories, const int64_t *n, const uint8_t *const *a, const uint8_t *const *b,
+                           int64_t resamples, uint64_t seed, estimate *each, estimate *mean, vm_error *e) {
+    double *draws = vm_alloc((size_t)resamples * sizeof *draws), *sum = vm_calloc((size_t)resamples, sizeof *sum),
+           value = 0;
     int filled = 0;
     *mean = (estimate){ NAN, NAN, NAN };
     if (!draws || !sum) {

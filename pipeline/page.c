@@ -46,7 +46,8 @@ void page_html(page *p, const char *fmt, ...) {
     char buf[1024];
     int n = vsnprintf(buf, sizeof buf, fmt, ap);
     va_end(ap);
-    if (n < 0 || n >= (int)sizeof buf) vm_fail(&p->err, VM_EINPUT, "a piece of HTML is longer than %d bytes", (int)sizeof buf);
+    if (n < 0 || n >= (int)sizeof buf)
+        vm_fail(&p->err, VM_EINPUT, "a piece of HTML is longer than %d bytes", (int)sizeof buf);
     else vm_out_write(p->o, buf, (size_t)n, &p->err);
 }
 
@@ -71,7 +72,8 @@ page *page_begin(const char *dir, const char *title, const char *subtitle, vm_er
     }
     raw(p, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-           "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';img-src 'self' file:;style-src 'unsafe-inline'\">\n<title>");
+           "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';img-src 'self' file:;style-src "
+           "'unsafe-inline'\">\n<title>");
     page_escaped(p, title);
     raw(p, "</title>\n<style>\n");
     raw(p, page_style);
@@ -117,7 +119,7 @@ void page_abort(page *p) {
     free_page(p);
 }
 
-/* --- plain things -------------------------------------------------------------------------------------------------- */
+/* --- plain things ------------------------------------------------------------------------------------------------- */
 void page_section(page *p, const char *id, const char *title) {
     if (!p) return;
     end_plots(p);
@@ -215,7 +217,7 @@ void page_bars(page *p, const plot_bars *b) {
     raw(p, "</div>\n");
 }
 
-/* --- pictures ------------------------------------------------------------------------------------------------------ */
+/* --- pictures ----------------------------------------------------------------------------------------------------- */
 /* The bytes of a picture for the page: those of the file when browsers show it and it is small. Its ending in *type. */
 static uint8_t *encode(const char *data, size_t bytes, const char *path, const char **type, size_t *n, bool *pixels) {
     vm_error bad = { 0 };
@@ -224,7 +226,8 @@ static uint8_t *encode(const char *data, size_t bytes, const char *path, const c
     image_options tolerant = { .tolerant = true };
     if (image_decode(&im, data, bytes, path, &tolerant, &bad)) return NULL;
     int side = VM_MAX(im.w, im.h);
-    bool png = !memcmp(data, "\x89PNG", 4), jpeg = !memcmp(data, "\xff\xd8\xff", 3); /* decoded, so it has so many bytes */
+    bool png = !memcmp(data, "\x89PNG", 4),
+         jpeg = !memcmp(data, "\xff\xd8\xff", 3); /* decoded, so it has so many bytes */
     *pixels = side <= PIXEL_SIDE;
     *type = side > PICTURE_SIDE || jpeg ? "jpg" : "png";
     if (side > PICTURE_SIDE) {

@@ -41,7 +41,8 @@ int plot_ticks(double lo, double hi, bool log_axis, int max, double *ticks) {
     }
     double decade = pow(10, floor(log10((hi - lo) / max)));
     for (int k = 0; k < VM_LEN(steps) + 1; k++) {
-        double step = decade * (k < VM_LEN(steps) ? steps[k] : 20), from = ceil(lo / step - 1e-9), to = floor(hi / step + 1e-9);
+        double step = decade * (k < VM_LEN(steps) ? steps[k] : 20), from = ceil(lo / step - 1e-9),
+               to = floor(hi / step + 1e-9);
         if (to - from + 1 > max) continue;
         for (double i = from; i <= to; i++) ticks[n++] = i * step + 0.0; /* no -0 */
         break;
@@ -65,16 +66,21 @@ static void put_text(const frame *f, double x, double y, const char *class, cons
 
 static void put_style(const frame *f) {
     vm_out_text(f->o,
-                "<style>.vp{font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.vp .ti{font-size:15px;font-weight:600}"
-                ".vp text{fill:#1f2328}.vp .so{fill:#606874}.vp .gr{stroke:#e4e7eb}.vp .ax{stroke:#8b949e}.vp .le{stroke:#606874;stroke-dasharray:5 4}"
+                "<style>.vp{font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
+                ".vp .ti{font-size:15px;font-weight:600}"
+                ".vp text{fill:#1f2328}.vp .so{fill:#606874}.vp .gr{stroke:#e4e7eb}.vp .ax{stroke:#8b949e}"
+                ".vp .le{stroke:#606874;stroke-dasharray:5 4}"
                 ".vp .er{stroke:#1f2328;stroke-width:1.4}.vp .li{fill:none;stroke-width:2;stroke-linejoin:round}",
                 f->e);
-    for (int k = 0; k < PLOT_SERIES; k++) vm_out_printf(f->o, f->e, ".vp .s%d{stroke:%s}.vp .f%d{fill:%s}", k, colours[k][0], k, colours[k][0]);
+    for (int k = 0; k < PLOT_SERIES; k++)
+        vm_out_printf(f->o, f->e, ".vp .s%d{stroke:%s}.vp .f%d{fill:%s}", k, colours[k][0], k, colours[k][0]);
     vm_out_text(f->o,
-                "@media(prefers-color-scheme:dark){.vp text{fill:#e6e9ee}.vp .so{fill:#9aa4b1}.vp .gr{stroke:#2c333c}.vp .ax{stroke:#6e7781}"
+                "@media(prefers-color-scheme:dark){.vp text{fill:#e6e9ee}.vp .so{fill:#9aa4b1}"
+                ".vp .gr{stroke:#2c333c}.vp .ax{stroke:#6e7781}"
                 ".vp .le{stroke:#9aa4b1}.vp .er{stroke:#e6e9ee}",
                 f->e);
-    for (int k = 0; k < PLOT_SERIES; k++) vm_out_printf(f->o, f->e, ".vp .s%d{stroke:%s}.vp .f%d{fill:%s}", k, colours[k][1], k, colours[k][1]);
+    for (int k = 0; k < PLOT_SERIES; k++)
+        vm_out_printf(f->o, f->e, ".vp .s%d{stroke:%s}.vp .f%d{fill:%s}", k, colours[k][1], k, colours[k][1]);
     vm_out_text(f->o, "}</style>\n", f->e);
 }
 
@@ -103,8 +109,12 @@ static void begin(frame *f, const char *title, int n, name_of name, const void *
         if (x + w > W && x > 14) x = 14, rows++;
         x += w;
     }
-    f->top = (title ? 40 : 18) + 21 * rows, f->bottom = f->top + PLOT_H, f->right = W - RIGHT, f->height = (int)f->bottom + BOTTOM;
-    vm_out_printf(f->o, f->e, "<svg class=\"vp\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", W, f->height);
+    f->top = (title ? 40 : 18) + 21 * rows, f->bottom = f->top + PLOT_H, f->right = W - RIGHT,
+    f->height = (int)f->bottom + BOTTOM;
+    vm_out_printf(
+        f->o, f->e,
+        "<svg class=\"vp\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", W,
+        f->height);
     markup_text(f->o, title ? title : "plot", f->e);
     vm_out_text(f->o, "\">\n", f->e);
     put_style(f);
@@ -113,7 +123,8 @@ static void begin(frame *f, const char *title, int n, name_of name, const void *
     for (int k = 0; k < n && n > 1; k++) {
         double w = text_width(name(of, k)) + 36;
         if (x + w > W && x > 14) x = 14, y += 21;
-        vm_out_printf(f->o, f->e, "<rect class=\"f%d\" x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"10\" rx=\"2\"/>", k % PLOT_SERIES, x, y - 9);
+        vm_out_printf(f->o, f->e, "<rect class=\"f%d\" x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"10\" rx=\"2\"/>",
+                      k % PLOT_SERIES, x, y - 9);
         put_text(f, x + 20, y, "ln", "start", name(of, k));
         x += w;
     }
@@ -127,24 +138,28 @@ static void put_y_axis(frame *f, const char *label, bool log_axis) {
     f->left = widest + (label ? 36 : 18);
     for (int k = 0; k < n; k++) {
         double y = py(f, log_axis ? log10(t[k]) : t[k]);
-        vm_out_printf(f->o, f->e, "<line class=\"gr\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", f->left, f->right, y, y);
+        vm_out_printf(f->o, f->e, "<line class=\"gr\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", f->left,
+                      f->right, y, y);
         tick_text(text, t, n, k, log_axis);
         put_text(f, f->left - 7, y + 4, "so", "end", text);
     }
     if (!label) return;
     double middle = (f->top + f->bottom) / 2;
-    vm_out_printf(f->o, f->e, "<text class=\"so\" text-anchor=\"middle\" transform=\"translate(16 %.1f) rotate(-90)\">", middle);
+    vm_out_printf(f->o, f->e, "<text class=\"so\" text-anchor=\"middle\" transform=\"translate(16 %.1f) rotate(-90)\">",
+                  middle);
     markup_text(f->o, label, f->e);
     vm_out_text(f->o, "</text>\n", f->e);
 }
 
 static void put_x_line(const frame *f, double y) {
-    vm_out_printf(f->o, f->e, "<line class=\"ax\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", f->left, f->right, y, y);
+    vm_out_printf(f->o, f->e, "<line class=\"ax\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", f->left,
+                  f->right, y, y);
 }
 
 static void put_level(const frame *f, const char *name, double y) {
     if (!name || !(y >= f->y0 && y <= f->y1)) return;
-    vm_out_printf(f->o, f->e, "<line class=\"le\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", f->left, f->right, py(f, y), py(f, y));
+    vm_out_printf(f->o, f->e, "<line class=\"le\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", f->left, f->right,
+                  py(f, y), py(f, y));
     put_text(f, f->right - 4, py(f, y) - 5, "so", "end", name);
 }
 
@@ -155,7 +170,7 @@ static void settle_range(double *lo, double *hi) {
     *lo -= margin, *hi += margin;
 }
 
-/* --- curves -------------------------------------------------------------------------------------------------------- */
+/* --- curves ------------------------------------------------------------------------------------------------------- */
 static bool point(const plot_curves *p, const plot_series *s, int64_t i, double *x, double *y) {
     *x = p->log_x ? (s->x[i] > 0 ? log10(s->x[i]) : NAN) : s->x[i];
     *y = p->log_y ? (s->y[i] > 0 ? log10(s->y[i]) : NAN) : s->y[i];
@@ -172,7 +187,8 @@ static void find_ranges(frame *f, const plot_curves *p) {
             }
     settle_range(&f->y0, &f->y1);
     if (!(f->x0 < f->x1)) settle_range(&f->x0, &f->x1);
-    if (p->y_min < p->y_max) f->y0 = p->log_y ? log10(p->y_min) : p->y_min, f->y1 = p->log_y ? log10(p->y_max) : p->y_max;
+    if (p->y_min < p->y_max)
+        f->y0 = p->log_y ? log10(p->y_min) : p->y_min, f->y1 = p->log_y ? log10(p->y_max) : p->y_max;
 }
 
 static void put_curve(const frame *f, const plot_curves *p, int k) {
@@ -182,7 +198,8 @@ static void put_curve(const frame *f, const plot_curves *p, int k) {
     double x, y;
     vm_out_printf(f->o, f->e, "<path class=\"li s%d\" d=\"", k % PLOT_SERIES);
     for (int64_t from = 0; from < s->n; from += step) {
-        int64_t at[2] = { from, from }, end = VM_MIN(from + step, s->n); /* where the lowest and the highest point are */
+        int64_t at[2] = { from, from }; /* where the lowest and the highest point are */
+        int64_t end = VM_MIN(from + step, s->n);
         double low = INFINITY, high = -INFINITY;
         for (int64_t i = from; i < end; i++)
             if (point(p, s, i, &x, &y)) {
@@ -192,14 +209,17 @@ static void put_curve(const frame *f, const plot_curves *p, int k) {
         if (at[0] > at[1]) at[0] ^= at[1], at[1] ^= at[0], at[0] ^= at[1];
         for (int j = 0; j < (at[0] == at[1] ? 1 : 2); j++) {
             bool there = point(p, s, at[j], &x, &y);
-            if (there) vm_out_printf(f->o, f->e, "%c%.1f %.1f", open ? 'L' : 'M', px(f, x), fmin(fmax(py(f, y), f->top - 1), f->bottom + 1));
+            if (there)
+                vm_out_printf(f->o, f->e, "%c%.1f %.1f", open ? 'L' : 'M', px(f, x),
+                              fmin(fmax(py(f, y), f->top - 1), f->bottom + 1));
             open = there;
         }
     }
     vm_out_text(f->o, "\"/>\n", f->e);
     for (int64_t i = 0; i < s->n && s->n <= MARKED; i++)
         if (point(p, s, i, &x, &y)) {
-            vm_out_printf(f->o, f->e, "<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"><title>", k % PLOT_SERIES, px(f, x), py(f, y));
+            vm_out_printf(f->o, f->e, "<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"><title>",
+                          k % PLOT_SERIES, px(f, x), py(f, y));
             markup_text(f->o, s->name, f->e);
             vm_out_printf(f->o, f->e, ": %.6g at %.6g</title></circle>\n", s->y[i], s->x[i]);
         }
@@ -226,7 +246,7 @@ vm_status plot_write_curves(vm_out *o, const plot_curves *p, vm_error *e) {
     return vm_out_text(o, "</svg>\n", e);
 }
 
-/* --- bars ---------------------------------------------------------------------------------------------------------- */
+/* --- bars --------------------------------------------------------------------------------------------------------- */
 static const char *bar_name(const void *p, int k) { return ((const plot_bars *)p)->series[k]; }
 
 static void put_bar(const frame *f, const plot_bars *p, int g, int s, double x, double width) {
@@ -240,12 +260,14 @@ static void put_bar(const frame *f, const plot_bars *p, int g, int s, double x, 
     vm_out_printf(f->o, f->e, ": %.4g", v);
     bool range = p->low && p->high && isfinite(p->low[i]) && isfinite(p->high[i]);
     if (range) vm_out_printf(f->o, f->e, " [%.4g, %.4g]", p->low[i], p->high[i]);
-    vm_out_printf(f->o, f->e, "</title><rect class=\"f%d\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"2\"/>", s % PLOT_SERIES, x,
-                  fmin(from, to), width, fabs(from - to));
+    vm_out_printf(f->o, f->e,
+                  "</title><rect class=\"f%d\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"2\"/>",
+                  s % PLOT_SERIES, x, fmin(from, to), width, fabs(from - to));
     if (range) {
         double m = x + width / 2, c = fmin(4, width / 4), a = py(f, p->low[i]), b = py(f, p->high[i]);
-        vm_out_printf(f->o, f->e, "<path class=\"er\" fill=\"none\" d=\"M%.1f %.1fV%.1fM%.1f %.1fh%.1fM%.1f %.1fh%.1f\"/>", m, a, b, m - c, a, 2 * c, m - c, b,
-                      2 * c);
+        vm_out_printf(f->o, f->e,
+                      "<path class=\"er\" fill=\"none\" d=\"M%.1f %.1fV%.1fM%.1f %.1fh%.1fM%.1f %.1fh%.1f\"/>", m, a, b,
+                      m - c, a, 2 * c, m - c, b, 2 * c);
     }
     vm_out_text(f->o, "</g>\n", f->e);
 }
@@ -262,8 +284,10 @@ vm_status plot_write_bars(vm_out *o, const plot_bars *p, vm_error *e) {
     begin(&f, p->title, p->n_series, bar_name, p);
     put_y_axis(&f, p->y_label, false);
     for (int g = 0; g < p->n_groups; g++) {
-        double slot = (f.right - f.left) / p->n_groups, from = f.left + slot * (g + 0.12), width = slot * 0.76 / VM_MAX(p->n_series, 1);
-        for (int s = 0; s < p->n_series; s++) put_bar(&f, p, g, s, from + s * width + width * 0.06, fmin(width * 0.88, 60));
+        double slot = (f.right - f.left) / p->n_groups, from = f.left + slot * (g + 0.12),
+               width = slot * 0.76 / VM_MAX(p->n_series, 1);
+        for (int s = 0; s < p->n_series; s++)
+            put_bar(&f, p, g, s, from + s * width + width * 0.06, fmin(width * 0.88, 60));
         put_text(&f, f.left + slot * (g + 0.5), f.bottom + 20, "ln", "middle", p->group[g]);
     }
     put_x_line(&f, py(&f, 0));

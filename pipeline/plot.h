@@ -40,7 +40,7 @@ vm_status plot_write_bars(vm_out *o, const plot_bars *p, vm_error *e);
 /* Style rules .d0 {background} ... with the colours of the series, for legends outside of plots. */
 vm_status plot_write_colours(vm_out *o, vm_error *e);
 
-/* Ticks for an axis from lo to hi, lo < hi: at most max (<= 16), at 1, 2 or 5 times a power of ten; on a log axis at powers of
- * ten, with 2 and 5 between them when these are few. Returns how many. */
+/* Ticks for an axis from lo to hi, lo < hi: at most max (<= 16), at 1, 2 or 5 times a power of ten; on a log axis at
+ * powers of ten, with 2 and 5 between them when these are few. Returns how many. */
 int plot_ticks(double lo, double hi, bool log_axis, int max, double *ticks);
 #endif

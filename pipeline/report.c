@@ -40,7 +40,9 @@ static vm_status collect(results *r, const char *dir, int depth, vm_error *e) {
 static vm_status set_control(results *r, const char *name, int *control, vm_error *e) {
     int at = 0;
     while (name && at < r->n && strcmp(r->model[at]->model, name)) at++;
-    if (at == r->n) return vm_fail(e, VM_EUSAGE, "report: --control %s: no such model in the results; the first one is %s", name, r->model[0]->model);
+    if (at == r->n)
+        return vm_fail(e, VM_EUSAGE, "report: --control %s: no such model in the results; the first one is %s", name,
+                       r->model[0]->model);
     eval_result *found = r->model[at];
     memmove(r->model + 1, r->model, (size_t)at * sizeof *r->model);
     r->model[0] = found;
@@ -49,7 +51,8 @@ static vm_status set_control(results *r, const char *name, int *control, vm_erro
 }
 
 /* NAME=FILE of --log: the curve of one member in all logs. */
-static vm_status put_curve(page *p, int n, const char *const *logs, const char *member, const char *title, vm_error *e) {
+static vm_status put_curve(page *p, int n, const char *const *logs, const char *member, const char *title,
+                           vm_error *e) {
     plot_series *s = vm_calloc((size_t)n + 1, sizeof *s);
     char **names = vm_calloc((size_t)n + 1, sizeof *names);
     int64_t points = 0;
@@ -59,11 +62,13 @@ static vm_status put_curve(page *p, int n, const char *const *logs, const char *
         double *x = NULL, *y = NULL;
         names[k] = equals ? vm_strndup(logs[k], (size_t)(equals - logs[k])) : vm_strdup(logs[k]);
         if (!names[k]) vm_nomem(e, 64, "curves");
-        if (!e->status) report_read_curve(path, "step", member, &x, &y, &s[k].n, e), s[k].x = x, s[k].y = y, s[k].name = names[k];
+        if (!e->status)
+            report_read_curve(path, "step", member, &x, &y, &s[k].n, e), s[k].x = x, s[k].y = y, s[k].name = names[k];
         points += s[k].n;
     }
     if (!e->status && points) page_curves(p, &(plot_curves){ .title = title, .x_label = "step", .series = s, .n = n });
-    for (int k = 0; k < n && s && names; k++) vm_free((void *)(uintptr_t)s[k].x), vm_free((void *)(uintptr_t)s[k].y), vm_free(names[k]);
+    for (int k = 0; k < n && s && names; k++)
+        vm_free((void *)(uintptr_t)s[k].x), vm_free((void *)(uintptr_t)s[k].y), vm_free(names[k]);
     vm_free(s), vm_free(names);
     return e->status;
 }
@@ -71,19 +76,31 @@ static vm_status put_curve(page *p, int n, const char *const *logs, const char *
 static void put_what(page *p, const results *r, const report_eval *v) {
     char models[16], pairs[32], skipped[32], categories[16];
     int64_t n = 0, not = 0;
-    for (int k = 0; k < r->model[0]->n_splits; k++) n += r->model[0]->tally[k].n, not += r->model[0]->tally[k].n_skipped;
+    for (int k = 0; k < r->model[0]->n_splits; k++)
+        n += r->model[0]->tally[k].n, not += r->model[0]->tally[k].n_skipped;
     snprintf(models, sizeof models, "%d", r->n), snprintf(pairs, sizeof pairs, "%" PRId64, n);
-    snprintf(skipped, sizeof skipped, "%" PRId64, not), snprintf(categories, sizeof categories, "%d", r->model[0]->n_splits);
-    page_facts(p, 4, (page_fact[]){ { "models", models }, { "pairs scored", pairs }, { "records not scored", skipped }, { "categories", categories } });
-    if (v->control >= 0) page_text(p, "The control is %s: the model that the others have to be better than.", r->model[v->control]->model);
+    snprintf(skipped, sizeof skipped, "%" PRId64, not ),
+        snprintf(categories, sizeof categories, "%d", r->model[0]->n_splits);
+    page_facts(p, 4,
+               (page_fact[]){ { "models", models },
+                              { "pairs scored", pairs },
+                              { "records not scored", skipped },
+                              { "categories", categories } });
+    if (v->control >= 0)
+        page_text(p, "The control is %s: the model that the others have to be better than.",
+                  r->model[v->control]->model);
 }
 
 static vm_status write_page(const vm_args *a, results *r, vm_error *e) {
     const char *const *logs;
     int n_logs = arg_list(a, "log", &logs);
-    report_eval v = { .model = (const eval_result *const *)r->model, .n = r->n, .pairs = (int)arg_int(a, "pairs"), .seed = (uint64_t)arg_int(a, "seed") };
+    report_eval v = { .model = (const eval_result *const *)r->model,
+                      .n = r->n,
+                      .pairs = (int)arg_int(a, "pairs"),
+                      .seed = (uint64_t)arg_int(a, "seed") };
     if (set_control(r, arg_str(a, "control"), &v.control, e)) return e->status;
-    page *p = page_begin(arg_str(a, "out"), arg_str(a, "title"), "Pictures and captions that differ in one thing, and who can tell.", e);
+    page *p = page_begin(arg_str(a, "out"), arg_str(a, "title"),
+                         "Pictures and captions that differ in one thing, and who can tell.", e);
     if (!p) return e->status;
     page_section(p, "what", "What was done");
     put_what(p, r, &v);
@@ -95,7 +112,8 @@ static vm_status write_page(const vm_args *a, results *r, vm_error *e) {
     }
     if (n_logs) {
         page_section(p, "training", "Training");
-        if (put_curve(p, n_logs, logs, "loss", "Loss", e) || put_curve(p, n_logs, logs, "lr", "Learning rate", e)) goto fail;
+        if (put_curve(p, n_logs, logs, "loss", "Loss", e) || put_curve(p, n_logs, logs, "lr", "Learning rate", e))
+            goto fail;
     }
     if (v.pairs) {
         page_section(p, "pairs", "Pairs");
@@ -115,7 +133,9 @@ static vm_status run(const vm_args *a, vm_error *e) {
         int before = r.n;
         collect(&r, arg_pos(a, k), DEPTH, e);
         if (!e->status && r.n == before)
-            vm_fail(e, VM_EINPUT, "%s: no results.json here or two folders below; run `vismin eval MODEL --data DIR --out %s` first", arg_pos(a, k), arg_pos(a, k));
+            vm_fail(e, VM_EINPUT,
+                    "%s: no results.json here or two folders below; run `vismin eval MODEL --data DIR --out %s` first",
+                    arg_pos(a, k), arg_pos(a, k));
     }
     if (!e->status && !write_page(a, &r, e)) vm_info("%s/index.html", arg_str(a, "out"));
     for (int k = 0; k < r.n; k++) eval_result_free(r.model[k]);
@@ -132,9 +152,15 @@ static const vm_opt opts[] = {
 };
 
 const vm_command cmd_report = {
-    .name = "report", .summary = "tables, curves and pairs of evaluations as a page", .usage = "RESULTS... [--out report] [--control NAME]",
-    .about = "RESULTS are folders that `vismin eval --out` filled: OUT/DATASET/MODEL, or a folder above for all models in it.\n"
+    .name = "report",
+    .summary = "tables, curves and pairs of evaluations as a page",
+    .usage = "RESULTS... [--out report] [--control NAME]",
+    .about = "RESULTS are folders that `vismin eval --out` filled: OUT/DATASET/MODEL, or a folder above for all models "
+             "in it.\n"
              "The page needs nothing from outside and no scripts.\n\n"
              "  vismin report results/ --control ViT-B-32 --log base=run/log.jsonl --out report",
-    .opts = opts, .min_pos = 1, .max_pos = -1, .run = run,
+    .opts = opts,
+    .min_pos = 1,
+    .max_pos = -1,
+    .run = run,
 };

@@ -34,11 +34,15 @@ static void put_difference(page *p, const estimate *x, int metric) {
     const char *sign = x->low > 0 ? "up" : x->high < 0 ? "down" : "zero";
     page_html(p, "<td class=\"%s\">", cell_class(metric));
     if (isnan(x->value)) page_html(p, "–</td>");
-    else page_html(p, "<span class=\"%s\">%+.1f</span><small>%+.1f … %+.1f</small></td>", sign, 100 * x->value, 100 * x->low, 100 * x->high);
+    else
+        page_html(p, "<span class=\"%s\">%+.1f</span><small>%+.1f … %+.1f</small></td>", sign, 100 * x->value,
+                  100 * x->low, 100 * x->high);
 }
 
 /* The split of that name in a result, or -1. */
-static int split_in(const eval_result *r, const char *name) { return (int)keymap_find(&r->set->splits, name, strlen(name)); }
+static int split_in(const eval_result *r, const char *name) {
+    return (int)keymap_find(&r->set->splits, name, strlen(name));
+}
 
 static bool has_relation(const eval_result *r) { return r->n_splits > 1 && split_in(r, "relation") >= 0; }
 
@@ -72,7 +76,8 @@ static vm_status put_means(page *p, const report_eval *r, const char *name, cons
 static vm_status put_bars(page *p, const report_eval *r, vm_error *e) {
     int K = r->model[0]->n_splits, cells = K * r->n;
     double *value = vm_alloc((size_t)(3 * cells) * sizeof *value + 1), *low = value + cells, *high = low + cells;
-    const char **group = vm_alloc((size_t)K * sizeof *group + 1), **series = vm_alloc((size_t)r->n * sizeof *series + 1);
+    const char **group = vm_alloc((size_t)K * sizeof *group + 1),
+               **series = vm_alloc((size_t)r->n * sizeof *series + 1);
     if (!value || !group || !series) vm_nomem(e, (size_t)cells * sizeof *value, "a plot");
     for (int k = 0; k < K && !e->status; k++) {
         group[k] = eval_split_name(r->model[0]->set, k);
@@ -84,8 +89,9 @@ static vm_status put_bars(page *p, const report_eval *r, vm_error *e) {
         }
     }
     if (!e->status)
-        page_bars(p, &(plot_bars){ .title = "Group score, % of pairs, with 95 % intervals", .group = group, .n_groups = K, .series = series, .n_series = r->n,
-                                   .value = value, .low = low, .high = high, .y_min = 0, .y_max = 100, .level_name = "chance",
+        page_bars(p, &(plot_bars){ .title = "Group score, % of pairs, with 95 % intervals",
+                                   .group = group, .n_groups = K, .series = series, .n_series = r->n,
+                                   .value = value, .low = low, .high = high, .y_max = 100, .level_name = "chance",
                                    .level = 100 * pair_chance[PAIR_GROUP] });
     vm_free(value), vm_free(group), vm_free(series);
     return e->status;
@@ -117,9 +123,9 @@ vm_status report_differences(page *p, const report_eval *r, vm_error *e) {
     const eval_result *first = r->model[0], *control = r->model[r->control];
     int K = first->n_splits, cells = 0;
     for (int k = 0; k < r->n; k++) cells = VM_MAX(cells, r->model[k]->n_splits);
-    estimate *each = vm_alloc((size_t)(r->n * PAIR_METRICS * (cells + 2)) * sizeof *each); /* [model][metric][split..., mean, without relation] */
+    estimate *each = vm_alloc((size_t)(r->n * PAIR_METRICS * (cells + 2)) * sizeof *each);
     if (!each) return vm_nomem(e, (size_t)cells * sizeof *each, "a table");
-    int row = cells + 2;
+    int row = cells + 2; /* of each: [model][metric][split..., mean, mean without relation] */
     for (int k = 0; k < r->n; k++)
         for (int m = 0; m < PAIR_METRICS && k != r->control; m++) {
             estimate *x = each + (k * PAIR_METRICS + m) * row;
@@ -140,8 +146,11 @@ vm_status report_differences(page *p, const report_eval *r, vm_error *e) {
         page_html(p, "</tr>\n");
     }
     page_html(p, "</tbody></table></div>\n");
-    page_text(p, "Differences are points of percentage from %s on the same pairs. Intervals: paired bootstrap over pairs within categories, %d "
-                 "resamples, 95 %%; coloured where 0 lies outside. They hold for these trained models: how much another training run would differ is not in them.",
+    page_text(p,
+              "Differences are points of percentage from %s on the same pairs. Intervals: paired bootstrap over pairs "
+              "within categories, %d "
+              "resamples, 95 %%; coloured where 0 lies outside. They hold for these trained models: how much another "
+              "training run would differ is not in them.",
               control->model, (int)BOOTSTRAP_RESAMPLES);
 done:
     vm_free(each);
@@ -149,16 +158,22 @@ done:
 }
 
 void report_meaning(page *p) {
-    page_text(p, "A pair has two pictures and two captions that differ in one thing. Text: each picture scores its own caption higher than the other one. Image: "
+    page_text(p, "A pair has two pictures and two captions that differ in one thing. Text: each picture scores its own "
+                 "caption higher than the other one. Image: "
                  "each caption scores its own picture higher. Group: both at once. A tie counts as wrong.");
-    page_text(p, "Independent random scores reach 25 %% text, 25 %% image and 16.7 %% group. Chance is not the floor: a model that does not see the change gives both "
-                 "captions nearly the same score on both pictures, prefers one caption whatever the picture, and falls below chance, down to 0.");
-    page_note(p, "Relation is where contrastive models fail, here as in the published results: the two captions of a pair hold the same words, and the "
-                 "text and image towers meet only in one vector each. Scores near 0 are no error of the evaluation. The mean is therefore given with "
+    page_text(p, "Independent random scores reach 25 %% text, 25 %% image and 16.7 %% group. Chance is not the floor: "
+                 "a model that does not see the change gives both "
+                 "captions nearly the same score on both pictures, prefers one caption whatever the picture, and falls "
+                 "below chance, down to 0.");
+    page_note(p, "Relation is where contrastive models fail, here as in the published results: the two captions of a "
+                 "pair hold the same words, and the "
+                 "text and image towers meet only in one vector each. Scores near 0 are no error of the evaluation. "
+                 "The mean is therefore given with "
                  "and without relation.");
 }
 
-vm_status report_read_curve(const char *path, const char *x, const char *y, double **xs, double **ys, int64_t *n, vm_error *e) {
+vm_status report_read_curve(const char *path, const char *x, const char *y, double **xs, double **ys, int64_t *n,
+                            vm_error *e) {
     char *text = NULL;
     size_t bytes;
     int64_t cap_x = 0, cap_y = 0;
@@ -167,10 +182,12 @@ vm_status report_read_curve(const char *path, const char *x, const char *y, doub
     for (char *line = text, *end; line && *line && !e->status; line = end ? end + 1 : NULL) {
         vm_error bad = { 0 };
         end = strchr(line, '\n');
-        json_doc *d = json_parse(line, end ? (size_t)(end - line) : strlen(line), path, 0, &bad); /* the last line may be half */
+        json_doc *d = json_parse(line, end ? (size_t)(end - line) : strlen(line), path, 0,
+                                 &bad); /* the last line may be half */
         json_value at = json_get(json_root(d), x), value = json_get(json_root(d), y);
         if (json_has(at) && json_has(value)) {
-            if (!vm_grow(xs, &cap_x, *n + 1, sizeof **xs) || !vm_grow(ys, &cap_y, *n + 1, sizeof **ys)) vm_nomem(e, 64, "a curve");
+            if (!vm_grow(xs, &cap_x, *n + 1, sizeof **xs) || !vm_grow(ys, &cap_y, *n + 1, sizeof **ys))
+                vm_nomem(e, 64, "a curve");
             else (*xs)[*n] = json_as_num(at, &bad), (*ys)[*n] = json_as_num(value, &bad), *n += !bad.status;
         }
         json_free(d);

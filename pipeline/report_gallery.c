@@ -1,4 +1,5 @@
-/* report_gallery.c - pairs to look at: pictures side by side, captions with what differs marked, scores. See report_eval.h. */
+/* report_gallery.c - pairs to look at: pictures side by side, captions with what differs marked, scores. See
+ * report_eval.h. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +9,7 @@
 
 enum { WORDS = 96 }; /* longer captions stand without marks */
 
-/* --- which words differ -------------------------------------------------------------------------------------------- */
+/* --- which words differ ------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *text;
     size_t len;
@@ -32,7 +33,8 @@ static void mark_changes(const word *a, int n, const word *b, int m, bool *chang
     uint8_t longest[WORDS + 1][WORDS + 1] = { { 0 } }; /* of a[i..] and b[j..] */
     for (int i = n - 1; i >= 0; i--)
         for (int j = m - 1; j >= 0; j--)
-            longest[i][j] = same(a[i], b[j]) ? (uint8_t)(longest[i + 1][j + 1] + 1) : VM_MAX(longest[i + 1][j], longest[i][j + 1]);
+            longest[i][j] = same(a[i], b[j]) ? (uint8_t)(longest[i + 1][j + 1] + 1)
+                                             : VM_MAX(longest[i + 1][j], longest[i][j + 1]);
     for (int i = 0, j = 0; i < n;) {
         if (j < m && same(a[i], b[j])) changed[i++] = false, j++;
         else if (j < m && longest[i][j + 1] >= longest[i + 1][j]) j++;
@@ -59,7 +61,7 @@ static void put_caption(page *p, const char *text, const char *other) {
     if (open) page_html(p, "</mark>");
 }
 
-/* --- a pair -------------------------------------------------------------------------------------------------------- */
+/* --- a pair ------------------------------------------------------------------------------------------------------- */
 static const eval_score *score_of(const eval_result *r, const eval_set *of, const eval_item *x) {
     int64_t i = r->set == of ? x - of->item : eval_set_find(r->set, eval_split_name(of, x->split), x->id);
     return i >= 0 && r->score[i].scored ? &r->score[i] : NULL;
@@ -101,15 +103,21 @@ static void put_pair(page *p, const report_eval *r, const eval_item *x) {
         }
         for (int t = 0; t < PAIR_METRICS; t++) {
             bool right = y && y->o.right[t];
-            page_html(p, "<td class=\"v\"><span class=\"%s\" title=\"%s %s\">%s</span></td>", right ? "y" : "n", pair_metric_name[t],
-                      !y ? "not scored" : right ? "right" : "wrong", !y ? "–" : right ? "✓" : "✗");
+            page_html(p, "<td class=\"v\"><span class=\"%s\" title=\"%s %s\">%s</span></td>", right ? "y" : "n",
+                      pair_metric_name[t],
+                      !y      ? "not scored"
+                      : right ? "right"
+                              : "wrong",
+                      !y      ? "–"
+                      : right ? "✓"
+                              : "✗");
         }
         page_html(p, "</tr>");
     }
     page_html(p, "</tbody></table></article>\n");
 }
 
-/* --- which pairs --------------------------------------------------------------------------------------------------- */
+/* --- which pairs -------------------------------------------------------------------------------------------------- */
 static bool models_disagree(const report_eval *r, const eval_item *x) {
     const eval_set *set = r->model[0]->set;
     const eval_score *first = score_of(r->model[0], set, x);
@@ -138,8 +146,11 @@ vm_status report_gallery(page *p, const report_eval *r, vm_error *e) {
     const eval_result *first = r->model[0];
     const eval_item **chosen = vm_alloc((size_t)VM_MAX(r->pairs, 1) * sizeof *chosen);
     if (!chosen) return vm_nomem(e, 64, "a gallery");
-    page_text(p, "Words that differ are marked. A 1 is the score of caption A on picture 1, and so on; the bold ones belong together.%s",
-              r->n > 1 ? " Shown first are pairs on which the models do not agree (at most half of each category), then the others in the order of the data."
+    page_text(p,
+              "Words that differ are marked. A 1 is the score of caption A on picture 1, and so on; the bold ones "
+              "belong together.%s",
+              r->n > 1 ? " Shown first are pairs on which the models do not agree (at most half of each category), "
+                         "then the others in the order of the data."
                        : "");
     for (int k = 0; k < first->n_splits; k++) {
         int n = choose(r, k, chosen);

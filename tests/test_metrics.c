@@ -1,4 +1,5 @@
-/* Scores of minimal pairs: the rules of the benchmark, intervals against published values, properties of the bootstrap. */
+/* Scores of minimal pairs: the rules of the benchmark, intervals against published values, properties of the
+ * bootstrap. */
 #include "tests/test.h"
 
 #include <string.h>
