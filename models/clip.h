@@ -33,11 +33,28 @@ typedef struct {
     vm_param *class_embed, *patch_embed, *vision_pos, *pre_w, *pre_b, *post_w, *post_b, *vision_proj;
     nn_layer *text, *vision;
     char *unused;          /* warning of the loader, or NULL */
+    char source_sha256[65];/* written with the weights: of the file they were converted from; "" = none */
     st_file *file;         /* mapped weights that parameters may borrow */
 } clip_model;
 
 vm_status clip_config_read(clip_config *c, const char *dir, vm_error *e); /* VM_EMODEL when dir is no CLIP */
 bool clip_is_clip(const char *dir);
+/* A config.json, an open_clip_config.json, or one of open_clip's model_configs. An activation that the file does not state
+ * is VM_NONE here: those files are also used with weights of the other one. */
+vm_status clip_config_file(clip_config *c, const char *path, vm_error *e);
+clip_config clip_config_blank(void); /* all zero but for OpenAI's mean and deviation of pixels */
+
+/* --- weights without a configuration (clip_arch.c) --- */
+/* Which names, and what stands before them in this file, such as "state_dict.module."; of several copies in a training
+ * checkpoint that below "state_dict.". VM_EMODEL when there is no CLIP, or several. */
+vm_status clip_find(clip_layout *layout, char prefix[256], const weight_source *s, vm_error *e);
+/* From the names and shapes of the tensors: everything but the activations, which cannot be seen in weights and are VM_NONE.
+ * Heads are width / 64; 16 in vision towers of width 1280, 1408, 1664 and 1792, as in every published one. */
+vm_status clip_config_infer(clip_config *c, clip_layout layout, const char *prefix, const weight_source *s, vm_error *e);
+/* A size by the name that open_clip gives it: "ViT-L-14"; the ending "-quickgelu" states the activation, else VM_NONE. */
+vm_status clip_config_named(clip_config *c, const char *name, vm_error *e);
+/* Fills a model made with clip_new. Parameters may borrow the source's memory unless writable. */
+vm_status clip_load(clip_model *m, const weight_source *s, const char *prefix, bool writable, vm_error *e);
 
 /* writable: weights in memory of their own, for training. */
 vm_status clip_open(clip_model **out, vm_backend *be, const char *dir, bool writable, vm_error *e);
@@ -50,6 +67,10 @@ void clip_map(const clip_model *m, clip_layout layout, weight_map *map);
 /* config.json + model.safetensors, and with both open_clip_config.json + open_clip_model.safetensors, into an existing directory. */
 vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, bool both, vm_error *e);
 
+vm_status clip_save_layout(const clip_model *m, const char *dir, clip_layout layout, st_dtype t, vm_error *e); /* one of the two */
+vm_status clip_save_processor(const clip_config *c, const char *dir, vm_error *e); /* preprocessor_config.json */
+/* The tokenizer files of one model directory into another, and those of the image processor. */
+vm_status clip_copy_processors(const char *from, const char *to, bool images, vm_error *e);
 vm_status clip_save_config(const clip_config *c, const char *dir, vm_error *e); /* config.json alone */
 
 /* --- graphs -------------------------------------------------------------------------------------------------------- */

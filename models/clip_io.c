@@ -39,9 +39,8 @@ static json_value part(json_value root, const char *name) {
     return json_has(v) && json_len(v) ? v : json_get(root, name);
 }
 
-static vm_status read_hf(clip_config *c, const char *dir, vm_error *e) {
-    json_doc *d = open_in(dir, "config.json", e);
-    json_value root = json_root(d), t = part(root, "text_config"), v = part(root, "vision_config");
+static vm_status read_hf(clip_config *c, json_value root, vm_error *e) {
+    json_value t = part(root, "text_config"), v = part(root, "vision_config");
     const char *type = json_str(root, "model_type", "", e);
     const int64_t W = 1 << 20;
     if (!e->status && strcmp(type, "clip")) json_fail(json_get(root, "model_type"), e, "found \"%s\", expected \"clip\"", type);
@@ -63,7 +62,6 @@ static vm_status read_hf(clip_config *c, const char *dir, vm_error *e) {
     c->vision_eps = (float)json_num(v, "layer_norm_eps", 1e-5, 0, 1, e);
     if (!e->status && json_int(v, "num_channels", 3, 1, 16, e) != 3) json_fail(json_get(v, "num_channels"), e, "only 3 channels are supported");
     if (!e->status) c->text_act = activation(t, "quick_gelu", e), c->vision_act = activation(v, "quick_gelu", e);
-    json_free(d);
     return e->status;
 }
 
@@ -83,10 +81,13 @@ static void refuse_unknown(json_value cfg, vm_error *e) {
     if (!e->status && strcmp(pool, "tok") && strcmp(pool, "argmax")) json_fail(json_get(cfg, "pool_type"), e, "pooling \"%s\" is not supported", pool);
 }
 
-static vm_status read_open_clip(clip_config *c, const char *dir, vm_error *e) {
-    json_doc *d = open_in(dir, "open_clip_config.json", e);
-    json_value root = json_root(d), m = json_get(root, "model_cfg");
-    if (!e->status && !json_has(m)) m = root; /* open_clip's own model_configs/NAME.json */
+static json_value model_cfg(json_value root) {
+    json_value m = json_get(root, "model_cfg");
+    return json_has(m) ? m : root; /* open_clip's own model_configs/NAME.json */
+}
+
+static vm_status read_open_clip(clip_config *c, json_value root, vm_error *e) {
+    json_value m = model_cfg(root);
     json_value t = json_get(m, "text_cfg"), v = json_get(m, "vision_cfg");
     const int64_t W = 1 << 20;
     if (!e->status && (!json_has(t) || !json_has(v))) json_fail(m, e, "text_cfg and vision_cfg are needed");
@@ -112,21 +113,50 @@ static vm_status read_open_clip(clip_config *c, const char *dir, vm_error *e) {
     json_value pp = json_get(root, "preprocess_cfg");
     if (!e->status && json_has(json_get(pp, "mean")) && json_as_nums(json_get(pp, "mean"), stats, 3, e) == 3) memcpy(c->mean, stats, sizeof stats);
     if (!e->status && json_has(json_get(pp, "std")) && json_as_nums(json_get(pp, "std"), stats, 3, e) == 3) memcpy(c->std, stats, sizeof stats);
-    json_free(d);
+    return e->status;
+}
+
+clip_config clip_config_blank(void) {
+    clip_config c = { 0 };
+    memcpy(c.mean, clip_mean, sizeof clip_mean), memcpy(c.std, clip_std, sizeof clip_std);
+    return c;
+}
+
+static vm_status read_config(clip_config *c, json_doc *d, vm_error *e) {
+    json_value root = json_root(d);
+    bool open_clip = json_has(json_get(model_cfg(root), "vision_cfg"));
+    *c = clip_config_blank();
+    if (e->status) return e->status;
+    if (open_clip) read_open_clip(c, root, e);
+    else read_hf(c, root, e);
+    const clip_tower *t[] = { &c->text, &c->vision };
+    for (int k = 0; k < 2 && !e->status; k++)
+        if (t[k]->width % t[k]->heads)
+            vm_fail(e, VM_EMODEL, "%s: %d heads do not divide the width %d", json_name(d), (int)t[k]->heads, (int)t[k]->width);
+    if (!e->status && c->patch > c->image_size)
+        vm_fail(e, VM_EMODEL, "%s: patches of %d in images of %d", json_name(d), (int)c->patch, (int)c->image_size);
     return e->status;
 }
 
 vm_status clip_config_read(clip_config *c, const char *dir, vm_error *e) {
-    *c = (clip_config){ 0 };
-    memcpy(c->mean, clip_mean, sizeof clip_mean), memcpy(c->std, clip_std, sizeof clip_std);
-    if (has_file(dir, "config.json")) read_hf(c, dir, e);
-    else if (has_file(dir, "open_clip_config.json")) read_open_clip(c, dir, e);
-    else return vm_fail(e, VM_EMODEL, "%s: no config.json and no open_clip_config.json; give the folder of a CLIP model", dir);
-    const clip_tower *t[] = { &c->text, &c->vision };
-    for (int k = 0; k < 2 && !e->status; k++)
-        if (t[k]->width % t[k]->heads)
-            vm_fail(e, VM_EMODEL, "%s: %d heads do not divide the width %d", dir, (int)t[k]->heads, (int)t[k]->width);
-    if (!e->status && c->patch > c->image_size) vm_fail(e, VM_EMODEL, "%s: patches of %d in images of %d", dir, (int)c->patch, (int)c->image_size);
+    bool hf = has_file(dir, "config.json");
+    if (!hf && !has_file(dir, "open_clip_config.json"))
+        return vm_fail(e, VM_EMODEL, "%s: no config.json and no open_clip_config.json; give the folder of a CLIP model", dir);
+    json_doc *d = open_in(dir, hf ? "config.json" : "open_clip_config.json", e);
+    vm_status st = read_config(c, d, e);
+    json_free(d);
+    return st;
+}
+
+vm_status clip_config_file(clip_config *c, const char *path, vm_error *e) {
+    json_doc *d = json_open(path, e);
+    json_value root = json_root(d);
+    if (!read_config(c, d, e) && c->layout == CLIP_OPEN && !json_has(json_get(model_cfg(root), "quick_gelu"))) c->text_act = c->vision_act = VM_NONE;
+    else if (!e->status && c->layout == CLIP_HF) {
+        if (!json_has(json_get(part(root, "text_config"), "hidden_act"))) c->text_act = VM_NONE;
+        if (!json_has(json_get(part(root, "vision_config"), "hidden_act"))) c->vision_act = VM_NONE;
+    }
+    json_free(d);
     return e->status;
 }
 
@@ -196,21 +226,29 @@ void clip_map(const clip_model *m, clip_layout layout, weight_map *map) {
 }
 
 /* --- loading -------------------------------------------------------------------------------------------------------- */
+vm_status clip_load(clip_model *m, const weight_source *s, const char *prefix, bool writable, vm_error *e) {
+    weight_map map = { 0 };
+    char module[300], text[300], module_text[300];
+    snprintf(module, sizeof module, "%smodule.", prefix), snprintf(text, sizeof text, "%stext.", prefix);
+    snprintf(module_text, sizeof module_text, "%smodule.text.", prefix);
+    clip_map(m, m->c.layout, &map);
+    weights_load_from(&map, s, (const char *const[]){ prefix, module, text, module_text, NULL }, writable, &m->unused, e);
+    weight_map_free(&map);
+    return e->status;
+}
+
 vm_status clip_open(clip_model **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
-    static const char *const prefixes[] = { "", "module.", "text.", "module.text.", NULL };
     clip_config c;
     clip_model *m = NULL;
     st_file *f = NULL;
-    weight_map map = { 0 };
     *out = NULL;
     if (clip_config_read(&c, dir, e) || clip_new(&m, be, &c, e)) goto done;
     if (c.layout == CLIP_OPEN && has_file(dir, "open_clip_model.safetensors")) st_open_base(&f, dir, "open_clip_model", e);
     else st_open(&f, dir, e);
     if (e->status) goto done;
-    clip_map(m, c.layout, &map);
-    weights_load(&map, f, prefixes, writable, &m->unused, e);
+    weight_source s = weights_of_safetensors(f);
+    clip_load(m, &s, "", writable, e);
 done:
-    weight_map_free(&map);
     if (m && !e->status) {
         m->file = f;
         *out = m;
@@ -318,7 +356,8 @@ static vm_status save_weights(const clip_model *m, const char *dir, clip_layout 
     clip_map(m, layout, &map);
     if (!path) vm_nomem(e, 256, "a path");
     else if (!st_writer_open(&w, path, 0, e) && !st_writer_meta(w, "format", "pt", e) &&
-             !st_writer_meta(w, "activation", nn_activation_name(m->c.vision_act), e) && !weights_declare(&map, w, "", t, e))
+             !st_writer_meta(w, "activation", nn_activation_name(m->c.vision_act), e) &&
+             (!m->source_sha256[0] || !st_writer_meta(w, "source_sha256", m->source_sha256, e)) && !weights_declare(&map, w, "", t, e))
         weights_write(&map, w, "", 0, e);
     if (w && !e->status) st_writer_commit(w, e);
     else st_writer_abort(w);
@@ -327,10 +366,54 @@ static vm_status save_weights(const clip_model *m, const char *dir, clip_layout 
     return e->status;
 }
 
+vm_status clip_save_layout(const clip_model *m, const char *dir, clip_layout layout, st_dtype t, vm_error *e) {
+    const clip_config *c = &m->c;
+    if (layout == CLIP_HF) return save_weights(m, dir, CLIP_HF, t, e) ? e->status : clip_save_config(c, dir, e);
+    if (c->text_act != c->vision_act || (c->vision_act != VM_QUICK_GELU && c->vision_act != VM_GELU))
+        return vm_fail(e, VM_EMODEL, "%s: open_clip knows one activation for both towers, quick_gelu or gelu; this model has %s and %s", dir,
+                       nn_activation_name(c->text_act), nn_activation_name(c->vision_act));
+    return save_weights(m, dir, CLIP_OPEN, t, e) ? e->status : save_open_clip_config(c, dir, e);
+}
+
 vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, bool both, vm_error *e) {
-    if (save_weights(m, dir, CLIP_HF, t, e) || clip_save_config(&m->c, dir, e)) return e->status;
-    if (!both) return VM_OK;
-    /* open_clip knows one activation for both towers, and its own pooling and layer norm */
-    if (m->c.text_act != m->c.vision_act || (m->c.vision_act != VM_QUICK_GELU && m->c.vision_act != VM_GELU)) return VM_OK;
-    return save_weights(m, dir, CLIP_OPEN, t, e) || save_open_clip_config(&m->c, dir, e) ? e->status : VM_OK;
+    bool fits = m->c.text_act == m->c.vision_act && (m->c.vision_act == VM_QUICK_GELU || m->c.vision_act == VM_GELU);
+    if (clip_save_layout(m, dir, CLIP_HF, t, e) || !both || !fits) return e->status;
+    return clip_save_layout(m, dir, CLIP_OPEN, t, e);
+}
+
+vm_status clip_save_processor(const clip_config *c, const char *dir, vm_error *e) {
+    json_writer w = json_to_memory(JSON_PRETTY);
+    json_begin_object(&w, NULL);
+    json_put_str(&w, "image_processor_type", "CLIPImageProcessor");
+    json_put_bool(&w, "do_convert_rgb", true);
+    json_put_bool(&w, "do_resize", true);
+    json_begin_object(&w, "size");
+    json_put_int(&w, "shortest_edge", c->image_size);
+    json_close_object(&w);
+    json_put_int(&w, "resample", 3); /* bicubic */
+    json_put_bool(&w, "do_center_crop", true);
+    json_begin_object(&w, "crop_size");
+    json_put_int(&w, "height", c->image_size);
+    json_put_int(&w, "width", c->image_size);
+    json_close_object(&w);
+    json_put_bool(&w, "do_rescale", true);
+    json_put_num(&w, "rescale_factor", 1.0 / 255);
+    json_put_bool(&w, "do_normalize", true);
+    put_three(&w, "image_mean", c->mean);
+    put_three(&w, "image_std", c->std);
+    json_close_object(&w);
+    return commit_json(&w, dir, "preprocessor_config.json", e);
+}
+
+vm_status clip_copy_processors(const char *from, const char *to, bool images, vm_error *e) {
+    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+                                         "bpe_simple_vocab_16e6.txt.gz", "preprocessor_config.json", "processor_config.json" };
+    for (int k = 0; k < VM_LEN(files) - (images ? 0 : 2) && !e->status; k++) {
+        char *src = path_join(from, files[k]), *dst = path_join(to, files[k]), *data = NULL;
+        size_t bytes = 0;
+        if (!src || !dst) vm_nomem(e, 256, "a path");
+        else if (file_exists(src) && !file_read(&data, &bytes, src, 0, e)) file_write(dst, data, bytes, e);
+        vm_free(data), vm_free(src), vm_free(dst);
+    }
+    return e->status;
 }

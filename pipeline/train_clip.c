@@ -157,19 +157,10 @@ done:
 /* --- the command ---------------------------------------------------------------------------------------------------- */
 /* OUT/model: weights in both layouts, with the tokenizer and processor files of the model it began with. */
 static vm_status export_model(const clip_model *m, const char *from, const char *out, const char *dtype, vm_error *e) {
-    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
-                                         "preprocessor_config.json", "processor_config.json", "bpe_simple_vocab_16e6.txt.gz" };
     char *dir = path_join(out, "model");
     st_dtype t = !strcmp(dtype, "f16") ? ST_F16 : !strcmp(dtype, "bf16") ? ST_BF16 : ST_F32;
     if (!dir) return vm_nomem(e, 256, "a path");
-    if (!dir_make(dir, e) && !clip_save(m, dir, t, true, e))
-        for (int k = 0; k < VM_LEN(files) && !e->status; k++) {
-            char *src = path_join(from, files[k]), *dst = path_join(dir, files[k]), *data = NULL;
-            size_t bytes = 0;
-            if (src && dst && file_exists(src) && !file_read(&data, &bytes, src, 0, e)) file_write(dst, data, bytes, e);
-            vm_free(data), vm_free(src), vm_free(dst);
-        }
-    if (!e->status) vm_info("model in %s", dir);
+    if (!dir_make(dir, e) && !clip_save(m, dir, t, true, e) && !clip_copy_processors(from, dir, true, e)) vm_info("model in %s", dir);
     vm_free(dir);
     return e->status;
 }
