@@ -102,10 +102,10 @@ void vm_add_grad(vm_graph *g, vm_val v, vm_val dv) {
         if (store && sum_onto(g, dv, store, first)) g->v[v].grad = store;
     } else if (!old) {
         g->v[v].grad = dv;
-    } else if (g->v[old].type != VM_F32 && g->v[dv].type == VM_F32) {
-        g->v[v].grad = sum_onto(g, old, dv, false); /* the wider one holds the sum */
     } else {
-        g->v[v].grad = sum_onto(g, dv, old, false);
+        bool wider = g->v[old].type != VM_F32 && g->v[dv].type == VM_F32; /* the wider one holds the sum */
+        vm_val sum = wider ? sum_onto(g, old, dv, false) : sum_onto(g, dv, old, false);
+        g->v[v].grad = sum; /* summing may have moved g->v */
     }
 }
 
