@@ -1,0 +1,87 @@
+"""CLIP ViT-B/32 in torch (open_clip modules, random weights) beside ours, in pairs: each round runs one row in both
+programs right after each other, one thread, process CPU clock. Prints one JSON line a row: medians and the ratio's median.
+
+    clip.py BENCH_PROGRAM [ROUNDS]
+"""
+import json, os, resource, statistics, subprocess, sys, time
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+import torch, open_clip  # noqa: E402
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+PROGRAM, ROUNDS = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
+TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+
+
+def ours(row, dtype):
+    line = subprocess.run([PROGRAM, "--threads", "1", "--seconds", "2", "--dtype", dtype, row], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=True).stdout.splitlines()[-1]
+    return json.loads(line)
+
+
+def seconds(f, budget=2.0):
+    f()
+    best, start, n = 1e30, time.perf_counter(), 0
+    while n < 3 or (n < 200 and time.perf_counter() - start < budget):
+        c = time.process_time()
+        f()
+        best, n = min(best, time.process_time() - c), n + 1
+    return best
+
+
+def tokens(B):
+    t = torch.randint(0, 49406, (B, 77))
+    t[:, -1] = 49407
+    return t
+
+
+def work(row, dtype):
+    kind, B = row.split(" b")
+    B, dt = int(B), TYPES[dtype]
+    model = open_clip.create_model("ViT-B-32", pretrained=None)
+    if kind == "step":
+        model.train()
+        loss, opt = open_clip.ClipLoss(), torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+        x, t = torch.randn(B, 3, 224, 224), tokens(B)
+
+        def f():
+            opt.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+                out = loss(*model(x, t))
+            out.backward()
+            opt.step()
+        return f
+    model = model.eval().to(dt)
+    x, t = torch.randn(B, 3, 224, 224, dtype=dt), tokens(B)
+
+    def f():
+        with torch.inference_mode():
+            model.encode_image(x) if kind == "image" else model.encode_text(t)
+    return f
+
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if "--one" in sys.argv:  # a process of its own: peak memory of one training step
+    f = work("step b16", sys.argv[-1])
+    f(), f()
+    print(peak_mb())
+    sys.exit()
+for dtype in TYPES:
+    for row in ("image b1", "image b32", "text b1", "text b64", "step b16"):
+        f, mine, theirs = work(row, dtype), [], []
+        for _ in range(ROUNDS if row != "step b16" else max(3, ROUNDS // 2)):
+            mine.append(ours(row, dtype))
+            theirs.append(seconds(f))
+        cpu = [m["cpu_s"] for m in mine]
+        out = {"row": row, "dtype": dtype, "rounds": len(cpu), "vismin_cpu_s": statistics.median(cpu), "torch_cpu_s": statistics.median(theirs),
+               "ratio": round(statistics.median(t / c for t, c in zip(theirs, cpu)), 3)}
+        if row == "step b16":
+            one = subprocess.run([sys.executable, __file__, PROGRAM, "1", "--one", dtype], stdout=subprocess.PIPE, check=True)
+            out["vismin_peak_mb"] = mine[0]["peak_rss_mb"]
+            out["torch_peak_mb"] = round(float(one.stdout.split()[-1]))
+        print(json.dumps(out), flush=True)
+        del f
