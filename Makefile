@@ -137,6 +137,10 @@ bench: $(BIN) $(BENCHES) ## measure kernels and models; JSON in bench/results/
 demo: all ## the main job on the embedded miniature world; report/index.html
 	@$(BIN) demo
 
+.PHONY: weights/clip
+weights/clip: all ## train the small CLIP models of weights/tiny anew (hours; resumable)
+	@sh weights/clip.sh $(BIN) $(B)/weights
+
 PREFIX ?= /usr/local
 install: all ## install to $(DESTDIR)$(PREFIX)/bin
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/vismin
@@ -147,4 +151,4 @@ clean: ## remove the build folder
 	rm -rf $(B)
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z/-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
