@@ -152,6 +152,7 @@ vm_val vm_permute(vm_graph *g, vm_val x, const int *axes) {
 /* --- cast: i[0] type ---------------------------------------------------------------------------------------------- */
 static vm_status infer_cast(vm_graph *g, vm_node *n) {
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
+    if (!vm_is_float((vm_type)n->i[0])) return vm_bad(g, "cast: to %s, a float type is needed", vm_type_name((vm_type)n->i[0]));
     vm_out_like(g, n, (vm_type)n->i[0], n->in[0]);
     return VM_OK;
 }
