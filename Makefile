@@ -93,7 +93,7 @@ test: ## build and run all tests: lint, unit tests, gradient checks in double pr
 	@sh tests/deps.sh "$(LIBS)" "$(PKGS_DEB)"
 	$(MAKE) MODE=release test-programs
 	$(MAKE) MODE=f64 grad-programs
-	@sh tests/run.sh $(B) tests/lint.sh $(TEST_SRC:tests/%.c=$(B)/release/tests/%) \
+	@VISMIN=$(B)/vismin sh tests/run.sh $(B) tests/lint.sh $(TEST_SRC:tests/%.c=$(B)/release/tests/%) \
 	    $(GRAD_SRC:tests/%.c=$(B)/f64/tests/%) $(SCRIPTS)
 
 asan: ## all tests under the address and undefined-behaviour sanitizers

@@ -6,7 +6,8 @@ log=$build/test.log
 : > "$log"
 passed=0 failed=0
 for t in "$@"; do
-    out=$("$t" "$build" 2>"$build/test.err"); rc=$?
+    case $t in *.sh) sh=sh ;; *) sh= ;; esac
+    out=$($sh "$t" "$build" 2>"$build/test.err"); rc=$?
     ok=$(printf '%s\n' "$out" | grep -c '^ok ')
     bad=$(printf '%s\n' "$out" | grep -c '^FAIL ')
     printf '%s\n' "== $t" "$out" >> "$log"; cat "$build/test.err" >> "$log"
