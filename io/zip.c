@@ -25,7 +25,7 @@ typedef struct {
 /* What the directory says of an entry, and how far the entry reaches in the file. */
 typedef struct {
     uint64_t header, stored, bytes, crc, end;
-    uint32_t flags;
+    uint32_t flags, method;
 } place;
 
 /* --- the end of the file: where the directory is ------------------------------------------------------------------- */
@@ -120,23 +120,23 @@ static vm_status check_local(const archive *a, place *x, const uint8_t *name, si
         goto done;
     }
     bool later = (u16(h + 6) & 8) && !stored && !bytes;
-    if (!widen(h + LOCAL + n, n_extra, (uint64_t *[]){ &bytes, &stored }, 2) || u16(h + 8) || (u16(h + 6) & 1)) {
+    if (!widen(h + LOCAL + n, n_extra, (uint64_t *[]){ &bytes, &stored }, 2) || u16(h + 8) != x->method || (u16(h + 6) & 1)) {
         wrong = "has a header of its own that says something else";
         goto done;
     }
     at += n + n_extra;
-    if (x->bytes > limit - at) {
+    if (x->stored > limit - at) {
         wrong = "reaches into the directory";
         goto done;
     }
-    x->end = at + x->bytes;
+    x->end = at + x->stored;
     if (u16(h + 6) & 8) {
         size_t len = descriptor(a->p + x->end, (size_t)(limit - x->end), x);
         if (!len && later) wrong = "has no descriptor with the directory's sizes behind its data";
         x->end += len;
     }
     if (!later && (stored != x->stored || bytes != x->bytes)) wrong = "has other sizes in its own header";
-    *out = (zip_entry){ .data = a->p + at, .bytes = (size_t)x->bytes };
+    *out = (zip_entry){ .data = x->method ? NULL : a->p + at, .bytes = (size_t)x->stored };
 done:
     if (!wrong) return VM_OK;
     return vm_fail(a->e, VM_EINPUT, "%s: zip entry \"%.*s\" at byte %llu %s", a->name, (int)VM_MIN(n, (size_t)200), (const char *)name,
@@ -149,15 +149,14 @@ static vm_status read_entry(const archive *a, const uint8_t **p, size_t left, ui
     if (left < CENTRAL || !is(r, "PK\1\2")) return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: no record of the zip directory", a->name, (size_t)(r - a->p));
     size_t n = u16(r + 28), n_extra = u16(r + 30), len = CENTRAL + n + n_extra + u16(r + 32);
     if (left < len) return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: a record of the zip directory reaches beyond it", a->name, (size_t)(r - a->p));
-    *x = (place){ .flags = u16(r + 8), .crc = u32(r + 16), .stored = u32(r + 20), .bytes = u32(r + 24), .header = u32(r + 42) };
+    *x = (place){ .flags = u16(r + 8), .method = u16(r + 10), .crc = u32(r + 16), .stored = u32(r + 20), .bytes = u32(r + 24), .header = u32(r + 42) };
     memcpy(text, r + CENTRAL, n);
     text[n] = 0;
     const char *wrong = !n || memchr(text, 0, n) ? "has no proper name"
                         : (x->flags & 1)         ? "is encrypted"
-                        : u16(r + 10)            ? "is compressed; PyTorch stores them as they are"
                         : u16(r + 34)            ? "lies on another disk"
                         : !widen(r + CENTRAL + n, n_extra, (uint64_t *[]){ &x->bytes, &x->stored, &x->header }, 3) ? "lacks its zip64 sizes"
-                        : x->stored != x->bytes  ? "is stored with another size than its own"
+                        : !x->method && x->stored != x->bytes ? "is stored with another size than its own"
                                                  : NULL;
     if (wrong) return vm_fail(a->e, VM_EINPUT, "%s: zip entry \"%.200s\" %s", a->name, text, wrong);
     *p = r + len;
