@@ -98,9 +98,9 @@ static vm_status run(const vm_args *a, vm_error *e) {
     const dataset *d = find_dataset(arg_str(a, "dataset"), e);
     if (!d) return e->status;
     set_started(&f);
-    real = realpath(data, NULL); /* paths in samples.jsonl mean the same from any folder */
+    real = realpath(data, NULL);
     f.data = real ? real : data;
-    if (!(set = eval_set_new(d->name, arg_int(a, "limit"), o.strict, e)) || d->load(set, f.data, &places, e)) goto done;
+    if (!(set = eval_set_new(d->name, arg_int(a, "limit"), o.strict, e)) || d->load(set, data, &places, e)) goto done;
     if (!(m = open_model(a, e)) || (!(dir = make_folder(a, m, e)) && e->status) || e->status) goto done;
     if (dir && !(journal = path_join(dir, "samples.jsonl"))) {
         vm_nomem(e, 256, "a path");

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "io/file.h"
 
@@ -84,6 +85,15 @@ static const char *mapped(const media_places *p, const char *name, size_t *dir_a
     return NULL;
 }
 
+/* Takes over path; the same from the root of the file system. */
+static char *absolute(char *path) {
+    char here[4096];
+    if (path[0] == '/' || !getcwd(here, sizeof here)) return path;
+    char *all = path_join(here, path);
+    vm_free(path);
+    return all;
+}
+
 char *media_find(const media_places *p, const char *folder, const char *name, vm_error *e) {
     size_t dir_at = 0, skip = 0;
     const char *map = mapped(p, name, &dir_at, &skip), *rest = name + skip;
@@ -99,7 +109,7 @@ char *media_find(const media_places *p, const char *folder, const char *name, vm
     for (int respelled = 0; respelled < 2; respelled++) {
         char *found = map ? settle(path_join(map + dir_at, rest), respelled) : NULL;
         for (int k = 0; k < p->n_roots && !map && !found; k++) found = in_root(p->roots[k], folder, rest, respelled);
-        if (found) return found;
+        if (found) return absolute(found);
     }
     if (map) vm_fail(e, VM_EINPUT, "picture %s not found (looked in %s, by --map)", name, map + dir_at);
     else

@@ -30,6 +30,10 @@ check one_model_page 0 "$(grep -c 'Against the control' "$t/one/index.html")"
 cksum <"$t/report/index.html" >"$t/a"
 "$vismin" report "$t/r" --control random --log "base=$t/log.jsonl" --pairs 2 --out "$t/report" --quiet
 check same_again "$(cat "$t/a")" "$(cksum <"$t/report/index.html")"
+vismin=$(realpath "$vismin")
+(cd "$t" && "$vismin" eval oracle --data bench --out relative --quiet >/dev/null)
+"$vismin" report "$t/relative" --out "$t/elsewhere" --quiet
+check paths_mean_the_same_anywhere 0 "$(grep -c 'cannot be read' "$t/elsewhere/index.html")"
 rm -r "$t/bench/edited_images"
 "$vismin" report "$t/r" --out "$t/gone" --quiet; check pictures_gone 0 $?
 has pictures_gone_said 'picture cannot be read' "$(cat "$t/gone/index.html")"
