@@ -111,7 +111,8 @@ vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val a
     vm_scope(g, "text.embed");
     vm_val x = vm_embedding(g, vm_weight(g, m->token_embed), ids);
     x = vm_binary(g, x, vm_slice(g, vm_weight(g, m->text_pos), 0, 0, T), VM_ADD);
-    nn_attn a = { .NH = (int)c->text.heads, .eps = c->text_eps, .act = c->text_act, .causal = true, .recompute = c->recompute && g->training };
+    nn_attn a = { .NH = (int)c->text.heads, .eps = c->text_eps, .act = c->text_act, .causal = true, .recompute = c->recompute && g->training,
+                  .key_mask = mask }; /* hides tokens from all that see them, not from the end token alone */
     x = tower(g, x, at, m->text, c->text.layers, a, mask);
     vm_scope(g, "text.head");
     x = nn_norm(g, x, m->text_ln_w, m->text_ln_b, c->text_eps, g->dtype);
