@@ -216,7 +216,7 @@ static void agree(agreement *w, const char *name, const float *x, const float *y
 static float **layer_grads(vm_type dtype, int64_t C, const char **names, int64_t *len, int *n) {
     enum { B = 4, T = 16 };
     weight_set w = { .be = vm_backend_cpu() };
-    nn_layer l = { NULL };
+    nn_layer l = { 0 };
     vm_error e = { 0 };
     uint64_t s = 3;
     nn_layer_new(&w, &l, C, 4 * C, false, "layer");
