@@ -28,16 +28,35 @@ void nn_layer_new(weight_set *w, nn_layer *l, int64_t C, int64_t mlp, bool split
         if (parts[k].want) *parts[k].p = weight_new(w, parts[k].nd, parts[k].ne, "%s.%s", name, parts[k].part);
 }
 
+/* In training, what is cheap to compute again (norms, activations) is not kept: a segment of it and the product that reads
+ * it. The product's own clone is dead, so a third of the activations goes for a percent of the time. */
+static void cheap_begin(vm_graph *g, const nn_attn *a) {
+    if (g->training && !a->recompute) vm_checkpoint_begin(g);
+}
+static void cheap_end(vm_graph *g, const nn_attn *a) {
+    if (g->training && !a->recompute) vm_checkpoint_end(g);
+}
+
+static vm_val norm_linear(vm_graph *g, vm_val x, vm_param *nw, vm_param *nb, vm_param *w, vm_param *b, vm_unary_kind act, const nn_attn *a) {
+    cheap_begin(g, a);
+    vm_val h = nn_linear(g, nn_norm(g, x, nw, nb, a->eps, g->dtype), w, b, act, 0, g->dtype);
+    cheap_end(g, a);
+    return h;
+}
+
 static vm_val mlp(vm_graph *g, vm_val x, const nn_layer *l, nn_attn a) {
-    vm_val h = nn_norm(g, x, l->ln2_w, l->ln2_b, a.eps, g->dtype);
-    h = nn_linear(g, h, l->fc1_w, l->fc1_b, a.act, 0, g->dtype);
-    return nn_linear(g, h, l->fc2_w, l->fc2_b, VM_NONE, x, VM_F32);
+    vm_unary_kind fused = g->training ? VM_NONE : a.act;
+    vm_val h = norm_linear(g, x, l->ln2_w, l->ln2_b, l->fc1_w, l->fc1_b, fused, &a);
+    cheap_begin(g, &a);
+    if (fused == VM_NONE) h = vm_unary(g, h, a.act, g->dtype);
+    x = nn_linear(g, h, l->fc2_w, l->fc2_b, VM_NONE, x, VM_F32);
+    cheap_end(g, &a);
+    return x;
 }
 
 vm_val nn_layer_all(vm_graph *g, vm_val x, const nn_layer *l, nn_attn a) {
     if (a.recompute) vm_checkpoint_begin(g);
-    vm_val h = nn_norm(g, x, l->ln1_w, l->ln1_b, a.eps, g->dtype);
-    h = nn_linear(g, h, l->qkv_w, l->qkv_b, VM_NONE, 0, g->dtype);
+    vm_val h = norm_linear(g, x, l->ln1_w, l->ln1_b, l->qkv_w, l->qkv_b, VM_NONE, &a);
     h = vm_attention_packed(g, h, (vm_attn){ .NH = a.NH, .NKV = a.NH, .causal = a.causal, .key_mask = a.key_mask });
     x = nn_linear(g, h, l->out_w, l->out_b, VM_NONE, x, VM_F32);
     x = mlp(g, x, l, a);
