@@ -151,7 +151,16 @@ vm_status sha256_file(char out[65], const char *path, vm_error *e) {
     file_map m;
     vm_status st = file_map_open(&m, path, e);
     if (st) return st;
-    sha256_hex(out, m.data, m.bytes);
+    sha256 s;
+    uint8_t d[32];
+    sha256_start(&s);
+    for (size_t at = 0, n; at < m.bytes; at += n) { /* whatever its size, little of the file is in memory at a time */
+        n = VM_MIN(m.bytes - at, (size_t)16 << 20);
+        sha256_add(&s, m.data + at, n);
+        file_map_release(&m, m.data + at, n);
+    }
+    sha256_end(&s, d);
+    hex_text(out, d, 32);
     file_map_close(&m);
     return VM_OK;
 }

@@ -30,7 +30,7 @@ struct pt_file {
     int64_t n, cap_t, cap_v;
 };
 
-/* --- storages ------------------------------------------------------------------------------------------------------ */
+/* --- storages ----------------------------------------------------------------------------------------------------- */
 typedef struct {
     pt_file *f;
     const unpickler *u;
@@ -50,24 +50,27 @@ static vm_status check_storages(walk *w) {
     for (int64_t i = 0; i < u->n_storage && !w->e->status; i++) {
         const pk_storage *s = &u->storage[i];
         char name[2 * MAX_NAME];
-        int n = snprintf(name, sizeof name, "%s/data/%.*s", w->root, (int)VM_MIN(s->n_key, (uint32_t)MAX_NAME), (const char *)u->p + s->key);
+        int n = snprintf(name, sizeof name, "%s/data/%.*s", w->root, (int)VM_MIN(s->n_key, (uint32_t)MAX_NAME),
+                         (const char *)u->p + s->key);
         const zip_entry *z = n < (int)sizeof name ? zip_find(&w->f->zip, name) : NULL;
         size_t bytes;
         if (!z) vm_fail(w->e, VM_EINPUT, "%s: the storage %.100s is not in the archive", w->pkl, name);
         else if (!vm_mul_sz((size_t)s->len, st_dtype_bytes(s->dtype), &bytes) || bytes != z->bytes)
-            vm_fail(w->e, VM_EINPUT, "%s: storage %.100s: %lld elements of %s, but %zu bytes in the archive", w->pkl, name, (long long)s->len,
-                    st_dtype_name(s->dtype), z->bytes);
+            vm_fail(w->e, VM_EINPUT, "%s: storage %.100s: %lld elements of %s, but %zu bytes in the archive", w->pkl,
+                    name, (long long)s->len, st_dtype_name(s->dtype), z->bytes);
         else if (type[z - w->f->zip.entry] && type[z - w->f->zip.entry] != s->dtype)
-            vm_fail(w->e, VM_EINPUT, "%s: storage %.100s is used as %s and as %s", w->pkl, name, st_dtype_name((st_dtype)type[z - w->f->zip.entry]),
-                    st_dtype_name(s->dtype));
+            vm_fail(w->e, VM_EINPUT, "%s: storage %.100s is used as %s and as %s", w->pkl, name,
+                    st_dtype_name((st_dtype)type[z - w->f->zip.entry]), st_dtype_name(s->dtype));
         else type[z - w->f->zip.entry] = (uint8_t)s->dtype, w->entry[i] = z;
     }
     vm_free(type);
     return w->e->status;
 }
 
-/* --- tensors ------------------------------------------------------------------------------------------------------- */
-static vm_status refuse(const walk *w, const char *why) { return vm_fail(w->e, VM_EINPUT, "%s: tensor \"%.200s\": %s", w->pkl, w->path, why); }
+/* --- tensors ------------------------------------------------------------------------------------------------------ */
+static vm_status refuse(const walk *w, const char *why) {
+    return vm_fail(w->e, VM_EINPUT, "%s: tensor \"%.200s\": %s", w->pkl, w->path, why);
+}
 
 /* Fills x and v from p; false when the tensor would leave its storage. */
 static bool place(st_tensor *x, view *v, const pk_tensor *p, const pk_storage *s, const zip_entry *z) {
@@ -96,7 +99,8 @@ static vm_status add_tensor(walk *w, const pk_tensor *p) {
     pt_file *f = w->f;
     int64_t n = (int64_t)strlen(w->path) + 1;
     size_t most = VM_MIN(VM_MAX((size_t)16 << 20, f->bytes), (size_t)1 << 30);
-    if ((size_t)w->n_text + (size_t)f->n * (sizeof *f->t + sizeof *f->v) > most) return refuse(w, "too many tensors for the size of the file");
+    if ((size_t)w->n_text + (size_t)f->n * (sizeof *f->t + sizeof *f->v) > most)
+        return refuse(w, "too many tensors for the size of the file");
     if (!vm_grow(&f->t, &f->cap_t, f->n + 1, sizeof *f->t) || !vm_grow(&f->v, &f->cap_v, f->n + 1, sizeof *f->v) ||
         !vm_grow(&f->text, &w->cap_text, w->n_text + n, 1))
         return vm_nomem(w->e, sizeof *f->t, f->path);
@@ -132,16 +136,21 @@ static vm_status walk_dict(walk *w, const pk_dict *d, int depth) {
         const pk_pair *p = &u->pair[i];
         size_t old;
         if (++w->visits > MAX_VISITS) return refuse(w, "more than 1000000 entries of dictionaries");
-        if ((p->value.kind != PK_DICT && p->value.kind != PK_TENSOR) || (p->key.kind != PK_TEXT && p->key.kind != PK_INT)) continue;
+        if ((p->value.kind != PK_DICT && p->value.kind != PK_TENSOR) ||
+            (p->key.kind != PK_TEXT && p->key.kind != PK_INT))
+            continue;
         if (enter(w, p->key, &old)) return w->e->status;
-        vm_status st = p->value.kind == PK_DICT ? walk_dict(w, &u->dict[p->value.i], depth + 1) : add_tensor(w, &u->tensor[p->value.i]);
+        vm_status st = p->value.kind == PK_DICT ? walk_dict(w, &u->dict[p->value.i], depth + 1)
+                                                : add_tensor(w, &u->tensor[p->value.i]);
         if (st) return st;
         w->path[old] = 0;
     }
     return VM_OK;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const st_tensor *)a)->name, ((const st_tensor *)b)->name); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const st_tensor *)a)->name, ((const st_tensor *)b)->name);
+}
 
 /* Names, order, and the bounds that hold for all tensors together. */
 static vm_status settle(walk *w) {
@@ -151,14 +160,16 @@ static vm_status settle(walk *w) {
     if (f->n) qsort(f->t, (size_t)f->n, sizeof *f->t, by_name);
     if (!vm_mul_sz(f->bytes, 4, &most)) most = SIZE_MAX;
     for (int64_t i = 0; i < f->n; i++) {
-        if (i && !strcmp(f->t[i - 1].name, f->t[i].name)) return vm_fail(w->e, VM_EINPUT, "%s: the name \"%.200s\" stands twice", w->pkl, f->t[i].name);
+        if (i && !strcmp(f->t[i - 1].name, f->t[i].name))
+            return vm_fail(w->e, VM_EINPUT, "%s: the name \"%.200s\" stands twice", w->pkl, f->t[i].name);
         if (!vm_add_sz(total, f->t[i].bytes, &total) || total > most)
-            return vm_fail(w->e, VM_EINPUT, "%s: tensors that share storages add up to more than 4 times the file", w->pkl);
+            return vm_fail(w->e, VM_EINPUT, "%s: tensors that share storages add up to more than 4 times the file",
+                           w->pkl);
     }
     return VM_OK;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 /* The one ROOT/data.pkl of the archive. */
 static const zip_entry *find_pickle(walk *w) {
     const zip_dir *z = &w->f->zip;
@@ -166,11 +177,16 @@ static const zip_entry *find_pickle(walk *w) {
     for (int64_t i = 0; i < z->n; i++) {
         size_t n = strlen(z->entry[i].name);
         if (n < 10 || n - 9 >= sizeof w->root || strcmp(z->entry[i].name + n - 9, "/data.pkl")) continue;
-        if (found) return vm_fail(w->e, VM_EINPUT, "%s: holds both %.100s and %.100s", w->f->path, found->name, z->entry[i].name), NULL;
+        if (found)
+            return vm_fail(w->e, VM_EINPUT, "%s: holds both %.100s and %.100s", w->f->path, found->name,
+                           z->entry[i].name),
+                   NULL;
         found = &z->entry[i];
         snprintf(w->root, sizeof w->root, "%.*s", (int)(n - 9), found->name);
     }
-    if (!found) vm_fail(w->e, VM_EINPUT, "%s: a zip archive, but no PyTorch checkpoint: there is no data.pkl in it", w->f->path);
+    if (!found)
+        vm_fail(w->e, VM_EINPUT, "%s: a zip archive, but no PyTorch checkpoint: there is no data.pkl in it",
+                w->f->path);
     return found;
 }
 
@@ -185,9 +201,10 @@ static vm_status read_all(pt_file *f, vm_error *e) {
     unpickler u = { 0 };
     if (f->bytes < 4 || memcmp(f->data, "PK\3\4", 4)) {
         bool old = f->bytes > 2 && f->data[0] == 0x80 && f->data[1] >= 2 && f->data[1] <= 5;
-        return vm_fail(e, VM_EINPUT, "%s: %s", f->path,
-                       old ? "a checkpoint of PyTorch before 1.6 or a bare pickle; load it there and save it anew with torch.save"
-                           : "no PyTorch checkpoint: it does not begin as a zip archive");
+        return vm_fail(
+            e, VM_EINPUT, "%s: %s", f->path,
+            old ? "a checkpoint of PyTorch before 1.6 or a bare pickle; load it there and save it anew with torch.save"
+                : "no PyTorch checkpoint: it does not begin as a zip archive");
     }
     const zip_entry *pkl = zip_open(&f->zip, f->data, f->bytes, f->path, e) ? NULL : find_pickle(&w);
     char *name = pkl ? vm_asprintf("%s: %s", f->path, pkl->name) : NULL;
@@ -202,13 +219,17 @@ static vm_status read_all(pt_file *f, vm_error *e) {
         goto done;
     }
     if (beside(&w, "constants.pkl")) {
-        vm_fail(e, VM_EINPUT, "%s: a TorchScript program, not a checkpoint; save its weights with torch.save(torch.jit.load(FILE).state_dict(), OUT)",
+        vm_fail(e, VM_EINPUT,
+                "%s: a TorchScript program, not a checkpoint; save its weights with "
+                "torch.save(torch.jit.load(FILE).state_dict(), OUT)",
                 f->path);
         goto done;
     }
     for (int64_t i = 0; i < f->zip.n && !e->status; i++)
         if (!f->zip.entry[i].data)
-            vm_fail(e, VM_EINPUT, "%s: zip entry \"%.200s\" is compressed; torch.save stores all as they are, save the file anew", f->path, f->zip.entry[i].name);
+            vm_fail(e, VM_EINPUT,
+                    "%s: zip entry \"%.200s\" is compressed; torch.save stores all as they are, save the file anew",
+                    f->path, f->zip.entry[i].name);
     if (e->status || unpickle(&u, pkl->data, pkl->bytes, name, e) || check_storages(&w)) goto done;
     if (u.root.kind != PK_DICT) vm_fail(e, VM_EINPUT, "%s: holds no dictionary of tensors", name);
     else if (!walk_dict(&w, &u.dict[u.root.i], 0)) settle(&w);
@@ -260,7 +281,7 @@ void pt_close(pt_file *f) {
     vm_free(f->t), vm_free(f->v), vm_free(f->text), vm_free(f->path), vm_free(f);
 }
 
-/* --- looking and reading ------------------------------------------------------------------------------------------- */
+/* --- looking and reading ------------------------------------------------------------------------------------------ */
 int64_t pt_len(const pt_file *f) { return f->n; }
 const st_tensor *pt_at(const pt_file *f, int64_t i) { return &f->t[i]; }
 const char *pt_path(const pt_file *f) { return f->path; }
@@ -280,8 +301,8 @@ static int64_t element(const st_tensor *t, const view *v, int64_t i) {
 
 static vm_status check(const pt_file *f, const st_tensor *t, int64_t first, int64_t n, vm_error *e) {
     if (first < 0 || n < 0 || first > t->len || n > t->len - first)
-        return vm_fail(e, VM_EINPUT, "%s: tensor \"%.200s\": %lld elements from %lld asked for, it has %lld", f->path, t->name, (long long)n,
-                       (long long)first, (long long)t->len);
+        return vm_fail(e, VM_EINPUT, "%s: tensor \"%.200s\": %lld elements from %lld asked for, it has %lld", f->path,
+                       t->name, (long long)n, (long long)first, (long long)t->len);
     return f->map.path ? file_map_check(&f->map, e) : VM_OK;
 }
 
@@ -289,7 +310,8 @@ static void copy(const pt_file *f, const st_tensor *t, int64_t first, int64_t n,
     const size_t each = st_dtype_bytes(t->dtype);
     const view *v = &f->v[t->part];
     if (t->data && n) memcpy(out, t->data + (size_t)first * each, (size_t)n * each);
-    for (int64_t i = 0; !t->data && i < n; i++) memcpy(out + (size_t)i * each, v->first + (size_t)element(t, v, first + i) * each, each);
+    for (int64_t i = 0; !t->data && i < n; i++)
+        memcpy(out + (size_t)i * each, v->first + (size_t)element(t, v, first + i) * each, each);
 }
 
 vm_status pt_read(const pt_file *f, const st_tensor *t, int64_t first, int64_t n, void *out, vm_error *e) {

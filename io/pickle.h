@@ -1,12 +1,13 @@
 /* pickle.h - tensors of PyTorch checkpoints (.pt, .pth, .bin as torch.save writes them since 1.6), of which nothing is
  * ever executed.
  *
- * The file is a zip archive (zip.h): ROOT/data.pkl describes the objects (unpickle.h), ROOT/data/KEY is the little-endian
- * data of one storage. Tensors are found in nested dictionaries; their names are the keys on the way, joined by dots:
+ * The file is a zip archive (zip.h): ROOT/data.pkl describes the objects (unpickle.h), ROOT/data/KEY is the
+ * little-endian data of one storage. Tensors are found in nested dictionaries; their names are the keys on the way,
+ * joined by dots:
  * {"epoch": 3, "state_dict": {"visual.proj": T}} gives "state_dict.visual.proj". Everything that is no tensor is passed
- * over. Checked at opening: a storage has exactly the bytes of its entry and one type; offset, shape and strides of each
- * tensor stay inside its storage; no tensor has more elements than that; no name twice; all tensors together are at most
- * 4 times the file. The file is mapped: what is not read costs no memory. */
+ * over. Checked at opening: a storage has exactly the bytes of its entry and one type; offset, shape and strides of
+ * each tensor stay inside its storage; no tensor has more elements than that; no name twice; all tensors together are
+ * at most 4 times the file. The file is mapped: what is not read costs no memory. */
 #ifndef VM_IO_PICKLE_H
 #define VM_IO_PICKLE_H
 #include "io/safetensors.h"

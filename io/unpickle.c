@@ -33,12 +33,13 @@ static vm_status bad(const unpickler *u, const char *fmt, ...) {
     return vm_fail(u->e, VM_EINPUT, "%s: byte %zu: %s", u->name, u->at, text);
 }
 
-/* --- memory, stack, memo ------------------------------------------------------------------------------------------- */
+/* --- memory, stack, memo ------------------------------------------------------------------------------------------ */
 /* Room for one more element of an array. A few bytes of pickle can ask for many: their sum is bounded. */
 static bool room(unpickler *u, void *array, int64_t *cap, int64_t n, size_t each) {
     if (n < *cap) return true;
     size_t most = VM_MAX((size_t)32 << 20, 2 * u->bytes), more = (size_t)VM_MAX(n, (int64_t)64) * 2 * each;
-    if (more > most || u->used > most - more) return bad(u, "more objects than %zu bytes of pickle should hold", u->bytes), false;
+    if (more > most || u->used > most - more)
+        return bad(u, "more objects than %zu bytes of pickle should hold", u->bytes), false;
     int64_t old = *cap;
     if (!vm_grow(array, cap, n + 1, each)) return vm_nomem(u->e, more, u->name), false;
     u->used += (size_t)(*cap - old) * each;
@@ -82,12 +83,13 @@ static vm_status put_memo(unpickler *u, uint64_t at) {
 }
 
 static vm_status get_memo(unpickler *u, uint64_t at) {
-    if (at >= (uint64_t)u->n_memo || u->memo[at].kind == PK_UNSET) return bad(u, "memo entry %llu is empty", (unsigned long long)at);
+    if (at >= (uint64_t)u->n_memo || u->memo[at].kind == PK_UNSET)
+        return bad(u, "memo entry %llu is empty", (unsigned long long)at);
     pk_value v = u->memo[at];
     return push(u, v.kind, v.i, v.n);
 }
 
-/* --- values -------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 static vm_status push_tuple(unpickler *u, const pk_value *v, int64_t n) {
     int64_t first = u->n_item;
     for (int64_t k = 0; k < n; k++) {
@@ -106,7 +108,8 @@ static vm_status push_dict(unpickler *u) {
 /* n keys and values into the dict on top of the stack. */
 static vm_status set_items(unpickler *u, const pk_value *v, int64_t n) {
     if (n % 2) return bad(u, "a key without a value");
-    if (!above_mark(u) || u->stack[u->n_stack - 1].kind != PK_DICT) return bad(u, "items for something that is no dictionary");
+    if (!above_mark(u) || u->stack[u->n_stack - 1].kind != PK_DICT)
+        return bad(u, "items for something that is no dictionary");
     pk_dict *d = &u->dict[u->stack[u->n_stack - 1].i];
     for (int64_t k = 0; k < n; k += 2) {
         if (!room(u, &u->pair, &u->cap_pair, u->n_pair, sizeof *u->pair)) return u->e->status;
@@ -119,7 +122,8 @@ static vm_status set_items(unpickler *u, const pk_value *v, int64_t n) {
 }
 
 static vm_status append(unpickler *u) {
-    if (!above_mark(u) || u->stack[u->n_stack - 1].kind != PK_LIST) return bad(u, "elements for something that is no list");
+    if (!above_mark(u) || u->stack[u->n_stack - 1].kind != PK_LIST)
+        return bad(u, "elements for something that is no list");
     return VM_OK;
 }
 
@@ -136,21 +140,25 @@ static bool text_is(const unpickler *u, pk_value v, const char *s) {
 
 static vm_status push_name(unpickler *u, const uint8_t *module, size_t n_module, const uint8_t *name, size_t n_name) {
     for (int k = 0; k < VM_LEN(names); k++)
-        if (strlen(names[k].module) == n_module && strlen(names[k].name) == n_name && !memcmp(names[k].module, module, n_module) &&
-            !memcmp(names[k].name, name, n_name))
+        if (strlen(names[k].module) == n_module && strlen(names[k].name) == n_name &&
+            !memcmp(names[k].module, module, n_module) && !memcmp(names[k].name, name, n_name))
             return push(u, PK_NAME, names[k].id, 0);
     char text[128];
     size_t n = 0;
-    for (size_t k = 0; k < n_module + 1 + n_name && n < sizeof text - 1; k++) { /* hostile names must not reach a terminal as they are */
+    for (size_t k = 0; k < n_module + 1 + n_name && n < sizeof text - 1;
+         k++) { /* hostile names must not reach a terminal as they are */
         uint8_t c = k < n_module ? module[k] : k == n_module ? '.' : name[k - n_module - 1];
         text[n++] = c >= 32 && c < 127 ? (char)c : '?';
     }
     text[n] = 0;
-    return bad(u, "the name %s is refused: nothing of a pickle is executed, and tensors need only OrderedDict, torch storages and "
-                  "_rebuild_tensor_v2; save the bare weights with torch.save(model.state_dict(), FILE)", text);
+    return bad(u,
+               "the name %s is refused: nothing of a pickle is executed, and tensors need only OrderedDict, torch "
+               "storages and "
+               "_rebuild_tensor_v2; save the bare weights with torch.save(model.state_dict(), FILE)",
+               text);
 }
 
-/* --- storages and tensors ------------------------------------------------------------------------------------------ */
+/* --- storages and tensors ----------------------------------------------------------------------------------------- */
 /* ('storage', torch.FloatStorage, key, location, elements) */
 static vm_status push_storage(unpickler *u, pk_value id) {
     const pk_value *x = id.kind == PK_TUPLE && id.n == 5 ? u->item + id.i : NULL;
@@ -175,12 +183,15 @@ static bool take_sizes(const unpickler *u, pk_value v, int64_t *out) {
 static vm_status push_tensor(unpickler *u, pk_value args) {
     const pk_value *x = args.n == 6 || args.n == 7 ? u->item + args.i : NULL;
     pk_tensor t = { 0 };
-    if (!x || x[0].kind != PK_STORAGE || x[1].kind != PK_INT || x[1].i < 0 || x[2].kind != PK_TUPLE || x[3].kind != PK_TUPLE)
+    if (!x || x[0].kind != PK_STORAGE || x[1].kind != PK_INT || x[1].i < 0 || x[2].kind != PK_TUPLE ||
+        x[3].kind != PK_TUPLE)
         return bad(u, "_rebuild_tensor_v2 with other arguments than (storage, offset, shape, strides, ...)");
     if (x[2].n != x[3].n || x[2].n > ST_MAX_DIMS)
-        return bad(u, "a tensor with %u sizes and %u strides; at most %d of each are read", x[2].n, x[3].n, ST_MAX_DIMS);
+        return bad(u, "a tensor with %u sizes and %u strides; at most %d of each are read", x[2].n, x[3].n,
+                   ST_MAX_DIMS);
     t.storage = x[0].i, t.offset = x[1].i, t.nd = (int)x[2].n;
-    if (!take_sizes(u, x[2], t.shape) || !take_sizes(u, x[3], t.stride)) return bad(u, "a tensor with sizes or strides that are no integers from 0");
+    if (!take_sizes(u, x[2], t.shape) || !take_sizes(u, x[3], t.stride))
+        return bad(u, "a tensor with sizes or strides that are no integers from 0");
     if (!room(u, &u->tensor, &u->cap_tensor, u->n_tensor, sizeof *u->tensor)) return u->e->status;
     u->tensor[u->n_tensor] = t;
     return push(u, PK_TENSOR, u->n_tensor++, 0);
@@ -193,7 +204,8 @@ static vm_status reduce(unpickler *u) {
     if (f.kind != PK_NAME || args.kind != PK_TUPLE) return bad(u, "REDUCE of something that is no name with arguments");
     if (f.i == NAME_DICT && !args.n) return push_dict(u);
     if (f.i == NAME_TENSOR) return push_tensor(u, args);
-    if (f.i == NAME_PARAMETER && args.n == 3 && u->item[args.i].kind == PK_TENSOR) return push(u, PK_TENSOR, u->item[args.i].i, 0);
+    if (f.i == NAME_PARAMETER && args.n == 3 && u->item[args.i].kind == PK_TENSOR)
+        return push(u, PK_TENSOR, u->item[args.i].i, 0);
     return bad(u, "REDUCE with arguments that are refused");
 }
 
@@ -201,11 +213,12 @@ static vm_status reduce(unpickler *u) {
 static vm_status build(unpickler *u) {
     const pk_value *x = pop(u, 2);
     if (!x) return u->e->status;
-    if (x[0].kind != PK_DICT || x[1].kind != PK_DICT) return bad(u, "BUILD of something else than a dictionary is refused");
+    if (x[0].kind != PK_DICT || x[1].kind != PK_DICT)
+        return bad(u, "BUILD of something else than a dictionary is refused");
     return push(u, PK_DICT, x[0].i, 0);
 }
 
-/* --- the loop ------------------------------------------------------------------------------------------------------ */
+/* --- the loop ----------------------------------------------------------------------------------------------------- */
 static uint64_t little(const uint8_t *p, int n) {
     uint64_t v = 0;
     while (n-- > 0) v = v << 8 | p[n];
@@ -222,7 +235,8 @@ static int64_t signed_little(const uint8_t *p, int n) {
 static int argument(uint8_t op) {
     switch (op) {
     case '.': case '(': case 'N': case 0x88: case 0x89: case ')': case 't': case 0x85: case 0x86: case 0x87: case ']':
-    case 'a': case 'e': case '}': case 's': case 'u': case 0x94: case 'Q': case 'c': case 0x93: case 'R': case 'b': return 0;
+    case 'a': case 'e': case '}': case 's': case 'u': case 0x94: case 'Q': case 'c': case 0x93: case 'R': case 'b':
+        return 0;
     case 0x80: case 'K': case 0x8a: case 0x8c: case 'q': case 'h': return 1;
     case 'M': return 2;
     case 'J': case 'X': case 'r': case 'j': return 4;
@@ -250,38 +264,53 @@ static vm_status step(unpickler *u, uint8_t op, const uint8_t *x, int n_x, size_
     const pk_value *p;
     int64_t n = 0;
     switch (op) {
-    case 0x80: return v >= 2 && v <= 5 && u->at == 0 ? VM_OK : bad(u, "pickle protocol %llu; 2 to 5 are read, stated once at the beginning", (unsigned long long)v);
-    case 0x95: return v <= u->bytes - *next ? VM_OK : bad(u, "a frame of %llu bytes reaches beyond the end", (unsigned long long)v);
+    case 0x80:
+        return v >= 2 && v <= 5 && u->at == 0
+                   ? VM_OK
+                   : bad(u, "pickle protocol %llu; 2 to 5 are read, stated once at the beginning",
+                         (unsigned long long)v);
+    case 0x95:
+        return v <= u->bytes - *next ? VM_OK
+                                     : bad(u, "a frame of %llu bytes reaches beyond the end", (unsigned long long)v);
     case '(':
         if (u->n_mark >= MAX_STACK) return bad(u, "more than %d marks", MAX_STACK);
         if (!room(u, &u->mark, &u->cap_mark, u->n_mark, sizeof *u->mark)) return u->e->status;
         u->mark[u->n_mark++] = u->n_stack;
         return VM_OK;
     case 'N': return push(u, PK_NONE, 0, 0);
-    case 0x88: case 0x89: return push(u, PK_BOOL, op == 0x88, 0);
-    case 'K': case 'M': return push(u, PK_INT, (int64_t)v, 0);
+    case 0x88:
+    case 0x89: return push(u, PK_BOOL, op == 0x88, 0);
+    case 'K':
+    case 'M': return push(u, PK_INT, (int64_t)v, 0);
     case 'J': return push(u, PK_INT, signed_little(x, 4), 0);
     case 0x8a: /* LONG1 */
-        if (v > 8 || v > u->bytes - *next) return bad(u, "an integer of %llu bytes; at most 8 are read", (unsigned long long)v);
+        if (v > 8 || v > u->bytes - *next)
+            return bad(u, "an integer of %llu bytes; at most 8 are read", (unsigned long long)v);
         *next += (size_t)v;
         return push(u, PK_INT, signed_little(x + 1, (int)v), 0);
     case 'G': return push(u, PK_FLOAT, 0, 0); /* no tensor depends on one */
-    case 'X': case 0x8c: case 0x8d:
+    case 'X':
+    case 0x8c:
+    case 0x8d:
         if (push_text(u, *next, v)) return u->e->status;
         *next += (size_t)v;
         return VM_OK;
     case ')': return push(u, PK_TUPLE, 0, 0);
     case 't': return (p = pop_mark(u, &n)) ? push_tuple(u, p, n) : u->e->status;
-    case 0x85: case 0x86: case 0x87: n = op - 0x84; return (p = pop(u, n)) ? push_tuple(u, p, n) : u->e->status;
+    case 0x85:
+    case 0x86:
+    case 0x87: n = op - 0x84; return (p = pop(u, n)) ? push_tuple(u, p, n) : u->e->status;
     case ']': return push(u, PK_LIST, 0, 0);
     case 'a': return pop(u, 1) ? append(u) : u->e->status;
     case 'e': return pop_mark(u, &n) ? append(u) : u->e->status;
     case '}': return push_dict(u);
     case 's': return (p = pop(u, 2)) ? set_items(u, p, 2) : u->e->status;
     case 'u': return (p = pop_mark(u, &n)) ? set_items(u, p, n) : u->e->status;
-    case 'q': case 'r': return put_memo(u, v);
+    case 'q':
+    case 'r': return put_memo(u, v);
     case 0x94: return put_memo(u, (uint64_t)u->n_memo);
-    case 'h': case 'j': return get_memo(u, v);
+    case 'h':
+    case 'j': return get_memo(u, v);
     case 'Q': return (p = pop(u, 1)) ? push_storage(u, *p) : u->e->status;
     case 'c': return global(u, next);
     case 0x93:
@@ -296,14 +325,18 @@ static vm_status step(unpickler *u, uint8_t op, const uint8_t *x, int n_x, size_
 vm_status unpickle(unpickler *u, const uint8_t *data, size_t bytes, const char *name, vm_error *e) {
     *u = (unpickler){ .p = data, .bytes = bytes, .name = name, .e = e };
     size_t next = 0;
+    /* never NULL: where nothing is popped from is a place, too */
+    if (!room(u, &u->stack, &u->cap_stack, 0, sizeof *u->stack)) return e->status;
     for (bool stop = false; !stop;) {
         u->at = next;
         if (next >= bytes) return bad(u, "the pickle ends without STOP");
         uint8_t op = data[next++];
         int n = argument(op);
         if (n < 0)
-            return bad(u, "opcode 0x%02x%s%.1s%s is refused: only what plain tensors need is read, and nothing is executed", op,
-                       op > 32 && op < 127 ? " '" : "", op > 32 && op < 127 ? (const char *)data + u->at : "", op > 32 && op < 127 ? "'" : "");
+            return bad(
+                u, "opcode 0x%02x%s%.1s%s is refused: only what plain tensors need is read, and nothing is executed",
+                op, op > 32 && op < 127 ? " '" : "", op > 32 && op < 127 ? (const char *)data + u->at : "",
+                op > 32 && op < 127 ? "'" : "");
         if ((size_t)n > bytes - next) return bad(u, "the pickle is cut off within an opcode");
         if (u->at == 0 && op != 0x80) return bad(u, "no pickle: the protocol is missing");
         next += (size_t)n;
@@ -311,7 +344,8 @@ vm_status unpickle(unpickler *u, const uint8_t *data, size_t bytes, const char *
         if (!stop && step(u, op, data + next - n, n, &next)) return e->status;
     }
     if (next != bytes) return bad(u, "%zu bytes behind the end of the pickle", bytes - next);
-    if (u->n_stack != 1 || u->n_mark) return bad(u, "STOP with %lld values on the stack, expected one", (long long)u->n_stack);
+    if (u->n_stack != 1 || u->n_mark)
+        return bad(u, "STOP with %lld values on the stack, expected one", (long long)u->n_stack);
     u->root = u->stack[0];
     return VM_OK;
 }

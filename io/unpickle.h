@@ -5,20 +5,31 @@
  *   PROTO FRAME STOP MARK, NONE NEWTRUE NEWFALSE, BININT BININT1 BININT2 LONG1 BINFLOAT, BINUNICODE and its two sizes,
  *   EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3, EMPTY_LIST APPEND APPENDS, EMPTY_DICT SETITEM SETITEMS,
  *   BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET, BINPERSID, GLOBAL STACK_GLOBAL, REDUCE, BUILD;
- * the names collections.OrderedDict, torch._utils._rebuild_tensor_v2, torch._utils._rebuild_parameter and torch.*Storage
- * of the ten plain types, which stand for nothing but themselves; REDUCE of the first three; BUILD of an OrderedDict,
- * whose attributes are dropped. Anything else ends the reading with the opcode and its offset. Lists keep no elements:
- * no tensor of a state dict stands in one. */
+ * the names collections.OrderedDict, torch._utils._rebuild_tensor_v2, torch._utils._rebuild_parameter and
+ * torch.*Storage of the ten plain types, which stand for nothing but themselves; REDUCE of the first three; BUILD of an
+ * OrderedDict, whose attributes are dropped. Anything else ends the reading with the opcode and its offset. Lists keep
+ * no elements: no tensor of a state dict stands in one. */
 #ifndef VM_IO_UNPICKLE_H
 #define VM_IO_UNPICKLE_H
 #include "io/safetensors.h"
 
 typedef enum {
-    PK_UNSET, PK_NONE, PK_BOOL, PK_INT, PK_FLOAT, PK_TEXT, PK_TUPLE, PK_LIST, PK_DICT, PK_NAME, PK_STORAGE, PK_TENSOR
+    PK_UNSET,
+    PK_NONE,
+    PK_BOOL,
+    PK_INT,
+    PK_FLOAT,
+    PK_TEXT,
+    PK_TUPLE,
+    PK_LIST,
+    PK_DICT,
+    PK_NAME,
+    PK_STORAGE,
+    PK_TENSOR
 } pk_kind;
 
-/* i is the number itself (bool, int); offset of a text of n bytes in the pickle; first of n items of a tuple; index of a
- * dict, storage, tensor; pk_name of a name. */
+/* i is the number itself (bool, int); offset of a text of n bytes in the pickle; first of n items of a tuple; index of
+ * a dict, storage, tensor; pk_name of a name. */
 typedef struct {
     uint8_t kind;
     uint32_t n;

@@ -28,7 +28,7 @@ typedef struct {
     uint32_t flags, method;
 } place;
 
-/* --- the end of the file: where the directory is ------------------------------------------------------------------- */
+/* --- the end of the file: where the directory is ------------------------------------------------------------------ */
 typedef struct {
     uint64_t n, bytes, at;
 } directory;
@@ -41,7 +41,9 @@ static vm_status find_directory(const archive *a, directory *d) {
         end = at;
         if (!at) break;
     }
-    if (!found) return vm_fail(a->e, VM_EINPUT, "%s: a zip archive without its end record; the file is cut off or damaged", a->name);
+    if (!found)
+        return vm_fail(a->e, VM_EINPUT, "%s: a zip archive without its end record; the file is cut off or damaged",
+                       a->name);
     const uint8_t *r = a->p + end;
     *d = (directory){ u16(r + 10), u32(r + 12), u32(r + 16) };
     if (u16(r + 4) || u16(r + 6) || u16(r + 8) != d->n)
@@ -49,28 +51,33 @@ static vm_status find_directory(const archive *a, directory *d) {
     if (end >= LOCATOR && is(r - LOCATOR, "PK\6\7")) {
         uint64_t at = little(r - LOCATOR + 8, 8);
         if (end < END64 + LOCATOR || at > end - LOCATOR - END64 || !is(a->p + at, "PK\6\6"))
-            return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: the zip64 end record is not where its locator says", a->name, end - LOCATOR);
+            return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: the zip64 end record is not where its locator says", a->name,
+                           end - LOCATOR);
         directory small = *d;
         r = a->p + at;
         *d = (directory){ little(r + 32, 8), little(r + 40, 8), little(r + 48, 8) };
         if ((small.n != 0xffff && small.n != d->n) || (small.at != 0xffffffff && small.at != d->at) ||
             (small.bytes != 0xffffffff && small.bytes != d->bytes))
-            return vm_fail(a->e, VM_EINPUT, "%s: the two end records of the zip archive contradict each other", a->name);
+            return vm_fail(a->e, VM_EINPUT, "%s: the two end records of the zip archive contradict each other",
+                           a->name);
         if (u32(r + 16) || u32(r + 20) || little(r + 24, 8) != d->n)
-            return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: the zip archive is spread over several disks", a->name, (size_t)at);
+            return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: the zip archive is spread over several disks", a->name,
+                           (size_t)at);
         end = (size_t)at;
     }
     if (d->at > end || d->bytes != end - d->at)
-        return vm_fail(a->e, VM_EINPUT, "%s: the zip directory of %llu bytes at byte %llu does not end at byte %zu, where its end record begins",
-                       a->name, (unsigned long long)d->bytes, (unsigned long long)d->at, end);
+        return vm_fail(
+            a->e, VM_EINPUT,
+            "%s: the zip directory of %llu bytes at byte %llu does not end at byte %zu, where its end record begins",
+            a->name, (unsigned long long)d->bytes, (unsigned long long)d->at, end);
     if (d->n > d->bytes / CENTRAL)
-        return vm_fail(a->e, VM_EINPUT, "%s: %llu zip entries in a directory of %llu bytes", a->name, (unsigned long long)d->n,
-                       (unsigned long long)d->bytes);
+        return vm_fail(a->e, VM_EINPUT, "%s: %llu zip entries in a directory of %llu bytes", a->name,
+                       (unsigned long long)d->n, (unsigned long long)d->bytes);
     return VM_OK;
 }
 
-/* --- entries ------------------------------------------------------------------------------------------------------- */
-/* Zip64 extra field: 8 bytes for each of the given numbers that is all ones, in this order. False when one is missing. */
+/* --- entries ------------------------------------------------------------------------------------------------------ */
+/* Zip64 extra field: 8 bytes for each given number that is all ones, in this order. False when one is missing. */
 static bool widen(const uint8_t *x, size_t bytes, uint64_t **v, int n) {
     int need = 0;
     for (int k = 0; k < n; k++) need += *v[k] == 0xffffffff;
@@ -98,14 +105,16 @@ static size_t descriptor(const uint8_t *p, size_t room, const place *x) {
             const uint8_t *q = p + 4 * sign;
             int w = wide ? 8 : 4;
             size_t len = (size_t)(4 * sign + 4 + 2 * w);
-            if (len <= room && (!sign || is(p, "PK\7\10")) && u32(q) == x->crc && little(q + 4, w) == x->stored && little(q + 4 + w, w) == x->bytes)
+            if (len <= room && (!sign || is(p, "PK\7\10")) && u32(q) == x->crc && little(q + 4, w) == x->stored &&
+                little(q + 4 + w, w) == x->bytes)
                 return len;
         }
     return 0;
 }
 
 /* The entry's own header against the directory, whose name has n bytes at `name`. limit: where the directory begins. */
-static vm_status check_local(const archive *a, place *x, const uint8_t *name, size_t n, uint64_t limit, zip_entry *out) {
+static vm_status check_local(const archive *a, place *x, const uint8_t *name, size_t n, uint64_t limit,
+                             zip_entry *out) {
     const char *wrong = NULL;
     bool inside = x->header <= limit && limit - x->header >= LOCAL;
     const uint8_t *h = a->p + (inside ? x->header : 0);
@@ -120,7 +129,8 @@ static vm_status check_local(const archive *a, place *x, const uint8_t *name, si
         goto done;
     }
     bool later = (u16(h + 6) & 8) && !stored && !bytes;
-    if (!widen(h + LOCAL + n, n_extra, (uint64_t *[]){ &bytes, &stored }, 2) || u16(h + 8) != x->method || (u16(h + 6) & 1)) {
+    if (!widen(h + LOCAL + n, n_extra, (uint64_t *[]){ &bytes, &stored }, 2) || u16(h + 8) != x->method ||
+        (u16(h + 6) & 1)) {
         wrong = "has a header of its own that says something else";
         goto done;
     }
@@ -139,25 +149,35 @@ static vm_status check_local(const archive *a, place *x, const uint8_t *name, si
     *out = (zip_entry){ .data = x->method ? NULL : a->p + at, .bytes = (size_t)x->stored };
 done:
     if (!wrong) return VM_OK;
-    return vm_fail(a->e, VM_EINPUT, "%s: zip entry \"%.*s\" at byte %llu %s", a->name, (int)VM_MIN(n, (size_t)200), (const char *)name,
-                   (unsigned long long)x->header, wrong);
+    return vm_fail(a->e, VM_EINPUT, "%s: zip entry \"%.*s\" at byte %llu %s", a->name, (int)VM_MIN(n, (size_t)200),
+                   (const char *)name, (unsigned long long)x->header, wrong);
 }
 
 /* One record of the directory at *p with `left` bytes to its end. */
-static vm_status read_entry(const archive *a, const uint8_t **p, size_t left, uint64_t limit, place *x, zip_entry *out, char *text) {
+static vm_status read_entry(const archive *a, const uint8_t **p, size_t left, uint64_t limit, place *x, zip_entry *out,
+                            char *text) {
     const uint8_t *r = *p;
-    if (left < CENTRAL || !is(r, "PK\1\2")) return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: no record of the zip directory", a->name, (size_t)(r - a->p));
+    if (left < CENTRAL || !is(r, "PK\1\2"))
+        return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: no record of the zip directory", a->name, (size_t)(r - a->p));
     size_t n = u16(r + 28), n_extra = u16(r + 30), len = CENTRAL + n + n_extra + u16(r + 32);
-    if (left < len) return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: a record of the zip directory reaches beyond it", a->name, (size_t)(r - a->p));
-    *x = (place){ .flags = u16(r + 8), .method = u16(r + 10), .crc = u32(r + 16), .stored = u32(r + 20), .bytes = u32(r + 24), .header = u32(r + 42) };
+    if (left < len)
+        return vm_fail(a->e, VM_EINPUT, "%s: byte %zu: a record of the zip directory reaches beyond it", a->name,
+                       (size_t)(r - a->p));
+    *x = (place){ .flags = u16(r + 8),
+                  .method = u16(r + 10),
+                  .crc = u32(r + 16),
+                  .stored = u32(r + 20),
+                  .bytes = u32(r + 24),
+                  .header = u32(r + 42) };
     memcpy(text, r + CENTRAL, n);
     text[n] = 0;
     const char *wrong = !n || memchr(text, 0, n) ? "has no proper name"
                         : (x->flags & 1)         ? "is encrypted"
                         : u16(r + 34)            ? "lies on another disk"
-                        : !widen(r + CENTRAL + n, n_extra, (uint64_t *[]){ &x->bytes, &x->stored, &x->header }, 3) ? "lacks its zip64 sizes"
+                        : !widen(r + CENTRAL + n, n_extra, (uint64_t *[]){ &x->bytes, &x->stored, &x->header }, 3)
+                            ? "lacks its zip64 sizes"
                         : !x->method && x->stored != x->bytes ? "is stored with another size than its own"
-                                                 : NULL;
+                                                              : NULL;
     if (wrong) return vm_fail(a->e, VM_EINPUT, "%s: zip entry \"%.200s\" %s", a->name, text, wrong);
     *p = r + len;
     vm_status st = check_local(a, x, r + CENTRAL, n, limit, out);
@@ -169,7 +189,9 @@ static int by_place(const void *a, const void *b) {
     const place *x = a, *y = b;
     return (x->header > y->header) - (x->header < y->header);
 }
-static int by_name(const void *a, const void *b) { return strcmp(((const zip_entry *)a)->name, ((const zip_entry *)b)->name); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const zip_entry *)a)->name, ((const zip_entry *)b)->name);
+}
 
 vm_status zip_open(zip_dir *z, const uint8_t *data, size_t bytes, const char *name, vm_error *e) {
     archive a = { data, bytes, name, e };
@@ -188,11 +210,13 @@ vm_status zip_open(zip_dir *z, const uint8_t *data, size_t bytes, const char *na
         st = read_entry(&a, &p, (size_t)(data + d.at + d.bytes - p), d.at, &x[i], &z->entry[i], text);
         if (!st) text += strlen(text) + 1, z->n++;
     }
-    if (!st && p != data + d.at + d.bytes) st = vm_fail(e, VM_EINPUT, "%s: bytes behind the last record of the zip directory", name);
+    if (!st && p != data + d.at + d.bytes)
+        st = vm_fail(e, VM_EINPUT, "%s: bytes behind the last record of the zip directory", name);
     if (!st && n) qsort(x, n, sizeof *x, by_place), qsort(z->entry, n, sizeof *z->entry, by_name);
     for (size_t i = 1; i < n && !st; i++) {
         if (x[i].header < x[i - 1].end)
-            st = vm_fail(e, VM_EINPUT, "%s: two zip entries overlap at byte %llu", name, (unsigned long long)x[i].header);
+            st = vm_fail(e, VM_EINPUT, "%s: two zip entries overlap at byte %llu", name,
+                         (unsigned long long)x[i].header);
         else if (!strcmp(z->entry[i - 1].name, z->entry[i].name))
             st = vm_fail(e, VM_EINPUT, "%s: zip entry \"%.200s\" stands twice", name, z->entry[i].name);
     }

@@ -17,12 +17,12 @@ typedef struct {
 typedef struct {
     zip_entry *entry; /* sorted by name (bytes) */
     int64_t n;
-    char *text;       /* the names */
+    char *text; /* the names */
 } zip_dir;
 
 /* data stays where it is and must outlive z; name stands in messages. VM_EINPUT for malformed archives. */
 vm_status zip_open(zip_dir *z, const uint8_t *data, size_t bytes, const char *name, vm_error *e);
-void zip_close(zip_dir *z); /* accepts all-zero; zeroes *z */
+void zip_close(zip_dir *z);                                    /* accepts all-zero; zeroes *z */
 const zip_entry *zip_find(const zip_dir *z, const char *name); /* NULL if there is none */
 
 #endif

@@ -1,30 +1,41 @@
-/* clip_arch.c - the configuration of CLIP weights that come without one: from the shapes of the tensors, or from the name
- * of a published size. Both say nothing about the activation: weights trained with QuickGELU and with GELU look alike. */
+/* clip_arch.c - the configuration of CLIP weights that come without one: from the shapes of the tensors, or from the
+ * name of a published size. Both say nothing about the activation: weights trained with QuickGELU and with GELU look
+ * alike. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "models/clip.h"
 
-/* --- published sizes (open_clip's model_configs) --------------------------------------------------------------------- */
+/* --- published sizes (open_clip's model_configs) ------------------------------------------------------------------ */
 static const struct {
     const char *name;
     int image, patch, embed;
     int vision_layers, vision_width, vision_heads, vision_mlp;
     int text_layers, text_width;
 } sizes[] = {
-    { "ViT-S-32", 224, 32, 384, 12, 384, 6, 1536, 12, 384 },     { "ViT-S-16", 224, 16, 384, 12, 384, 6, 1536, 12, 384 },
-    { "ViT-M-32", 224, 32, 512, 12, 512, 8, 2048, 12, 512 },     { "ViT-M-16", 224, 16, 512, 12, 512, 8, 2048, 12, 512 },
-    { "ViT-B-32", 224, 32, 512, 12, 768, 12, 3072, 12, 512 },    { "ViT-B-32-256", 256, 32, 512, 12, 768, 12, 3072, 12, 512 },
-    { "ViT-B-16", 224, 16, 512, 12, 768, 12, 3072, 12, 512 },    { "ViT-B-16-plus-240", 240, 16, 640, 12, 896, 14, 3584, 12, 640 },
-    { "ViT-L-16", 224, 16, 768, 24, 1024, 16, 4096, 12, 768 },   { "ViT-L-16-320", 320, 16, 768, 24, 1024, 16, 4096, 12, 768 },
-    { "ViT-L-14", 224, 14, 768, 24, 1024, 16, 4096, 12, 768 },   { "ViT-L-14-280", 280, 14, 768, 24, 1024, 16, 4096, 12, 768 },
-    { "ViT-L-14-336", 336, 14, 768, 24, 1024, 16, 4096, 12, 768 }, { "ViT-H-16", 224, 16, 1024, 32, 1280, 16, 5120, 24, 1024 },
-    { "ViT-H-14", 224, 14, 1024, 32, 1280, 16, 5120, 24, 1024 }, { "ViT-H-14-378", 378, 14, 1024, 32, 1280, 16, 5120, 24, 1024 },
-    { "ViT-g-14", 224, 14, 1024, 40, 1408, 16, 6144, 24, 1024 }, { "ViT-bigG-14", 224, 14, 1280, 48, 1664, 16, 8192, 32, 1280 },
+    { "ViT-S-32", 224, 32, 384, 12, 384, 6, 1536, 12, 384 },
+    { "ViT-S-16", 224, 16, 384, 12, 384, 6, 1536, 12, 384 },
+    { "ViT-M-32", 224, 32, 512, 12, 512, 8, 2048, 12, 512 },
+    { "ViT-M-16", 224, 16, 512, 12, 512, 8, 2048, 12, 512 },
+    { "ViT-B-32", 224, 32, 512, 12, 768, 12, 3072, 12, 512 },
+    { "ViT-B-32-256", 256, 32, 512, 12, 768, 12, 3072, 12, 512 },
+    { "ViT-B-16", 224, 16, 512, 12, 768, 12, 3072, 12, 512 },
+    { "ViT-B-16-plus-240", 240, 16, 640, 12, 896, 14, 3584, 12, 640 },
+    { "ViT-L-16", 224, 16, 768, 24, 1024, 16, 4096, 12, 768 },
+    { "ViT-L-16-320", 320, 16, 768, 24, 1024, 16, 4096, 12, 768 },
+    { "ViT-L-14", 224, 14, 768, 24, 1024, 16, 4096, 12, 768 },
+    { "ViT-L-14-280", 280, 14, 768, 24, 1024, 16, 4096, 12, 768 },
+    { "ViT-L-14-336", 336, 14, 768, 24, 1024, 16, 4096, 12, 768 },
+    { "ViT-H-16", 224, 16, 1024, 32, 1280, 16, 5120, 24, 1024 },
+    { "ViT-H-14", 224, 14, 1024, 32, 1280, 16, 5120, 24, 1024 },
+    { "ViT-H-14-378", 378, 14, 1024, 32, 1280, 16, 5120, 24, 1024 },
+    { "ViT-g-14", 224, 14, 1024, 40, 1408, 16, 6144, 24, 1024 },
+    { "ViT-bigG-14", 224, 14, 1280, 48, 1664, 16, 8192, 32, 1280 },
 };
 
 static void set_rest(clip_config *c) {
-    c->bos = c->vocab - 2, c->eos = c->vocab - 1, c->pad = 0, c->pool_argmax = true; /* the end token is the largest id */
+    c->bos = c->vocab - 2, c->eos = c->vocab - 1, c->pad = 0,
+    c->pool_argmax = true; /* the end token is the largest id */
     c->text_eps = c->vision_eps = 1e-5f;
     c->text_act = c->vision_act = VM_NONE;
 }
@@ -36,27 +47,34 @@ vm_status clip_config_named(clip_config *c, const char *name, vm_error *e) {
     *c = clip_config_blank();
     for (int k = 0; k < VM_LEN(sizes); k++) {
         if (strlen(sizes[k].name) != len || strncmp(sizes[k].name, name, len)) continue;
-        c->image_size = sizes[k].image, c->patch = sizes[k].patch, c->embed = sizes[k].embed, c->vocab = 49408, c->context = 77;
-        c->vision = (clip_tower){ sizes[k].vision_width, sizes[k].vision_layers, sizes[k].vision_heads, sizes[k].vision_mlp };
-        c->text = (clip_tower){ sizes[k].text_width, sizes[k].text_layers, sizes[k].text_width / 64, 4 * sizes[k].text_width };
+        c->image_size = sizes[k].image, c->patch = sizes[k].patch, c->embed = sizes[k].embed, c->vocab = 49408,
+        c->context = 77;
+        c->vision =
+            (clip_tower){ sizes[k].vision_width, sizes[k].vision_layers, sizes[k].vision_heads, sizes[k].vision_mlp };
+        c->text = (clip_tower){ sizes[k].text_width, sizes[k].text_layers, sizes[k].text_width / 64,
+                                4 * sizes[k].text_width };
         set_rest(c);
         if (len < n) c->text_act = c->vision_act = VM_QUICK_GELU;
         return VM_OK;
     }
     char known[400] = "";
-    for (int k = 0; k < VM_LEN(sizes); k++) snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", k ? ", " : "", sizes[k].name);
-    return vm_fail(e, VM_EUSAGE, "--arch %s: no file *.json and no known name; known are %s, each also with -quickgelu", name, known);
+    for (int k = 0; k < VM_LEN(sizes); k++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", k ? ", " : "", sizes[k].name);
+    return vm_fail(e, VM_EUSAGE, "--arch %s: no file *.json and no known name; known are %s, each also with -quickgelu",
+                   name, known);
 }
 
-/* --- from shapes ----------------------------------------------------------------------------------------------------- */
+/* --- from shapes -------------------------------------------------------------------------------------------------- */
 static const struct {
     const char *patch, *pos, *proj, *layer, *tokens, *text_pos, *text_layer; /* layer: a format of the number */
 } names[] = {
-    [CLIP_HF] = { "vision_model.embeddings.patch_embedding.weight", "vision_model.embeddings.position_embedding.weight", "visual_projection.weight",
-                  "vision_model.encoder.layers.%d.mlp.fc1.weight", "text_model.embeddings.token_embedding.weight",
-                  "text_model.embeddings.position_embedding.weight", "text_model.encoder.layers.%d.mlp.fc1.weight" },
-    [CLIP_OPEN] = { "visual.conv1.weight", "visual.positional_embedding", "visual.proj", "visual.transformer.resblocks.%d.mlp.c_fc.weight",
-                    "token_embedding.weight", "positional_embedding", "transformer.resblocks.%d.mlp.c_fc.weight" },
+    [CLIP_HF] = { "vision_model.embeddings.patch_embedding.weight", "vision_model.embeddings.position_embedding.weight",
+                  "visual_projection.weight", "vision_model.encoder.layers.%d.mlp.fc1.weight",
+                  "text_model.embeddings.token_embedding.weight", "text_model.embeddings.position_embedding.weight",
+                  "text_model.encoder.layers.%d.mlp.fc1.weight" },
+    [CLIP_OPEN] = { "visual.conv1.weight", "visual.positional_embedding", "visual.proj",
+                    "visual.transformer.resblocks.%d.mlp.c_fc.weight", "token_embedding.weight", "positional_embedding",
+                    "transformer.resblocks.%d.mlp.c_fc.weight" },
 };
 
 typedef struct {
@@ -82,7 +100,8 @@ static const st_tensor *need(const shapes *x, const char *name, int nd) {
     bool good = t && t->nd == nd;
     for (int k = 0; good && k < nd; k++) good = t->shape[k] >= 1 && t->shape[k] <= 1 << 24;
     if (good) return t;
-    vm_fail(x->e, VM_EMODEL, "%s: the tensor %s%s %s", x->s->path, x->prefix, name, t ? "has not the shape that a CLIP has" : "is missing");
+    vm_fail(x->e, VM_EMODEL, "%s: the tensor %s%s %s", x->s->path, x->prefix, name,
+            t ? "has not the shape that a CLIP has" : "is missing");
     return &none;
 }
 
@@ -111,7 +130,9 @@ vm_status clip_find(clip_layout *layout, char prefix[256], const weight_source *
         resnet |= strstr(name, "visual.layer1.0.") != NULL;
         for (int k = 0; k < VM_LEN(names); k++) {
             size_t end = strlen(names[k].patch);
-            if (len < end || strcmp(name + len - end, names[k].patch) || len - end >= 250 || (len > end && name[len - end - 1] != '.')) continue;
+            if (len < end || strcmp(name + len - end, names[k].patch) || len - end >= 250 ||
+                (len > end && name[len - end - 1] != '.'))
+                continue;
             bool main = !strncmp(name, "state_dict.", 11), had_main = found && !strncmp(found, "state_dict.", 11);
             if (found && !main && had_main) continue;
             several = found && main == had_main;
@@ -120,15 +141,20 @@ vm_status clip_find(clip_layout *layout, char prefix[256], const weight_source *
     }
     if (found && !several) return snprintf(prefix, 256, "%.*s", (int)n, found), VM_OK;
     if (found) return vm_fail(e, VM_EMODEL, "%s: holds several CLIP models; keep one", s->path);
-    if (resnet) return vm_fail(e, VM_EMODEL, "%s: a CLIP with a ResNet tower, which is not supported yet; ViT towers are", s->path);
-    return vm_fail(e, VM_EMODEL, "%s: no CLIP among its %" PRId64 " tensors (looked for visual.conv1.weight and %s)", s->path, s->n, names[CLIP_HF].patch);
+    if (resnet)
+        return vm_fail(e, VM_EMODEL, "%s: a CLIP with a ResNet tower, which is not supported yet; ViT towers are",
+                       s->path);
+    return vm_fail(e, VM_EMODEL, "%s: no CLIP among its %" PRId64 " tensors (looked for visual.conv1.weight and %s)",
+                   s->path, s->n, names[CLIP_HF].patch);
 }
 
-vm_status clip_config_infer(clip_config *c, clip_layout layout, const char *prefix, const weight_source *s, vm_error *e) {
+vm_status clip_config_infer(clip_config *c, clip_layout layout, const char *prefix, const weight_source *s,
+                            vm_error *e) {
     *c = clip_config_blank();
     c->layout = layout;
     shapes x = { s, prefix, e };
-    const st_tensor *patch = need(&x, names[layout].patch, 4), *pos = need(&x, names[layout].pos, 2), *proj = need(&x, names[layout].proj, 2);
+    const st_tensor *patch = need(&x, names[layout].patch, 4), *pos = need(&x, names[layout].pos, 2),
+                    *proj = need(&x, names[layout].proj, 2);
     const st_tensor *tokens = need(&x, names[layout].tokens, 2), *text_pos = need(&x, names[layout].text_pos, 2);
     c->patch = patch->shape[2];
     c->embed = proj->shape[layout == CLIP_HF ? 0 : 1];
@@ -144,10 +170,15 @@ vm_status clip_config_infer(clip_config *c, clip_layout layout, const char *pref
     set_rest(c);
     if (e->status) return e->status;
     if (side < 1 || side * side != cells || patch->shape[3] != c->patch || c->image_size > 1 << 14)
-        return vm_fail(e, VM_EMODEL, "%s: %" PRId64 " image positions with patches of %" PRId64 " x %" PRId64 " are no square picture with a class token", s->path,
-                       pos->shape[0], c->patch, patch->shape[3]);
+        return vm_fail(e, VM_EMODEL,
+                       "%s: %" PRId64 " image positions with patches of %" PRId64 " x %" PRId64
+                       " are no square picture with a class token",
+                       s->path, pos->shape[0], c->patch, patch->shape[3]);
     if (c->vision.width % 64 || c->text.width % 64)
-        return vm_fail(e, VM_EMODEL, "%s: the number of attention heads cannot be seen in weights, and the widths %" PRId64 " and %" PRId64
-                       " are no multiples of 64; state it with --arch FILE.json (an open_clip or Hugging Face configuration)", s->path, c->vision.width, c->text.width);
+        return vm_fail(
+            e, VM_EMODEL,
+            "%s: the number of attention heads cannot be seen in weights, and the widths %" PRId64 " and %" PRId64
+            " are no multiples of 64; state it with --arch FILE.json (an open_clip or Hugging Face configuration)",
+            s->path, c->vision.width, c->text.width);
     return VM_OK;
 }

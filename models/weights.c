@@ -161,8 +161,9 @@ static bool harmless(const char *name) { /* buffers that old files carry */
     for (int k = 0; k < VM_LEN(ends); k++)
         if (n >= strlen(ends[k]) && !strcmp(name + n - strlen(ends[k]), ends[k])) return true;
     const char *const exact[] = { "input_resolution", "context_length", "vocab_size" }; /* scalars of OpenAI archives */
+    const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     for (int k = 0; k < VM_LEN(exact); k++)
-        if (!strcmp(name, exact[k])) return true;
+        if (!strcmp(last, exact[k])) return true;
     return false;
 }
 

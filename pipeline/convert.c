@@ -12,7 +12,7 @@
 #include "models/preprocess.h"
 #include "pipeline/run.h"
 
-/* --- what comes in --------------------------------------------------------------------------------------------------- */
+/* --- what comes in ------------------------------------------------------------------------------------------------ */
 typedef struct {
     st_file *st; /* one of the two */
     pt_file *pt;
@@ -56,29 +56,36 @@ static void narrow(weight_source *s, const char *prefix) {
     while (s->n && strncmp(s->t[s->n - 1].name, prefix, len)) s->n--;
 }
 
-/* --- what it is ------------------------------------------------------------------------------------------------------ */
+/* --- what it is --------------------------------------------------------------------------------------------------- */
 static vm_status set_activation(clip_config *c, const char *from, const char *act, vm_error *e) {
     if (act) {
         vm_unary_kind k = !strcmp(act, "quick_gelu") ? VM_QUICK_GELU : !strcmp(act, "gelu") ? VM_GELU : VM_NONE;
         if (k == VM_NONE) return vm_fail(e, VM_EUSAGE, "--act %s: expected quick_gelu or gelu", act);
         if (c->vision_act != VM_NONE && c->vision_act != k)
-            vm_warn("the configuration says %s; written as %s because of --act", nn_activation_name(c->vision_act), act);
+            vm_warn("the configuration says %s; written as %s because of --act", nn_activation_name(c->vision_act),
+                    act);
         c->text_act = c->vision_act = k;
     }
     if (c->text_act != VM_NONE && c->vision_act != VM_NONE) return VM_OK;
-    return vm_fail(e, VM_EUSAGE, "%s: say --act quick_gelu or --act gelu: weights do not show their activation, and the wrong one changes every score "
-                                 "without an error. OpenAI's CLIP and everything fine-tuned from it (VisMin-CLIP, NegCLIP, CE-CLIP) is quick_gelu, so are "
-                                 "MetaCLIP and DFN; LAION-2B, DataComp and CommonPool models are gelu", from);
+    return vm_fail(e, VM_EUSAGE,
+                   "%s: say --act quick_gelu or --act gelu: weights do not show their activation, and the wrong one "
+                   "changes every score "
+                   "without an error. OpenAI's CLIP and everything fine-tuned from it (VisMin-CLIP, NegCLIP, CE-CLIP) "
+                   "is quick_gelu, so are "
+                   "MetaCLIP and DFN; LAION-2B, DataComp and CommonPool models are gelu",
+                   from);
 }
 
 /* A folder's own configuration, --arch, or the shapes of the tensors. */
-static vm_status find_config(clip_config *c, const char *from, const char *arch, clip_layout layout, const char *prefix, const weight_source *s, vm_error *e) {
+static vm_status find_config(clip_config *c, const char *from, const char *arch, clip_layout layout, const char *prefix,
+                             const weight_source *s, vm_error *e) {
     size_t n = arch ? strlen(arch) : 0;
     if (n > 5 && !strcmp(arch + n - 5, ".json")) clip_config_file(c, arch, e);
     else if (arch) clip_config_named(c, arch, e);
     else if (file_is_dir(from)) clip_config_read(c, from, e);
     else if (!clip_config_infer(c, layout, prefix, s, e))
-        vm_info("heads are %d and %d: width / 64%s, which weights do not show; --arch states others", (int)c->text.heads, (int)c->vision.heads,
+        vm_info("heads are %d and %d: width / 64%s, which weights do not show; --arch states others",
+                (int)c->text.heads, (int)c->vision.heads,
                 c->vision.heads * 64 == c->vision.width ? "" : " for texts and the published number for images");
     c->layout = layout;
     return e->status;
@@ -89,17 +96,20 @@ static vm_status take_processor(clip_config *c, const char *dir, vm_error *e) {
     vm_preprocess p;
     vm_error none = { 0 };
     if (preprocess_load(&p, dir, &none)) return VM_OK; /* there is none: the usual one is written */
-    bool usual = p.fit == FIT_SHORTEST && p.filter == RESIZE_BICUBIC && p.shortest == c->image_size && p.crop_h == c->image_size && p.crop_w == c->image_size;
+    bool usual = p.fit == FIT_SHORTEST && p.filter == RESIZE_BICUBIC && p.shortest == c->image_size &&
+                 p.crop_h == c->image_size && p.crop_w == c->image_size;
     for (int k = 0; k < 3; k++) {
         if (p.mean[k] != (float)c->mean[k]) c->mean[k] = round(p.mean[k] * 1e8) * 1e-8;
         if (p.std[k] != (float)c->std[k]) c->std[k] = round(p.std[k] * 1e8) * 1e-8;
     }
     if (usual) return VM_OK;
-    return vm_fail(e, VM_EMODEL, "%s: its image processor is not CLIP's (shorter side to %d by bicubic filter, centre crop), and only that one is written", dir,
-                   (int)c->image_size);
+    return vm_fail(e, VM_EMODEL,
+                   "%s: its image processor is not CLIP's (shorter side to %d by bicubic filter, centre crop), and "
+                   "only that one is written",
+                   dir, (int)c->image_size);
 }
 
-/* --- what goes out --------------------------------------------------------------------------------------------------- */
+/* --- what goes out ------------------------------------------------------------------------------------------------ */
 typedef struct {
     const char *from, *out, *tokenizer;
     bool hf, open_clip;
@@ -143,9 +153,11 @@ static vm_status report(const vm_args *a, const clip_model *m, const target *o, 
         json_newline(&w);
         return json_end(&w, e);
     }
-    vm_info("%s: %.2f M parameters, images %d px in patches of %d: %d layers of %d with %d heads; texts: %d layers of %d with %d heads; %s", o->out,
-            (double)weight_count(&m->w) * 1e-6, (int)c->image_size, (int)c->patch, (int)c->vision.layers, (int)c->vision.width, (int)c->vision.heads,
-            (int)c->text.layers, (int)c->text.width, (int)c->text.heads, nn_activation_name(c->vision_act));
+    vm_info("%s: %.2f M parameters, images %d px in patches of %d: %d layers of %d with %d heads; texts: %d layers of "
+            "%d with %d heads; %s",
+            o->out, (double)weight_count(&m->w) * 1e-6, (int)c->image_size, (int)c->patch, (int)c->vision.layers,
+            (int)c->vision.width, (int)c->vision.heads, (int)c->text.layers, (int)c->text.width, (int)c->text.heads,
+            nn_activation_name(c->vision_act));
     return VM_OK;
 }
 
@@ -154,7 +166,8 @@ static vm_status convert_clip(const vm_args *a, input *in, const target *o, vm_e
     clip_layout layout;
     clip_model *m = NULL;
     char prefix[256];
-    if (clip_find(&layout, prefix, &in->s, e) || find_config(&c, o->from, arg_str(a, "arch"), layout, prefix, &in->s, e) ||
+    if (clip_find(&layout, prefix, &in->s, e) ||
+        find_config(&c, o->from, arg_str(a, "arch"), layout, prefix, &in->s, e) ||
         set_activation(&c, o->from, arg_str(a, "act"), e) || (file_is_dir(o->from) && take_processor(&c, o->from, e)) ||
         clip_new(&m, vm_backend_cpu(), &c, e))
         return e->status;
@@ -167,8 +180,9 @@ static vm_status convert_clip(const vm_args *a, input *in, const target *o, vm_e
     return e->status;
 }
 
-/* --- any checkpoint, as it is ---------------------------------------------------------------------------------------- */
-static vm_status copy_tensor(st_writer *w, const pt_file *f, const st_tensor *t, uint8_t *some, size_t most, vm_error *e) {
+/* --- any checkpoint, as it is ------------------------------------------------------------------------------------- */
+static vm_status copy_tensor(st_writer *w, const pt_file *f, const st_tensor *t, uint8_t *some, size_t most,
+                             vm_error *e) {
     size_t each = st_dtype_bytes(t->dtype);
     int64_t step = (int64_t)(most / each);
     for (int64_t k = 0; k < t->len && !e->status; k += step) {
@@ -186,9 +200,11 @@ static vm_status convert_plain(const pt_file *f, const char *out, vm_error *e) {
     char sum[65];
     uint8_t *some = vm_alloc(MOST);
     if (!some) vm_nomem(e, MOST, "copying");
-    else if (!sha256_file(sum, pt_path(f), e) && !st_writer_open(&w, out, 0, e) && !st_writer_meta(w, "format", "pt", e))
+    else if (!sha256_file(sum, pt_path(f), e) && !st_writer_open(&w, out, 0, e) &&
+             !st_writer_meta(w, "format", "pt", e))
         st_writer_meta(w, "source_sha256", sum, e);
-    for (int64_t i = 0; i < pt_len(f) && !e->status; i++) st_writer_add(w, pt_at(f, i)->name, pt_at(f, i)->dtype, pt_at(f, i)->nd, pt_at(f, i)->shape, e);
+    for (int64_t i = 0; i < pt_len(f) && !e->status; i++)
+        st_writer_add(w, pt_at(f, i)->name, pt_at(f, i)->dtype, pt_at(f, i)->nd, pt_at(f, i)->shape, e);
     for (int64_t i = 0; i < pt_len(f) && !e->status; i++) copy_tensor(w, f, pt_at(f, i), some, MOST, e);
     if (w && !e->status) st_writer_commit(w, e);
     else st_writer_abort(w);
@@ -197,15 +213,18 @@ static vm_status convert_plain(const pt_file *f, const char *out, vm_error *e) {
     return e->status;
 }
 
-/* --- the command ----------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static vm_status read_target(target *o, const vm_args *a, vm_error *e) {
     const char *layout = arg_str(a, "layout"), *type = arg_str(a, "dtype");
     *o = (target){ .from = arg_pos(a, 0), .out = arg_pos(a, 1), .tokenizer = arg_str(a, "tokenizer") };
-    o->hf = !strcmp(layout, "both") || !strcmp(layout, "hf"), o->open_clip = !strcmp(layout, "both") || !strcmp(layout, "open_clip");
+    o->hf = !strcmp(layout, "both") || !strcmp(layout, "hf"),
+    o->open_clip = !strcmp(layout, "both") || !strcmp(layout, "open_clip");
     if (!o->hf && !o->open_clip) return vm_fail(e, VM_EUSAGE, "--layout %s: expected both, hf or open_clip", layout);
     o->type = !strcmp(type, "auto") ? ST_F32 : st_dtype_of(type);
-    if (o->type != ST_F32 && o->type != ST_F16 && o->type != ST_BF16) return vm_fail(e, VM_EUSAGE, "--dtype %s: weights are written as f32, f16 or bf16", type);
-    if (o->tokenizer && !file_is_dir(o->tokenizer)) return vm_fail(e, VM_EINPUT, "--tokenizer %s: no folder", o->tokenizer);
+    if (o->type != ST_F32 && o->type != ST_F16 && o->type != ST_BF16)
+        return vm_fail(e, VM_EUSAGE, "--dtype %s: weights are written as f32, f16 or bf16", type);
+    if (o->tokenizer && !file_is_dir(o->tokenizer))
+        return vm_fail(e, VM_EINPUT, "--tokenizer %s: no folder", o->tokenizer);
     return VM_OK;
 }
 
@@ -216,7 +235,10 @@ static vm_status run(const vm_args *a, vm_error *e) {
     size_t n = strlen(o.out);
     if (n > 12 && !strcmp(o.out + n - 12, ".safetensors")) {
         if (in.pt) convert_plain(in.pt, o.out, e);
-        else vm_fail(e, VM_EUSAGE, "%s: is no PyTorch checkpoint, there is nothing to convert; name a folder to write a CLIP model", o.from);
+        else
+            vm_fail(e, VM_EUSAGE,
+                    "%s: is no PyTorch checkpoint, there is nothing to convert; name a folder to write a CLIP model",
+                    o.from);
     } else if (has_entries(o.out)) {
         vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
     } else {
@@ -229,20 +251,31 @@ done:
 
 static const vm_opt opts[] = {
     { "act", OPT_STR, NULL, "NAME", "activation, where no configuration states it: quick_gelu or gelu", 0, 0 },
-    { "arch", OPT_STR, NULL, "NAME", "size by name (ViT-L-14, ViT-B-32-quickgelu, ...) or a configuration FILE.json", 0, 0 },
+    { "arch", OPT_STR, NULL, "NAME", "size by name (ViT-L-14, ViT-B-32-quickgelu, ...) or a configuration FILE.json", 0,
+      0 },
     { "layout", OPT_STR, "both", "NAME", "files of open_clip, of Hugging Face (hf), or both", 0, 0 },
     { "tokenizer", OPT_STR, NULL, "DIR", "copy tokenizer and image processor files from this folder", 0, 0 },
     { 0 },
 };
 
 const vm_command cmd_convert = {
-    .name = "convert", .summary = "CLIP weights of any form into one folder for both libraries; checkpoints into safetensors", .usage = "IN OUT [--act NAME] [options]",
-    .about = "IN is a PyTorch checkpoint (.pt, .pth, .bin: bare weights, or those in a training checkpoint), a safetensors file, or a model\n"
-             "folder. A checkpoint is read, never executed. OUT becomes a folder with model.safetensors and config.json (Hugging Face) and\n"
-             "open_clip_model.safetensors and open_clip_config.json (open_clip), in f32 or by --dtype f16 or bf16. Sizes are seen in the\n"
-             "weights; the activation is not and must be said: --act quick_gelu for OpenAI's weights and all their descendants.\n"
-             "When OUT ends in .safetensors, all tensors of a checkpoint are written there as they are, under their own names.\n\n"
+    .name = "convert",
+    .summary = "CLIP weights of any form into one folder for both libraries; checkpoints into safetensors",
+    .usage = "IN OUT [--act NAME] [options]",
+    .about = "IN is a PyTorch checkpoint (.pt, .pth, .bin: bare weights, or those in a training checkpoint), a "
+             "safetensors file, or a model\n"
+             "folder. A checkpoint is read, never executed. OUT becomes a folder with model.safetensors and "
+             "config.json (Hugging Face) and\n"
+             "open_clip_model.safetensors and open_clip_config.json (open_clip), in f32 or by --dtype f16 or bf16. "
+             "Sizes are seen in the\n"
+             "weights; the activation is not and must be said: --act quick_gelu for OpenAI's weights and all their "
+             "descendants.\n"
+             "When OUT ends in .safetensors, all tensors of a checkpoint are written there as they are, under their "
+             "own names.\n\n"
              "  vismin convert model.pt vismin-clip/ --act quick_gelu --tokenizer clip-vit-large-patch14/\n"
              "  vismin convert pytorch_model.bin model.safetensors",
-    .opts = opts, .min_pos = 2, .max_pos = 2, .run = run,
+    .opts = opts,
+    .min_pos = 2,
+    .max_pos = 2,
+    .run = run,
 };

@@ -28,12 +28,14 @@ typedef struct {
 
 /* Room for m more rows; the first of them. */
 static float *more(vectors *l, int64_t m, int64_t E, vm_error *e) {
-    if (vm_grow(&l->name, &l->cap_name, l->n + m, sizeof *l->name) && vm_grow(&l->v, &l->cap_v, (l->n + m) * E, sizeof *l->v)) return l->v + l->n * E;
+    if (vm_grow(&l->name, &l->cap_name, l->n + m, sizeof *l->name) &&
+        vm_grow(&l->v, &l->cap_v, (l->n + m) * E, sizeof *l->v))
+        return l->v + l->n * E;
     vm_nomem(e, (size_t)(m * E) * sizeof *l->v, "vectors");
     return NULL;
 }
 
-/* --- pictures -------------------------------------------------------------------------------------------------------- */
+/* --- pictures ----------------------------------------------------------------------------------------------------- */
 /* At most a batch of files; a picture that cannot be read is named, counted and left out. */
 static vm_status embed_some_images(job *j, int64_t n, const char *const *path, vm_error *e) {
     vm_image *image = vm_calloc((size_t)n, sizeof *image);
@@ -75,7 +77,7 @@ static vm_status embed_images(job *j, const vm_args *a, vm_error *e) {
     return e->status;
 }
 
-/* --- texts ----------------------------------------------------------------------------------------------------------- */
+/* --- texts -------------------------------------------------------------------------------------------------------- */
 static vm_status add_text(job *j, const char *text, vm_error *e) {
     if (!more(&j->texts, 1, j->E, e)) return e->status;
     j->texts.name[j->texts.n++] = text;
@@ -95,7 +97,8 @@ static vm_status read_texts(job *j, const vm_args *a, vm_error *e) {
         if (!stop) stop = end;
         if (stop > p && stop[-1] == '\r') stop--;
         *stop = 0;
-        if (strlen(p) != (size_t)(stop - p)) return vm_fail(e, VM_EINPUT, "%s:%" PRId64 ": a character U+0000; give one text per line", file, number);
+        if (strlen(p) != (size_t)(stop - p))
+            return vm_fail(e, VM_EINPUT, "%s:%" PRId64 ": a character U+0000; give one text per line", file, number);
         add_text(j, p, e);
         p = next;
     }
@@ -112,7 +115,7 @@ static vm_status embed_texts(job *j, vm_error *e) {
     return VM_OK;
 }
 
-/* --- results --------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
 static void put_names(json_writer *w, const char *key, const vectors *l) {
     json_begin_array(w, key);
     for (int64_t i = 0; i < l->n; i++) json_put_str(w, NULL, l->name[i]);
@@ -132,8 +135,8 @@ static vm_status write_safetensors(const job *j, const char *model, const char *
     st_writer *w = NULL;
     char scale[32];
     snprintf(scale, sizeof scale, "%.9g", clip_embedder_scale(j->x));
-    if (st_writer_open(&w, path, 0, e) || st_writer_meta(w, "model", model, e) || st_writer_meta(w, "dtype", j->dtype, e) ||
-        st_writer_meta(w, "logit_scale", scale, e))
+    if (st_writer_open(&w, path, 0, e) || st_writer_meta(w, "model", model, e) ||
+        st_writer_meta(w, "dtype", j->dtype, e) || st_writer_meta(w, "logit_scale", scale, e))
         goto done;
     if (j->images.n) declare(w, "images", &j->images, j->E, e);
     if (j->texts.n && !e->status) declare(w, "texts", &j->texts, j->E, e);
@@ -196,7 +199,8 @@ static vm_status print_similarity(const job *j, bool json, vm_error *e) {
         json_begin_array(&w, "cosine");
         for (int64_t i = 0; i < r->n; i++) {
             json_begin_array(&w, NULL);
-            for (int64_t k = 0; k < c->n; k++) json_put_f32(&w, NULL, (float)cosine(r->v + i * j->E, c->v + k * j->E, j->E));
+            for (int64_t k = 0; k < c->n; k++)
+                json_put_f32(&w, NULL, (float)cosine(r->v + i * j->E, c->v + k * j->E, j->E));
             json_close_array(&w);
         }
         json_close_array(&w);
@@ -220,7 +224,7 @@ static vm_status print_similarity(const job *j, bool json, vm_error *e) {
     return VM_OK;
 }
 
-/* --- the command ----------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static vm_status write_results(const job *j, const vm_args *a, vm_error *e) {
     const char *out = arg_str(a, "out");
     size_t n = out ? strlen(out) : 0;
@@ -233,11 +237,14 @@ static vm_status write_results(const job *j, const vm_args *a, vm_error *e) {
 static vm_status check_args(const vm_args *a, vm_error *e) {
     const char *out = arg_str(a, "out");
     size_t n = out ? strlen(out) : 0;
-    bool known = out && (!strcmp(out, "-") || (n > 12 && !strcmp(out + n - 12, ".safetensors")) || (n > 6 && !strcmp(out + n - 6, ".jsonl")));
+    bool known = out && (!strcmp(out, "-") || (n > 12 && !strcmp(out + n - 12, ".safetensors")) ||
+                         (n > 6 && !strcmp(out + n - 6, ".jsonl")));
     if (arg_npos(a) < 2 && !arg_given(a, "text") && !arg_given(a, "texts"))
         return vm_fail(e, VM_EUSAGE, "embed: nothing to embed: name pictures, --texts \"...\" or --text FILE");
     if (!out && !arg_flag(a, "similarity")) return vm_fail(e, VM_EUSAGE, "embed: --out FILE or --similarity is needed");
-    if (out && !known) return vm_fail(e, VM_EUSAGE, "--out %s: the name must end in .safetensors or .jsonl, or be - for JSON lines on stdout", out);
+    if (out && !known)
+        return vm_fail(e, VM_EUSAGE,
+                       "--out %s: the name must end in .safetensors or .jsonl, or be - for JSON lines on stdout", out);
     if (out && !strcmp(out, "-") && arg_flag(a, "similarity"))
         return vm_fail(e, VM_EUSAGE, "embed: --out - and --similarity would both write to stdout; give --out a file");
     return VM_OK;
@@ -248,7 +255,9 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_type dtype;
     if (check_args(a, e)) return e->status;
     vm_backend *be = run_backend(a, e);
-    if (!be || run_dtype(a, true, &dtype, e) || clip_embedder_open(&j.x, be, arg_pos(a, 0), dtype, arg_flag(a, "deterministic"), e)) return e->status;
+    if (!be || run_dtype(a, true, &dtype, e) ||
+        clip_embedder_open(&j.x, be, arg_pos(a, 0), dtype, arg_flag(a, "deterministic"), e))
+        return e->status;
     if (clip_embedder_model(j.x)->unused) vm_warn("%s", clip_embedder_model(j.x)->unused);
     j.E = clip_embedder_dim(j.x), j.dtype = vm_type_name(dtype);
     if (read_texts(&j, a, e)) goto done;
@@ -257,7 +266,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
     progress_end(j.p);
     if (!e->status && run_stopping()) vm_fail(e, VM_ESTOP, "stopped; nothing was written");
     if (!e->status && !write_results(&j, a, e) && j.bad)
-        vm_fail(e, VM_EPARTIAL, "%" PRId64 " of %d pictures could not be read and are left out", j.bad, arg_npos(a) - 1);
+        vm_fail(e, VM_EPARTIAL, "%" PRId64 " of %d pictures could not be read and are left out", j.bad,
+                arg_npos(a) - 1);
 done:
     vm_free(j.images.name), vm_free(j.images.v), vm_free(j.texts.name), vm_free(j.texts.v);
     vm_free(j.lines);
@@ -274,11 +284,18 @@ static const vm_opt opts[] = {
 };
 
 const vm_command cmd_embed = {
-    .name = "embed", .summary = "vectors of pictures and texts, and how alike they are", .usage = "MODEL_DIR [IMAGE...] [--texts TEXT] [--text FILE] (--out FILE | --similarity)",
-    .about = "Unit vectors of a CLIP model. A safetensors file holds the tensors `images` and `texts`, one row each, with the names as JSON\n"
-             "lists under the same keys of its metadata; JSON lines hold one object {\"image\" or \"text\", \"embedding\"} each. Pictures that cannot\n"
+    .name = "embed",
+    .summary = "vectors of pictures and texts, and how alike they are",
+    .usage = "MODEL_DIR [IMAGE...] [--texts TEXT] [--text FILE] (--out FILE | --similarity)",
+    .about = "Unit vectors of a CLIP model. A safetensors file holds the tensors `images` and `texts`, one row each, "
+             "with the names as JSON\n"
+             "lists under the same keys of its metadata; JSON lines hold one object {\"image\" or \"text\", "
+             "\"embedding\"} each. Pictures that cannot\n"
              "be read are named and left out (exit code 1).\n\n"
              "  vismin embed clip/ *.jpg --text captions.txt --out vectors.safetensors\n"
              "  vismin embed clip/ cat.png dog.png --texts \"a cat\" --texts \"a dog\" --similarity",
-    .opts = opts, .min_pos = 1, .max_pos = -1, .run = run,
+    .opts = opts,
+    .min_pos = 1,
+    .max_pos = -1,
+    .run = run,
 };

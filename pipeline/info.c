@@ -10,7 +10,7 @@
 #include "kernels/peak.h"
 #include "pipeline/run.h"
 
-/* --- the machine ----------------------------------------------------------------------------------------------------- */
+/* --- the machine -------------------------------------------------------------------------------------------------- */
 static void processor_name(char *out, size_t size) {
     char line[256];
     FILE *f = fopen("/proc/cpuinfo", "r");
@@ -34,7 +34,8 @@ static vm_status devices(const vm_args *a, vm_error *e) {
     bool bf16 = vm_cpu_has_bf16();
     if (!arg_flag(a, "json")) {
         printf("cpu          %s\nkernels      %s\nbf16         %s\nthreads      %d\nproducts     %s\n", name, level,
-               bf16 ? "yes (AVX512_BF16): the default of embed, eval and train" : "no: products are f32", vm_num_threads(), library);
+               bf16 ? "yes (AVX512_BF16): the default of embed, eval and train" : "no: products are f32",
+               vm_num_threads(), library);
         printf("cuda         not in this build\n");
         return VM_OK;
     }
@@ -51,7 +52,7 @@ static vm_status devices(const vm_args *a, vm_error *e) {
     return json_end(&w, e);
 }
 
-/* --- tensors --------------------------------------------------------------------------------------------------------- */
+/* --- tensors ------------------------------------------------------------------------------------------------------ */
 typedef struct {
     st_file *st; /* one of the two */
     pt_file *pt;
@@ -63,7 +64,8 @@ typedef struct {
 static vm_status open_tensors(tensors *x, const char *path, vm_error *e) {
     if (!file_is_dir(path) && pt_is(path) ? pt_open(&x->pt, path, e) : st_open(&x->st, path, e)) return e->status;
     x->s = x->pt ? weights_of_checkpoint(x->pt) : weights_of_safetensors(x->st);
-    for (int64_t i = 0; i < x->s.n; i++) x->elements += x->s.t[i].len, x->bytes += x->s.t[i].bytes, x->of_type[x->s.t[i].dtype] += x->s.t[i].len;
+    for (int64_t i = 0; i < x->s.n; i++)
+        x->elements += x->s.t[i].len, x->bytes += x->s.t[i].bytes, x->of_type[x->s.t[i].dtype] += x->s.t[i].len;
     return VM_OK;
 }
 
@@ -77,7 +79,8 @@ static void print_text(const char *s) { /* names come from files: nothing of the
 }
 
 static void print_tensors(const tensors *x) {
-    printf("weights      %" PRId64 " tensors, %.2f M elements, %.1f MB:", x->s.n, (double)x->elements * 1e-6, (double)x->bytes * 1e-6);
+    printf("weights      %" PRId64 " tensors, %.2f M elements, %.1f MB:", x->s.n, (double)x->elements * 1e-6,
+           (double)x->bytes * 1e-6);
     for (int t = 0; t < ST_NDTYPES; t++)
         if (x->of_type[t]) printf(" %s %.2f M", st_dtype_name((st_dtype)t), (double)x->of_type[t] * 1e-6);
     printf("\n");
@@ -113,12 +116,15 @@ static void put_tensors(const tensors *x, json_writer *w) {
     json_close_array(w);
 }
 
-/* --- models ---------------------------------------------------------------------------------------------------------- */
+/* --- models ------------------------------------------------------------------------------------------------------- */
 /* model_type of config.json, _class_name of a diffusers folder, "open_clip"; "" for none. */
 static void family_of(const char *dir, char *out, size_t size) {
     static const struct {
         const char *file, *key;
-    } where[] = { { "config.json", "model_type" }, { "config.json", "_class_name" }, { "model_index.json", "_class_name" }, { "adapter_config.json", "peft_type" } };
+    } where[] = { { "config.json", "model_type" },
+                  { "config.json", "_class_name" },
+                  { "model_index.json", "_class_name" },
+                  { "adapter_config.json", "peft_type" } };
     out[0] = 0;
     for (int k = 0; k < VM_LEN(where) && !out[0]; k++) {
         vm_error none = { 0 };
@@ -154,13 +160,15 @@ static vm_status measure(memory *m, const clip_config *c, vm_type dtype, vm_erro
 }
 
 static void print_clip(const clip_config *c, const memory *m) {
-    printf("images       %d px in patches of %d: %d layers of %d, %d heads, mlp %d, %s\n", (int)c->image_size, (int)c->patch, (int)c->vision.layers,
-           (int)c->vision.width, (int)c->vision.heads, (int)c->vision.mlp, nn_activation_name(c->vision_act));
-    printf("texts        %d tokens of %d: %d layers of %d, %d heads, mlp %d, %s\n", (int)c->context, (int)c->vocab, (int)c->text.layers, (int)c->text.width,
-           (int)c->text.heads, (int)c->text.mlp, nn_activation_name(c->text_act));
+    printf("images       %d px in patches of %d: %d layers of %d, %d heads, mlp %d, %s\n", (int)c->image_size,
+           (int)c->patch, (int)c->vision.layers, (int)c->vision.width, (int)c->vision.heads, (int)c->vision.mlp,
+           nn_activation_name(c->vision_act));
+    printf("texts        %d tokens of %d: %d layers of %d, %d heads, mlp %d, %s\n", (int)c->context, (int)c->vocab,
+           (int)c->text.layers, (int)c->text.width, (int)c->text.heads, (int)c->text.mlp,
+           nn_activation_name(c->text_act));
     printf("features     %d; %.2f M parameters\n", (int)c->embed, (double)m->parameters * 1e-6);
-    printf("memory       %s: %.0f MB of weights, activations %.1f MB for one picture or text, %.1f MB for %d\n", vm_type_name(m->dtype),
-           (double)m->weights * 1e-6, (double)m->one * 1e-6, (double)m->many * 1e-6, MANY);
+    printf("memory       %s: %.0f MB of weights, activations %.1f MB for one picture or text, %.1f MB for %d\n",
+           vm_type_name(m->dtype), (double)m->weights * 1e-6, (double)m->one * 1e-6, (double)m->many * 1e-6, MANY);
 }
 
 static void put_tower(json_writer *w, const char *key, const clip_tower *t, vm_unary_kind act) {
@@ -202,9 +210,12 @@ static vm_status describe(const vm_args *a, const char *path, json_writer *w, vm
     if (run_dtype(a, true, &dtype, e)) return e->status;
     if (dir) family_of(path, family, sizeof family);
     const bool clip = dir && clip_is_clip(path);
-    if (graph && !clip) return vm_fail(e, VM_EUSAGE, "%s: --plan, --dot, --profile and --trace need the folder of a CLIP model", path);
+    if (graph && !clip)
+        return vm_fail(e, VM_EUSAGE, "%s: --plan, --dot, --profile and --trace need the folder of a CLIP model", path);
     if (clip && (clip_config_read(&c, path, e) || measure(&m, &c, dtype, e))) return e->status;
-    if (open_tensors(&x, path, e) && !(clip && e->status == VM_EMODEL && !arg_flag(a, "profile") && !arg_given(a, "trace"))) goto done;
+    if (open_tensors(&x, path, e) &&
+        !(clip && e->status == VM_EMODEL && !arg_flag(a, "profile") && !arg_given(a, "trace")))
+        goto done;
     const bool bare = e->status != 0; /* a configuration without weights, to be trained from scratch */
     if (bare) vm_error_clear(e);
     if (w) {
@@ -255,11 +266,16 @@ static const vm_opt opts[] = {
 };
 
 const vm_command cmd_info = {
-    .name = "info", .summary = "look into a model, a file of weights or this machine", .usage = "[DIR|FILE] [--devices] [--plan] [options]",
-    .about = "Prints family, sizes, activation, memory and all tensors of a model folder, a safetensors file or a PyTorch checkpoint.\n\n"
+    .name = "info",
+    .summary = "look into a model, a file of weights or this machine",
+    .usage = "[DIR|FILE] [--devices] [--plan] [options]",
+    .about = "Prints family, sizes, activation, memory and all tensors of a model folder, a safetensors file or a "
+             "PyTorch checkpoint.\n\n"
              "  vismin info clip-vit-base-patch32/\n"
              "  vismin info model.pt --json\n"
              "  vismin info clip/ --profile --batch 32 --trace trace.json\n"
              "  vismin info --devices",
-    .opts = opts, .max_pos = 1, .run = run,
+    .opts = opts,
+    .max_pos = 1,
+    .run = run,
 };

@@ -35,7 +35,7 @@ size_t info_arena(const clip_config *c, bool text, int64_t n, vm_type dtype, vm_
     return bytes;
 }
 
-/* --- what is asked for ----------------------------------------------------------------------------------------------- */
+/* --- what is asked for -------------------------------------------------------------------------------------------- */
 static vm_status save(const vm_graph *g, const char *path, void (*print)(const vm_graph *, FILE *), vm_error *e) {
     char *text = NULL;
     size_t bytes = 0;
@@ -68,22 +68,26 @@ static void figures(const vm_graph *g, int64_t batch, json_writer *w) {
         json_close_object(w);
         return;
     }
-    printf("plan         %lld pictures and %lld texts, %s products: %lld nodes, %.2f GFLOP; arena %.1f MB for %.1f MB of activations\n", (long long)batch,
-           (long long)batch, vm_type_name(g->dtype), (long long)nodes, flops * 1e-9, (double)g->arena_bytes * 1e-6, (double)g->sum_bytes * 1e-6);
+    printf("plan         %lld pictures and %lld texts, %s products: %lld nodes, %.2f GFLOP; arena %.1f MB for %.1f MB "
+           "of activations\n",
+           (long long)batch, (long long)batch, vm_type_name(g->dtype), (long long)nodes, flops * 1e-9,
+           (double)g->arena_bytes * 1e-6, (double)g->sum_bytes * 1e-6);
 }
 
 static vm_status fill_inputs(vm_graph *g, const clip_config *c, int64_t n, uint64_t seed, vm_error *e) {
     const int64_t px = n * c->image_size * c->image_size * 3, T = c->context;
     vm_rng r = vm_rng_at(seed, 0);
     float *pixels = vm_alloc((size_t)px * sizeof *pixels);
-    int32_t *ids = vm_calloc((size_t)(n * T), 3 * sizeof *ids), *mask = ids ? ids + n * T : NULL, *at = ids ? ids + 2 * n * T : NULL;
+    int32_t *ids = vm_calloc((size_t)(n * T), 3 * sizeof *ids), *mask = ids ? ids + n * T : NULL,
+            *at = ids ? ids + 2 * n * T : NULL;
     if (!pixels || !ids) vm_nomem(e, (size_t)px * sizeof *pixels, "random pictures");
     for (int64_t i = 0; !e->status && i < px; i++) pixels[i] = 2 * vm_rng_f32(&r) - 1;
     for (int64_t i = 0; !e->status && i < n * T; i++)
         ids[i] = (int32_t)(i % T == T - 1 ? c->eos : vm_rng_below(&r, (uint32_t)VM_MAX(c->vocab - 2, (int64_t)1)));
     if (!e->status) {
         clip_text_rows(c, n, T, ids, NULL, at, mask);
-        if (vm_set(g, "pixels", pixels) || vm_set(g, "ids", ids) || vm_set(g, "at", at) || vm_set(g, "mask", mask)) *e = g->err;
+        if (vm_set(g, "pixels", pixels) || vm_set(g, "ids", ids) || vm_set(g, "at", at) || vm_set(g, "mask", mask))
+            *e = g->err;
     }
     vm_free(pixels);
     vm_free(ids);
@@ -99,8 +103,8 @@ static vm_status run_profiled(vm_graph *g, const clip_config *c, const vm_args *
     }
     if (e->status || !arg_flag(a, "profile")) return e->status;
     double flops = vm_peak_flops(g->dtype), read = vm_peak_read();
-    fprintf(f, "measured peaks with %d threads: %.1f GFLOP/s in %s, %.1f GB/s from memory; %d runs\n", vm_num_threads(), flops * 1e-9, vm_type_name(g->dtype),
-            read * 1e-9, PROFILE_RUNS);
+    fprintf(f, "measured peaks with %d threads: %.1f GFLOP/s in %s, %.1f GB/s from memory; %d runs\n", vm_num_threads(),
+            flops * 1e-9, vm_type_name(g->dtype), read * 1e-9, PROFILE_RUNS);
     vm_profile(g, f, flops, read);
     return VM_OK;
 }

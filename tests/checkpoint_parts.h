@@ -1,11 +1,11 @@
-/* checkpoint_parts.h - pieces of PyTorch checkpoints for tests and fuzzers: opcodes as text, and a zip archive of stored
- * entries written by hand. */
+/* checkpoint_parts.h - pieces of PyTorch checkpoints for tests and fuzzers: opcodes as text, and a zip archive of
+ * stored entries written by hand. */
 #ifndef VM_CHECKPOINT_PARTS_H
 #define VM_CHECKPOINT_PARTS_H
 #include <stdint.h>
 #include <string.h>
 
-/* --- opcodes (protocol 2) ------------------------------------------------------------------------------------------- */
+/* --- opcodes (protocol 2) ----------------------------------------------------------------------------------------- */
 #define PK_BEGIN "\x80\2"
 #define PK_ODICT "ccollections\nOrderedDict\n)R"
 #define PK_REBUILD "ctorch._utils\n_rebuild_tensor_v2\n"
@@ -18,14 +18,15 @@
 #define PK_W "X\1\0\0\0w"
 #define PK_GOOD PK_BEGIN "}" PK_W PK_TENSOR("K\0", "K\2K\3\x86", "K\3K\1\x86") "s."
 
-/* --- archives --------------------------------------------------------------------------------------------------------- */
+/* --- archives ----------------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *name;
     const void *data;
     size_t bytes;
 } zip_part;
 
-enum { ZIP_LATER = 1, ZIP_64 = 2 }; /* sizes behind the data, as torch writes them; the end record of zip64 */
+/* Sizes behind the data, as torch writes them; the end record of zip64; sizes and places in zip64 fields. */
+enum { ZIP_LATER = 1, ZIP_64 = 2, ZIP_WIDE = 4 };
 
 typedef struct {
     size_t bytes, local[8], central[8], directory, end64, locator, end;
@@ -49,7 +50,8 @@ static inline zip_made zip_make(uint8_t *out, const zip_part *part, int n, int f
     for (int i = 0; i < n; i++) {
         uint32_t bytes = (uint32_t)part[i].bytes, len = (uint32_t)strlen(part[i].name), later = flags & ZIP_LATER;
         z.local[i] = at;
-        at += zip_record(out + at, "PK\3\4", (uint32_t[]){ 0, later ? 8 : 0, 0, 0, 0, 0, later ? 0 : bytes, later ? 0 : bytes, len, 0 },
+        at += zip_record(out + at, "PK\3\4",
+                         (uint32_t[]){ 0, later ? 8 : 0, 0, 0, 0, 0, later ? 0 : bytes, later ? 0 : bytes, len, 0 },
                          (int[]){ 2, 2, 2, 2, 2, 4, 4, 4, 2, 2 }, 10);
         memcpy(out + at, part[i].name, len), at += len;
         if (bytes) memcpy(out + at, part[i].data, bytes);
@@ -59,10 +61,17 @@ static inline zip_made zip_make(uint8_t *out, const zip_part *part, int n, int f
     z.directory = at;
     for (int i = 0; i < n; i++) {
         uint32_t bytes = (uint32_t)part[i].bytes, len = (uint32_t)strlen(part[i].name);
+        uint32_t wide = flags & ZIP_WIDE ? 0xffffffff : 0;
         z.central[i] = at;
-        at += zip_record(out + at, "PK\1\2", (uint32_t[]){ 0, 0, flags & ZIP_LATER ? 8 : 0, 0, 0, 0, 0, bytes, bytes, len, 0, 0, 0, 0, 0, (uint32_t)z.local[i] },
+        at += zip_record(out + at, "PK\1\2",
+                         (uint32_t[]){ 0, 0, flags & ZIP_LATER ? 8 : 0, 0, 0, 0, 0, bytes | wide, bytes | wide, len,
+                                       wide ? 28 : 0, 0, 0, 0, 0, (uint32_t)z.local[i] | wide },
                          (int[]){ 2, 2, 2, 2, 2, 2, 4, 4, 4, 2, 2, 2, 2, 2, 4, 4 }, 16);
         memcpy(out + at, part[i].name, len), at += len;
+        if (!wide) continue;
+        zip_number(out + at, 1, 2), zip_number(out + at + 2, 24, 2);
+        zip_number(out + at + 4, bytes, 8), zip_number(out + at + 12, bytes, 8),
+            zip_number(out + at + 20, z.local[i], 8), at += 28;
     }
     uint32_t size = (uint32_t)(at - z.directory);
     if (flags & ZIP_64) {
@@ -76,8 +85,19 @@ static inline zip_made zip_make(uint8_t *out, const zip_part *part, int n, int f
         at += 76;
     }
     z.end = at;
-    at += zip_record(out + at, "PK\5\6", (uint32_t[]){ 0, 0, (uint32_t)n, (uint32_t)n, size, (uint32_t)z.directory, 0 }, (int[]){ 2, 2, 2, 2, 4, 4, 2 }, 7);
+    at += zip_record(out + at, "PK\5\6", (uint32_t[]){ 0, 0, (uint32_t)n, (uint32_t)n, size, (uint32_t)z.directory, 0 },
+                     (int[]){ 2, 2, 2, 2, 4, 4, 2 }, 7);
     z.bytes = at;
     return z;
+}
+
+static const float checkpoint_data[6] = { 0, 0.5f, 1, 1.5f, 2, 2.5f };
+
+/* A checkpoint of a pickle and the storage data/0. */
+static inline zip_made zip_checkpoint(uint8_t *out, const void *pickle, size_t bytes, int flags) {
+    const zip_part parts[] = { { "r/data.pkl", pickle, bytes },
+                               { "r/byteorder", "little", 6 },
+                               { "r/data/0", checkpoint_data, sizeof checkpoint_data } };
+    return zip_make(out, parts, 3, flags);
 }
 #endif

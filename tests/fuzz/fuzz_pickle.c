@@ -1,5 +1,5 @@
-/* fuzz_pickle.c - any bytes as a PyTorch checkpoint, or (first byte odd) as the pickle within a good archive: refused with
- * a sentence, or every element of every tensor can be read; never more memory than is promised. */
+/* fuzz_pickle.c - any bytes as a PyTorch checkpoint, or (first byte odd) as the pickle within a good archive: refused
+ * with a sentence, or every element of every tensor can be read; never more memory than is promised. */
 #include "io/pickle.h"
 #include "tests/checkpoint_parts.h"
 
@@ -15,8 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     uint8_t *archive = malloc(bytes + 2000);
     size_t n = bytes - 1;
     if (data[0] % 2)
-        n = zip_make(archive, (zip_part[]){ { "r/data.pkl", data + 1, n }, { "r/data/0", floats, sizeof floats }, { "r/data/1", floats, 8 } }, 3,
-                     data[0] >> 1 & 3).bytes;
+        n = zip_make(archive,
+                     (zip_part[]){ { "r/data.pkl", data + 1, n },
+                                   { "r/data/0", floats, sizeof floats },
+                                   { "r/data/1", floats, 8 } },
+                     3, data[0] >> 1 & 7)
+                .bytes;
     else memcpy(archive, data + 1, n);
     uint8_t *file = malloc(n + 1); /* exactly sized */
     memcpy(file, archive, n);
