@@ -16,6 +16,7 @@ typedef struct vm_backend {
     vm_status (*download)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e);
     vm_status (*copy)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e); /* device to device, in stream order */
     vm_status (*run)(struct vm_backend *be, struct vm_graph *g); /* all nodes in order; first error ends it */
+    void (*forget)(struct vm_backend *be, struct vm_graph *g);   /* addresses change: drops g->kept; NULL = run keeps nothing */
 } vm_backend;
 
 vm_backend *vm_backend_cpu(void); /* one per process, never freed */

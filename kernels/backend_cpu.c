@@ -108,7 +108,7 @@ static vm_status cpu_run(vm_backend *be, vm_graph *g) {
 }
 
 vm_backend *vm_backend_cpu(void) {
-    static vm_backend cpu = { "cpu", VM_CPU_DEV, cpu_alloc, cpu_free, cpu_copy, cpu_copy, cpu_copy, cpu_run };
+    static vm_backend cpu = { "cpu", VM_CPU_DEV, cpu_alloc, cpu_free, cpu_copy, cpu_copy, cpu_copy, cpu_run, NULL };
     return &cpu;
 }
 

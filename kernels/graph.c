@@ -79,6 +79,7 @@ void vm_graph_free(vm_graph *g) {
     for (int64_t i = 0; i < g->n_n; i++)
         if (g->n[i].cache && g->n[i].op->free_node) g->n[i].op->free_node(&g->n[i]);
     for (int64_t i = 0; i < g->n_named; i++) vm_free(g->named[i].name);
+    if (g->be->forget) g->be->forget(g->be, g);
     if (g->arena) g->be->free(g->be, g->arena);
     vm_free(g->trace);
     vm_free(g->named);
@@ -199,23 +200,18 @@ vm_val vm_append1(vm_graph *g, const vm_op *op, int n_in, const vm_val *in, cons
     return n ? n->out[0] : 0;
 }
 
-void vm_node_out(vm_graph *g, vm_node *n, vm_type t, int nd, const int64_t *ne) {
-    if (n->n_out == VM_MAX_OUT) {
-        vm_bad(g, "%s: more than %d outputs", n->op->name, VM_MAX_OUT);
-        return;
-    }
+static vm_val new_output(vm_graph *g, vm_node *n, vm_type t, int nd, const int64_t *ne) {
+    if (n->n_out == VM_MAX_OUT) return vm_bad(g, "%s: more than %d outputs", n->op->name, VM_MAX_OUT), 0;
     vm_val v = new_value(g, VM_TEMP, t, nd, ne);
-    if (!v) return;
-    g->v[v].node = (int)(n - g->n);
-    n->out[n->n_out++] = v;
+    if (v) g->v[v].node = (int)(n - g->n), n->out[n->n_out++] = v;
+    return v;
 }
 
+void vm_node_out(vm_graph *g, vm_node *n, vm_type t, int nd, const int64_t *ne) { new_output(g, n, t, nd, ne); }
+
 void vm_node_view(vm_graph *g, vm_node *n, vm_val of, int64_t at, int nd, const int64_t *ne) {
-    vm_val v = new_value(g, VM_TEMP, g->v[of].type, nd, ne);
-    if (!v) return;
-    g->v[v].node = (int)(n - g->n);
-    g->v[v].root = of, g->v[v].view_at = at;
-    n->out[n->n_out++] = v;
+    vm_val v = new_output(g, n, g->v[of].type, nd, ne);
+    if (v) g->v[v].root = of, g->v[v].view_at = at, g->v[v].is_view = true;
 }
 
 /* --- shapes -------------------------------------------------------------------------------------------------------- */

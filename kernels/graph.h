@@ -68,6 +68,7 @@ typedef struct {
     vm_val root;           /* whose storage this shares (a view's source, an in-place sum's old sum); itself if none */
     vm_val orig;           /* for a recomputed clone: the value it repeats; else itself */
     int64_t view_at;       /* offset in elements into root */
+    bool is_view;          /* shares its root's storage by definition (vm_node_view), not by plan */
     vm_param *param;       /* VM_PARAM and VM_GRAD */
     bool is_output, wants_grad;
     vm_val grad;           /* gradient value during vm_backward */
@@ -99,7 +100,7 @@ typedef struct vm_op {
     vm_kernel cuda;
     unsigned acc_outs;   /* bit k: the kernel can add onto out[k] (see vm_node.acc) instead of writing it */
     bool no_grad;        /* outputs never carry gradients (indices, comparisons) */
-    bool view;           /* no kernel: out[0] shares the storage of in[0] */
+    bool view;           /* no kernel: out[0] shares the storage of in[0]. (An op with a kernel may have such outputs too.) */
     bool stateful;       /* writes parameters or calls the host: may not be recomputed */
     int acc_in;          /* out[0] begins as in[acc_in] (a residual), which only the sum reads; 0 = none */
     void (*free_node)(vm_node *n); /* releases n->cache */
@@ -144,6 +145,7 @@ struct vm_graph {
     bool planned;
     char *arena; size_t arena_bytes, sum_bytes; /* plan: arena against the sum of all activations */
     double *trace; int64_t n_trace;             /* begin,end per node of the last run when profiling */
+    void *kept;          /* the backend's own for this plan (captured launches); vm_backend.forget frees it */
 };
 
 /* --- life of a graph ----------------------------------------------------------------------------------------------- */

@@ -39,8 +39,7 @@ static int last_read(vm_graph *g, vm_val v) { return g->v[root_of(g, v)].last; }
 static void find_lives(vm_graph *g) {
     for (int64_t v = 1; v < g->n_v; v++) {
         vm_value *x = &g->v[v];
-        bool view = x->node >= 0 && g->n[x->node].op->view;
-        if (x->kind == VM_TEMP && !view) x->root = (vm_val)v, x->view_at = 0; /* a plan may be made again */
+        if (x->kind == VM_TEMP && !x->is_view) x->root = (vm_val)v, x->view_at = 0; /* a plan may be made again */
         x->first = x->kind == VM_TEMP ? x->node : -1;
         x->last = x->kind == VM_INPUT ? FOREVER : x->first;
     }
@@ -128,6 +127,7 @@ done:
 }
 
 static void set_addresses(vm_graph *g) {
+    if (g->be->forget) g->be->forget(g->be, g);
     for (int64_t v = 1; v < g->n_v; v++) {
         vm_value *x = &g->v[v], *o = x;
         int64_t at = 0; /* in elements; views and in-place sums have their source's type */

@@ -281,6 +281,59 @@ TEST(missing_rules_are_named) {
     vm_param_free(p);
 }
 
+/* --- state: an op that writes what outlives the run, and hands it on as a view (how key/value caches work) --------------- */
+static vm_status append_kernel(vm_graph *g, vm_node *n) { /* in: state (rows, C), row (C), at i32 [1]; out: the state */
+    int64_t C = vm_cols(g, n->in[1]);
+    memcpy((float *)vm_in(g, n, 0) + *(int32_t *)vm_in(g, n, 2) * C, vm_in(g, n, 1), (size_t)C * sizeof(float));
+    return VM_OK;
+}
+static vm_status append_infer(vm_graph *g, vm_node *n) {
+    vm_value x = g->v[n->in[0]];
+    vm_node_view(g, n, n->in[0], 0, x.nd, x.ne);
+    return VM_OK;
+}
+static const vm_op append_op = { .name = "append", .infer = append_infer, .cpu = { append_kernel, append_kernel, append_kernel }, .no_grad = true, .stateful = true };
+static vm_graph *cached(vm_param *state) {
+    vm_graph *g = new_graph();
+    vm_val row = vm_scale(g, matrix(g, "row", 1, 4), 2, 0), at = vm_input(g, "at", VM_I32, 1, (int64_t[]){ 1 });
+    vm_val all = vm_append1(g, &append_op, 3, (vm_val[]){ vm_weight(g, state), row, at }, NULL);
+    vm_output(g, "sum", vm_sum(g, vm_slice(g, all, 0, 0, 3))); /* reads what was just written */
+    return g;
+}
+TEST(state_is_shared_by_plans) {
+    vm_param *state = new_param("cache", 3, 4);
+    memset(state->data, 0, 12 * sizeof(float));
+    state->trainable = false;
+    vm_graph *g[2] = { cached(state), cached(state) };
+    for (int t = 0; t < 3; t++) {
+        EXPECT(!vm_set(g[t & 1], "row", (float[4]){ 1, 1, 1, (float)t }) && !vm_set(g[t & 1], "at", (int32_t[1]){ t }));
+        EXPECT(!vm_run(g[t & 1]));
+        EXPECT_NEAR((double)first(g[t & 1], "sum"), t == 0 ? 6 : t == 1 ? 14 : 24, 0);
+    }
+    EXPECT(((float *)state->data)[11] == 4);
+    vm_graph_free(g[0]), vm_graph_free(g[1]);
+    vm_param_free(state);
+}
+/* A backend may keep something per plan (captured launches); it is told when addresses change and when the graph goes. */
+static int forgotten;
+static void forget(vm_backend *be, vm_graph *g) { forgotten++, g->kept = NULL; }
+TEST(backends_forget_plans) {
+    vm_backend be = *vm_backend_cpu();
+    be.forget = forget;
+    vm_graph *g = vm_graph_new(&be, VM_F32);
+    vm_param *p = new_param("p", 2, 2);
+    vm_output(g, "y", vm_scale(g, vm_weight(g, p), 2, 0));
+    EXPECT(!vm_run(g) && !vm_run(g) && forgotten == 1);
+    void *own = p->data;
+    float other[4] = { 0 };
+    p->data = other;
+    EXPECT(!vm_run(g) && forgotten == 2);
+    p->data = own;
+    vm_graph_free(g);
+    EXPECT(forgotten == 3);
+    vm_param_free(p);
+}
+
 /* --- looking in ------------------------------------------------------------------------------------------------------ */
 TEST(pictures) {
     vm_param *p = new_param("weight", 3, 4);
@@ -337,6 +390,8 @@ int main(void) {
     RUN(seeds_and_inputs);
     RUN(two_backward_passes_add);
     RUN(missing_rules_are_named);
+    RUN(state_is_shared_by_plans);
+    RUN(backends_forget_plans);
     RUN(pictures);
     return test_end();
 }

@@ -1,0 +1,183 @@
+/* test_train.c - training steps of CLIP: pairs are learnt by heart, a resumed run has the bits of an uninterrupted one, a
+ * step without finite numbers changes nothing, and every allocation may fail. */
+#include <unistd.h>
+
+#include "io/file.h"
+#include "pipeline/clip_data.h"
+#include "tests/test.h"
+
+static char tmp[512];
+
+typedef struct {
+    clip_model *m;
+    clip_trainer *t;
+    tok *tok;
+    vm_preprocess *pp;
+    clip_source *source;
+    clip_batch batch;
+} training;
+
+static const clip_train_config defaults = { .twin_weight = 1, .adam = { 0.9f, 0.98f, 1e-6f, 0.1f }, .clip_norm = 1, .max_logit_scale = 4.6051702f };
+
+/* A small model of the world's kind: 2 layers of 64, patches of 16. */
+static training begin(vm_type dtype, bool deterministic) {
+    training x = { 0 };
+    vm_error e = { 0 };
+    clip_config c;
+    clip_train_config tc = defaults;
+    const double mix[4] = { 1, 1, 1, 1 };
+    tc.dtype = dtype, tc.deterministic = deterministic;
+    x.pp = vm_calloc(1, sizeof *x.pp);
+    if (clip_world_model(tmp, &e) || clip_config_read(&c, tmp, &e) || tok_open(&x.tok, tmp, &e) || preprocess_load(x.pp, tmp, &e)) MISMATCH("%s\n", e.msg);
+    c.text = (clip_tower){ 64, 2, 2, 128 }, c.vision = (clip_tower){ 64, 2, 2, 128 }, c.patch = 16, c.embed = 32;
+    if (clip_new(&x.m, vm_backend_cpu(), &c, &e) || clip_init(x.m, 1, &e) || clip_trainer_new(&x.t, x.m, &tc, &e) ||
+        clip_source_world(&x.source, "pairs", 16, 0, mix, false, &e))
+        MISMATCH("%s\n", e.msg);
+    x.source->c = &x.m->c, x.source->t = x.tok, x.source->pp = x.pp, x.source->seed = 5, x.source->total_steps = 100;
+    EXPECT(!clip_batch_new(&x.batch, x.source, &e));
+    return x;
+}
+static void end(training *x) {
+    clip_batch_free(&x->batch);
+    x->source->free(x->source);
+    clip_trainer_free(x->t);
+    clip_free(x->m);
+    tok_free(x->tok);
+    vm_free(x->pp);
+}
+static clip_step step(training *x, int64_t data, double lr) {
+    vm_error e = { 0 };
+    clip_step s = { .loss = NAN };
+    if (clip_batch_fill(&x->batch, x->source, data, &e) || clip_trainer_step(x->t, &x->batch, lr, &s, &e)) MISMATCH("%s\n", e.msg);
+    return s;
+}
+
+TEST(pairs_by_heart) { /* 8 pictures and their minimal changes */
+    training x = begin(VM_F32, false);
+    clip_step s = step(&x, 0, 1e-3), first = s;
+    int n = 1;
+    for (; n < 300 && !(s.loss < 0.05); n++) s = step(&x, 0, 1e-3);
+    EXPECT(first.loss > 2 && s.loss < 0.05 && s.itc < 0.05 && s.twin < 0.05);
+    EXPECT(clip_trainer_steps(x.t) == n && s.scale > 1 && s.scale <= 100.001);
+    fprintf(stderr, "8 pairs by heart after %d steps\n", n);
+    end(&x);
+}
+
+static bool same_state(const clip_model *a, const clip_model *b) {
+    bool same = a->w.n == b->w.n;
+    for (int64_t i = 0; same && i < a->w.n; i++) {
+        const vm_param *p = a->w.p[i], *q = b->w.p[i];
+        size_t bytes = (size_t)vm_param_count(p) * sizeof(float);
+        same = !memcmp(p->data, q->data, bytes) && !memcmp(p->m, q->m, bytes) && !memcmp(p->v, q->v, bytes);
+    }
+    return same;
+}
+TEST(resumed_runs_have_the_same_bits) {
+    for (int way = 0; way < (vm_cpu_has_bf16() ? 4 : 2); way++) {
+        training a = begin(way & 2 ? VM_BF16 : VM_F32, way & 1), b = begin(way & 2 ? VM_BF16 : VM_F32, way & 1), c;
+        char dir[600];
+        vm_error e = { 0 };
+        for (int k = 0; k < 6; k++) step(&a, k, 1e-3);
+        for (int k = 0; k < 3; k++) step(&b, k, 1e-3);
+        EXPECT(!same_state(a.m, b.m));
+        snprintf(dir, sizeof dir, "%s/checkpoint", tmp);
+        EXPECT(!dir_make(dir, &e) && !clip_trainer_save(b.t, dir, &e));
+        end(&b);
+        c = begin(way & 2 ? VM_BF16 : VM_F32, way & 1);
+        if (clip_trainer_load(c.t, dir, 3, &e)) MISMATCH("%s\n", e.msg);
+        for (int k = 3; k < 6; k++) step(&c, k, 1e-3);
+        EXPECT(same_state(a.m, c.m) && clip_trainer_steps(c.t) == 6);
+        end(&a), end(&c);
+    }
+}
+TEST(steps_without_finite_numbers) {
+    training x = begin(VM_F32, false), y = begin(VM_F32, false);
+    vm_error e = { 0 };
+    step(&x, 0, 1e-3), step(&y, 0, 1e-3);
+    clip_step s;
+    EXPECT(!clip_batch_fill(&x.batch, x.source, 1, &e));
+    x.batch.pixels[7] = NAN;
+    EXPECT(!clip_trainer_step(x.t, &x.batch, 1e-3, &s, &e) && s.skipped && isnan(s.loss));
+    EXPECT(same_state(x.m, y.m) && clip_trainer_steps(x.t) == 1);
+    x.batch.pixels[7] = INFINITY;
+    EXPECT(!clip_trainer_step(x.t, &x.batch, 1e-3, &s, &e) && s.skipped);
+    EXPECT(same_state(x.m, y.m));
+    EXPECT(!step(&x, 2, 1e-3).skipped && !step(&y, 2, 1e-3).skipped);
+    EXPECT(same_state(x.m, y.m)); /* as if it had not been */
+    end(&x), end(&y);
+}
+TEST(learning_rates) {
+    EXPECT_NEAR(clip_lr(2, 0, 4, 10), 0.5, 0);
+    EXPECT_NEAR(clip_lr(2, 3, 4, 10), 2, 0);
+    EXPECT_NEAR(clip_lr(2, 4, 4, 10), 2, 0);
+    EXPECT_NEAR(clip_lr(2, 7, 4, 10), 1, 1e-15);
+    EXPECT(clip_lr(2, 9, 4, 10) > 0 && clip_lr(2, 9, 4, 10) < 0.2);
+    EXPECT_NEAR(clip_lr(2, 0, 0, 1), 2, 0);
+    EXPECT(isfinite(clip_lr(2, 5, 5, 5)));
+}
+TEST(schedules_and_shapes) { /* batches of two shapes share weights, gradients and moments; the norm is clipped */
+    training x = begin(VM_F32, false);
+    vm_error e = { 0 };
+    clip_step s;
+    for (int k = 0; k < 4; k++) {
+        EXPECT(!clip_batch_fill(&x.batch, x.source, k, &e));
+        clip_batch b = x.batch;
+        if (k & 1) b.n_twins = 0; /* the first rows are pairs of their own */
+        EXPECT(!clip_trainer_step(x.t, &b, 1e-3, &s, &e) && !s.skipped && (s.twin > 0) == !(k & 1));
+    }
+    EXPECT(clip_trainer_steps(x.t) == 4);
+    float before = ((float *)x.m->class_embed->data)[0];
+    step(&x, 9, 0); /* no rate, no change, not even decay */
+    EXPECT(((float *)x.m->class_embed->data)[0] == before);
+    end(&x);
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------------- */
+static vm_status whole_life(vm_error *e) {
+    clip_config c = { .text = { 8, 2, 2, 8 }, .vision = { 8, 2, 2, 8 }, .vocab = 12, .context = 4, .image_size = 4, .patch = 2, .embed = 4,
+                      .text_act = VM_GELU, .vision_act = VM_GELU, .text_eps = 1e-5f, .vision_eps = 1e-5f, .recompute = true };
+    clip_model *m = NULL;
+    clip_trainer *t = NULL;
+    float pixels[4 * 4 * 4 * 3] = { 0 };
+    int32_t ids[16], at[4] = { 3, 3, 3, 3 }, mask[16];
+    clip_batch b = { .n_orig = 2, .n_twins = 2, .T = 4, .pixels = pixels, .ids = ids, .at = at, .mask = mask };
+    clip_step s;
+    for (int i = 0; i < 16; i++) ids[i] = i % 12, mask[i] = 1, pixels[i * 7] = (float)i;
+    if (!clip_new(&m, vm_backend_cpu(), &c, e) && !clip_init(m, 1, e) && !clip_trainer_new(&t, m, &defaults, e))
+        for (int k = 0; k < 2 && !e->status; k++) clip_trainer_step(t, &b, 1e-3, &s, e);
+    clip_trainer_free(t);
+    clip_free(m);
+    return e->status;
+}
+TEST(any_allocation_may_fail) {
+    vm_error e = { 0 };
+    if (whole_life(&e)) MISMATCH("%s\n", e.msg);
+    size_t used = vm_mem_used();
+    int64_t n = 0;
+    for (; n < 100000; n++) {
+        vm_error_clear(&e);
+        vm_mem_fail_after(n);
+        vm_status st = whole_life(&e);
+        vm_mem_fail_after(-1);
+        EXPECT(vm_mem_used() == used); /* nothing leaks on any way out */
+        if (!st) break;
+        EXPECT(st == VM_EDEVICE);
+        EXPECT_HAS(e.msg, "out of memory: ");
+    }
+    EXPECT(n > 300 && n < 100000);
+    fprintf(stderr, "%lld allocations\n", (long long)n);
+}
+
+int main(int argc, char **argv) {
+    snprintf(tmp, sizeof tmp, "%s/train.XXXXXX", argc > 1 ? argv[1] : "/tmp");
+    if (!mkdtemp(tmp)) return 1;
+    RUN(pairs_by_heart);
+    RUN(resumed_runs_have_the_same_bits);
+    RUN(steps_without_finite_numbers);
+    RUN(learning_rates);
+    RUN(schedules_and_shapes);
+    RUN(any_allocation_may_fail);
+    vm_error e = { 0 };
+    dir_remove(tmp, &e);
+    return test_end();
+}
