@@ -5,8 +5,9 @@
 Makes small CLIP models with open_clip (QuickGELU and GELU, one with a text tower of its own, one with heads that only a
 configuration shows), saves them as bare weights, as a training checkpoint with the prefix of distributed training and an
 optimizer, and in OpenAI's half precision with its scalars; converts each; then loads the folder with transformers and
-open_clip and compares the logits of random input with those of `vismin forward` and of the original
-(difference at most 1e-5). Needs torch, transformers, open_clip, safetensors; no network, no weights."""
+open_clip and compares the logits of random input with those of `vismin forward` and of the original (difference at most
+1e-5), and the vectors of pictures and texts with those of `vismin embed`. Needs torch, transformers, open_clip,
+safetensors, pillow; no network, no weights."""
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
@@ -24,9 +26,9 @@ from transformers import CLIPModel
 TOLERANCE = 1e-5
 
 
-def make(custom=False, quick=True, head_width=64):
+def make(custom=False, quick=True, head_width=64, vocab=300, context=16):
     vision = dict(image_size=48, layers=3, width=128, patch_size=16, head_width=head_width)
-    text = dict(context_length=16, vocab_size=300, width=128, heads=2, layers=2)
+    text = dict(context_length=context, vocab_size=vocab, width=128, heads=2, layers=2)
     torch.manual_seed(3)
     cls = CustomTextCLIP if custom else CLIP
     model = cls(64, vision_cfg=vision, text_cfg=text, quick_gelu=quick).eval()
@@ -75,11 +77,36 @@ def check(name, vismin, model, out, work, bad):
     compare(name + " vismin", load_file(work + "/out.safetensors")["c/out.logits_per_image"], logits, bad)
 
 
+def check_embed(vismin, work, bad):
+    """Pictures and texts from files, through the vocabulary that open_clip carries."""
+    model, _ = make(vocab=49408, context=77)
+    torch.save(model.state_dict(), work + "/embed.pt")
+    out = work + "/embed"
+    run(vismin, "convert", work + "/embed.pt", out, "--act", "quick_gelu", "--tokenizer", os.path.dirname(open_clip.__file__))
+    _, _, transform = open_clip.create_model_and_transforms("local-dir:" + out)
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    texts = ["a photo of a cat", "Two dogs & one   bird, on the left of a 3.5 m tree!", "caf\u00e9 na\u00efve", "word " * 120]
+    files, pixels = [], []
+    for k, size in enumerate(((48, 48), (100, 61), (33, 200), (640, 480))):
+        image = Image.fromarray(np.random.default_rng(k).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+        files.append(f"{work}/{k}.png")
+        image.save(files[-1])
+        pixels.append(transform(image))
+    with torch.no_grad():
+        images = model.encode_image(torch.stack(pixels), normalize=True)
+        words = model.encode_text(tokenizer(texts), normalize=True)
+    run(vismin, "embed", out, *files, *sum((["--texts", t] for t in texts), []), "--out", work + "/v.safetensors", "--dtype", "f32")
+    got = load_file(work + "/v.safetensors")
+    compare("embed pictures", got["images"], images, bad)
+    compare("embed texts", got["texts"], words, bad)
+
+
 def main():
     vismin = os.path.abspath(sys.argv[1])
     work = sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp()
     os.makedirs(work, exist_ok=True)
     bad = []
+    check_embed(vismin, work, bad)
     for name, kind, options in (
             ("bare", "bare", dict(quick=True)), ("gelu", "bare", dict(quick=False)), ("training", "training", dict(quick=True)),
             ("custom_text", "bare", dict(custom=True)), ("half", "openai", dict(quick=True)), ("heads", "bare", dict(head_width=32)),
