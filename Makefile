@@ -85,7 +85,7 @@ $(D)/bench/%: $(D)/bench/%.o $(LIB)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # --- tests ----------------------------------------------------------------------------------------------------------
-.PHONY: all test test-programs asan lint fuzz bench demo install uninstall clean help
+.PHONY: all test test-programs asan soak lint fuzz bench demo install uninstall clean help
 test-programs: $(BIN) $(TESTS)
 grad-programs: $(GRADS)
 
@@ -101,13 +101,17 @@ asan: ## all tests under the address and undefined-behaviour sanitizers
 	@ASAN_OPTIONS=detect_leaks=1 VISMIN=$(B)/asan/vismin sh tests/run.sh $(B) \
 	    $(TEST_SRC:tests/%.c=$(B)/asan/tests/%) $(SCRIPTS)
 
+SOAK_KILLS ?= 200
+soak: $(BIN) ## kill -9 at SOAK_KILLS random moments of a training, then of an evaluation; the bytes of the results are compared
+	@VISMIN=$(BIN) SOAK_KILLS=$(SOAK_KILLS) sh tests/soak.sh
+
 # Every tests/fuzz/fuzz_NAME.c is one fuzzer (libFuzzer of clang): make fuzz, or one of them: make fuzz-NAME.
 # What it finds is left as build/fuzz/crash-...; seeds stand in tests/fuzz/corpus/NAME/, what is learnt in build/fuzz/corpus/.
 FUZZ_CC   ?= clang
 FUZZ_RUNS ?= 200000
 FUZZ_SRC  := kernels/base.c $(wildcard io/*.c)
-FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -I. -O1 -g $(MARCH) -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
-             $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -I. -O1 -g $(MARCH) \
+             -fno-sanitize-recover=undefined -fno-omit-frame-pointer $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 FUZZERS   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/fuzz/%.o: %.c | deps
 	@mkdir -p $(@D)

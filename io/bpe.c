@@ -105,11 +105,16 @@ int64_t bpe_merge(bpe *b, int32_t *sym, int64_t n) {
 }
 
 /* --- cache ------------------------------------------------------------------------------------------------------- */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { CACHE_SCALE = 1 << 10 }; /* soon full, and quickly made for each input */
+#else
+enum { CACHE_SCALE = 1 };
+#endif
 enum {
-    CACHE_SLOTS = 1 << 16,
+    CACHE_SLOTS = (1 << 16) / CACHE_SCALE,
     CACHE_WORDS = CACHE_SLOTS / 2,
-    CACHE_BYTES = 1 << 20,
-    CACHE_IDS = 1 << 19,
+    CACHE_BYTES = (1 << 20) / CACHE_SCALE,
+    CACHE_IDS = (1 << 19) / CACHE_SCALE,
     WORD_LONG = 64
 };
 

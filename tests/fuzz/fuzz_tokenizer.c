@@ -11,8 +11,11 @@
 #define GOLDEN "tests/golden/tokenizer/"
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-static char folder[] = "/tmp/fuzz_tokenizer_XXXXXX";
+static char folder[] = "/dev/shm/fuzz_tokenizer_XXXXXX"; /* in memory: these files are written at every execution */
 static char json_path[64], merges_path[64], plain_path[64];
+/* the vocabulary beside merges.txt: few entries, as it is read anew each time */
+static const char vocabulary[] = "{\"a\":0,\"b\":1,\"c\":2,\"a</w>\":3,\"b</w>\":4,\"c</w>\":5,\"ab\":6,\"bc\":7,\"ab</w>\":8,"
+                                 "\"bc</w>\":9,\"abc</w>\":10,\"<|startoftext|>\":11,\"<|endoftext|>\":12}";
 static tok *both[2];
 
 static void require(bool ok) {
@@ -21,15 +24,13 @@ static void require(bool ok) {
 
 static void start(void) {
     vm_error e = {0};
-    char *vocabulary, path[64];
-    size_t n;
+    char path[64];
     require(mkdtemp(folder) != NULL);
     snprintf(json_path, sizeof json_path, "%s/tokenizer.json", folder);
     snprintf(merges_path, sizeof merges_path, "%s/merges.txt", folder);
     snprintf(plain_path, sizeof plain_path, "%s/list.txt.gz", folder);
     snprintf(path, sizeof path, "%s/vocab.json", folder);
-    require(!file_read(&vocabulary, &n, GOLDEN "pair/vocab.json", 0, &e) && !file_write(path, vocabulary, n, &e));
-    vm_free(vocabulary);
+    require(!file_write(path, vocabulary, sizeof vocabulary - 1, &e));
     require(!tok_open(&both[0], GOLDEN "hf", &e) && !tok_open(&both[1], GOLDEN "open_clip", &e));
 }
 
@@ -57,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         FILE *f = fopen(path, "wb"); /* plain: file_write syncs */
         require(f && fwrite(data, 1, bytes, f) == bytes && !fclose(f));
         if (tok_open(&t, path, &e)) require(e.status != VM_OK && e.msg[0]);
-        else check_text(t, "A caf\xc3\xa9's <|endoftext|> &amp; 12 \xce\xa3 <x> a", 40);
+        else check_text(t, "Abc A caf\xc3\xa9's <|endoftext|> &amp; 12 \xce\xa3 <x> a", 44);
         tok_free(t);
         return 0;
     }
