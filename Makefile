@@ -16,7 +16,7 @@ PKGS_DEB := build-essential pkg-config zlib1g-dev libpng-dev libjpeg62-turbo-dev
 OPT      := -O3
 CFLAGS_MODE_asan  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_MODE_debug := -O0 -g
-CFLAGS_MODE_f64   := -O1 -Dvm_real=double
+CFLAGS_MODE_f64   := -O1 -Dvm_real=double -Wno-pass-failed
 CFLAGS_MODE_release := $(OPT) -g1
 MARCH    := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2,)
 # no -ffast-math: NaN checks must work and results must not depend on flags;

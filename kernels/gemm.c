@@ -21,7 +21,7 @@ static vm_real activate(double x, vm_unary_kind k) {
     }
 }
 
-#ifdef VM_F64_BUILD /* ------------------------------------------------------------------------- plain loops in double */
+#ifdef VM_F64_BUILD /* ------------------------------------------------------------------ plain loops in double */
 struct vm_gemm { vm_gemm_shape s; };
 
 vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
@@ -42,7 +42,8 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
             for (int64_t j = 0; j < s->N; j++) {
                 vm_real sum = 0, *y = (vm_real *)c + z * s->sc + i * ldc + j;
                 for (int64_t k = 0; k < s->K; k++)
-                    sum += A[z * s->sa + (s->ta ? k * lda + i : i * lda + k)] * B[z * s->sb + (s->tb ? j * ldb + k : k * ldb + j)];
+                    sum += A[z * s->sa + (s->ta ? k * lda + i : i * lda + k)] *
+                           B[z * s->sb + (s->tb ? j * ldb + k : k * ldb + j)];
                 sum = activate(s->alpha * sum + (b0 ? b0[j] : 0), s->act);
                 *y = s->add ? *y + sum : sum;
             }
@@ -78,8 +79,8 @@ static bool query_layout(const_dnnl_primitive_desc_t pd, dnnl_query_t what, layo
     const_dnnl_memory_desc_t md = dnnl_primitive_desc_query_md(pd, what, 0);
     return md && dnnl_memory_desc_clone(out, md) == dnnl_success;
 }
-static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout a, layout b, const layout *bias, layout c,
-                                   dnnl_primitive_attr_t attr) {
+static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout a, layout b, const layout *bias,
+                                   layout c, dnnl_primitive_attr_t attr) {
     return dnnl_matmul_primitive_desc_create(pd, eng, a, b, bias ? *bias : NULL, c, attr);
 }
 static dnnl_status_t reorder_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout from, layout to) {
@@ -106,8 +107,8 @@ static bool query_layout(const_dnnl_primitive_desc_t pd, dnnl_query_t what, layo
     if (md) *out = *md;
     return md != NULL;
 }
-static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout a, layout b, const layout *bias, layout c,
-                                   dnnl_primitive_attr_t attr) {
+static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout a, layout b, const layout *bias,
+                                   layout c, dnnl_primitive_attr_t attr) {
     dnnl_matmul_desc_t d;
     dnnl_status_t st = dnnl_matmul_desc_init(&d, &a, &b, bias, &c);
     return st ? st : dnnl_primitive_desc_create(pd, &d, attr, eng, NULL);
@@ -138,16 +139,22 @@ static dnnl_stream_t stream;
 static bool start(vm_error *e) {
     bool ok = true;
 #pragma omp critical(vm_gemm_start)
-    if (!stream) ok = !dnnl_engine_create(&engine, dnnl_cpu, 0) && !dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
+    if (!stream)
+        ok = !dnnl_engine_create(&engine, dnnl_cpu, 0) &&
+             !dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
     if (!ok) vm_fail(e, VM_EDEVICE, "oneDNN could not start its CPU engine");
     return ok;
 }
 
 static dnnl_data_type_t type_of(vm_type t) { return t == VM_BF16 ? dnnl_bf16 : dnnl_f32; }
 
-/* [batch x] rows x cols with the strides of a stored matrix; nd is 2 or 3 */
-static bool matrix(layout *l, int nd, int64_t batch, int64_t rows, int64_t cols, bool trans, int64_t ld, int64_t step, vm_type t, bool any) {
+/* [batch x] rows x cols with the strides of a stored matrix; nd is 2 or 3. The stride of a single row or
+ * column counts nothing, but where it is the smaller one oneDNN 3.7 takes the other for dense. */
+static bool matrix(layout *l, int nd, int64_t batch, int64_t rows, int64_t cols, bool trans, int64_t ld, int64_t step,
+                   vm_type t, bool any) {
     dnnl_dims_t d = { batch, rows, cols }, s = { step, trans ? 1 : ld, trans ? ld : 1 };
+    if (ld > 1 && rows == 1 && trans) s[1] = ld * cols;
+    if (ld > 1 && cols == 1 && !trans) s[2] = ld * rows;
     const int64_t *dp = nd == 3 ? d : d + 1, *sp = nd == 3 ? s : s + 1;
     dnnl_dims_t dims = { 0 }, strides = { 0 };
     memcpy(dims, dp, (size_t)nd * sizeof *dp), memcpy(strides, sp, (size_t)nd * sizeof *sp);
@@ -170,7 +177,8 @@ static bool post_ops(dnnl_primitive_attr_t attr, const vm_gemm_shape *s) {
         ok = ok && k < VM_LEN(acts) && !APPEND_ELTWISE(po, acts[k].alg, acts[k].alpha);
     }
     if (s->add) ok = ok && !APPEND_SUM(po, type_of(s->c));
-    ok = ok && !dnnl_primitive_attr_set_post_ops(attr, po) && !dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    ok = ok && !dnnl_primitive_attr_set_post_ops(attr, po) &&
+         !dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
     dnnl_post_ops_destroy(po);
     return ok;
 }
@@ -189,7 +197,9 @@ static bool operands(const vm_gemm_shape *s, int64_t M, int64_t N, layout *a, la
 }
 
 static vm_status refuse(const vm_gemm_shape *s, vm_error *e, const char *what, int code) {
-    return vm_fail(e, VM_EDEVICE, "oneDNN refused %s of [%" PRId64 ",%" PRId64 ",%" PRId64 "] %s x %s -> %s (status %d); try --dtype f32",
+    return vm_fail(e, VM_EDEVICE,
+                   "oneDNN refused %s of [%" PRId64 ",%" PRId64 ",%" PRId64
+                   "] %s x %s -> %s (status %d); try --dtype f32",
                    what, s->M, s->N, s->K, vm_type_name(s->a), vm_type_name(s->b), vm_type_name(s->c), code);
 }
 
@@ -214,8 +224,10 @@ done:
 
 static bool bind(vm_gemm *m) {
     layout a = { 0 }, b = { 0 }, bias = { 0 }, c = { 0 };
-    bool ok = operands(&m->s, m->s.M, m->s.N, &a, &b, &bias, &c) && !memory_create(&m->a, &a, engine, DNNL_MEMORY_NONE) &&
-              !memory_create(&m->b, &m->b_layout, engine, DNNL_MEMORY_NONE) && !memory_create(&m->c, &c, engine, DNNL_MEMORY_NONE) &&
+    bool ok = operands(&m->s, m->s.M, m->s.N, &a, &b, &bias, &c) &&
+              !memory_create(&m->a, &a, engine, DNNL_MEMORY_NONE) &&
+              !memory_create(&m->b, &m->b_layout, engine, DNNL_MEMORY_NONE) &&
+              !memory_create(&m->c, &c, engine, DNNL_MEMORY_NONE) &&
               (!m->s.bias || !memory_create(&m->bias, &bias, engine, DNNL_MEMORY_NONE));
     layout_free(&a), layout_free(&b), layout_free(&bias), layout_free(&c);
     return ok;
@@ -227,8 +239,8 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
     m->s = *s;
     m->threads = 1;
     if ((s->bias && s->alpha != 1) || s->a != s->b || (s->a == VM_F32 && s->c != VM_F32)) {
-        vm_fail(e, VM_EMODEL, "a product %s x %s -> %s%s is not possible", vm_type_name(s->a), vm_type_name(s->b), vm_type_name(s->c),
-                s->bias && s->alpha != 1 ? " with a bias and a factor" : "");
+        vm_fail(e, VM_EMODEL, "a product %s x %s -> %s%s is not possible", vm_type_name(s->a), vm_type_name(s->b),
+                vm_type_name(s->c), s->bias && s->alpha != 1 ? " with a bias and a factor" : "");
         goto fail;
     }
     if (s->M == 0 || s->N == 0 || s->batch == 0 || s->K == 0) {
@@ -249,7 +261,8 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
         one.batch = 1;
         int before = omp_get_max_threads();
         int64_t lda = s->lda ? s->lda : s->K, ldc = s->ldc ? s->ldc : s->N;
-        int64_t tm = s->ta ? s->M % CHUNK_M : 0, tn = s->N > CHUNK_N ? s->N % CHUNK_N : 0; /* rows of A are padded to a whole chunk */
+        int64_t tm = s->ta ? s->M % CHUNK_M : 0; /* else rows of A are padded to a whole chunk */
+        int64_t tn = s->N > CHUNK_N ? s->N % CHUNK_N : 0;
         omp_set_num_threads(1);
         vm_status st = VM_OK;
         for (int i = 0; i < 2 && !st; i++)
@@ -313,7 +326,8 @@ static int execute(product *p, dnnl_memory_t a, dnnl_memory_t b, dnnl_memory_t b
     int n = 3, code = 0;
     if (bias) args[n++] = (dnnl_exec_arg_t){ DNNL_ARG_BIAS, bias };
     if (p->scratch_bytes) {
-        if (!layout_strided(&sl, 1, d, dnnl_u8, one) || (code = (int)memory_create(&sm, &sl, engine, scratch))) goto done;
+        if (!layout_strided(&sl, 1, d, dnnl_u8, one) || (code = (int)memory_create(&sm, &sl, engine, scratch)))
+            goto done;
         args[n++] = (dnnl_exec_arg_t){ DNNL_ARG_SCRATCHPAD, sm };
     }
     code = (int)dnnl_primitive_execute(p->prim, stream, n, args);
@@ -324,7 +338,8 @@ done:
 }
 
 /* One chunk of deterministic mode: rows i0.., columns j0.. */
-static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *a, const char *b, const float *bias, char *c, char *scratch) {
+static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *a, const char *b, const float *bias,
+                     char *c, char *scratch) {
     vm_gemm_shape s = m->s;
     size_t ea = vm_type_size(s.a), eb = vm_type_size(s.b), ec = vm_type_size(s.c);
     int64_t lda = s.lda ? s.lda : s.ta ? s.M : s.K, ldb = s.ldb ? s.ldb : s.tb ? s.K : s.N, ldc = s.ldc ? s.ldc : s.N;
@@ -336,7 +351,8 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
     c += (size_t)(z * s.sc + i0 * ldc + j0) * ec;
     /* Rows that do not fill a chunk are copied to one of the same strides: the same kernel, the same bits. */
     size_t ra = (size_t)lda * ea, rc = (size_t)ldc * ec, n = (size_t)rows;
-    char *pa = scratch + ((p->scratch_bytes + 63) & ~(size_t)63), *pc = pa + (((size_t)CHUNK_M * ra + 63) & ~(size_t)63);
+    char *pa = scratch + ((p->scratch_bytes + 63) & ~(size_t)63),
+         *pc = pa + (((size_t)CHUNK_M * ra + 63) & ~(size_t)63);
     if (pad) {
         memset(pa, 0, (size_t)(pc - pa));
         for (size_t i = 0; i < n; i++) memcpy(pa + i * ra, a + i * ra, (size_t)s.K * ea);
@@ -346,7 +362,8 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
     layout la = { 0 }, lb = { 0 }, lbias = { 0 }, lc = { 0 };
     dnnl_memory_t ma = NULL, mb = NULL, mbias = NULL, mc = NULL;
     int code = -1;
-    if (operands(&s, s.ta ? rows : CHUNK_M, cols, &la, &lb, &lbias, &lc) && !memory_create(&ma, &la, engine, pad ? pa : (char *)(uintptr_t)a) &&
+    if (operands(&s, s.ta ? rows : CHUNK_M, cols, &la, &lb, &lbias, &lc) &&
+        !memory_create(&ma, &la, engine, pad ? pa : (char *)(uintptr_t)a) &&
         !memory_create(&mb, &lb, engine, (char *)(uintptr_t)b) && !memory_create(&mc, &lc, engine, pad ? pc : c) &&
         (!s.bias || !memory_create(&mbias, &lbias, engine, (float *)(uintptr_t)bias + j0)))
         code = execute(p, ma, mb, mbias, mc, scratch);
@@ -392,7 +409,7 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
     return code ? refuse(&m->s, e, "to run a product", code) : VM_OK;
 }
 
-/* --- packed weights ------------------------------------------------------------------------------------------------- */
+/* --- packed weights ---------------------------------------------------------------------------------------------- */
 struct vm_pack {
     struct vm_pack *next;
     layout l;
@@ -420,7 +437,8 @@ static vm_status reorder(const vm_gemm *m, const vm_param *p, struct vm_pack *k,
     int64_t ldb = s.ldb ? s.ldb : s.tb ? s.K : s.N;
     int code = -1;
     if (!matrix(&from, 2, 1, s.K, s.N, s.tb, ldb, 0, p->type, false)) goto done;
-    if ((code = (int)reorder_create(&pd, engine, from, k->l)) || (code = (int)dnnl_primitive_create(&prim, pd))) goto done;
+    if ((code = (int)reorder_create(&pd, engine, from, k->l)) || (code = (int)dnnl_primitive_create(&prim, pd)))
+        goto done;
     if (memory_create(&mf, &from, engine, p->data) || memory_create(&mt, &k->l, engine, k->data)) goto done;
     dnnl_exec_arg_t args[] = { { DNNL_ARG_FROM, mf }, { DNNL_ARG_TO, mt } };
     if (!(code = (int)dnnl_primitive_execute(prim, stream, 2, args))) k->version = p->version;

@@ -63,8 +63,8 @@ static void check(vm_gemm_shape s0) {
                 if (j >= s.N) y = old; /* between the rows nothing is written */
                 test_checks++;
                 if (!(fabs((double)get(c, s.c, at) - y) <= tol * scale))
-                    MISMATCH("[%d][%d,%d] of %dx%dx%d (ta %d tb %d det %d): %g, want %g\n", (int)z, (int)i, (int)j, (int)s.M, (int)s.N,
-                             (int)s.K, s.ta, s.tb, s.deterministic, (double)get(c, s.c, at), y);
+                    MISMATCH("[%d][%d,%d] of %dx%dx%d (ta %d tb %d det %d): %g, want %g\n", (int)z, (int)i, (int)j,
+                             (int)s.M, (int)s.N, (int)s.K, s.ta, s.tb, s.deterministic, (double)get(c, s.c, at), y);
             }
     vm_gemm_free(m);
     vm_free(a), vm_free(b), vm_free(c), vm_free(c0), vm_free(bias);
@@ -90,15 +90,47 @@ TEST(layouts) {
     each_layout((vm_gemm_shape){ .batch = 1, .M = 130, .N = 1030, .K = 3, .alpha = 1, .add = true });
 }
 TEST(strides) {
-    check((vm_gemm_shape){ .batch = 1, .M = 5, .N = 6, .K = 7, .lda = 11, .ldb = 9, .ldc = 10, .alpha = 1, .add = true });
+    check(
+        (vm_gemm_shape){ .batch = 1, .M = 5, .N = 6, .K = 7, .lda = 11, .ldb = 9, .ldc = 10, .alpha = 1, .add = true });
     for (int d = 0; d < 2; d++) {
-        check((vm_gemm_shape){ .batch = 1, .M = 70, .N = 600, .K = 7, .lda = 11, .ldb = 640, .ldc = 620, .alpha = 1, .bias = true, .deterministic = d });
-        check((vm_gemm_shape){ .batch = 1, .M = 70, .N = 9, .K = 7, .ta = true, .tb = true, .lda = 71, .ldb = 12, .ldc = 10, .alpha = 1, .deterministic = d });
+        check((vm_gemm_shape){ .batch = 1,
+                               .M = 70,
+                               .N = 600,
+                               .K = 7,
+                               .lda = 11,
+                               .ldb = 640,
+                               .ldc = 620,
+                               .alpha = 1,
+                               .bias = true,
+                               .deterministic = d });
+        check((vm_gemm_shape){ .batch = 1,
+                               .M = 70,
+                               .N = 9,
+                               .K = 7,
+                               .ta = true,
+                               .tb = true,
+                               .lda = 71,
+                               .ldb = 12,
+                               .ldc = 10,
+                               .alpha = 1,
+                               .deterministic = d });
     }
+}
+TEST(one_row_of_many) { /* a row or a column alone, its elements far apart; also as what remains behind whole chunks */
+    static const int size[][2] = { { 1, 9 }, { 9, 1 }, { 65, 5 }, { 3, 513 } };
+    for (int i = 0; i < VM_LEN(size); i++)
+        for (int k = 0; k < 16; k++) {
+            vm_gemm_shape s = { .batch = 1, .M = size[i][0], .N = size[i][1], .K = 19, .alpha = 1 };
+            s.ta = k & 1, s.tb = k & 2, s.deterministic = k & 4, s.add = k & 8;
+            s.lda = (s.ta ? s.M : s.K) + 2, s.ldb = (s.tb ? s.K : s.N) + 3, s.ldc = s.N + 1;
+            check(s);
+        }
 }
 TEST(batches) {
     for (int k = 0; k < 8; k++) {
-        vm_gemm_shape s = { .batch = 3, .M = 66, .N = 5, .K = 4, .ta = k & 1, .tb = k & 2, .deterministic = k & 4, .alpha = 2 };
+        vm_gemm_shape s = {
+            .batch = 3, .M = 66, .N = 5, .K = 4, .ta = k & 1, .tb = k & 2, .deterministic = k & 4, .alpha = 2
+        };
         s.sa = s.M * s.K, s.sb = s.K * s.N, s.sc = s.M * s.N;
         check(s);
         s.sb = 0; /* one B for all */
@@ -110,12 +142,31 @@ TEST(batches) {
 TEST(epilogues) {
     for (int k = VM_NONE; k <= VM_TANH; k++)
         for (int m = 0; m < 8; m++)
-            check((vm_gemm_shape){ .batch = 1, .M = 5, .N = 19, .K = 8, .alpha = 1, .act = (vm_unary_kind)k, .bias = m & 1, .add = m & 2, .deterministic = m & 4 });
+            check((vm_gemm_shape){ .batch = 1,
+                                   .M = 5,
+                                   .N = 19,
+                                   .K = 8,
+                                   .alpha = 1,
+                                   .act = (vm_unary_kind)k,
+                                   .bias = m & 1,
+                                   .add = m & 2,
+                                   .deterministic = m & 4 });
 }
 TEST(sums_over_nothing) {
     for (int m = 0; m < 8; m++)
         for (int t = 0; t < n_types(); t++)
-            check((vm_gemm_shape){ .batch = 1, .M = 3, .N = 5, .K = 0, .a = types[t], .b = types[t], .c = types[t], .alpha = 1, .act = VM_SIGMOID, .bias = m & 1, .add = m & 2, .deterministic = m & 4 });
+            check((vm_gemm_shape){ .batch = 1,
+                                   .M = 3,
+                                   .N = 5,
+                                   .K = 0,
+                                   .a = types[t],
+                                   .b = types[t],
+                                   .c = types[t],
+                                   .alpha = 1,
+                                   .act = VM_SIGMOID,
+                                   .bias = m & 1,
+                                   .add = m & 2,
+                                   .deterministic = m & 4 });
     check((vm_gemm_shape){ .batch = 1, .M = 0, .N = 5, .K = 3, .alpha = 1 });
     check((vm_gemm_shape){ .batch = 1, .M = 3, .N = 0, .K = 3, .alpha = 1 });
     check((vm_gemm_shape){ .batch = 0, .M = 3, .N = 2, .K = 3, .alpha = 1 });
@@ -143,10 +194,21 @@ TEST(rows_keep_their_bits) {
     const int64_t all = 203, N = 1300, K = 300;
     for (int t = 0; t < n_types(); t++)
         for (int tb = 0; tb < 2; tb++) {
-            vm_gemm_shape s = { .batch = 1, .M = all, .N = N, .K = K, .tb = tb, .a = types[t], .b = types[t], .c = types[t], .alpha = 1,
-                                .act = VM_GELU, .bias = true, .deterministic = true };
+            vm_gemm_shape s = { .batch = 1,
+                                .M = all,
+                                .N = N,
+                                .K = K,
+                                .tb = tb,
+                                .a = types[t],
+                                .b = types[t],
+                                .c = types[t],
+                                .alpha = 1,
+                                .act = VM_GELU,
+                                .bias = true,
+                                .deterministic = true };
             size_t es = vm_type_size(types[t]);
-            char *a = filled(all * K, types[t], 1), *b = filled(N * K, types[t], 2), *c = vm_alloc((size_t)(all * N) * es), *d = vm_alloc((size_t)(all * N) * es);
+            char *a = filled(all * K, types[t], 1), *b = filled(N * K, types[t], 2),
+                 *c = vm_alloc((size_t)(all * N) * es), *d = vm_alloc((size_t)(all * N) * es);
             float *bias = filled(N, VM_F32, 4);
             run_rows(s, 1, a, b, bias, c);
             for (int threads = 2; threads <= 3; threads++) {
@@ -165,7 +227,8 @@ TEST(rows_keep_their_bits) {
 TEST(transposed_sums_keep_their_bits) { /* dW: rows are features, the sum runs over the batch */
     for (int64_t M = 20; M <= 148; M += 64) {
         vm_gemm_shape s = { .batch = 1, .M = M, .N = 600, .K = 333, .ta = true, .alpha = 1, .deterministic = true };
-        float *a = filled(M * s.K, VM_F32, 1), *b = filled(s.N * s.K, VM_F32, 2), *c = vm_alloc((size_t)(M * s.N) * 4), *d = vm_alloc((size_t)(M * s.N) * 4);
+        float *a = filled(M * s.K, VM_F32, 1), *b = filled(s.N * s.K, VM_F32, 2), *c = vm_alloc((size_t)(M * s.N) * 4),
+              *d = vm_alloc((size_t)(M * s.N) * 4);
         run_rows(s, 1, a, b, NULL, c);
         run_rows(s, 3, a, b, NULL, d);
         EXPECT(!memcmp(c, d, (size_t)(M * s.N) * 4));
@@ -185,7 +248,16 @@ TEST(packed_weights) {
             vm_gemm *m[2];
             vm_error e = { 0 };
             for (int tb = 0; tb < 2; tb++)
-                m[tb] = vm_gemm_new(&(vm_gemm_shape){ .batch = 1, .M = M, .N = K, .K = K, .tb = tb, .a = types[t], .b = types[t], .packed = true, .alpha = 1 }, &e);
+                m[tb] = vm_gemm_new(&(vm_gemm_shape){ .batch = 1,
+                                                      .M = M,
+                                                      .N = K,
+                                                      .K = K,
+                                                      .tb = tb,
+                                                      .a = types[t],
+                                                      .b = types[t],
+                                                      .packed = true,
+                                                      .alpha = 1 },
+                                    &e);
             for (int version = 0; version < 2; version++) {
                 uint64_t seed = 7 + (uint64_t)version;
                 for (int i = 0; i < K * K; i++) put(p->data, types[w], i, (float)test_uniform(&seed));
@@ -199,7 +271,8 @@ TEST(packed_weights) {
                             double y = 0;
                             for (int k = 0; k < K; k++) { /* the weight is rounded to the product's type on the way */
                                 float x = get(p->data, types[w], tb ? j * K + k : k * K + j);
-                                y += (double)get(a, types[t], i * K + k) * (double)(t ? vm_bf16_to_f32(vm_f32_to_bf16(x)) : x);
+                                y += (double)get(a, types[t], i * K + k) *
+                                     (double)(t ? vm_bf16_to_f32(vm_f32_to_bf16(x)) : x);
                             }
                             EXPECT_NEAR((double)c[i * K + j], y, 1e-4);
                         }
@@ -213,6 +286,7 @@ TEST(packed_weights) {
 int main(void) {
     RUN(layouts);
     RUN(strides);
+    RUN(one_row_of_many);
     RUN(batches);
     RUN(epilogues);
     RUN(sums_over_nothing);

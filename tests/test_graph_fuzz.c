@@ -1,5 +1,5 @@
-/* test_graph_fuzz.c - random graphs: outputs and gradients must not depend on where the planner puts buffers, on sums in
- * place, or on recomputation. The oracle is the same graph with every buffer in a place of its own. */
+/* test_graph_fuzz.c - random graphs: outputs and gradients must not depend on where the planner puts buffers, on sums
+ * in place, or on recomputation. The oracle is the same graph with every buffer in a place of its own. */
 #include "kernels/ops.h"
 #include "tests/test.h"
 
@@ -73,7 +73,7 @@ static net build(uint64_t seed, how h) {
     bool open = false, own = draw(&s, 2);
     g->training = true, g->separate = h.separate, g->seed = seed;
     for (int k = 0; k < N_INPUT; k++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "x%d", k);
         pool[n++] = x.in[k] = vm_input(g, name, VM_F32, 2, (int64_t[]){ R, C });
     }
@@ -88,10 +88,11 @@ static net build(uint64_t seed, how h) {
     }
     if (open) vm_checkpoint_end(g);
     for (int k = 0; k < n_out; k++) {
-        char name[8];
+        char name[16];
         outs[k] = pool[k ? draw(&s, n) : n - 1];
         snprintf(name, sizeof name, "y%d", k);
-        if (draw(&s, 3)) vm_output(g, name, x.out[x.n_out++] = outs[k]); /* some end as nothing but a gradient's start */
+        if (draw(&s, 3))
+            vm_output(g, name, x.out[x.n_out++] = outs[k]); /* some end as nothing but a gradient's start */
         seeds[k] = own ? pool[draw(&s, n)] : 0;
     }
     for (int k = 0; k < N_INPUT; k++)
@@ -100,7 +101,7 @@ static net build(uint64_t seed, how h) {
         if (draw(&s, 3)) wrt[n_wrt++] = vm_weight(g, params[k]);
     vm_backward(g, n_out, outs, seeds, n_wrt, wrt);
     for (int k = 0; k < n_wrt; k++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "d%d", k);
         if (vm_grad(g, wrt[k])) vm_output(g, name, x.out[x.n_out++] = vm_grad(g, wrt[k]));
     }
@@ -115,7 +116,7 @@ static float *results(net *x, uint64_t seed, int64_t *len) {
     for (int again = 0; again < 2; again++) { /* the second run begins in a used arena */
         uint64_t s = seed + 1000;
         for (int k = 0; k < N_INPUT; k++) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "x%d", k);
             for (int i = 0; i < R * C; i++) data[i] = (float)test_uniform(&s);
             vm_set(x->g, name, data);
@@ -140,7 +141,8 @@ static void compare(uint64_t seed, how h, const char *what, const float *want, i
     for (int64_t i = 0; i < VM_MIN(n, n_want); i++) {
         test_checks++;
         if (memcmp(&got[i], &want[i], sizeof *got)) {
-            MISMATCH("seed %d, %s: result %d is %.9g, with separate buffers %.9g\n", (int)seed, what, (int)i, (double)got[i], (double)want[i]);
+            MISMATCH("seed %d, %s: result %d is %.9g, with separate buffers %.9g\n", (int)seed, what, (int)i,
+                     (double)got[i], (double)want[i]);
             break;
         }
     }
