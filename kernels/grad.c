@@ -12,7 +12,7 @@
 
 #include "kernels/graph.h"
 
-/* --- ops of this file ---------------------------------------------------------------------------------------------- */
+/* --- ops of this file -------------------------------------------------------------------------------------------- */
 VM_CPU_DECLARE(ones_cpu);
 VM_CPU_DECLARE(accumulate_cpu);
 
@@ -29,9 +29,11 @@ static vm_status infer_accumulate(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
     return VM_OK;
 }
-static const vm_op accumulate = { .name = "accumulate", .infer = infer_accumulate, .cpu = VM_CPU(accumulate_cpu), .acc_outs = 1 };
+static const vm_op accumulate = {
+    .name = "accumulate", .infer = infer_accumulate, .cpu = VM_CPU(accumulate_cpu), .acc_outs = 1
+};
 
-/* --- questions of gradient rules ------------------------------------------------------------------------------------ */
+/* --- questions of gradient rules --------------------------------------------------------------------------------- */
 static vm_val canon(const vm_graph *g, vm_val v) { return g->v[v].orig; }
 
 vm_val vm_grad(const vm_graph *g, vm_val v) { return v ? g->v[canon(g, v)].grad : 0; }
@@ -63,7 +65,7 @@ static bool passed_on(const vm_graph *g, vm_val v) {
     return false;
 }
 
-/* Whether dv may turn into a sum with `onto`: it is of this backward pass, nobody has read it, and onto exists before it. */
+/* Whether dv may turn into a sum with `onto`: it is of this backward pass, nobody has read it, onto is older. */
 static bool may_sum(const vm_graph *g, vm_val dv, vm_val onto) {
     int at = g->v[dv].node;
     if (at < g->back_from || g->v[onto].node >= at || g->v[dv].is_output || passed_on(g, dv)) return false;
@@ -109,7 +111,7 @@ void vm_add_grad(vm_graph *g, vm_val v, vm_val dv) {
     }
 }
 
-/* --- recomputation ------------------------------------------------------------------------------------------------- */
+/* --- recomputation ----------------------------------------------------------------------------------------------- */
 void vm_checkpoint_begin(vm_graph *g) {
     if (g->segment) vm_bad(g, "checkpoint segments do not nest");
     g->segment = ++g->n_segments;
@@ -121,7 +123,8 @@ static bool clone_segment(vm_graph *g, int segment, int64_t n_fwd, vm_val *clone
     for (int64_t i = 0; i < n_fwd; i++) {
         if (g->n[i].segment != segment) continue;
         vm_node o = g->n[i];
-        if (o.op->stateful) return vm_bad(g, "%s writes state and may not stand in a checkpoint segment", o.op->name), false;
+        if (o.op->stateful)
+            return vm_bad(g, "%s writes state and may not stand in a checkpoint segment", o.op->name), false;
         vm_val in[VM_MAX_IN];
         for (int k = 0; k < o.n_in; k++) in[k] = clone[o.in[k]] ? clone[o.in[k]] : o.in[k];
         vm_node *c = vm_append(g, o.op, o.n_in, in, &o);
@@ -132,7 +135,7 @@ static bool clone_segment(vm_graph *g, int segment, int64_t n_fwd, vm_val *clone
     return true;
 }
 
-/* --- the walk ------------------------------------------------------------------------------------------------------ */
+/* --- the walk ---------------------------------------------------------------------------------------------------- */
 static void mark_wanted(vm_graph *g, int n_wrt, const vm_val *wrt) {
     for (int64_t v = 1; v < g->n_v; v++) {
         g->v[v].wants_grad = !wrt && g->v[v].kind == VM_PARAM && g->v[v].param->trainable;

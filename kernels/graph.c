@@ -15,7 +15,7 @@ const char *vm_type_name(vm_type t) {
     return (unsigned)t < VM_NTYPES ? name[t] : "?";
 }
 
-/* --- parameters ---------------------------------------------------------------------------------------------------- */
+/* --- parameters -------------------------------------------------------------------------------------------------- */
 static int64_t count(int nd, const int64_t *ne) {
     int64_t c = 1;
     for (int k = 0; k < nd; k++) c *= ne[k];
@@ -61,7 +61,7 @@ void vm_param_free(vm_param *p) {
 int64_t vm_param_count(const vm_param *p) { return count(p->nd, p->ne); }
 void vm_param_touch(vm_param *p) { p->version++; }
 
-/* --- graph --------------------------------------------------------------------------------------------------------- */
+/* --- graph ------------------------------------------------------------------------------------------------------- */
 vm_graph *vm_graph_new(vm_backend *be, vm_type dtype) {
     vm_graph *g = vm_calloc(1, sizeof *g);
     if (!g) return NULL;
@@ -108,7 +108,7 @@ static vm_val new_value(vm_graph *g, vm_kind kind, vm_type t, int nd, const int6
     size_t total = vm_type_size(t);
     for (int k = 0; k < nd; k++)
         if (ne[k] < 0 || !vm_mul_sz(total, (size_t)ne[k], &total) || total > LARGEST)
-            return vm_bad(g, ne[k] < 0 ? "axis %d of a tensor has %" PRId64 " entries" : "a tensor is too large: axis %d has %" PRId64 " entries", k, ne[k]), 0;
+            return vm_bad(g, "a tensor is too large, or less than empty: axis %d has %" PRId64 " entries", k, ne[k]), 0;
     vm_val v = (vm_val)g->n_v++;
     g->v[v] = (vm_value){ .kind = kind, .type = t, .nd = nd, .node = -1, .root = v, .orig = v };
     memcpy(g->v[v].ne, ne, (size_t)nd * sizeof *ne);
@@ -168,7 +168,7 @@ void vm_output(vm_graph *g, const char *name, vm_val v) {
 void *vm_data(const vm_graph *g, vm_val v) { return v ? g->v[v].data : NULL; }
 void vm_scope(vm_graph *g, const char *label) { g->scope = label; }
 
-/* --- nodes --------------------------------------------------------------------------------------------------------- */
+/* --- nodes ------------------------------------------------------------------------------------------------------- */
 vm_node *vm_append(vm_graph *g, const vm_op *op, int n_in, const vm_val *in, const vm_node *init) {
     if (g->err.status) return NULL;
     if (n_in > VM_MAX_IN) return vm_bad(g, "%s: %d inputs, at most %d", op->name, n_in, VM_MAX_IN), NULL;
@@ -214,7 +214,7 @@ void vm_node_view(vm_graph *g, vm_node *n, vm_val of, int64_t at, int nd, const 
     if (v) g->v[v].root = of, g->v[v].view_at = at, g->v[v].is_view = true;
 }
 
-/* --- shapes -------------------------------------------------------------------------------------------------------- */
+/* --- shapes ------------------------------------------------------------------------------------------------------ */
 int64_t vm_count(const vm_graph *g, vm_val v) { return count(g->v[v].nd, g->v[v].ne); }
 int64_t vm_rows(const vm_graph *g, vm_val v) { return g->v[v].nd ? count(g->v[v].nd - 1, g->v[v].ne) : 1; }
 int64_t vm_cols(const vm_graph *g, vm_val v) { return g->v[v].nd ? g->v[v].ne[g->v[v].nd - 1] : 1; }

@@ -1,8 +1,8 @@
 /* linear.c - y = act(x W^T + b) [+ residual], the workhorse. FLOPs 2 M N K; bound by arithmetic from about 30 rows on.
  *
  * Gradients: dx = dy W, dW = dy^T x, db = column sums of dy, dresidual = dy. In training an activation is a node of its
- * own (its input is needed), and a weight kept in f32 is rounded to bf16 into a workspace of the arena right before each
- * product, so that no second copy of the weights lives on. */
+ * own (its input is needed), and a weight kept in f32 is rounded to bf16 into a workspace of the arena right before
+ * each product, so that no second copy of the weights lives on. */
 #include <inttypes.h>
 
 #include "kernels/infer.h"
@@ -24,10 +24,13 @@ static void weight_workspace(vm_graph *g, vm_node *n, vm_val w, vm_type product)
 static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
     char a[64], b[64];
-    if ((x.type != VM_F32 && x.type != VM_BF16) || !vm_is_float(w.type) || (n->i[0] != VM_F32 && (n->i[0] != VM_BF16 || x.type != VM_BF16)))
-        return vm_bad(g, "linear: %s x %s -> %s is not possible", vm_type_name(x.type), vm_type_name(w.type), vm_type_name((vm_type)n->i[0]));
+    if ((x.type != VM_F32 && x.type != VM_BF16) || !vm_is_float(w.type) ||
+        (n->i[0] != VM_F32 && (n->i[0] != VM_BF16 || x.type != VM_BF16)))
+        return vm_bad(g, "linear: %s x %s -> %s is not possible", vm_type_name(x.type), vm_type_name(w.type),
+                      vm_type_name((vm_type)n->i[0]));
     if (w.nd != 2 || x.nd < 1 || x.ne[x.nd - 1] != w.ne[1])
-        return vm_bad(g, "linear: x %s does not fit weight %s", vm_shape_text(g, n->in[0], a), vm_shape_text(g, n->in[1], b));
+        return vm_bad(g, "linear: x %s does not fit weight %s", vm_shape_text(g, n->in[0], a),
+                      vm_shape_text(g, n->in[1], b));
     if (n->in[2] && (g->v[n->in[2]].nd != 1 || g->v[n->in[2]].ne[0] != w.ne[0]))
         return vm_bad(g, "linear: bias %s for %" PRId64 " outputs", vm_shape_text(g, n->in[2], a), w.ne[0]);
     if (n->in[2] && !vm_check_type(g, n, 2, VM_F32)) return VM_EMODEL;
@@ -36,7 +39,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
     if (n->in[3]) {
         if (!vm_same_shape(g, n->in[3], n->out[0]))
-            return vm_bad(g, "linear: residual %s for an output %s", vm_shape_text(g, n->in[3], a), vm_shape_text(g, n->out[0], b));
+            return vm_bad(g, "linear: residual %s for an output %s", vm_shape_text(g, n->in[3], a),
+                          vm_shape_text(g, n->out[0], b));
         n->acc[0] = n->in[3];
     }
     return VM_OK;
@@ -45,7 +49,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
 static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
     double M = (double)vm_rows(g, n->in[0]), K = (double)vm_cols(g, n->in[0]), N = (double)vm_dim(g, n->in[1], 0);
     *flops = 2 * M * N * K;
-    *bytes = (M * K + N * K) * (double)vm_type_size(g->v[n->in[0]].type) + M * N * (double)vm_type_size(g->v[n->out[0]].type);
+    *bytes = (M * K + N * K) * (double)vm_type_size(g->v[n->in[0]].type) +
+             M * N * (double)vm_type_size(g->v[n->out[0]].type);
 }
 
 /* dy (...,N), w (N,K) -> dx (...,K) of x's type */
@@ -59,7 +64,8 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
 static void cost_dx(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
     double M = (double)vm_rows(g, n->in[0]), N = (double)vm_cols(g, n->in[0]), K = (double)vm_dim(g, n->in[1], 1);
     *flops = 2 * M * N * K;
-    *bytes = (M * N + N * K) * (double)vm_type_size(g->v[n->in[0]].type) + M * K * (double)vm_type_size(g->v[n->out[0]].type);
+    *bytes = (M * N + N * K) * (double)vm_type_size(g->v[n->in[0]].type) +
+             M * K * (double)vm_type_size(g->v[n->out[0]].type);
 }
 static const vm_op linear_dx = { .name = "linear_dx", .infer = infer_dx, .cost = cost_dx, .cpu = VM_CPU(linear_dx_cpu),
                                  .acc_outs = 1, .free_node = vm_gemm_node_free };
@@ -106,7 +112,8 @@ static const vm_op linear = { .name = "linear", .infer = infer, .grad = grad, .c
 /* Whether the kernel brings weight w to type t by itself: packing converts, and f32 is rounded into the workspace. */
 static bool converts(const vm_graph *g, vm_val w, vm_type t) {
     const vm_value *x = &g->v[w];
-    return x->kind == VM_PARAM && x->type != VM_F16 && ((!g->training && !g->deterministic) || (x->type == VM_F32 && t == VM_BF16));
+    return x->kind == VM_PARAM && x->type != VM_F16 &&
+           ((!g->training && !g->deterministic) || (x->type == VM_F32 && t == VM_BF16));
 }
 
 vm_val vm_linear(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_unary_kind act, vm_val residual, vm_type out) {

@@ -33,9 +33,11 @@ static bool packs(const vm_graph *g, vm_val w) {
 
 vm_status VM_KERNEL(linear_cpu)(vm_graph *g, vm_node *n) {
     vm_val x = n->in[0], w = n->in[1];
-    vm_gemm *m = product(g, n, (vm_gemm_shape){ .batch = 1, .M = vm_rows(g, x), .N = vm_dim(g, w, 0), .K = vm_cols(g, x), .tb = true,
-                                                .a = g->v[x].type, .b = g->v[x].type, .c = g->v[n->out[0]].type, .bias = n->in[2] != 0,
-                                                .alpha = 1, .act = (vm_unary_kind)n->i[1], .packed = packs(g, w) });
+    vm_type t = g->v[x].type;
+    vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, x), .N = vm_dim(g, w, 0), .K = vm_cols(g, x), .tb = true,
+                        .a = t, .b = t, .c = g->v[n->out[0]].type, .bias = n->in[2] != 0, .alpha = 1,
+                        .act = (vm_unary_kind)n->i[1], .packed = packs(g, w) };
+    vm_gemm *m = product(g, n, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);
     return b ? vm_gemm_run(m, vm_in(g, n, 0), b, vm_in(g, n, 2), vm_o(g, n, 0), &g->err) : g->err.status;
@@ -43,9 +45,10 @@ vm_status VM_KERNEL(linear_cpu)(vm_graph *g, vm_node *n) {
 
 vm_status VM_KERNEL(linear_dx_cpu)(vm_graph *g, vm_node *n) {
     vm_val dy = n->in[0], w = n->in[1];
-    vm_gemm *m = product(g, n, (vm_gemm_shape){ .batch = 1, .M = vm_rows(g, dy), .N = vm_dim(g, w, 1), .K = vm_cols(g, dy), .a = g->v[dy].type,
-                                                .b = g->v[dy].type, .c = g->v[n->out[0]].type, .alpha = 1,
-                                                .packed = packs(g, w) });
+    vm_type t = g->v[dy].type;
+    vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, dy), .N = vm_dim(g, w, 1), .K = vm_cols(g, dy), .a = t, .b = t,
+                        .c = g->v[n->out[0]].type, .alpha = 1, .packed = packs(g, w) };
+    vm_gemm *m = product(g, n, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);
     return b ? vm_gemm_run(m, vm_in(g, n, 0), b, NULL, vm_o(g, n, 0), &g->err) : g->err.status;
@@ -53,8 +56,9 @@ vm_status VM_KERNEL(linear_dx_cpu)(vm_graph *g, vm_node *n) {
 
 vm_status VM_KERNEL(linear_dw_cpu)(vm_graph *g, vm_node *n) {
     vm_val dy = n->in[0], x = n->in[1];
-    vm_gemm *m = product(g, n, (vm_gemm_shape){ .batch = 1, .M = vm_cols(g, dy), .N = vm_cols(g, x), .K = vm_rows(g, dy), .ta = true,
-                                                .a = g->v[dy].type, .b = g->v[x].type, .c = VM_F32, .alpha = 1 });
+    vm_gemm_shape s = { .batch = 1, .M = vm_cols(g, dy), .N = vm_cols(g, x), .K = vm_rows(g, dy), .ta = true,
+                        .a = g->v[dy].type, .b = g->v[x].type, .c = VM_F32, .alpha = 1 };
+    vm_gemm *m = product(g, n, s);
     return m ? vm_gemm_run(m, vm_in(g, n, 0), vm_in(g, n, 1), NULL, vm_o(g, n, 0), &g->err) : g->err.status;
 }
 
@@ -85,8 +89,8 @@ vm_status VM_KERNEL(matmul_cpu)(vm_graph *g, vm_node *n) {
     bool ta = n->i[0], tb = n->i[1];
     int64_t M = vm_dim(g, c, -2), N = vm_dim(g, c, -1), K = vm_dim(g, a, ta ? -2 : -1);
     int64_t batch = M > 0 && N > 0 ? vm_count(g, c) / (M * N) : 0;
-    vm_gemm *m = product(g, n, (vm_gemm_shape){ .batch = batch, .M = M, .N = N, .K = K, .ta = ta, .tb = tb, .sa = M * K, .sb = K * N,
-                                                .sc = M * N, .a = g->v[a].type, .b = g->v[b].type, .c = g->v[c].type,
-                                                .alpha = (float)n->f[0] });
+    vm_gemm_shape s = { .batch = batch, .M = M, .N = N, .K = K, .ta = ta, .tb = tb, .sa = M * K, .sb = K * N,
+                        .sc = M * N, .a = g->v[a].type, .b = g->v[b].type, .c = g->v[c].type, .alpha = (float)n->f[0] };
+    vm_gemm *m = product(g, n, s);
     return m ? vm_gemm_run(m, vm_in(g, n, 0), vm_in(g, n, 1), NULL, vm_o(g, n, 0), &g->err) : g->err.status;
 }

@@ -16,7 +16,8 @@ void vm_dot(const vm_graph *g, FILE *f) {
     for (int64_t i = 0; i < g->n_n; i++) {
         const vm_node *n = &g->n[i];
         if (n->dead) continue;
-        fprintf(f, "  n%" PRId64 " [label=\"%s%s%s\"];\n", i, n->op->name, n->label ? "\\n" : "", n->label ? n->label : "");
+        fprintf(f, "  n%" PRId64 " [label=\"%s%s%s\"];\n", i, n->op->name, n->label ? "\\n" : "",
+                n->label ? n->label : "");
         for (int k = 0; k < n->n_in; k++) {
             if (!n->in[k]) continue;
             const vm_value *x = &g->v[n->in[k]];
@@ -33,8 +34,9 @@ void vm_trace_json(const vm_graph *g, FILE *f) {
     for (int64_t i = 0; i < g->n_trace; i++) {
         if (g->trace[2 * i + 1] <= 0) continue;
         const vm_node *n = &g->n[i];
-        fprintf(f, "%s\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}", sep,
-                n->op->name, n->label ? n->label : "", g->trace[2 * i] * 1e6, (g->trace[2 * i + 1] - g->trace[2 * i]) * 1e6);
+        fprintf(f, "%s\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}",
+                sep, n->op->name, n->label ? n->label : "", g->trace[2 * i] * 1e6,
+                (g->trace[2 * i + 1] - g->trace[2 * i]) * 1e6);
         sep = ",";
     }
     fprintf(f, "\n]}\n");
@@ -75,8 +77,8 @@ void vm_profile(const vm_graph *g, FILE *f, double peak_flops, double peak_bytes
     for (int r = 0; r < n_rows; r++) {
         const row *x = &rows[r];
         fprintf(f, "%-24s %8" PRId64 " %10.3f %5.1f%% %10.1f %9.1f %8.0f%%\n", x->name, x->calls, x->t * 1e3,
-                all.t > 0 ? 100 * x->t / all.t : 0, x->flops / VM_MAX(x->t, 1e-9) * 1e-9, x->bytes / VM_MAX(x->t, 1e-9) * 1e-9,
-                100 * x->roof / VM_MAX(x->t, 1e-9));
+                all.t > 0 ? 100 * x->t / all.t : 0, x->flops / VM_MAX(x->t, 1e-9) * 1e-9,
+                x->bytes / VM_MAX(x->t, 1e-9) * 1e-9, 100 * x->roof / VM_MAX(x->t, 1e-9));
     }
     fprintf(f, "arena %.1f MB of %.1f MB of activations; %" PRId64 " nodes\n", (double)g->arena_bytes * 1e-6,
             (double)g->sum_bytes * 1e-6, g->n_n);

@@ -17,10 +17,11 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     char s[64], t[64];
     if (!vm_check_float(g, n, 0) || !vm_check_float(g, n, 1)) return VM_EMODEL;
     if (a.type == VM_F16 || (n->i[2] != VM_F32 && (n->i[2] != VM_BF16 || a.type != VM_BF16)))
-        return vm_bad(g, "matmul: %s x %s -> %s is not possible", vm_type_name(a.type), vm_type_name(b.type), vm_type_name((vm_type)n->i[2]));
+        return vm_bad(g, "matmul: %s x %s -> %s is not possible", vm_type_name(a.type), vm_type_name(b.type),
+                      vm_type_name((vm_type)n->i[2]));
     if (!fits || am[ta ? 0 : 1] != bm[tb ? 1 : 0] || a.type != b.type)
-        return vm_bad(g, "matmul: %s%s %s does not fit %s%s %s", vm_shape_text(g, n->in[0], s), ta ? "^T" : "", vm_type_name(a.type),
-                      vm_shape_text(g, n->in[1], t), tb ? "^T" : "", vm_type_name(b.type));
+        return vm_bad(g, "matmul: %s%s %s does not fit %s%s %s", vm_shape_text(g, n->in[0], s), ta ? "^T" : "",
+                      vm_type_name(a.type), vm_shape_text(g, n->in[1], t), tb ? "^T" : "", vm_type_name(b.type));
     int64_t M = am[ta ? 1 : 0], N = bm[tb ? 0 : 1];
     am[0] = M, am[1] = N;
     vm_node_out(g, n, (vm_type)n->i[2], a.nd, a.ne);
@@ -33,7 +34,9 @@ static void cost(const vm_graph *g, const vm_node *n, double *flops, double *byt
     *bytes = (a + b) * (double)vm_type_size(g->v[n->in[0]].type) + c * (double)vm_type_size(g->v[n->out[0]].type);
 }
 
-static vm_val like(vm_graph *g, vm_val x, vm_val as) { return g->v[x].type == g->v[as].type ? x : vm_cast(g, x, g->v[as].type); }
+static vm_val like(vm_graph *g, vm_val x, vm_val as) {
+    return g->v[x].type == g->v[as].type ? x : vm_cast(g, x, g->v[as].type);
+}
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val a = n->in[0], b = n->in[1], dc = vm_dy(g, n, 0);
@@ -42,9 +45,13 @@ static void grad(vm_graph *g, const vm_node *n) {
     if (!vm_wants(g, a) && !vm_wants(g, b)) return;
     dc = like(g, dc, a);
     if (vm_wants(g, a))
-        vm_add_grad(g, a, ta ? vm_matmul(g, b, dc, tb, true, s, g->v[a].type) : vm_matmul(g, dc, b, false, !tb, s, g->v[a].type));
+        vm_add_grad(g, a,
+                    ta ? vm_matmul(g, b, dc, tb, true, s, g->v[a].type)
+                       : vm_matmul(g, dc, b, false, !tb, s, g->v[a].type));
     if (vm_wants(g, b))
-        vm_add_grad(g, b, tb ? vm_matmul(g, dc, a, true, ta, s, g->v[b].type) : vm_matmul(g, a, dc, !ta, false, s, g->v[b].type));
+        vm_add_grad(g, b,
+                    tb ? vm_matmul(g, dc, a, true, ta, s, g->v[b].type)
+                       : vm_matmul(g, a, dc, !ta, false, s, g->v[b].type));
 }
 
 static const vm_op matmul = { .name = "matmul", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(matmul_cpu),

@@ -3,8 +3,8 @@
  *   g' = scale g;  m = b1 m + (1-b1) g';  v = b2 v + (1-b2) g'^2
  *   p = p - lr wd p;  p = p - lr/(1-b1^t) m / (sqrt(v/(1-b2^t)) + eps)
  *
- * Both read param->grad and write state in place, so they live in a graph of their own that runs after the gradients are
- * complete. Bound by bytes: 4 reads and 3 writes of f32 per element. */
+ * Both read param->grad and write state in place, so they live in a graph of their own that runs after the gradients
+ * are complete. Bound by bytes: 4 reads and 3 writes of f32 per element. */
 #include <string.h>
 
 #include "kernels/ops.h"
@@ -18,8 +18,12 @@ static vm_status infer_norm(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, VM_F32, 1, (int64_t[]){ 1 });
     return VM_OK;
 }
-static const vm_op grad_sqnorm = { .name = "grad_sqnorm", .infer = infer_norm, .cpu = VM_CPU(grad_sqnorm_cpu), .no_grad = true,
-                                   .stateful = true, .free_node = free_list };
+static const vm_op grad_sqnorm = { .name = "grad_sqnorm",
+                                   .infer = infer_norm,
+                                   .cpu = VM_CPU(grad_sqnorm_cpu),
+                                   .no_grad = true,
+                                   .stateful = true,
+                                   .free_node = free_list };
 
 vm_val vm_grad_sqnorm(vm_graph *g, int n, vm_param *const *p) {
     vm_param **list = vm_calloc((size_t)n + 1, sizeof *list);
@@ -33,8 +37,10 @@ vm_val vm_grad_sqnorm(vm_graph *g, int n, vm_param *const *p) {
 
 static vm_status infer_adamw(vm_graph *g, vm_node *n) {
     const vm_param *p = n->ptr;
-    if (g->v[n->in[0]].type != VM_F32 || vm_count(g, n->in[0]) != 4) return vm_bad(g, "adamw: hyper must be 4 f32 values");
-    if (p->type != VM_F32) return vm_bad(g, "adamw: %s is stored as %s; masters are f32", p->name, vm_type_name(p->type));
+    if (g->v[n->in[0]].type != VM_F32 || vm_count(g, n->in[0]) != 4)
+        return vm_bad(g, "adamw: hyper must be 4 f32 values");
+    if (p->type != VM_F32)
+        return vm_bad(g, "adamw: %s is stored as %s; masters are f32", p->name, vm_type_name(p->type));
     if (!p->data) return vm_bad(g, "adamw: %s has no data; load or initialise the weights first", p->name);
     if (p->borrowed) return vm_bad(g, "adamw: %s is mapped from a file; load weights for writing", p->name);
     return VM_OK;
@@ -43,7 +49,9 @@ static void cost(const vm_graph *g, const vm_node *n, double *flops, double *byt
     double N = (double)vm_param_count(n->ptr);
     *flops = 14 * N, *bytes = 28 * N;
 }
-static const vm_op adamw = { .name = "adamw", .infer = infer_adamw, .cost = cost, .cpu = VM_CPU(adamw_cpu), .no_grad = true, .stateful = true };
+static const vm_op adamw = {
+    .name = "adamw", .infer = infer_adamw, .cost = cost, .cpu = VM_CPU(adamw_cpu), .no_grad = true, .stateful = true
+};
 
 void vm_adamw(vm_graph *g, vm_param *p, vm_val hyper, vm_adam a) {
     size_t bytes = (size_t)vm_param_count(p) * sizeof(float);

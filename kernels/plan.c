@@ -60,7 +60,8 @@ static void find_lives(vm_graph *g) {
             if (!n->acc[k]) continue;
             vm_val old = root_of(g, n->acc[k]), out = n->out[k];
             vm_value *o = &g->v[old];
-            bool in_place = o->kind == VM_GRAD || (o->kind == VM_TEMP && o->last == (int)i && o->type == g->v[out].type && !g->separate);
+            bool in_place = o->kind == VM_GRAD ||
+                            (o->kind == VM_TEMP && o->last == (int)i && o->type == g->v[out].type && !g->separate);
             for (int j = 0; j < n->n_in && o->kind == VM_TEMP; j++) {
                 if (k == 0 && j && j == n->op->acc_in && n->in[j] == n->acc[0]) continue; /* read as the sum only */
                 in_place &= !n->in[j] || root_of(g, n->in[j]) != old; /* the kernel may read that input after writing */
@@ -132,7 +133,9 @@ static void set_addresses(vm_graph *g) {
         vm_value *x = &g->v[v], *o = x;
         int64_t at = 0; /* in elements; views and in-place sums have their source's type */
         for (; o->root != (vm_val)(o - g->v); o = &g->v[o->root]) at += o->view_at;
-        char *base = o->kind == VM_PARAM ? o->param->data : o->kind == VM_GRAD ? (char *)o->param->grad : g->arena + o->offset;
+        char *base = o->kind == VM_PARAM  ? o->param->data
+                     : o->kind == VM_GRAD ? (char *)o->param->grad
+                                          : g->arena + o->offset;
         x->data = base + (size_t)at * vm_type_size(x->type);
     }
 }

@@ -58,7 +58,8 @@ static int build_tied_table(vm_graph *g, const vm_val *in, vm_val *out) {
 }
 static int build_fan_out(vm_graph *g, const vm_val *in, vm_val *out) {
     vm_val x = vm_scale(g, in[0], 1, 0);
-    for (int k = 0; k < 3; k++) out[k] = vm_linear(g, x, in[1], in[2], k == 1 ? VM_TANH : VM_NONE, k == 2 ? x : 0, VM_F32);
+    for (int k = 0; k < 3; k++)
+        out[k] = vm_linear(g, x, in[1], in[2], k == 1 ? VM_TANH : VM_NONE, k == 2 ? x : 0, VM_F32);
     return 3;
 }
 static int build_weight_of_node(vm_graph *g, const vm_val *in, vm_val *out) {
@@ -122,14 +123,17 @@ TEST(parameters_as_inputs) { /* learnt queries: the gradient of x is a parameter
 TEST(used_several_times) {
     sized(build_tied, 3, 3, 5, 5);
     sized(build_fan_out, 3, 3, 5, 5);
-    gradcheck(build_tied_table, 2, (gc_in[]){ { "table", .nd = 2, .ne = { 6, 5 }, .param = true },
-                                              { "ids", .nd = 2, .ne = { 2, 3 }, .ids = (const int32_t[]){ 1, 5, 1, 0, 2, 1 } } });
+    gradcheck(build_tied_table, 2,
+              (gc_in[]){ { "table", .nd = 2, .ne = { 6, 5 }, .param = true },
+                         { "ids", .nd = 2, .ne = { 2, 3 }, .ids = (const int32_t[]){ 1, 5, 1, 0, 2, 1 } } });
     gradcheck(build_x_is_w, 1, (gc_in[]){ { "x", .nd = 2, .ne = { 4, 5 } } });
     gradcheck(build_x_is_w, 1, (gc_in[]){ { "x", .nd = 2, .ne = { 4, 5 }, .param = true } });
 }
 TEST(computed_weights) {
     sized(build_weight_of_node, 3, 3, 5, 7);
-    gradcheck(build_weight_of_node, 3, (gc_in[]){ { "x", .nd = 2, .ne = { 3, 5 } }, { "w", .nd = 2, .ne = { 4, 5 } }, { "b", .nd = 1, .ne = { 4 } } });
+    gradcheck(
+        build_weight_of_node, 3,
+        (gc_in[]){ { "x", .nd = 2, .ne = { 3, 5 } }, { "w", .nd = 2, .ne = { 4, 5 } }, { "b", .nd = 1, .ne = { 4 } } });
 }
 TEST(frozen) {
     gradcheck(build_bias, 3, (gc_in[]){ { "x", .nd = 2, .ne = { 3, 5 } },

@@ -9,7 +9,9 @@
 LAYOUT(nn, false, false) LAYOUT(nt, false, true) LAYOUT(tn, true, false) LAYOUT(tt, true, true)
 
 typedef struct { gc_build build; bool ta, tb; } layout;
-static const layout layouts[] = { { build_nn, false, false }, { build_nt, false, true }, { build_tn, true, false }, { build_tt, true, true } };
+static const layout layouts[] = {
+    { build_nn, false, false }, { build_nt, false, true }, { build_tn, true, false }, { build_tt, true, true }
+};
 
 static void each_layout(int nd, const int64_t *lead, int64_t M, int64_t N, int64_t K, bool weight) {
     for (int k = 0; k < VM_LEN(layouts); k++) {
@@ -39,7 +41,8 @@ TEST(empty) {
     each_layout(3, (int64_t[]){ 0 }, 2, 3, 4, true);
 }
 TEST(one_b_for_all) {
-    gradcheck(build_nn, 2, (gc_in[]){ { "a", .nd = 4, .ne = { 2, 3, 2, 5 } }, { "b", .nd = 2, .ne = { 5, 3 }, .param = true } });
+    gradcheck(build_nn, 2,
+              (gc_in[]){ { "a", .nd = 4, .ne = { 2, 3, 2, 5 } }, { "b", .nd = 2, .ne = { 5, 3 }, .param = true } });
     gradcheck(build_nt, 2, (gc_in[]){ { "a", .nd = 3, .ne = { 2, 3, 5 } }, { "b", .nd = 2, .ne = { 4, 5 } } });
 }
 
@@ -67,9 +70,11 @@ TEST(used_several_times) {
         gradcheck(build_gram, 1, (gc_in[]){ { "x", .nd = 3, .ne = { 2, 3, 4 }, .param = p } });
         gradcheck(build_power, 1, (gc_in[]){ { "x", .nd = 2, .ne = { 3, 3 }, .param = p } });
     }
-    gradcheck(build_both_sides, 4, (gc_in[]){ { "a", .nd = 2, .ne = { 3, 4 } }, { "b", .nd = 2, .ne = { 3, 4 } },
-                                              { "scale", .nd = 1, .ne = { 1 }, .param = true, .lo = 1, .hi = 3 },
-                                              { "target", .nd = 1, .ne = { 3 }, .ids = (const int32_t[]){ 0, 1, 2 } } });
+    gradcheck(build_both_sides, 4,
+              (gc_in[]){ { "a", .nd = 2, .ne = { 3, 4 } },
+                         { "b", .nd = 2, .ne = { 3, 4 } },
+                         { "scale", .nd = 1, .ne = { 1 }, .param = true, .lo = 1, .hi = 3 },
+                         { "target", .nd = 1, .ne = { 3 }, .ids = (const int32_t[]){ 0, 1, 2 } } });
 }
 
 int main(void) {

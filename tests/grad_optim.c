@@ -1,4 +1,4 @@
-/* grad_optim.c - the optimizer in double precision: accumulated gradients of two plans, their norm, AdamW by its formula. */
+/* grad_optim.c - the optimizer in double precision: gradients summed over two plans, their norm, AdamW's formula. */
 #include "kernels/ops.h"
 #include "tests/test.h"
 
@@ -13,7 +13,8 @@ static vm_graph *model(int64_t rows, vm_param *w, vm_param *b) {
     vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
     g->training = true;
     vm_val x = vm_input(g, "x", VM_F32, 2, (int64_t[]){ rows, K });
-    vm_val y = vm_sum(g, vm_unary(g, vm_linear(g, x, vm_weight(g, w), vm_weight(g, b), VM_NONE, 0, VM_F32), VM_SQUARE, VM_F32));
+    vm_val y = vm_sum(
+        g, vm_unary(g, vm_linear(g, x, vm_weight(g, w), vm_weight(g, b), VM_NONE, 0, VM_F32), VM_SQUARE, VM_F32));
     vm_output(g, "loss", y);
     vm_backward(g, 1, &y, NULL, 0, NULL);
     EXPECT(!vm_plan(g));
@@ -33,7 +34,8 @@ static void reference(const double *x, int rows, const double *w, const double *
 
 TEST(steps_over_two_plans) {
     vm_backend *be = vm_backend_cpu();
-    vm_param *p[2] = { vm_param_new(be, "w", VM_F32, 2, (int64_t[]){ N, K }, NULL), vm_param_new(be, "b", VM_F32, 1, (int64_t[]){ N }, NULL) };
+    vm_param *p[2] = { vm_param_new(be, "w", VM_F32, 2, (int64_t[]){ N, K }, NULL),
+                       vm_param_new(be, "b", VM_F32, 1, (int64_t[]){ N }, NULL) };
     double x[6 * K], w[N * K], b[N], dw[N * K], db[N], m[2][N * K] = { { 0 } }, v[2][N * K] = { { 0 } };
     uint64_t s = 3;
     for (int i = 0; i < N * K; i++) w[i] = ((double *)p[0]->data)[i] = test_uniform(&s);
@@ -51,7 +53,7 @@ TEST(steps_over_two_plans) {
         EXPECT(!vm_set(a4, "x", x) && !vm_run(a4));
         EXPECT(!vm_set(a2, "x", x + 4 * K) && !vm_run(a2));
         reference(x, 6, w, b, dw, db);
-        double sq = 0, got;
+        double sq = 0, got = NAN;
         for (int i = 0; i < N * K; i++) {
             EXPECT_NEAR(p[0]->grad[i], dw[i], 1e-12);
             sq += dw[i] * dw[i];

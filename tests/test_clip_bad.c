@@ -26,8 +26,15 @@ static const char *said(const char *name, const char *text) {
     const char *at = strstr(e.msg, dir);
     return at ? at + strlen(dir) : e.msg;
 }
-#define HF "{\"model_type\":\"clip\",\"projection_dim\":8,\"text_config\":{\"hidden_size\":8,\"num_attention_heads\":2,\"intermediate_size\":16,\"num_hidden_layers\":1,\"vocab_size\":20,\"max_position_embeddings\":7%s},\"vision_config\":{\"hidden_size\":12,\"num_attention_heads\":3,\"intermediate_size\":16,\"num_hidden_layers\":2,\"image_size\":8,\"patch_size\":4%s}}"
-#define OC "{\"model_cfg\":{\"embed_dim\":8,\"vision_cfg\":{\"image_size\":8,\"layers\":1,\"width\":12,\"head_width\":4,\"patch_size\":4%s},\"text_cfg\":{\"context_length\":7,\"vocab_size\":20,\"width\":8,\"heads\":2,\"layers\":1%s}%s}}"
+#define HF                                                                                                             \
+    "{\"model_type\":\"clip\",\"projection_dim\":8,\"text_config\":{\"hidden_size\":8,\"num_attention_heads\":2,"      \
+    "\"intermediate_size\":16,\"num_hidden_layers\":1,\"vocab_size\":20,\"max_position_embeddings\":7%s},\"vision_"    \
+    "config\":{\"hidden_size\":12,\"num_attention_heads\":3,\"intermediate_size\":16,\"num_hidden_layers\":2,\"image_" \
+    "size\":8,\"patch_size\":4%s}}"
+#define OC                                                                                                             \
+    "{\"model_cfg\":{\"embed_dim\":8,\"vision_cfg\":{\"image_size\":8,\"layers\":1,\"width\":12,\"head_width\":4,"     \
+    "\"patch_size\":4%s},\"text_cfg\":{\"context_length\":7,\"vocab_size\":20,\"width\":8,\"heads\":2,\"layers\":1%s}" \
+    "%s}}"
 static const char *hf(const char *text, const char *vision) {
     char json[1200];
     snprintf(json, sizeof json, HF, text, vision);
@@ -42,39 +49,64 @@ static const char *oc(const char *vision, const char *text, const char *model) {
 TEST(configurations) {
     EXPECT_STR(hf("", ""), "");
     EXPECT_STR(oc("", "", ""), "");
-    EXPECT_HAS(said("config.json", NULL), "no config.json and no open_clip_config.json; give the folder of a CLIP model");
+    EXPECT_HAS(said("config.json", NULL),
+               "no config.json and no open_clip_config.json; give the folder of a CLIP model");
     EXPECT_HAS(said("config.json", "{"), "config.json");
     EXPECT_HAS(said("config.json", "[]"), "config.json");
     EXPECT_HAS(said("config.json", "{\"model_type\":\"bert\"}"), "found \"bert\", expected \"clip\"");
     EXPECT_HAS(said("config.json", "{}"), "found \"\", expected \"clip\"");
     EXPECT_HAS(hf(",\"hidden_act\":\"mish\"", ""), "activation \"mish\" is not known; known are quick_gelu, gelu");
-    EXPECT_HAS(hf(",\"num_attention_heads\":3", ""), "twice"); /* a name twice is refused, so the defaults cannot hide it */
+    EXPECT_HAS(hf(",\"num_attention_heads\":3", ""),
+               "twice"); /* a name twice is refused, so the defaults cannot hide it */
     EXPECT_HAS(hf("", ",\"num_channels\":4"), "only 3 channels are supported");
-    EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"text_config\":{\"hidden_size\":10,\"num_attention_heads\":3}}"), "3 heads do not divide the width 10");
-    EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"vision_config\":{\"hidden_size\":\"x\"}}"), "hidden_size");
+    EXPECT_HAS(
+        said("config.json", "{\"model_type\":\"clip\",\"text_config\":{\"hidden_size\":10,\"num_attention_heads\":3}}"),
+        "3 heads do not divide the width 10");
+    EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"vision_config\":{\"hidden_size\":\"x\"}}"),
+               "hidden_size");
     EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"vision_config\":{\"hidden_size\":0}}"), "hidden_size");
-    EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"vision_config\":{\"patch_size\":300}}"), "patches of 300 in images of 224");
-    EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"vision_config\":{\"num_hidden_layers\":1e9}}"), "num_hidden_layers");
+    EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"vision_config\":{\"patch_size\":300}}"),
+               "patches of 300 in images of 224");
+    EXPECT_HAS(said("config.json", "{\"model_type\":\"clip\",\"vision_config\":{\"num_hidden_layers\":1e9}}"),
+               "num_hidden_layers");
 }
 TEST(open_clip_configurations) {
-    EXPECT_HAS(said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{\"layers\":[3,4,6,3]},\"text_cfg\":{}}}"), "ResNet towers are not supported yet; ViT towers are");
-    EXPECT_HAS(said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{}}}"), "text_cfg and vision_cfg are needed");
-    EXPECT_HAS(said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{\"timm_model_name\":\"x\"},\"text_cfg\":{}}}"), "this variant of CLIP is not supported yet");
+    EXPECT_HAS(said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{\"layers\":[3,4,6,3]},\"text_cfg\":{}}}"),
+               "ResNet towers are not supported yet; ViT towers are");
+    EXPECT_HAS(said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{}}}"),
+               "text_cfg and vision_cfg are needed");
+    EXPECT_HAS(
+        said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{\"timm_model_name\":\"x\"},\"text_cfg\":{}}}"),
+        "this variant of CLIP is not supported yet");
     EXPECT_HAS(oc("", ",\"hf_model_name\":\"roberta-base\"", ""), "this variant of CLIP is not supported yet");
     EXPECT_HAS(oc(",\"attentional_pool\":true", "", ""), "this variant of CLIP is not supported yet");
     EXPECT_STR(oc(",\"attentional_pool\":false", "", ""), "");
     EXPECT_HAS(oc(",\"pool_type\":\"avg\"", "", ""), "pooling \"avg\" is not supported");
     EXPECT_HAS(oc("", "", ",\"init_logit_bias\":-10"), "this variant of CLIP is not supported yet");
-    EXPECT_HAS(said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{\"width\":10,\"head_width\":4},\"text_cfg\":{}}}"), "4 does not divide the width 10");
-    EXPECT_HAS(said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{},\"text_cfg\":{\"width\":10,\"heads\":4}}}"), "4 heads do not divide the width 10");
+    EXPECT_HAS(said("open_clip_config.json",
+                    "{\"model_cfg\":{\"vision_cfg\":{\"width\":10,\"head_width\":4},\"text_cfg\":{}}}"),
+               "4 does not divide the width 10");
+    EXPECT_HAS(
+        said("open_clip_config.json", "{\"model_cfg\":{\"vision_cfg\":{},\"text_cfg\":{\"width\":10,\"heads\":4}}}"),
+        "4 heads do not divide the width 10");
 }
 
-/* --- weights ------------------------------------------------------------------------------------------------------------ */
+/* --- weights ----------------------------------------------------------------------------------------------------- */
 /* A small model in dir, without the tensors that `skip` names, `odd` transposed into another shape, `more` added. */
 static vm_status open_with(const char *skip, const char *odd, const char *more, vm_error *e, char **unused) {
     clip_model *m = NULL;
-    clip_config c = { .text = { 8, 1, 2, 16 }, .vision = { 12, 2, 3, 16 }, .vocab = 20, .context = 7, .image_size = 8, .patch = 4, .embed = 8,
-                      .eos = 19, .text_act = VM_GELU, .vision_act = VM_GELU, .text_eps = 1e-5f, .vision_eps = 1e-5f };
+    clip_config c = { .text = { 8, 1, 2, 16 },
+                      .vision = { 12, 2, 3, 16 },
+                      .vocab = 20,
+                      .context = 7,
+                      .image_size = 8,
+                      .patch = 4,
+                      .embed = 8,
+                      .eos = 19,
+                      .text_act = VM_GELU,
+                      .vision_act = VM_GELU,
+                      .text_eps = 1e-5f,
+                      .vision_eps = 1e-5f };
     put("open_clip_config.json", NULL);
     EXPECT(!clip_new(&m, vm_backend_cpu(), &c, e) && !clip_init(m, 1, e) && !clip_save(m, dir, ST_F32, false, e));
     clip_free(m);
@@ -89,9 +121,12 @@ static vm_status open_with(const char *skip, const char *odd, const char *more, 
             if (skip && strstr(t->name, skip)) continue;
             int64_t flat[] = { t->len };
             bool other = odd && strstr(t->name, odd);
-            EXPECT(!(pass ? st_writer_put(w, t->name, t->data, e) : st_writer_add(w, t->name, t->dtype, other ? 1 : t->nd, other ? flat : t->shape, e)));
+            EXPECT(!(pass ? st_writer_put(w, t->name, t->data, e)
+                          : st_writer_add(w, t->name, t->dtype, other ? 1 : t->nd, other ? flat : t->shape, e)));
         }
-        if (more) EXPECT(!(pass ? st_writer_put(w, more, &(float){ 1 }, e) : st_writer_add(w, more, ST_F32, 1, (int64_t[]){ 1 }, e)));
+        if (more)
+            EXPECT(!(pass ? st_writer_put(w, more, &(float){ 1 }, e)
+                          : st_writer_add(w, more, ST_F32, 1, (int64_t[]){ 1 }, e)));
     }
     EXPECT(!st_writer_commit(w, e));
     st_close(f);
@@ -109,12 +144,14 @@ TEST(weights) {
     vm_error e = { 0 };
     char *unused = NULL;
     EXPECT(!open_with(NULL, NULL, NULL, &e, &unused) && !unused);
-    EXPECT(!open_with(NULL, NULL, "text_model.embeddings.position_ids", &e, &unused) && !unused); /* a buffer of old files */
+    EXPECT(!open_with(NULL, NULL, "text_model.embeddings.position_ids", &e, &unused) &&
+           !unused); /* a buffer of old files */
     EXPECT(!open_with(NULL, NULL, "extra.weight", &e, &unused));
     EXPECT_HAS(unused, "model.safetensors: 1 tensors not used: extra.weight");
     vm_free(unused);
     EXPECT(open_with("post_layernorm", NULL, "post_ln.weight", &e, NULL) == VM_EMODEL);
-    EXPECT_HAS(e.msg, "2 tensors missing: vision_model.post_layernorm.weight, vision_model.post_layernorm.bias; 0 of another shape; 1 unexpected: post_ln.weight");
+    EXPECT_HAS(e.msg, "2 tensors missing: vision_model.post_layernorm.weight, vision_model.post_layernorm.bias; 0 of "
+                      "another shape; 1 unexpected: post_ln.weight");
     vm_error_clear(&e);
     EXPECT(open_with(NULL, "visual_projection", NULL, &e, NULL) == VM_EMODEL);
     EXPECT_HAS(e.msg, "0 tensors missing; 1 of another shape: visual_projection.weight (file 96, config 8 12)");
@@ -132,13 +169,14 @@ TEST(weights) {
     EXPECT_HAS(e.msg, "model.safetensors");
 }
 
-/* --- rows of texts -------------------------------------------------------------------------------------------------------- */
+/* --- rows of texts ----------------------------------------------------------------------------------------------- */
 TEST(text_rows) {
     clip_config c = { .eos = 9, .pool_argmax = false };
     const int32_t ids[] = { 7, 1, 9, 9, 9,   7, 1, 2, 3, 4,   9, 8, 9, 1, 1,   7, 1, 2, 3, 9 };
     int32_t at[4], mask[20];
     EXPECT(clip_text_rows(&c, 4, 5, ids, NULL, at, mask) == 5);
-    EXPECT(at[0] == 2 && at[1] == 0 && at[2] == 0 && at[3] == 4); /* the first end token; without one row 0, as the reference has it */
+    EXPECT(at[0] == 2 && at[1] == 0 && at[2] == 0 &&
+           at[3] == 4); /* the first end token; without one row 0, as the reference has it */
     const int32_t want[] = { 1, 1, 1, 0, 0,   1, 0, 0, 0, 0,   1, 0, 0, 0, 0,   1, 1, 1, 1, 1 };
     EXPECT(!memcmp(mask, want, sizeof want));
     EXPECT(clip_text_rows(&c, 3, 5, ids, NULL, at, mask) == 3); /* columns that matter */
@@ -156,14 +194,24 @@ TEST(text_rows) {
 TEST(graphs) { /* pictures and texts that do not fit a model */
     vm_error e = { 0 };
     clip_model *m = NULL;
-    clip_config c = { .text = { 8, 1, 2, 16 }, .vision = { 12, 2, 3, 16 }, .vocab = 20, .context = 7, .image_size = 8, .patch = 4, .embed = 8, .text_act = VM_GELU, .vision_act = VM_GELU };
+    clip_config c = { .text = { 8, 1, 2, 16 },
+                      .vision = { 12, 2, 3, 16 },
+                      .vocab = 20,
+                      .context = 7,
+                      .image_size = 8,
+                      .patch = 4,
+                      .embed = 8,
+                      .text_act = VM_GELU,
+                      .vision_act = VM_GELU };
     EXPECT(!clip_new(&m, vm_backend_cpu(), &c, &e));
     vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
     EXPECT(!clip_image_features(g, m, vm_input(g, "px", VM_F32, 4, (int64_t[]){ 1, 8, 9, 3 })));
     EXPECT_STR(g->err.msg, "images of 8 x 9 for a model of 8 x 8; preprocess them first");
     vm_graph_free(g);
     g = vm_graph_new(vm_backend_cpu(), VM_F32);
-    EXPECT(!clip_text_features(g, m, vm_input(g, "ids", VM_I32, 2, (int64_t[]){ 1, 8 }), vm_input(g, "at", VM_I32, 1, (int64_t[]){ 1 }), vm_input(g, "mask", VM_I32, 2, (int64_t[]){ 1, 8 })));
+    EXPECT(!clip_text_features(g, m, vm_input(g, "ids", VM_I32, 2, (int64_t[]){ 1, 8 }),
+                               vm_input(g, "at", VM_I32, 1, (int64_t[]){ 1 }),
+                               vm_input(g, "mask", VM_I32, 2, (int64_t[]){ 1, 8 })));
     EXPECT_STR(g->err.msg, "texts of 8 tokens for a context of 7");
     vm_graph_free(g);
     clip_free(m);

@@ -1,5 +1,5 @@
-/* test_graph.c - the life of a graph: names, liveness, views, sums in place, checkpoint segments, host ops, seeds, errors
- * of every constructor, and the pictures of a graph. */
+/* test_graph.c - the life of a graph: names, liveness, views, sums in place, checkpoint segments, host ops, seeds,
+ * errors of every constructor, and the pictures of a graph. */
 #include "kernels/ops.h"
 #include "tests/test.h"
 
@@ -8,7 +8,9 @@ static vm_graph *new_graph(void) {
     g->training = true;
     return g;
 }
-static vm_val matrix(vm_graph *g, const char *name, int64_t r, int64_t c) { return vm_input(g, name, VM_F32, 2, (int64_t[]){ r, c }); }
+static vm_val matrix(vm_graph *g, const char *name, int64_t r, int64_t c) {
+    return vm_input(g, name, VM_F32, 2, (int64_t[]){ r, c });
+}
 static vm_param *new_param(const char *name, int64_t r, int64_t c) {
     vm_param *p = vm_param_new(vm_backend_cpu(), name, VM_F32, 2, (int64_t[]){ r, c }, NULL);
     for (int64_t i = 0; i < r * c; i++) ((float *)p->data)[i] = (float)(i % 7) * 0.25f - 0.5f;
@@ -29,7 +31,8 @@ static float first(vm_graph *g, const char *name) {
     return y;
 }
 
-/* --- memory --------------------------------------------------------------------------------------------------------- */
+/* --- memory ---------------------------------------------------------------------------------------------------------
+ */
 TEST(arena_is_reused) {
     vm_graph *g = new_graph();
     vm_val x = matrix(g, "x", 64, 64);
@@ -96,7 +99,7 @@ TEST(outputs_are_kept) {
     vm_graph *g = new_graph();
     vm_val x = matrix(g, "x", 8, 8), v[5];
     for (int k = 0; k < 5; k++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "y%d", k);
         v[k] = x = k % 2 ? vm_reshape(g, vm_scale(g, x, 1, 1), 2, (int64_t[]){ 8, 8 }) : vm_scale(g, x, 1, 1);
         vm_output(g, name, x);
@@ -112,7 +115,8 @@ TEST(outputs_are_kept) {
 TEST(an_output_is_not_summed_onto) {
     vm_param *p = new_param("w", 4, 4);
     vm_graph *g = new_graph();
-    vm_val r = vm_scale(g, matrix(g, "x", 3, 4), 2, 0), y = vm_linear(g, vm_find(g, "x"), vm_weight(g, p), 0, VM_NONE, r, VM_F32);
+    vm_val r = vm_scale(g, matrix(g, "x", 3, 4), 2, 0),
+           y = vm_linear(g, vm_find(g, "x"), vm_weight(g, p), 0, VM_NONE, r, VM_F32);
     vm_output(g, "r", r);
     vm_output(g, "y", y);
     ramp(g, "x");
@@ -123,7 +127,8 @@ TEST(an_output_is_not_summed_onto) {
     vm_param_free(p);
 }
 
-/* --- backward passes ------------------------------------------------------------------------------------------------ */
+/* --- backward passes ------------------------------------------------------------------------------------------------
+ */
 enum { LAYERS = 4 };
 static vm_graph *deep(vm_param **w, bool recompute, size_t *bytes) {
     vm_graph *g = new_graph();
@@ -218,8 +223,10 @@ TEST(seeds_and_inputs) {
     vm_param *p = new_param("w", 3, 4), *frozen = new_param("f", 3, 4);
     frozen->trainable = false;
     vm_graph *g = new_graph();
-    vm_val x = matrix(g, "x", 2, 4), seed = matrix(g, "seed", 2, 3), ids = vm_input(g, "ids", VM_I32, 1, (int64_t[]){ 2 });
-    vm_val y = vm_linear(g, x, vm_weight(g, p), 0, VM_NONE, 0, VM_F32), z = vm_linear(g, vm_embedding(g, vm_weight(g, frozen), ids), vm_weight(g, p), 0, VM_NONE, 0, VM_F32);
+    vm_val x = matrix(g, "x", 2, 4), seed = matrix(g, "seed", 2, 3),
+           ids = vm_input(g, "ids", VM_I32, 1, (int64_t[]){ 2 });
+    vm_val y = vm_linear(g, x, vm_weight(g, p), 0, VM_NONE, 0, VM_F32),
+           z = vm_linear(g, vm_embedding(g, vm_weight(g, frozen), ids), vm_weight(g, p), 0, VM_NONE, 0, VM_F32);
     vm_backward(g, 2, (vm_val[]){ y, z }, (vm_val[]){ seed, 0 }, 1, &x); /* z does not depend on x */
     EXPECT(vm_grad(g, x) && !vm_grad(g, vm_weight(g, p)) && !p->grad && !frozen->grad);
     vm_output(g, "dx", vm_grad(g, x));
@@ -236,7 +243,8 @@ TEST(seeds_and_inputs) {
     vm_graph_free(g);
     g = new_graph(); /* wrt NULL: what is trainable and reached */
     x = matrix(g, "x", 2, 4);
-    y = vm_linear(g, x, vm_weight(g, p), 0, VM_NONE, 0, VM_F32), z = vm_linear(g, x, vm_weight(g, frozen), 0, VM_NONE, 0, VM_F32);
+    y = vm_linear(g, x, vm_weight(g, p), 0, VM_NONE, 0, VM_F32),
+    z = vm_linear(g, x, vm_weight(g, frozen), 0, VM_NONE, 0, VM_F32);
     vm_backward(g, 2, (vm_val[]){ y, z }, NULL, 0, NULL);
     EXPECT(p->grad && !frozen->grad && !vm_grad(g, x));
     vm_graph_free(g);
@@ -252,7 +260,8 @@ TEST(two_backward_passes_add) {
         ramp(g, "x");
         for (int run = 0; run < 2; run++) { /* each run begins anew */
             EXPECT(!vm_run(g));
-            for (int i = 0; i < 12; i++) EXPECT_NEAR((double)p->grad[i], twice ? 2 * (double)once[i] : (double)p->grad[i], 1e-6);
+            for (int i = 0; i < 12; i++)
+                EXPECT_NEAR((double)p->grad[i], twice ? 2 * (double)once[i] : (double)p->grad[i], 1e-6);
         }
         if (!twice) memcpy(once, p->grad, sizeof once);
         vm_graph_free(g);
@@ -281,7 +290,7 @@ TEST(missing_rules_are_named) {
     vm_param_free(p);
 }
 
-/* --- state: an op that writes what outlives the run, and hands it on as a view (how key/value caches work) --------------- */
+/* --- state: an op that writes what outlives the run, and hands it on as a view (how key/value caches work) ------- */
 static vm_status append_kernel(vm_graph *g, vm_node *n) { /* in: state (rows, C), row (C), at i32 [1]; out: the state */
     int64_t C = vm_cols(g, n->in[1]);
     memcpy((float *)vm_in(g, n, 0) + *(int32_t *)vm_in(g, n, 2) * C, vm_in(g, n, 1), (size_t)C * sizeof(float));
@@ -292,7 +301,11 @@ static vm_status append_infer(vm_graph *g, vm_node *n) {
     vm_node_view(g, n, n->in[0], 0, x.nd, x.ne);
     return VM_OK;
 }
-static const vm_op append_op = { .name = "append", .infer = append_infer, .cpu = { append_kernel, append_kernel, append_kernel }, .no_grad = true, .stateful = true };
+static const vm_op append_op = { .name = "append",
+                                 .infer = append_infer,
+                                 .cpu = { append_kernel, append_kernel, append_kernel },
+                                 .no_grad = true,
+                                 .stateful = true };
 static vm_graph *cached(vm_param *state) {
     vm_graph *g = new_graph();
     vm_val row = vm_scale(g, matrix(g, "row", 1, 4), 2, 0), at = vm_input(g, "at", VM_I32, 1, (int64_t[]){ 1 });
@@ -314,7 +327,8 @@ TEST(state_is_shared_by_plans) {
     vm_graph_free(g[0]), vm_graph_free(g[1]);
     vm_param_free(state);
 }
-/* A backend may keep something per plan (captured launches); it is told when addresses change and when the graph goes. */
+/* A backend may keep something per plan (captured launches); it is told when addresses change and when the graph goes.
+ */
 static int forgotten;
 static void forget(vm_backend *be, vm_graph *g) { forgotten++, g->kept = NULL; }
 TEST(backends_forget_plans) {
@@ -334,7 +348,8 @@ TEST(backends_forget_plans) {
     vm_param_free(p);
 }
 
-/* --- looking in ------------------------------------------------------------------------------------------------------ */
+/* --- looking in ------------------------------------------------------------------------------------------------------
+ */
 TEST(pictures) {
     vm_param *p = new_param("weight", 3, 4);
     vm_graph *g = new_graph();

@@ -13,21 +13,22 @@ static double act(double x, vm_unary_kind k) {
 static double bf16(double x) { return (double)vm_bf16_to_f32(vm_f32_to_bf16((float)x)); }
 
 /* y = act(x w^T + b) + r in the numbers that the kernel sees: x and w rounded to t */
-static double *reference(int64_t M, int64_t N, int64_t K, const double *x, const double *w, const double *b, const double *r, vm_unary_kind k,
-                         vm_type t) {
+static double *reference(int64_t M, int64_t N, int64_t K, const double *x, const double *w, const double *b,
+                         const double *r, vm_unary_kind k, vm_type t) {
     double *y = vm_alloc((size_t)(M * N) * sizeof *y + 1);
     for (int64_t i = 0; i < M; i++)
         for (int64_t j = 0; j < N; j++) {
             double s = 0;
-            for (int64_t c = 0; c < K; c++) s += t == VM_BF16 ? bf16(x[i * K + c]) * bf16(w[j * K + c]) : x[i * K + c] * w[j * K + c];
+            for (int64_t c = 0; c < K; c++)
+                s += t == VM_BF16 ? bf16(x[i * K + c]) * bf16(w[j * K + c]) : x[i * K + c] * w[j * K + c];
             y[i * N + j] = act(s + (b ? b[j] : 0), k) + (r ? r[i * N + j] : 0);
         }
     return y;
 }
 
 /* training: 0 inference, 1 training, 2 deterministic inference. weight: an input, or a parameter stored as wt. */
-static void check(vm_type dtype, int training, bool param, vm_type wt, vm_type out, vm_unary_kind k, bool bias, bool residual, int64_t M, int64_t N,
-                  int64_t K) {
+static void check(vm_type dtype, int training, bool param, vm_type wt, vm_type out, vm_unary_kind k, bool bias,
+                  bool residual, int64_t M, int64_t N, int64_t K) {
     op_case c = op_begin(dtype);
     c.g->training = training == 1, c.g->deterministic = training == 2;
     vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ M, K }, -1, 1), w = op_input(&c, wt, 2, (int64_t[]){ N, K }, -1, 1);
@@ -67,7 +68,8 @@ TEST(types) {
                     check(t[d], mode, param, t[w], t[d], VM_QUICK_GELU, true, false, 5, 17, 33);
                     check(t[d], mode, param, t[w], VM_F32, VM_NONE, true, true, 5, 17, 33);
                     check(t[d], mode, param, t[w], VM_F32, VM_GELU, false, true, 5, 17, 33);
-                    check(t[d], mode, param, t[w], VM_F32, VM_EXP, true, false, 5, 17, 33); /* no epilogue of a product */
+                    check(t[d], mode, param, t[w], VM_F32, VM_EXP, true, false, 5, 17,
+                          33); /* no epilogue of a product */
                 }
 }
 TEST(sizes) {
@@ -84,8 +86,10 @@ TEST(f16_weights) { check(VM_F32, 0, true, VM_F16, VM_F32, VM_NONE, true, false,
 
 TEST(residual_stands_in_place) {
     op_case c = op_begin(VM_F32);
-    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 8 }, -1, 1), w = op_input(&c, VM_F32, 2, (int64_t[]){ 8, 8 }, -1, 1);
-    vm_val r = vm_scale(c.g, x, 2, 0), y = vm_linear(c.g, x, w, 0, VM_NONE, r, VM_F32), z = vm_linear(c.g, y, w, 0, VM_NONE, y, VM_F32);
+    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 8 }, -1, 1),
+           w = op_input(&c, VM_F32, 2, (int64_t[]){ 8, 8 }, -1, 1);
+    vm_val r = vm_scale(c.g, x, 2, 0), y = vm_linear(c.g, x, w, 0, VM_NONE, r, VM_F32),
+           z = vm_linear(c.g, y, w, 0, VM_NONE, y, VM_F32);
     vm_output(c.g, "z", z);
     EXPECT(!vm_plan(c.g));
     EXPECT(vm_data(c.g, r) == vm_data(c.g, y)); /* nothing else reads r */
@@ -98,7 +102,8 @@ TEST(gradient_through_packed_weights) {
     enum { K = 32 };
     vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ K, K }, NULL);
     op_case c = op_begin(VM_F32);
-    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 2, K }, -1, 1), y = vm_linear(c.g, x, vm_weight(c.g, p), 0, VM_NONE, 0, VM_F32);
+    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 2, K }, -1, 1),
+           y = vm_linear(c.g, x, vm_weight(c.g, p), 0, VM_NONE, 0, VM_F32);
     p->trainable = false;
     for (int i = 0; i < K * K; i++) ((float *)p->data)[i] = (float)test_uniform(&c.state);
     vm_backward(c.g, 1, &y, NULL, 1, &x);
@@ -125,10 +130,12 @@ TEST(backward_in_bf16) {
     enum { M = 37, K = 24, N = 40 };
     if (!vm_cpu_has_bf16()) return;
     for (int d = 0; d < 2; d++) {
-        vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ N, K }, NULL), *b = vm_param_new(vm_backend_cpu(), "b", VM_F32, 1, (int64_t[]){ N }, NULL);
+        vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ N, K }, NULL),
+                 *b = vm_param_new(vm_backend_cpu(), "b", VM_F32, 1, (int64_t[]){ N }, NULL);
         op_case c = op_begin(VM_BF16);
         c.g->training = true, c.g->deterministic = d;
-        vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ M, K }, -1, 1), seed = op_input(&c, VM_F32, 2, (int64_t[]){ M, N }, -1, 1);
+        vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ M, K }, -1, 1),
+               seed = op_input(&c, VM_F32, 2, (int64_t[]){ M, N }, -1, 1);
         for (int i = 0; i < N * K; i++) ((float *)p->data)[i] = (float)test_uniform(&c.state);
         vm_val y = vm_linear(c.g, x, vm_weight(c.g, p), vm_weight(c.g, b), VM_NONE, 0, VM_F32);
         vm_backward(c.g, 1, &y, &seed, 3, (vm_val[]){ x, vm_weight(c.g, p), vm_weight(c.g, b) });

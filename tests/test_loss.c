@@ -24,7 +24,8 @@ static double twins(const double *img, const double *txt, int64_t n, int64_t at,
         for (int k = 0; k < 2; k++) {
             int64_t me = (i + k * at) * E, other = (i + (1 - k) * at) * E;
             double right = dot(img + me, txt + me, E);
-            sum += log1p(exp(s * (dot(img + me, txt + other, E) - right))) + log1p(exp(s * (dot(img + other, txt + me, E) - right)));
+            sum += log1p(exp(s * (dot(img + me, txt + other, E) - right))) +
+                   log1p(exp(s * (dot(img + other, txt + me, E) - right)));
         }
     return sum / (4 * (double)n);
 }
@@ -35,7 +36,8 @@ typedef struct {
 
 static losses run(int64_t n_img, int64_t n_txt, int64_t E, int64_t B, int64_t n_twins, double scale, losses *want) {
     op_case c = op_begin(VM_F32);
-    vm_val img = op_input(&c, VM_F32, 2, (int64_t[]){ n_img, E }, -1, 1), txt = op_input(&c, VM_F32, 2, (int64_t[]){ n_txt, E }, -1, 1);
+    vm_val img = op_input(&c, VM_F32, 2, (int64_t[]){ n_img, E }, -1, 1),
+           txt = op_input(&c, VM_F32, 2, (int64_t[]){ n_txt, E }, -1, 1);
     vm_val s = op_input(&c, VM_F32, 1, (int64_t[]){ 1 }, 0, 1), target = op_input(&c, VM_I32, 1, &B, 0, 1);
     op_put(&c, 2, 0, scale);
     for (int64_t i = 0; i < B; i++) op_put(&c, 3, i, (double)i);
@@ -53,7 +55,8 @@ static losses run(int64_t n_img, int64_t n_txt, int64_t E, int64_t B, int64_t n_
 }
 
 TEST(against_double) {
-    const int64_t sizes[][5] = { { 4, 4, 8, 4, 0 }, { 5, 9, 3, 3, 0 }, { 6, 6, 16, 3, 3 }, { 5, 5, 16, 3, 2 }, { 64, 128, 24, 64, 0 }, { 2, 2, 1, 1, 1 } };
+    const int64_t sizes[][5] = { { 4, 4, 8, 4, 0 },  { 5, 9, 3, 3, 0 },      { 6, 6, 16, 3, 3 },
+                                 { 5, 5, 16, 3, 2 }, { 64, 128, 24, 64, 0 }, { 2, 2, 1, 1, 1 } };
     for (int k = 0; k < VM_LEN(sizes); k++)
         for (double scale = 0.5; scale < 101; scale *= 10) {
             losses want, got = run(sizes[k][0], sizes[k][1], sizes[k][2], sizes[k][3], sizes[k][4], scale, &want);

@@ -1,7 +1,8 @@
 /* test_matmul.c - vm_matmul in floats against double loops, every layout and type, at every processor level. */
 #include "tests/optest.h"
 
-static void check(vm_type t, vm_type out, int nd_b, bool ta, bool tb, bool deterministic, int64_t B, int64_t M, int64_t N, int64_t K) {
+static void check(vm_type t, vm_type out, int nd_b, bool ta, bool tb, bool deterministic, int64_t B, int64_t M,
+                  int64_t N, int64_t K) {
     op_case c = op_begin(t);
     c.g->deterministic = deterministic;
     vm_val a = op_input(&c, t, 3, ta ? (int64_t[]){ B, K, M } : (int64_t[]){ B, M, K }, -1, 1);
@@ -15,7 +16,9 @@ static void check(vm_type t, vm_type out, int nd_b, bool ta, bool tb, bool deter
                 for (int64_t k = 0; k < K; k++)
                     want[(z * M + i) * N + j] += 0.5 * c.x[0][z * M * K + (ta ? k * M + i : i * K + k)] *
                                                  c.x[1][(nd_b == 3 ? z * N * K : 0) + (tb ? j * K + k : k * N + j)];
-    OP_LEVELS(&c) op_near(&c, "matmul", y, want, VM_MAX(N, (int64_t)1), out == VM_BF16 ? OP_TOL_BF16 : 3 * OP_TOL_F32); /* sums may cancel */
+    OP_LEVELS(&c)
+    op_near(&c, "matmul", y, want, VM_MAX(N, (int64_t)1),
+            out == VM_BF16 ? OP_TOL_BF16 : 3 * OP_TOL_F32); /* sums may cancel */
     vm_free(want);
     op_end(&c);
 }

@@ -1,5 +1,5 @@
-/* test_train.c - training steps of CLIP: pairs are learnt by heart, a resumed run has the bits of an uninterrupted one, a
- * step without finite numbers changes nothing, and every allocation may fail. */
+/* test_train.c - training steps of CLIP: pairs are learnt by heart, a resumed run has the bits of an uninterrupted one,
+ * a step without finite numbers changes nothing, and every allocation may fail. */
 #include <unistd.h>
 
 #include "io/file.h"
@@ -17,7 +17,9 @@ typedef struct {
     clip_batch batch;
 } training;
 
-static const clip_train_config defaults = { .twin_weight = 1, .adam = { 0.9f, 0.98f, 1e-6f, 0.1f }, .clip_norm = 1, .max_logit_scale = 4.6051702f };
+static const clip_train_config defaults = {
+    .twin_weight = 1, .adam = { 0.9f, 0.98f, 1e-6f, 0.1f }, .clip_norm = 1, .max_logit_scale = 4.6051702f
+};
 
 /* A small model of the world's kind: 2 layers of 64, patches of 16. */
 static training begin(vm_type dtype, bool deterministic) {
@@ -28,7 +30,9 @@ static training begin(vm_type dtype, bool deterministic) {
     const double mix[4] = { 1, 1, 1, 1 };
     tc.dtype = dtype, tc.deterministic = deterministic;
     x.pp = vm_calloc(1, sizeof *x.pp);
-    if (clip_world_model(tmp, &e) || clip_config_read(&c, tmp, &e) || tok_open(&x.tok, tmp, &e) || preprocess_load(x.pp, tmp, &e)) MISMATCH("%s\n", e.msg);
+    if (clip_world_model(tmp, &e) || clip_config_read(&c, tmp, &e) || tok_open(&x.tok, tmp, &e) ||
+        preprocess_load(x.pp, tmp, &e))
+        MISMATCH("%s\n", e.msg);
     c.text = (clip_tower){ 64, 2, 2, 128 }, c.vision = (clip_tower){ 64, 2, 2, 128 }, c.patch = 16, c.embed = 32;
     if (clip_new(&x.m, vm_backend_cpu(), &c, &e) || clip_init(x.m, 1, &e) || clip_trainer_new(&x.t, x.m, &tc, &e) ||
         clip_source_world(&x.source, "pairs", 16, 0, mix, false, &e))
@@ -48,7 +52,8 @@ static void end(training *x) {
 static clip_step step(training *x, int64_t data, double lr) {
     vm_error e = { 0 };
     clip_step s = { .loss = NAN };
-    if (clip_batch_fill(&x->batch, x->source, data, &e) || clip_trainer_step(x->t, &x->batch, lr, &s, &e)) MISMATCH("%s\n", e.msg);
+    if (clip_batch_fill(&x->batch, x->source, data, &e) || clip_trainer_step(x->t, &x->batch, lr, &s, &e))
+        MISMATCH("%s\n", e.msg);
     return s;
 }
 
@@ -132,10 +137,20 @@ TEST(schedules_and_shapes) { /* batches of two shapes share weights, gradients a
     end(&x);
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------ */
 static vm_status whole_life(vm_error *e) {
-    clip_config c = { .text = { 8, 2, 2, 8 }, .vision = { 8, 2, 2, 8 }, .vocab = 12, .context = 4, .image_size = 4, .patch = 2, .embed = 4,
-                      .text_act = VM_GELU, .vision_act = VM_GELU, .text_eps = 1e-5f, .vision_eps = 1e-5f, .recompute = true };
+    clip_config c = { .text = { 8, 2, 2, 8 },
+                      .vision = { 8, 2, 2, 8 },
+                      .vocab = 12,
+                      .context = 4,
+                      .image_size = 4,
+                      .patch = 2,
+                      .embed = 4,
+                      .text_act = VM_GELU,
+                      .vision_act = VM_GELU,
+                      .text_eps = 1e-5f,
+                      .vision_eps = 1e-5f,
+                      .recompute = true };
     clip_model *m = NULL;
     clip_trainer *t = NULL;
     float pixels[4 * 4 * 4 * 3] = { 0 };
