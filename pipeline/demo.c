@@ -4,8 +4,10 @@
  * scores it again, and writes a page. Two more columns keep the claim honest: the control, which had the same budget of
  * ordinary captions, and the result of a long fine-tuning. The number of steps is fixed, so the same seed gives the same result. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "io/csv.h"
 #include "io/file.h"
 #include "io/log.h"
 #include "pipeline/eval_files.h"
@@ -37,7 +39,7 @@ static vm_status score(demo *d, int column, clip_model *m, tok *t, const vm_prep
     eval_model *em = NULL;
     double t0 = run_seconds();
     if (!clip_embedder_wrap(&x, m, t, pp, d->dtype, e) && !eval_model_wrap(&em, x, column_name[column], vm_type_name(d->dtype), e) &&
-        !eval_vismin_run(&d->r[column], em, d->data, NULL, d->pairs, &(eval_options){ .exif_rotate = true }, e))
+        !eval_vismin_run(&d->r[column], em, d->data, &(media_places){ .n_roots = 0 }, d->pairs, &(eval_options){ .exif_rotate = true }, e))
         vm_info("scored %s in %.1f s", column_name[column], run_seconds() - t0);
     eval_model_free(em);
     clip_embedder_free(x);
@@ -82,17 +84,38 @@ done:
     return e->status;
 }
 
+/* The control's scores of the same pairs, from its predictions.csv. */
+static vm_status read_control(demo *d, vm_error *e) {
+    static const char *const columns[] = { "category", "id", "T0_I0", "T0_I1", "T1_I0", "T1_I1" };
+    char *path = path_join(d->weights, "clip-control/predictions.csv");
+    const eval_set *set = d->r[PLAIN]->set;
+    eval_result *r = d->r[CONTROL] = eval_result_new(set, column_name[CONTROL], e);
+    csv_reader *f = NULL;
+    csv_row row;
+    int64_t col[VM_LEN(columns)], found = 0;
+    if (!path || !r || csv_open(&f, path, ',', CSV_HEADER, e)) goto done;
+    for (int k = 0; k < VM_LEN(columns); k++)
+        if ((col[k] = csv_need_column(f, columns[k], e)) < 0) goto done;
+    while (csv_next(f, &row, e) == 1) {
+        int64_t i = eval_set_find(set, row.field[col[0]], row.field[col[1]]);
+        if (i < 0) continue; /* the file has more pairs than are shown */
+        for (int k = 0; k < 4; k++) r->score[i].s[k] = strtof(row.field[col[2 + k]], NULL);
+        found += !r->score[i].scored;
+        r->score[i].scored = true;
+    }
+    if (!e->status && found < set->n) vm_fail(e, VM_EINPUT, "%s: scores of %lld of %lld pairs; run `make weights/clip`", path, (long long)found, (long long)set->n);
+    if (!e->status) eval_result_tally(r);
+done:
+    csv_close(f);
+    vm_free(path);
+    return e->status;
+}
+
 static vm_status committed(demo *d, vm_error *e) {
-    char *control = path_join(d->weights, "clip-control");
     loaded l;
     if (!load(&l, d, "clip-hn", false, e)) score(d, LONG, l.m, l.t, &l.pp, e);
     unload(&l);
-    if (!e->status && control && !eval_read_files(&d->r[CONTROL], control, e)) {
-        vm_free(d->r[CONTROL]->model);
-        d->r[CONTROL]->model = vm_strdup(column_name[CONTROL]);
-    }
-    vm_free(control);
-    return e->status;
+    return e->status ? e->status : read_control(d, e);
 }
 
 static vm_status page_of(demo *d, vm_error *e) {

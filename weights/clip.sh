@@ -36,6 +36,6 @@ keep clip-plain; recipe clip-plain "$plain"
 "$vismin" train clip $control $common --out "$work/clip-control"
 recipe clip-control "$control"
 "$vismin" eval "$work/clip-control/model" --name clip-control --data "$work/bench" --out "$work/control" --fresh --quiet > /dev/null
-for f in results.json predictions.csv samples.jsonl; do cp "$work/control/vismin/clip-control/$f" "$tiny/clip-control/$f"; done
+cp "$work/control/vismin/clip-control/predictions.csv" "$tiny/clip-control/"
 "$vismin" train clip $hn $common --out "$work/clip-hn"
 keep clip-hn; recipe clip-hn "$hn"
