@@ -8,12 +8,16 @@ for l in $1; do pkg-config --exists "$l" 2>/dev/null || missing="$missing $l"; d
 if command -v "${CC:-cc}" >/dev/null 2>&1; then
     echo '#include <oneapi/dnnl/dnnl.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 || missing="$missing oneDNN"
 fi
+packages=$2
+case ${CC:-cc} in *clang*) # its OpenMP is a package of its own
+    echo '#include <omp.h>' | "$CC" -fopenmp -E - >/dev/null 2>&1 || missing="$missing OpenMP" packages="$2 libomp-dev" ;;
+esac
 [ -z "$missing" ] && exit 0
 echo "missing:$missing" >&2
 sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "install these packages (named as Debian does) and run make again: $2" >&2; exit 1
+    echo "install these packages (named as Debian does) and run make again: $packages" >&2; exit 1
 fi
-echo "installing: $2" >&2
+echo "installing: $packages" >&2
 $sudo apt-get update -qq >&2
-DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq $2 >&2 || { echo "apt-get could not install: $2" >&2; exit 1; }
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq $packages >&2 || { echo "apt-get could not install: $packages" >&2; exit 1; }
