@@ -56,9 +56,9 @@ static void check(vm_gemm_shape s0) {
             for (int64_t j = 0; j < s.ldc; j++) {
                 int64_t at = z * s.sc + i * s.ldc + j;
                 double y = 0, old = (double)get(c0, s.c, at);
-                for (int64_t k = 0; k < s.K; k++)
+                for (int64_t k = 0; k < s.K && j < s.N; k++)
                     y += (double)get(a, s.a, z * s.sa + (s.ta ? k * s.lda + i : i * s.lda + k)) *
-                         (double)get(b, s.b, z * s.sb + (s.tb ? j * s.ldb + k : k * s.ldb + j)) * (j < s.N);
+                         (double)get(b, s.b, z * s.sb + (s.tb ? j * s.ldb + k : k * s.ldb + j));
                 y = act((double)s.alpha * y + (s.bias && j < s.N ? (double)bias[j] : 0), s.act) + (s.add ? old : 0);
                 if (j >= s.N) y = old; /* between the rows nothing is written */
                 test_checks++;
