@@ -1,6 +1,6 @@
 # vismin - one non-recursive Makefile. `make help` lists the targets.
 #   B     build folder (default build)
-#   MODE  release | asan | debug | f64 (every float a double, plain loops: gradient checks) ; objects in $(B)/$(MODE)/
+#   MODE  release | asan | debug | f64 (every float a double, plain loops: gradient checks) | asan64 ; objects in $(B)/$(MODE)/
 #   WERROR=1 makes warnings errors (CI)
 
 B    ?= build
@@ -17,6 +17,7 @@ OPT      := -O3
 CFLAGS_MODE_asan  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_MODE_debug := -O0 -g
 CFLAGS_MODE_f64   := -O1 -Dvm_real=double -Wno-pass-failed
+CFLAGS_MODE_asan64 := $(CFLAGS_MODE_asan) $(CFLAGS_MODE_f64)
 CFLAGS_MODE_release := $(OPT) -g1
 MARCH    := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2,)
 # no -ffast-math: NaN checks must work and results must not depend on flags;
@@ -29,7 +30,7 @@ LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -ldnnl -lm -ldl -lpt
 SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.c pipeline/*.c))
 # kernels/*_cpu.c are compiled once per processor level; the program picks at start (kernels/graph.h VM_CPU)
 CPU_SRC  := $(filter-out kernels/backend_cpu.c,$(wildcard kernels/*_cpu.c))
-LEVELS   := $(if $(filter f64,$(MODE)),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
+LEVELS   := $(if $(filter f64 asan64,$(MODE)),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
 OBJ      := $(patsubst %.c,$(D)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
             $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(D)/%.$(l).o))
 MARCH_v2 := -march=x86-64-v2
@@ -98,8 +99,9 @@ test: ## build and run all tests: lint, unit tests, gradient checks in double pr
 
 asan: ## all tests under the address and undefined-behaviour sanitizers
 	$(MAKE) MODE=asan test-programs
+	$(MAKE) MODE=asan64 grad-programs
 	@ASAN_OPTIONS=detect_leaks=1 VISMIN=$(B)/asan/vismin sh tests/run.sh $(B) \
-	    $(TEST_SRC:tests/%.c=$(B)/asan/tests/%) $(SCRIPTS)
+	    $(TEST_SRC:tests/%.c=$(B)/asan/tests/%) $(GRAD_SRC:tests/%.c=$(B)/asan64/tests/%) $(SCRIPTS)
 
 SOAK_KILLS ?= 200
 soak: $(BIN) ## kill -9 at SOAK_KILLS random moments of a training, then of an evaluation; the bytes of the results are compared
