@@ -1,7 +1,7 @@
 """CLIP ViT-B/32 in torch (open_clip modules, random weights) beside ours, in pairs: each round runs one row in both
 programs right after each other, one thread, process CPU clock. Prints one JSON line a row: medians and the ratio's median.
 
-    clip.py BENCH_PROGRAM [ROUNDS]
+    clip.py BENCH_PROGRAM [ROUNDS] [f32|bf16] [ROW...]
 """
 import json, os, resource, statistics, subprocess, sys, time
 
@@ -70,8 +70,8 @@ if "--one" in sys.argv:  # a process of its own: peak memory of one training ste
     f(), f()
     print(peak_mb())
     sys.exit()
-for dtype in TYPES:
-    for row in ("image b1", "image b32", "text b1", "text b64", "step b16"):
+for dtype in sys.argv[3:4] or TYPES:
+    for row in sys.argv[4:] or ("image b1", "image b32", "text b1", "text b64", "step b16"):
         f, mine, theirs = work(row, dtype), [], []
         for _ in range(ROUNDS if row != "step b16" else max(3, ROUNDS // 2)):
             mine.append(ours(row, dtype))
