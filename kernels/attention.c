@@ -70,8 +70,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     if (check_mask(g, n, B, Tk) || check_bias(g, n, B, Tq, Tk)) return VM_EMODEL;
     n->i[ATTN_HS] = HS;
     if (n->f[0] == 0) n->f[0] = 1 / sqrt((double)HS);
-    vm_out(g, n, g->dtype, 3, (int64_t[]){ B, Tq, NH * HS });
-    vm_out(g, n, VM_F32, 3, (int64_t[]){ B, NH, Tq });
+    vm_node_out(g, n, g->dtype, 3, (int64_t[]){ B, Tq, NH * HS });
+    vm_node_out(g, n, VM_F32, 3, (int64_t[]){ B, NH, Tq });
     return VM_OK;
 }
 
@@ -81,7 +81,7 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     for (int k = 0; k < (n->i[ATTN_PACKED] ? 1 : 3); k++)
         if (n->i[ATTN_WANT] >> k & 1) vm_out_like(g, n, g->v[n->in[k]].type, n->in[k]);
     int64_t sums = a.Tk > attn_back_tile(a.HS) ? a.B * a.NH * a.Tq : 0;
-    vm_out(g, n, VM_F32, 2, (int64_t[]){ sums, (a.HS + 15) / 16 * 16 });
+    vm_node_out(g, n, VM_F32, 2, (int64_t[]){ sums, (a.HS + 15) / 16 * 16 });
     return VM_OK;
 }
 

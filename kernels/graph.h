@@ -182,8 +182,6 @@ vm_node *vm_append(vm_graph *g, const vm_op *op, int n_in, const vm_val *in, con
 vm_val vm_append1(vm_graph *g, const vm_op *op, int n_in, const vm_val *in, const vm_node *init); /* out[0], or 0 */
 void vm_node_out(vm_graph *g, vm_node *n, vm_type t, int nd, const int64_t *ne); /* from infer: next output */
 void vm_node_view(vm_graph *g, vm_node *n, vm_val of, int64_t at, int nd, const int64_t *ne); /* shares storage at element `at` */
-#define vm_out(...) vm_node_out(__VA_ARGS__) /* older spelling, goes away */
-#define vm_out_view(...) vm_node_view(__VA_ARGS__)
 vm_status vm_bad(vm_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* sticky VM_EUSAGE-free error (VM_EMODEL) */
 bool vm_same_shape(const vm_graph *g, vm_val a, vm_val b);
 int64_t vm_count(const vm_graph *g, vm_val v);           /* elements */

@@ -31,7 +31,7 @@ static inline bool vm_check_count(vm_graph *g, const vm_node *n, int k, int64_t 
 /* One more output with the shape of v. */
 static inline void vm_out_like(vm_graph *g, vm_node *n, vm_type t, vm_val v) {
     vm_value x = g->v[v];
-    vm_out(g, n, t, x.nd, x.ne);
+    vm_node_out(g, n, t, x.nd, x.ne);
 }
 
 #endif

@@ -25,7 +25,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     if (n->in[2] && !n->in[1]) return vm_bad(g, "%s: a bias needs a weight", n->op->name);
     vm_out_like(g, n, (vm_type)n->i[0], n->in[0]);
     vm_value x = g->v[n->in[0]];
-    for (int k = 0; k < 2; k++) vm_out(g, n, VM_F32, x.nd - 1, x.ne);
+    for (int k = 0; k < 2; k++) vm_node_out(g, n, VM_F32, x.nd - 1, x.ne);
     return VM_OK;
 }
 
@@ -34,8 +34,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
 static vm_status infer_back(vm_graph *g, vm_node *n) {
     int64_t C = vm_cols(g, n->in[1]);
     vm_out_like(g, n, (vm_type)n->i[0], n->in[1]);
-    for (int k = 0; k < 2; k++) vm_out(g, n, VM_F32, 1, &C);
-    vm_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks(vm_rows(g, n->in[1]), C), 2, C });
+    for (int k = 0; k < 2; k++) vm_node_out(g, n, VM_F32, 1, &C);
+    vm_node_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks(vm_rows(g, n->in[1]), C), 2, C });
     return VM_OK;
 }
 static const vm_op norm_back = { .name = "norm_back", .infer = infer_back, .cpu = VM_CPU(norm_back_cpu),
@@ -68,8 +68,8 @@ vm_val vm_rmsnorm(vm_graph *g, vm_val x, vm_val w, float eps, vm_type out) {
 static vm_status infer_l2(vm_graph *g, vm_node *n) {
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
     vm_value x = g->v[n->in[0]];
-    vm_out(g, n, VM_F32, x.nd, x.ne);
-    vm_out(g, n, VM_F32, x.nd - 1, x.ne);
+    vm_node_out(g, n, VM_F32, x.nd, x.ne);
+    vm_node_out(g, n, VM_F32, x.nd - 1, x.ne);
     return VM_OK;
 }
 
