@@ -103,6 +103,8 @@ json_writer json_to_stream(FILE *f, json_style style);    /* stdout */
 vm_status json_end(json_writer *w, vm_error *e);
 /* For json_to_memory: the text (vm_free) and its length without the final NUL; NULL on error. Frees the writer. */
 char *json_take(json_writer *w, size_t *bytes, vm_error *e);
+/* For json_to_memory: the text as the file DIR/NAME, whole or not at all. Frees the writer. */
+vm_status json_save(json_writer *w, const char *dir, const char *name, vm_error *e);
 
 void json_begin_object(json_writer *w, const char *key);
 void json_close_object(json_writer *w);

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { FLUSH_AT = 1 << 16 };
 
@@ -187,4 +188,13 @@ char *json_take(json_writer *w, size_t *bytes, vm_error *e) {
     }
     *w = (json_writer){ 0 };
     return text;
+}
+
+vm_status json_save(json_writer *w, const char *dir, const char *name, vm_error *e) {
+    size_t bytes = 0;
+    char *text = json_take(w, &bytes, e), *path = path_join(dir, name);
+    vm_status st = !text ? e->status : path ? file_write(path, text, bytes, e) : vm_nomem(e, strlen(name), "a path");
+    vm_free(text);
+    vm_free(path);
+    return st;
 }

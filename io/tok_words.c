@@ -271,14 +271,9 @@ static void put_vocab_file(json_writer *w, const learner *l) { put_vocab(w, NULL
 
 static vm_status write_json(const char *dir, const char *name, const learner *l,
                             void (*put)(json_writer *, const learner *), vm_error *e) {
-    size_t n;
     json_writer w = json_to_memory(JSON_PRETTY);
     put(&w, l);
-    char *text = json_take(&w, &n, e), *path = path_join(dir, name);
-    vm_status s = !text ? e->status : !path ? vm_nomem(e, strlen(dir), "a path") : file_write(path, text, n, e);
-    vm_free(text);
-    vm_free(path);
-    return s;
+    return json_save(&w, dir, name, e);
 }
 
 static vm_status write_merges(const char *dir, const learner *l, vm_error *e) {

@@ -260,15 +260,6 @@ done:
 }
 
 /* --- saving --------------------------------------------------------------------------------------------------------- */
-static vm_status commit_json(json_writer *w, const char *dir, const char *name, vm_error *e) {
-    size_t bytes = 0;
-    char *text = json_take(w, &bytes, e), *path = path_join(dir, name);
-    vm_status st = text && path ? file_write(path, text, bytes, e) : e->status ? e->status : vm_nomem(e, 256, name);
-    vm_free(text);
-    vm_free(path);
-    return st;
-}
-
 vm_status clip_save_config(const clip_config *c, const char *dir, vm_error *e) {
     json_writer w = json_to_memory(JSON_PRETTY);
     json_begin_object(&w, NULL);
@@ -304,7 +295,7 @@ vm_status clip_save_config(const clip_config *c, const char *dir, vm_error *e) {
         json_close_object(&w);
     }
     json_close_object(&w);
-    return commit_json(&w, dir, "config.json", e);
+    return json_save(&w, dir, "config.json", e);
 }
 
 static void put_three(json_writer *w, const char *key, const double v[3]) {
@@ -346,7 +337,7 @@ static vm_status save_open_clip_config(const clip_config *c, const char *dir, vm
     json_put_int(&w, "fill_color", 0);
     json_close_object(&w);
     json_close_object(&w);
-    return commit_json(&w, dir, "open_clip_config.json", e);
+    return json_save(&w, dir, "open_clip_config.json", e);
 }
 
 static vm_status save_weights(const clip_model *m, const char *dir, clip_layout layout, st_dtype t, vm_error *e) {
@@ -402,7 +393,7 @@ vm_status clip_save_processor(const clip_config *c, const char *dir, vm_error *e
     put_three(&w, "image_mean", c->mean);
     put_three(&w, "image_std", c->std);
     json_close_object(&w);
-    return commit_json(&w, dir, "preprocessor_config.json", e);
+    return json_save(&w, dir, "preprocessor_config.json", e);
 }
 
 vm_status clip_copy_processors(const char *from, const char *to, bool images, vm_error *e) {

@@ -10,16 +10,6 @@
 #include "io/hash.h"
 #include "io/log.h"
 
-vm_status checkpoint_put_json(const char *dir, const char *name, json_writer *w, vm_error *e) {
-    size_t bytes = 0;
-    char *text = json_take(w, &bytes, e), *path = path_join(dir, name);
-    if (text && path) file_write(path, text, bytes, e);
-    else vm_nomem(e, 256, name);
-    vm_free(text);
-    vm_free(path);
-    return e->status;
-}
-
 static vm_status put_manifest(const char *dir, vm_error *e) {
     char **names = NULL, hash[65];
     int64_t n = 0;
@@ -42,7 +32,7 @@ static vm_status put_manifest(const char *dir, vm_error *e) {
     json_close_array(&w);
     json_close_object(&w);
     vm_free(names);
-    if (!e->status) return checkpoint_put_json(dir, "manifest.json", &w, e);
+    if (!e->status) return json_save(&w, dir, "manifest.json", e);
     vm_error ignored = { 0 };
     vm_free(json_take(&w, NULL, &ignored));
     return e->status;

@@ -10,8 +10,6 @@ typedef vm_status (*checkpoint_writer)(const char *dir, const void *ctx, vm_erro
 vm_status checkpoint_save(const char *out, int64_t step, int keep, checkpoint_writer write, const void *ctx, vm_error *e);
 /* The newest one whose files are as its manifest says; *dir NULL when there is none (vm_free). Damaged ones are passed over with a warning. */
 vm_status checkpoint_newest(char **dir, const char *out, vm_error *e);
-/* Finishes w and writes it to DIR/NAME. */
-vm_status checkpoint_put_json(const char *dir, const char *name, json_writer *w, vm_error *e);
 /* OUT/log.jsonl for appending, cut back to the lines of steps up to `step`. */
 FILE *checkpoint_log(const char *out, int64_t step, vm_error *e);
 

@@ -92,7 +92,7 @@ static vm_status write_state(const char *dir, const void *ctx, vm_error *e) {
     json_put_int(&w, "seed", (int64_t)l->o.seed);
     json_put_str(&w, "command", l->o.command);
     json_close_object(&w);
-    return checkpoint_put_json(dir, "state.json", &w, e);
+    return json_save(&w, dir, "state.json", e);
 }
 
 /* Goes on where the newest good checkpoint stands; without one, at step 0. */
