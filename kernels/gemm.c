@@ -21,12 +21,20 @@ static vm_real activate(double x, vm_unary_kind k) {
     }
 }
 
+/* The shape with the leading dimensions of dense matrices in place of 0. */
+static vm_gemm_shape with_strides(vm_gemm_shape s) {
+    if (!s.lda) s.lda = s.ta ? s.M : s.K;
+    if (!s.ldb) s.ldb = s.tb ? s.K : s.N;
+    if (!s.ldc) s.ldc = s.N;
+    return s;
+}
+
 #ifdef VM_F64_BUILD /* ------------------------------------------------------------------ plain loops in double */
 struct vm_gemm { vm_gemm_shape s; };
 
 vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
     vm_gemm *m = vm_calloc(1, sizeof *m);
-    if (m) m->s = *s;
+    if (m) m->s = with_strides(*s);
     else vm_nomem(e, sizeof *m, "a matrix product");
     return m;
 }
@@ -35,15 +43,13 @@ void vm_gemm_free(vm_gemm *m) { vm_free(m); }
 vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bias, void *c, vm_error *e) {
     const vm_gemm_shape *s = &m->s;
     const vm_real *A = a, *B = b, *b0 = (const vm_real *)bias;
-    int64_t lda = s->lda ? s->lda : s->ta ? s->M : s->K, ldb = s->ldb ? s->ldb : s->tb ? s->K : s->N;
-    int64_t ldc = s->ldc ? s->ldc : s->N;
     for (int64_t z = 0; z < s->batch; z++)
         for (int64_t i = 0; i < s->M; i++)
             for (int64_t j = 0; j < s->N; j++) {
-                vm_real sum = 0, *y = (vm_real *)c + z * s->sc + i * ldc + j;
+                vm_real sum = 0, *y = (vm_real *)c + z * s->sc + i * s->ldc + j;
                 for (int64_t k = 0; k < s->K; k++)
-                    sum += A[z * s->sa + (s->ta ? k * lda + i : i * lda + k)] *
-                           B[z * s->sb + (s->tb ? j * ldb + k : k * ldb + j)];
+                    sum += A[z * s->sa + (s->ta ? k * s->lda + i : i * s->lda + k)] *
+                           B[z * s->sb + (s->tb ? j * s->ldb + k : k * s->ldb + j)];
                 sum = activate(s->alpha * sum + (b0 ? b0[j] : 0), s->act);
                 *y = s->add ? *y + sum : sum;
             }
@@ -72,7 +78,6 @@ static bool layout_any(layout *l, int nd, const dnnl_dims_t d, dnnl_data_type_t 
 static void layout_free(layout *l) { if (*l) dnnl_memory_desc_destroy(*l), *l = NULL; }
 static size_t layout_bytes(const layout *l) { return dnnl_memory_desc_get_size(*l); }
 static bool layout_equal(const layout *a, const layout *b) { return dnnl_memory_desc_equal(*a, *b); }
-#define MD(l) (l)
 #define APPEND_ELTWISE(po, alg, a) dnnl_post_ops_append_eltwise(po, alg, a, 0)
 #define APPEND_SUM(po, t) dnnl_post_ops_append_sum(po, 1.0f, 0, t)
 static bool query_layout(const_dnnl_primitive_desc_t pd, dnnl_query_t what, layout *out) {
@@ -191,14 +196,12 @@ static bool post_ops(dnnl_primitive_attr_t attr, const vm_gemm_shape *s) {
 
 /* The memory objects of one call; NULL data is filled in at the run. */
 static bool operands(const vm_gemm_shape *s, int64_t M, int64_t N, layout *a, layout *b, layout *bias, layout *c) {
-    int64_t lda = s->lda ? s->lda : s->ta ? s->M : s->K, ldb = s->ldb ? s->ldb : s->tb ? s->K : s->N;
-    int64_t ldc = s->ldc ? s->ldc : s->N;
     dnnl_dims_t bd = { 1, N }, bs = { N, 1 }, bd3 = { 1, 1, N }, bs3 = { N, N, 1 };
     bool batched = s->batch > 1;
     int nd = batched ? 3 : 2;
-    return matrix(a, nd, s->batch, M, s->K, s->ta, lda, s->sa, s->a, false) &&
-           matrix(b, nd, s->sb ? s->batch : 1, s->K, N, s->tb, ldb, s->sb ? s->sb : s->K * N, s->b, s->packed) &&
-           matrix(c, nd, s->batch, M, N, false, ldc, s->sc, s->c, false) &&
+    return matrix(a, nd, s->batch, M, s->K, s->ta, s->lda, s->sa, s->a, false) &&
+           matrix(b, nd, s->sb ? s->batch : 1, s->K, N, s->tb, s->ldb, s->sb ? s->sb : s->K * N, s->b, s->packed) &&
+           matrix(c, nd, s->batch, M, N, false, s->ldc, s->sc, s->c, false) &&
            (!s->bias || layout_strided(bias, batched ? 3 : 2, batched ? bd3 : bd, dnnl_f32, batched ? bs3 : bs));
 }
 
@@ -242,7 +245,8 @@ static bool bind(vm_gemm *m) {
 vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
     vm_gemm *m = vm_calloc(1, sizeof *m);
     if (!m) return vm_nomem(e, sizeof *m, "a matrix product"), NULL;
-    m->s = *s;
+    m->s = with_strides(*s);
+    s = &m->s;
     m->threads = 1;
     if ((s->bias && s->alpha != 1) || s->a != s->b || (s->a == VM_F32 && s->c != VM_F32)) {
         vm_fail(e, VM_EMODEL, "a product %s x %s -> %s%s is not possible", vm_type_name(s->a), vm_type_name(s->b),
@@ -266,7 +270,6 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
         vm_gemm_shape one = m->s; /* a chunk is of one matrix of the batch, in the strides of the whole */
         one.batch = 1;
         int before = omp_get_max_threads();
-        int64_t lda = s->lda ? s->lda : s->K, ldc = s->ldc ? s->ldc : s->N;
         int64_t tm = s->ta ? s->M % CHUNK_M : 0; /* else rows of A are padded to a whole chunk */
         int64_t tn = s->N > CHUNK_N ? s->N % CHUNK_N : 0;
         omp_set_num_threads(1);
@@ -281,7 +284,7 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
         omp_set_num_threads(before);
         if (st) goto fail;
         m->threads = before;
-        if (!s->ta && s->M % CHUNK_M) m->scratch_bytes += (size_t)CHUNK_M * (size_t)(lda + ldc) * 4;
+        if (!s->ta && s->M % CHUNK_M) m->scratch_bytes += (size_t)CHUNK_M * (size_t)(s->lda + s->ldc) * 4;
         m->scratch_bytes += 192;
         m->scratch_bytes = (m->scratch_bytes + 63) & ~(size_t)63;
     }
@@ -312,11 +315,10 @@ const vm_gemm_shape *vm_gemm_of(const vm_gemm *m) { return &m->s; }
 
 /* K = 0 or nothing to write: act(bias) [+ C] */
 static void run_empty(const vm_gemm_shape *s, const float *bias, void *c) {
-    int64_t ldc = s->ldc ? s->ldc : s->N;
     for (int64_t z = 0; z < s->batch; z++)
         for (int64_t i = 0; i < s->M; i++)
             for (int64_t j = 0; j < s->N; j++) {
-                int64_t at = z * s->sc + i * ldc + j;
+                int64_t at = z * s->sc + i * s->ldc + j;
                 float y = activate(bias ? (double)bias[j] : 0, s->act), *f = (float *)c + at;
                 uint16_t *h = (uint16_t *)c + at;
                 if (s->c == VM_BF16) *h = vm_f32_to_bf16(s->add ? y + vm_bf16_to_f32(*h) : y);
@@ -348,15 +350,14 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
                      char *c, char *scratch) {
     vm_gemm_shape s = m->s;
     size_t ea = vm_type_size(s.a), eb = vm_type_size(s.b), ec = vm_type_size(s.c);
-    int64_t lda = s.lda ? s.lda : s.ta ? s.M : s.K, ldb = s.ldb ? s.ldb : s.tb ? s.K : s.N, ldc = s.ldc ? s.ldc : s.N;
     int64_t rows = VM_MIN((int64_t)CHUNK_M, s.M - i0), cols = VM_MIN((int64_t)CHUNK_N, s.N - j0);
     bool pad = !s.ta && rows < CHUNK_M;
     product *p = &m->p[s.ta && rows < CHUNK_M][j0 > 0 && cols < CHUNK_N];
-    a += (size_t)(z * s.sa + (s.ta ? i0 : i0 * lda)) * ea;
-    b += (size_t)(z * s.sb + (s.tb ? j0 * ldb : j0)) * eb;
-    c += (size_t)(z * s.sc + i0 * ldc + j0) * ec;
+    a += (size_t)(z * s.sa + (s.ta ? i0 : i0 * s.lda)) * ea;
+    b += (size_t)(z * s.sb + (s.tb ? j0 * s.ldb : j0)) * eb;
+    c += (size_t)(z * s.sc + i0 * s.ldc + j0) * ec;
     /* Rows that do not fill a chunk are copied to one of the same strides: the same kernel, the same bits. */
-    size_t ra = (size_t)lda * ea, rc = (size_t)ldc * ec, n = (size_t)rows;
+    size_t ra = (size_t)s.lda * ea, rc = (size_t)s.ldc * ec, n = (size_t)rows;
     char *pa = scratch + ((p->scratch_bytes + 63) & ~(size_t)63),
          *pc = pa + (((size_t)CHUNK_M * ra + 63) & ~(size_t)63);
     if (pad) {
@@ -364,7 +365,7 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
         for (size_t i = 0; i < n; i++) memcpy(pa + i * ra, a + i * ra, (size_t)s.K * ea);
         for (size_t i = 0; i < n && s.add; i++) memcpy(pc + i * rc, c + i * rc, (size_t)cols * ec);
     }
-    s.lda = lda, s.ldb = ldb, s.ldc = ldc, s.batch = 1;
+    s.batch = 1;
     layout la = { 0 }, lb = { 0 }, lbias = { 0 }, lc = { 0 };
     dnnl_memory_t ma = NULL, mb = NULL, mbias = NULL, mc = NULL;
     int code = -1;
@@ -440,9 +441,8 @@ static vm_status reorder(const vm_gemm *m, const vm_param *p, struct vm_pack *k,
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t prim = NULL;
     dnnl_memory_t mf = NULL, mt = NULL;
-    int64_t ldb = s.ldb ? s.ldb : s.tb ? s.K : s.N;
     int code = -1;
-    if (!matrix(&from, 2, 1, s.K, s.N, s.tb, ldb, 0, p->type, false)) goto done;
+    if (!matrix(&from, 2, 1, s.K, s.N, s.tb, s.ldb, 0, p->type, false)) goto done;
     if ((code = (int)reorder_create(&pd, engine, from, k->l)) || (code = (int)dnnl_primitive_create(&prim, pd)))
         goto done;
     if (memory_create(&mf, &from, engine, p->data) || memory_create(&mt, &k->l, engine, k->data)) goto done;
