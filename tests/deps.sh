@@ -2,15 +2,16 @@
 # deps.sh "PKG-CONFIG NAMES" "DEBIAN PACKAGES" - silent when everything the build needs is there; else names what is
 # missing and installs it with apt-get (sudo when not root).
 missing=
-command -v "${CC:-cc}" >/dev/null 2>&1 || missing="$missing C-compiler"
+cc=${CC:-cc} # may be several words: "ccache cc"
+command -v ${cc%% *} >/dev/null 2>&1 || missing="$missing C-compiler"
 command -v pkg-config >/dev/null 2>&1 || missing="$missing pkg-config"
 for l in $1; do pkg-config --exists "$l" 2>/dev/null || missing="$missing $l"; done
-if command -v "${CC:-cc}" >/dev/null 2>&1; then
-    echo '#include <oneapi/dnnl/dnnl.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 || missing="$missing oneDNN"
+if command -v ${cc%% *} >/dev/null 2>&1; then
+    echo '#include <oneapi/dnnl/dnnl.h>' | $cc -E - >/dev/null 2>&1 || missing="$missing oneDNN"
 fi
 packages=$2
-case ${CC:-cc} in *clang*) # its OpenMP is a package of its own
-    echo '#include <omp.h>' | "$CC" -fopenmp -E - >/dev/null 2>&1 || missing="$missing OpenMP" packages="$2 libomp-dev" ;;
+case $cc in *clang*) # its OpenMP is a package of its own
+    echo '#include <omp.h>' | $cc -fopenmp -E - >/dev/null 2>&1 || missing="$missing OpenMP" packages="$2 libomp-dev" ;;
 esac
 [ -z "$missing" ] && exit 0
 echo "missing:$missing" >&2
