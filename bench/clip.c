@@ -10,7 +10,8 @@
 #include <time.h>
 
 #include "kernels/philox.h"
-#include "models/clip_embed.h"
+#include "models/embedder.h"
+#include "models/clip.h"
 #include "models/clip_train.h"
 
 static double budget = 8;
@@ -102,10 +103,10 @@ static void embed(clip_model *m, vm_type t, bool text, int64_t B, double gflop) 
     int64_t S = m->c.image_size, T = m->c.context;
     if (text) {
         vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ B, T }), at = vm_input(g, "at", VM_I32, 1, &B);
-        vm_output(g, "y", clip_normalise(g, m, clip_text_features(g, m, ids, at, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ B, T }))));
+        vm_output(g, "y", towers_normalise(g, &m->t, clip_text_features(g, m, ids, at, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ B, T }))));
         vm_set(g, "ids", b.ids), vm_set(g, "at", b.at), vm_set(g, "mask", b.mask);
     } else {
-        vm_output(g, "y", clip_normalise(g, m, clip_image_features(g, m, vm_input(g, "x", VM_F32, 4, (int64_t[]){ B, S, S, 3 }))));
+        vm_output(g, "y", towers_normalise(g, &m->t, clip_image_features(g, m, vm_input(g, "x", VM_F32, 4, (int64_t[]){ B, S, S, 3 }))));
         vm_set(g, "x", b.pixels);
     }
     job j = { .g = g };
@@ -124,7 +125,7 @@ static void train(clip_model *m, vm_type t) {
     clip_batch b = random_batch(&m->c, 16);
     job j = { .b = &b };
     clip_train_config c = { .dtype = t, .adam = { 0.9f, 0.98f, 1e-6f, 0.1f }, .max_logit_scale = 4.6f };
-    if (clip_trainer_new(&j.t, m, &c, &e)) die(&e);
+    if (clip_trainer_new(&j.t, &m->t, &c, &e)) die(&e);
     measure("cliptrain", "step b16", t, 3 * (8.73 + 5.96) * 16, 16, run_step, &j);
     vm_graph *g = clip_trainer_graph(j.t);
     fprintf(stderr, "%s training plan: arena %.0f MB of %.0f MB of activations\n", vm_type_name(t), (double)g->arena_bytes * 1e-6, (double)g->sum_bytes * 1e-6);
@@ -144,7 +145,7 @@ static void build(void) {
     if (clip_new(&m, vm_backend_cpu(), &c, &e) || clip_init(m, 1, &e)) die(&e);
     double t0 = seconds(CLOCK_MONOTONIC);
     vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
-    vm_output(g, "y", clip_normalise(g, m, clip_image_features(g, m, vm_input(g, "x", VM_F32, 4, (int64_t[]){ 1, 224, 224, 3 }))));
+    vm_output(g, "y", towers_normalise(g, &m->t, clip_image_features(g, m, vm_input(g, "x", VM_F32, 4, (int64_t[]){ 1, 224, 224, 3 }))));
     if (vm_plan(g)) die(&g->err);
     double t1 = seconds(CLOCK_MONOTONIC);
     if (vm_run(g)) die(&g->err);

@@ -18,6 +18,8 @@ vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_er
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "a CLIP model");
     m->c = *c, m->w.be = be;
+    m->t = (towers){ .family = &clip_family, .w = &m->w, .image_size = c->image_size, .context = c->context, .vocab = c->vocab, .embed = c->embed,
+                     .pad = (int32_t)VM_MAX(c->pad, (int64_t)0), .norm_eps = c->norm_eps, .text_act = c->text_act, .vision_act = c->vision_act };
     m->text = vm_calloc((size_t)c->text.layers + 1, sizeof *m->text);
     m->vision = vm_calloc((size_t)c->vision.layers + 1, sizeof *m->vision);
     if (!m->text || !m->vision) {
@@ -26,7 +28,7 @@ vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_er
     }
     weight_set *w = &m->w;
     int64_t one[] = { 1 }, T = c->text.width, V = c->vision.width, E = c->embed, P = c->patch, n = c->image_size / P;
-    m->logit_scale = weight_new(w, 1, one, "logit_scale");
+    m->t.logit_scale = weight_new(w, 1, one, "logit_scale");
     m->token_embed = weight_new(w, 2, (int64_t[]){ c->vocab, T }, "text.token_embed");
     m->text_pos = weight_new(w, 2, (int64_t[]){ c->context, T }, "text.pos");
     m->text_ln_w = weight_new(w, 1, &T, "text.ln.weight"), m->text_ln_b = weight_new(w, 1, &T, "text.ln.bias");
@@ -59,7 +61,7 @@ void clip_free(clip_model *m) {
     weights_free(&m->w);
     vm_free(m->text);
     vm_free(m->vision);
-    vm_free(m->unused);
+    vm_free(m->t.unused);
     st_close(m->file);
     vm_free(m);
 }
@@ -91,7 +93,7 @@ vm_val clip_image_features(vm_graph *g, const clip_model *m, vm_val pixels) {
     x = vm_concat(g, 2, (vm_val[]){ cls, x }, 1);
     x = vm_binary(g, x, vm_weight(g, m->vision_pos), VM_ADD);
     x = nn_norm(g, x, m->pre_w, m->pre_b, c->vision_eps, VM_F32);
-    nn_attn a = { .NH = (int)c->vision.heads, .eps = c->vision_eps, .act = c->vision_act, .recompute = c->recompute && g->training };
+    nn_attn a = { .NH = (int)c->vision.heads, .eps = c->vision_eps, .act = c->vision_act, .recompute = m->t.recompute && g->training };
     x = tower(g, x, 0, m->vision, c->vision.layers, a, 0);
     vm_scope(g, "vision.head");
     x = nn_norm(g, x, m->post_w, m->post_b, c->vision_eps, g->dtype);
@@ -111,7 +113,7 @@ vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val a
     vm_scope(g, "text.embed");
     vm_val x = vm_embedding(g, vm_weight(g, m->token_embed), ids);
     x = vm_binary(g, x, vm_slice(g, vm_weight(g, m->text_pos), 0, 0, T), VM_ADD);
-    nn_attn a = { .NH = (int)c->text.heads, .eps = c->text_eps, .act = c->text_act, .causal = true, .recompute = c->recompute && g->training,
+    nn_attn a = { .NH = (int)c->text.heads, .eps = c->text_eps, .act = c->text_act, .causal = true, .recompute = m->t.recompute && g->training,
                   .key_mask = mask }; /* hides tokens from all that see them, not from the end token alone */
     x = tower(g, x, at, m->text, c->text.layers, a, mask);
     vm_scope(g, "text.head");
@@ -119,13 +121,6 @@ vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val a
     x = nn_linear(g, x, m->text_proj, NULL, VM_NONE, 0, VM_F32);
     vm_scope(g, NULL);
     return x;
-}
-
-vm_val clip_normalise(vm_graph *g, const clip_model *m, vm_val features) { return vm_l2norm(g, features, m->c.norm_eps); }
-
-vm_val clip_logits(vm_graph *g, const clip_model *m, vm_val a, vm_val b) {
-    vm_val scale = vm_unary(g, vm_weight(g, m->logit_scale), VM_EXP, VM_F32);
-    return vm_binary(g, vm_matmul(g, a, b, false, true, 1, VM_F32), scale, VM_MUL);
 }
 
 int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask) {
@@ -184,7 +179,7 @@ vm_status clip_init(clip_model *m, uint64_t seed, vm_error *e) {
         else if (p == m->class_embed || p == m->vision_pos || p == m->vision_proj) std = 1 / sqrt((double)c->vision.width);
         else if (p == m->patch_embed) std = 1 / sqrt(3.0 * 3.0 * (double)(c->patch * c->patch)); /* std of U(+-1/sqrt(fan in)) */
         else if (p->nd == 2) std = VM_MAX(layer_std(m, p, &c->text, m->text), layer_std(m, p, &c->vision, m->vision));
-        else if (p == m->logit_scale) value = log(1 / 0.07);
+        else if (p == m->t.logit_scale) value = log(1 / 0.07);
         else {
             size_t n = strlen(p->name);
             value = n > 7 && !strcmp(p->name + n - 7, ".weight"); /* norms: weight 1, bias 0 */
@@ -193,3 +188,41 @@ vm_status clip_init(clip_model *m, uint64_t seed, vm_error *e) {
     }
     return VM_OK;
 }
+
+/* --- as one of the towers ------------------------------------------------------------------------------------------- */
+static bool is_clip(json_value config, bool open_clip) {
+    vm_error none = { 0 };
+    return open_clip || !strcmp(json_str(config, "model_type", "", &none), "clip");
+}
+
+static vm_status open_towers(towers **out, vm_backend *be, const char *dir, const towers_options *o, vm_error *e) {
+    clip_model *m = NULL;
+    clip_config c;
+    if (o->how != TOWERS_FRESH) clip_open(&m, be, dir, o->how == TOWERS_TRAIN, e);
+    else if (!clip_config_read(&c, dir, e) && !clip_new(&m, be, &c, e)) clip_init(m, o->seed, e);
+    if (e->status) clip_free(m);
+    else *out = &m->t;
+    return e->status;
+}
+
+static const clip_model *of(const towers *t) { return (const clip_model *)t; }
+static void free_towers(towers *t) { clip_free((clip_model *)t); }
+static vm_val image(vm_graph *g, const towers *t, vm_val pixels) { return clip_image_features(g, of(t), pixels); }
+static vm_val text(vm_graph *g, const towers *t, vm_val ids, vm_val at, vm_val mask) { return clip_text_features(g, of(t), ids, at, mask); }
+static int64_t rows(const towers *t, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask) {
+    return clip_text_rows(&of(t)->c, B, T, ids, attention_mask, at, mask);
+}
+static vm_status save(const towers *t, const char *dir, st_dtype type, bool both, vm_error *e) { return clip_save(of(t), dir, type, both, e); }
+
+/* A directory of clip_save has HF names, whatever the model was read from. */
+static vm_status load(towers *t, const char *dir, vm_error *e) {
+    st_file *f = NULL;
+    weight_map map = { 0 };
+    clip_map(of(t), CLIP_HF, &map);
+    if (!st_open_base(&f, dir, "model", e)) weights_load(&map, f, (const char *const[]){ "", NULL }, true, NULL, e);
+    weight_map_free(&map);
+    st_close(f);
+    return e->status;
+}
+
+const towers_family clip_family = { "clip", is_clip, open_towers, free_towers, image, text, rows, save, load };

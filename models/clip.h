@@ -4,7 +4,7 @@
  * folder that both libraries load. Texts end in an end token; the text feature is the row of that token. */
 #ifndef VM_CLIP_H
 #define VM_CLIP_H
-#include "models/nn.h"
+#include "models/towers.h"
 
 typedef enum { CLIP_HF, CLIP_OPEN } clip_layout;
 
@@ -22,17 +22,15 @@ typedef struct {
     float text_eps, vision_eps;
     float norm_eps;        /* of the final normalisation: 0 (HF) or 1e-12 (open_clip) */
     double mean[3], std[3];/* of the pixels, written with the model */
-    bool recompute;        /* training: keep only the input of each layer */
 } clip_config;
 
 typedef struct {
+    towers t;              /* first: what all of its kind have */
     clip_config c;
     weight_set w;
-    vm_param *logit_scale; /* [1], a logarithm */
     vm_param *token_embed, *text_pos, *text_ln_w, *text_ln_b, *text_proj;
     vm_param *class_embed, *patch_embed, *vision_pos, *pre_w, *pre_b, *post_w, *post_b, *vision_proj;
     nn_layer *text, *vision;
-    char *unused;          /* warning of the loader, or NULL */
     char source_sha256[65];/* written with the weights: of the file they were converted from; "" = none */
     st_file *file;         /* mapped weights that parameters may borrow */
 } clip_model;
@@ -69,8 +67,6 @@ vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, bool both,
 
 vm_status clip_save_layout(const clip_model *m, const char *dir, clip_layout layout, st_dtype t, vm_error *e); /* one of the two */
 vm_status clip_save_processor(const clip_config *c, const char *dir, vm_error *e); /* preprocessor_config.json */
-/* The tokenizer files of one model directory into another, and those of the image processor. */
-vm_status clip_copy_processors(const char *from, const char *to, bool images, vm_error *e);
 vm_status clip_save_config(const clip_config *c, const char *dir, vm_error *e); /* config.json alone */
 
 /* --- graphs -------------------------------------------------------------------------------------------------------- */
@@ -78,9 +74,6 @@ vm_status clip_save_config(const clip_config *c, const char *dir, vm_error *e); 
 vm_val clip_image_features(vm_graph *g, const clip_model *m, vm_val pixels);
 /* ids (B,T) i32, T <= context; at (B) i32: row of the end token; mask (B,T) i32: 1 where that row looks (clip_text_rows) -> (B,E). */
 vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val at, vm_val mask);
-vm_val clip_normalise(vm_graph *g, const clip_model *m, vm_val features);
-/* exp(logit_scale) * a b^T: a (M,E), b (N,E) -> (M,N) */
-vm_val clip_logits(vm_graph *g, const clip_model *m, vm_val a, vm_val b);
 
 /* Host side of the text tower: at[b] and mask[b][t] from ids (B,T); attention_mask (B,T) or NULL. Returns the number of columns
  * that matter: 1 + the largest at[b] (later tokens cannot be seen). */

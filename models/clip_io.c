@@ -207,7 +207,7 @@ void clip_map(const clip_model *m, clip_layout layout, weight_map *map) {
     const bool hf = layout == CLIP_HF;
     const int64_t T = c->text.width, V = c->vision.width, E = c->embed, P = c->patch, n = c->image_size / P;
     const int64_t ET[] = { E, T }, EV[] = { E, V }, TE[] = { T, E }, VE[] = { V, E };
-    tie_whole(map, m->logit_scale, 0, NULL, 0, "logit_scale");
+    tie_whole(map, m->t.logit_scale, 0, NULL, 0, "logit_scale");
     tie_whole(map, m->token_embed, 2, (int64_t[]){ c->vocab, T }, 0, hf ? "text_model.embeddings.token_embedding.weight" : "token_embedding.weight");
     tie_whole(map, m->text_pos, 2, (int64_t[]){ c->context, T }, 0, hf ? "text_model.embeddings.position_embedding.weight" : "positional_embedding");
     tie_whole(map, m->text_ln_w, 1, &T, 0, hf ? "text_model.final_layer_norm.weight" : "ln_final.weight");
@@ -232,7 +232,7 @@ vm_status clip_load(clip_model *m, const weight_source *s, const char *prefix, b
     snprintf(module, sizeof module, "%smodule.", prefix), snprintf(text, sizeof text, "%stext.", prefix);
     snprintf(module_text, sizeof module_text, "%smodule.text.", prefix);
     clip_map(m, m->c.layout, &map);
-    weights_load_from(&map, s, (const char *const[]){ prefix, module, text, module_text, NULL }, writable, &m->unused, e);
+    weights_load_from(&map, s, (const char *const[]){ prefix, module, text, module_text, NULL }, writable, &m->t.unused, e);
     weight_map_free(&map);
     return e->status;
 }
@@ -394,17 +394,4 @@ vm_status clip_save_processor(const clip_config *c, const char *dir, vm_error *e
     put_three(&w, "image_std", c->std);
     json_close_object(&w);
     return json_save(&w, dir, "preprocessor_config.json", e);
-}
-
-vm_status clip_copy_processors(const char *from, const char *to, bool images, vm_error *e) {
-    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
-                                         "bpe_simple_vocab_16e6.txt.gz", "preprocessor_config.json", "processor_config.json" };
-    for (int k = 0; k < VM_LEN(files) - (images ? 0 : 2) && !e->status; k++) {
-        char *src = path_join(from, files[k]), *dst = path_join(to, files[k]), *data = NULL;
-        size_t bytes = 0;
-        if (!src || !dst) vm_nomem(e, 256, "a path");
-        else if (file_exists(src) && !file_read(&data, &bytes, src, 0, e)) file_write(dst, data, bytes, e);
-        vm_free(data), vm_free(src), vm_free(dst);
-    }
-    return e->status;
 }

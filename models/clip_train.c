@@ -16,7 +16,7 @@ typedef struct {
 } plan;
 
 struct clip_trainer {
-    clip_model *m;
+    towers *m;
     clip_train_config c;
     plan plans[MAX_PLANS];
     vm_graph *norm, *update, *last;
@@ -31,7 +31,7 @@ double clip_lr(double lr, int64_t step, int64_t warm, int64_t total) {
     return 0.5 * lr * (1 + cos(M_PI * (double)(step - warm) / (double)VM_MAX(total - warm, (int64_t)1)));
 }
 
-vm_status clip_trainer_new(clip_trainer **out, clip_model *m, const clip_train_config *c, vm_error *e) {
+vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_config *c, vm_error *e) {
     clip_trainer *t = vm_calloc(1, sizeof *t);
     *out = t;
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
@@ -58,14 +58,10 @@ size_t clip_trainer_bytes(const clip_trainer *t) {
 }
 
 static void build(clip_trainer *t, vm_graph *g, const clip_batch *b) {
-    const clip_config *c = &t->m->c;
-    int64_t n = b->n_orig + b->n_twins, pairs = t->c.loss == CLIP_ITC_HN ? b->n_orig : n, S = c->image_size;
+    int64_t n = b->n_orig + b->n_twins, pairs = t->c.loss == CLIP_ITC_HN ? b->n_orig : n;
     g->training = true, g->deterministic = t->c.deterministic;
-    vm_val px = vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ n, S, S, 3 });
-    vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ n, b->T }), at = vm_input(g, "at", VM_I32, 1, &n);
-    vm_val mask = vm_input(g, "mask", VM_I32, 2, (int64_t[]){ n, b->T }), target = vm_input(g, "target", VM_I32, 1, &pairs);
-    vm_val img = clip_normalise(g, t->m, clip_image_features(g, t->m, px));
-    vm_val txt = clip_normalise(g, t->m, clip_text_features(g, t->m, ids, at, mask));
+    vm_val target = vm_input(g, "target", VM_I32, 1, &pairs);
+    vm_val img = towers_images(g, t->m, n), txt = towers_texts(g, t->m, n, b->T);
     vm_val scale = vm_unary(g, vm_weight(g, t->m->logit_scale), VM_EXP, VM_F32);
     vm_scope(g, "loss");
     vm_val loss = loss_info_nce(g, img, txt, scale, pairs, target).loss;
@@ -87,7 +83,7 @@ static vm_graph *plan_for(clip_trainer *t, const clip_batch *b, vm_error *e) {
         if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
     }
     vm_graph_free(p->g);
-    *p = (plan){ b->n_orig, b->n_twins, b->T, ++t->clock, vm_graph_new(t->m->w.be, t->c.dtype) };
+    *p = (plan){ b->n_orig, b->n_twins, b->T, ++t->clock, vm_graph_new(t->m->w->be, t->c.dtype) };
     if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
     build(t, p->g, b);
     if (!vm_plan(p->g)) return p->g;
@@ -99,7 +95,7 @@ static vm_graph *plan_for(clip_trainer *t, const clip_batch *b, vm_error *e) {
 
 /* The optimizer's two graphs: parameters with gradients are known after the first backward plan. */
 static vm_status build_update(clip_trainer *t, vm_error *e) {
-    weight_set *w = &t->m->w;
+    weight_set *w = t->m->w;
     t->norm = vm_graph_new(w->be, VM_F32), t->update = vm_graph_new(w->be, VM_F32);
     if (!t->norm || !t->update) return vm_nomem(e, sizeof *t->norm, "a graph");
     vm_output(t->norm, "sqnorm", vm_grad_sqnorm(t->norm, (int)w->n, w->p));
@@ -151,7 +147,7 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
 
 /* --- state on disk -------------------------------------------------------------------------------------------------- */
 static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *e) {
-    const weight_set *w = &t->m->w;
+    const weight_set *w = t->m->w;
     char *path = path_join(dir, "optim.safetensors"), name[300];
     st_writer *s = NULL;
     if (!path) return vm_nomem(e, 256, "a path");
@@ -173,21 +169,14 @@ static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *
 }
 
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e) {
-    return clip_save(t->m, dir, ST_F32, false, e) || save_moments(t, dir, e) ? e->status : VM_OK;
+    return t->m->family->save(t->m, dir, ST_F32, false, e) || save_moments(t, dir, e) ? e->status : VM_OK;
 }
 
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e) {
-    static const char *const prefixes[] = { "", NULL };
-    weight_set *w = &t->m->w;
+    weight_set *w = t->m->w;
     st_file *f = NULL;
-    weight_map map = { 0 };
     char name[300];
-    clip_map(t->m, CLIP_HF, &map);
-    if (!st_open_base(&f, dir, "model", e)) weights_load(&map, f, prefixes, true, NULL, e);
-    weight_map_free(&map);
-    st_close(f);
-    f = NULL;
-    if (!e->status) st_open_base(&f, dir, "optim", e);
+    if (!t->m->family->load(t->m, dir, e)) st_open_base(&f, dir, "optim", e);
     for (int64_t i = 0; i < w->n && !e->status; i++)
         for (int k = 0; k < 2 && !e->status; k++) {
             vm_param *p = w->p[i];

@@ -1,12 +1,12 @@
-/* clip_train.h - one training step of CLIP: batch in, updated weights out; saving and loading of the whole state.
+/* clip_train.h - one training step of two towers (contrastive language-image pre-training, whatever the family): batch in, updated weights out; saving and loading of the whole state.
  *
  * Losses: InfoNCE over all rows as pairs ("itc": originals and their edits are each other's hard negatives, the way VisMin
  * trains); InfoNCE of the originals with the edits as extra columns only ("itc-hn"); both with an optional twin term.
  * AdamW as open_clip uses it: no decay for vectors and the temperature, which is clamped to [0, ln 100] after each step. */
 #ifndef VM_CLIP_TRAIN_H
 #define VM_CLIP_TRAIN_H
-#include "models/clip.h"
 #include "models/loss.h"
+#include "models/towers.h"
 
 typedef enum { CLIP_ITC, CLIP_ITC_HN } clip_loss;
 
@@ -35,14 +35,14 @@ typedef struct {
 } clip_step;
 
 typedef struct clip_trainer clip_trainer;
-vm_status clip_trainer_new(clip_trainer **out, clip_model *m, const clip_train_config *c, vm_error *e);
+vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_config *c, vm_error *e);
 void clip_trainer_free(clip_trainer *t); /* not the model */
 vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, clip_step *out, vm_error *e);
 int64_t clip_trainer_steps(const clip_trainer *t); /* optimizer updates so far */
 size_t clip_trainer_bytes(const clip_trainer *t);  /* arenas of the plans made so far */
 vm_graph *clip_trainer_graph(const clip_trainer *t); /* of the last step, for profiles; NULL before it */
 
-/* model.safetensors, config.json, optim.safetensors into an existing directory; and back, bit for bit. */
+/* A model directory (towers_family.save) with optim.safetensors into an existing directory; and back, bit for bit. */
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e);
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e);
 

@@ -13,7 +13,7 @@ struct clip_source {
     int64_t n_orig, n_twins; /* of each batch */
     uint64_t seed;
     int64_t total_steps;   /* of the run, for curricula */
-    const clip_config *c;
+    const towers *m;       /* the model that is fed */
     tok *t;
     const vm_preprocess *pp;
     /* Fills the pixels and captions (row i: texts[i], 256 bytes each) of the batch of a step. */

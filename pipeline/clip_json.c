@@ -120,7 +120,7 @@ static void random_window(vm_rng *r, int W, int H, int win[4]) {
 
 static vm_status load(const source *s, const char *path, int64_t step, int64_t row, float *pixels, vm_error *e) {
     vm_image im = { 0 }, cut = { 0 }, fit = { 0 };
-    int S = (int)s->s.c->image_size, win[4];
+    int S = (int)s->s.m->image_size, win[4];
     if (find_image(s, path, &im, e)) return e->status;
     if (s->o.augment) {
         vm_rng r = vm_rng_at(s->s.seed ^ (uint64_t)row << 32, (uint64_t)step << 8 | STREAM_CROP);
@@ -136,7 +136,7 @@ static vm_status load(const source *s, const char *path, int64_t step, int64_t r
 
 static vm_status fill(clip_source *x, int64_t step, float *pixels, char (*texts)[512], vm_error *e) {
     source *s = (source *)x;
-    int64_t G = x->n_orig, per_epoch = s->n / G, epoch = step / per_epoch, px = x->c->image_size * x->c->image_size * 3;
+    int64_t G = x->n_orig, per_epoch = s->n / G, epoch = step / per_epoch, px = x->m->image_size * x->m->image_size * 3;
     vm_error first = { 0 };
     shuffle(s, epoch);
 #pragma omp parallel for schedule(dynamic)

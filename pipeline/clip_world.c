@@ -3,6 +3,7 @@
 
 #include "io/file.h"
 #include "kernels/philox.h"
+#include "models/clip.h"
 #include "models/scene.h"
 #include "pipeline/clip_data.h"
 
@@ -48,7 +49,7 @@ static void fill_pair(const world *w, uint64_t seed, const scene_opts *o, float 
 
 static vm_status fill(clip_source *source, int64_t step, float *pixels, char (*texts)[512], vm_error *e) {
     const world *w = (const world *)source;
-    int64_t S = source->c->image_size, px = S * S * 3, n_pairs = w->spec ? source->n_orig : source->n_twins;
+    int64_t S = source->m->image_size, px = S * S * 3, n_pairs = w->spec ? source->n_orig : source->n_twins;
     scene_opts o = limits(w, step);
 #pragma omp parallel for schedule(dynamic, 4)
     for (int64_t i = 0; i < source->n_orig; i++) {

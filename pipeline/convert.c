@@ -131,7 +131,7 @@ static vm_status write_folder(const clip_model *m, const target *o, vm_error *e)
     if (dir_begin(&tmp, o->out, e)) return e->status;
     if (o->hf) clip_save_layout(m, tmp, CLIP_HF, o->type, e);
     if (!e->status && o->open_clip) clip_save_layout(m, tmp, CLIP_OPEN, o->type, e);
-    if (!e->status && files) clip_copy_processors(files, tmp, false, e);
+    if (!e->status && files) towers_copy_processors(files, tmp, false, e);
     if (!e->status) clip_save_processor(&m->c, tmp, e);
     if (!e->status) dir_commit(tmp, o->out, e);
     if (e->status) dir_abort(tmp);
@@ -173,7 +173,7 @@ static vm_status convert_clip(const vm_args *a, input *in, const target *o, vm_e
         return e->status;
     narrow(&in->s, prefix);
     if (!clip_load(m, &in->s, prefix, false, e) && !sha256_file(m->source_sha256, in->path, e)) {
-        if (m->unused) vm_warn("%s", m->unused);
+        if (m->t.unused) vm_warn("%s", m->t.unused);
         if (!write_folder(m, o, e)) report(a, m, o, e);
     }
     clip_free(m);

@@ -34,20 +34,20 @@ static const double live_mix[4] = { 1, 0.8, 0.3, 1.7 }; /* object, attribute, re
 static const double live_plain_share = 0.2, live_lr = 6e-4;
 static const int64_t live_warmup = 20;
 
-static vm_status score(demo *d, int column, clip_model *m, tok *t, const vm_preprocess *pp, vm_error *e) {
-    clip_embedder *x = NULL;
+static vm_status score(demo *d, int column, towers *m, tok *t, const vm_preprocess *pp, vm_error *e) {
+    embedder *x = NULL;
     eval_model *em = NULL;
     double t0 = run_seconds();
-    if (!clip_embedder_wrap(&x, m, t, pp, d->dtype, e) && !eval_model_wrap(&em, x, column_name[column], vm_type_name(d->dtype), e) &&
+    if (!embedder_wrap(&x, m, t, pp, d->dtype, e) && !eval_model_wrap(&em, x, column_name[column], vm_type_name(d->dtype), e) &&
         !eval_vismin_run(&d->r[column], em, d->data, &(media_places){ .n_roots = 0 }, d->pairs, &(eval_options){ .exif_rotate = true }, e))
         vm_info("scored %s in %.1f s", column_name[column], run_seconds() - t0);
     eval_model_free(em);
-    clip_embedder_free(x);
+    embedder_free(x);
     return e->status;
 }
 
 typedef struct {
-    clip_model *m;
+    towers *m;
     tok *t;
     vm_preprocess pp;
 } loaded;
@@ -56,12 +56,12 @@ static vm_status load(loaded *l, const demo *d, const char *name, bool writable,
     char *dir = path_join(d->weights, name);
     *l = (loaded){ 0 };
     if (!dir) return vm_nomem(e, 256, "a path");
-    if (!clip_open(&l->m, d->be, dir, writable, e) && !tok_open(&l->t, dir, e)) preprocess_load(&l->pp, dir, e);
+    if (!towers_open(&l->m, d->be, dir, &(towers_options){ .how = writable ? TOWERS_TRAIN : TOWERS_READ }, e) && !tok_open(&l->t, dir, e)) preprocess_load(&l->pp, dir, e);
     vm_free(dir);
     return e->status;
 }
 static void unload(loaded *l) {
-    clip_free(l->m);
+    towers_free(l->m);
     tok_free(l->t);
 }
 

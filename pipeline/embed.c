@@ -7,7 +7,7 @@
 #include "io/json.h"
 #include "io/log.h"
 #include "io/progress.h"
-#include "models/clip_embed.h"
+#include "models/embedder.h"
 #include "pipeline/run.h"
 
 /* Names in the order they were given, without those that could not be read, and a row of E numbers for each. */
@@ -18,7 +18,7 @@ typedef struct {
 } vectors;
 
 typedef struct {
-    clip_embedder *x;
+    embedder *x;
     int64_t E, bad;
     const char *dtype;
     vectors images, texts;
@@ -56,7 +56,7 @@ static vm_status embed_some_images(job *j, int64_t n, const char *const *path, v
         }
         j->images.name[j->images.n + m] = path[i], good[m++] = &image[i];
     }
-    if (m && clip_embed_images(j->x, m, good, out, e)) goto done;
+    if (m && embedder_images(j->x, m, good, out, e)) goto done;
     j->images.n += m, j->bad += bad;
     progress_add(j->p, m), progress_add_bad(j->p, bad);
 done:
@@ -67,7 +67,7 @@ done:
 }
 
 static vm_status embed_images(job *j, const vm_args *a, vm_error *e) {
-    const int64_t n = arg_npos(a) - 1, step = clip_embedder_batch(j->x);
+    const int64_t n = arg_npos(a) - 1, step = embedder_batch(j->x);
     for (int64_t i = 0; i < n && !e->status && !run_stopping(); i += step) {
         const char *path[256];
         int64_t m = VM_MIN(VM_MIN(step, n - i), (int64_t)VM_LEN(path));
@@ -106,10 +106,10 @@ static vm_status read_texts(job *j, const vm_args *a, vm_error *e) {
 }
 
 static vm_status embed_texts(job *j, vm_error *e) {
-    const int64_t step = clip_embedder_batch(j->x);
+    const int64_t step = embedder_batch(j->x);
     for (int64_t i = 0; i < j->texts.n && !run_stopping(); i += step) {
         int64_t m = VM_MIN(step, j->texts.n - i);
-        if (clip_embed_texts(j->x, m, j->texts.name + i, j->texts.v + i * j->E, e)) return e->status;
+        if (embedder_texts(j->x, m, j->texts.name + i, j->texts.v + i * j->E, e)) return e->status;
         progress_add(j->p, m);
     }
     return VM_OK;
@@ -134,7 +134,7 @@ static vm_status declare(st_writer *w, const char *name, const vectors *l, int64
 static vm_status write_safetensors(const job *j, const char *model, const char *path, vm_error *e) {
     st_writer *w = NULL;
     char scale[32];
-    snprintf(scale, sizeof scale, "%.9g", clip_embedder_scale(j->x));
+    snprintf(scale, sizeof scale, "%.9g", towers_scale(embedder_towers(j->x)));
     if (st_writer_open(&w, path, 0, e) || st_writer_meta(w, "model", model, e) ||
         st_writer_meta(w, "dtype", j->dtype, e) || st_writer_meta(w, "logit_scale", scale, e))
         goto done;
@@ -256,10 +256,10 @@ static vm_status run(const vm_args *a, vm_error *e) {
     if (check_args(a, e)) return e->status;
     vm_backend *be = run_backend(a, e);
     if (!be || run_dtype(a, true, &dtype, e) ||
-        clip_embedder_open(&j.x, be, arg_pos(a, 0), dtype, arg_flag(a, "deterministic"), e))
+        embedder_open(&j.x, be, arg_pos(a, 0), NULL, dtype, arg_flag(a, "deterministic"), e))
         return e->status;
-    if (clip_embedder_model(j.x)->unused) vm_warn("%s", clip_embedder_model(j.x)->unused);
-    j.E = clip_embedder_dim(j.x), j.dtype = vm_type_name(dtype);
+    if (embedder_towers(j.x)->unused) vm_warn("%s", embedder_towers(j.x)->unused);
+    j.E = embedder_dim(j.x), j.dtype = vm_type_name(dtype);
     if (read_texts(&j, a, e)) goto done;
     j.p = progress_start("embed", arg_npos(a) - 1 + j.texts.n, "items");
     if (!embed_images(&j, a, e)) embed_texts(&j, e);
@@ -271,7 +271,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
 done:
     vm_free(j.images.name), vm_free(j.images.v), vm_free(j.texts.name), vm_free(j.texts.v);
     vm_free(j.lines);
-    clip_embedder_free(j.x);
+    embedder_free(j.x);
     return e->status;
 }
 

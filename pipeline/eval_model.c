@@ -9,16 +9,16 @@
 #include "kernels/philox.h"
 
 static const char *const built_in[] = {
-    [EVAL_CLIP] = "", [EVAL_RANDOM] = "random", [EVAL_ORACLE] = "oracle", [EVAL_CONSTANT] = "constant"
+    [EVAL_TOWERS] = "", [EVAL_RANDOM] = "random", [EVAL_ORACLE] = "oracle", [EVAL_CONSTANT] = "constant"
 };
 
 static eval_model_kind kind_of(const char *model) {
     for (int k = 1; k < VM_LEN(built_in); k++)
         if (!strcmp(model, built_in[k])) return (eval_model_kind)k;
-    return EVAL_CLIP;
+    return EVAL_TOWERS;
 }
 
-bool eval_model_is_built_in(const char *model) { return kind_of(model) != EVAL_CLIP; }
+bool eval_model_is_built_in(const char *model) { return kind_of(model) != EVAL_TOWERS; }
 
 static void set_name(eval_model *m, const char *name, size_t len) {
     size_t n = 0;
@@ -64,18 +64,18 @@ static void describe(eval_model *m, const char *precision) {
     static const char *const act[] = {
         [VM_GELU] = "gelu", [VM_GELU_TANH] = "gelu_tanh", [VM_QUICK_GELU] = "quick_gelu"
     };
-    const clip_config *c = &clip_embedder_model(m->clip)->c;
+    const towers *c = embedder_towers(m->x);
     m->precision = precision;
     if ((size_t)c->vision_act < VM_LEN(act)) m->activation = act[c->vision_act];
-    m->image_size = c->image_size, m->logit_scale = clip_embedder_scale(m->clip);
+    m->image_size = c->image_size, m->logit_scale = towers_scale(c);
 }
 
-vm_status eval_model_wrap(eval_model **out, clip_embedder *x, const char *name, const char *precision, vm_error *e) {
+vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const char *precision, vm_error *e) {
     eval_model *m = vm_calloc(1, sizeof *m);
     *out = m;
     if (!m) return vm_nomem(e, sizeof *m, "a model");
     set_name(m, name, strlen(name));
-    m->clip = x;
+    m->x = x;
     describe(m, precision);
     return VM_OK;
 }
@@ -89,12 +89,12 @@ vm_status eval_model_open(eval_model **out, const char *model, const char *name,
     size_t len = name ? strlen(name) : 0;
     if (!name) name = folder_name(model, &len);
     set_name(m, name, len);
-    if (m->kind == EVAL_CLIP) {
-        if (clip_embedder_open(&m->clip, be, model, dtype, deterministic, e) || hash_weights(m, model, e)) {
+    if (m->kind == EVAL_TOWERS) {
+        if (embedder_open(&m->x, be, model, NULL, dtype, deterministic, e) || hash_weights(m, model, e)) {
             eval_model_free(m);
             return e->status;
         }
-        m->owns_clip = true;
+        m->owns_x = true;
         describe(m, dtype == VM_BF16 ? "bf16" : "f32");
     }
     *out = m;
@@ -102,7 +102,7 @@ vm_status eval_model_open(eval_model **out, const char *model, const char *name,
 }
 
 void eval_model_free(eval_model *m) {
-    if (m && m->owns_clip) clip_embedder_free(m->clip);
+    if (m && m->owns_x) embedder_free(m->x);
     vm_free(m);
 }
 

@@ -1,11 +1,11 @@
-/* eval_model.h - what can be evaluated: a CLIP directory, or one of three that look at nothing and test the
+/* eval_model.h - what can be evaluated: a directory of two towers, or one of three that look at nothing and test the
  * evaluation. */
 #ifndef VM_EVAL_MODEL_H
 #define VM_EVAL_MODEL_H
-#include "models/clip_embed.h"
+#include "models/embedder.h"
 
 typedef enum {
-    EVAL_CLIP,
+    EVAL_TOWERS,
     EVAL_RANDOM,   /* independent uniform scores, a function of seed, category and id */
     EVAL_ORACLE,   /* 1 where caption and image belong together, else 0 */
     EVAL_CONSTANT  /* 0.5 always: every comparison is a tie */
@@ -20,15 +20,15 @@ typedef struct {
     int64_t image_size;     /* 0 = none */
     float logit_scale;      /* 0 = none */
     uint64_t seed;
-    clip_embedder *clip;    /* NULL = none */
-    bool owns_clip;
+    embedder *x;           /* NULL = none */
+    bool owns_x;
 } eval_model;
 
 /* "random", "oracle", "constant" or a model directory. name NULL: the last part of the path. */
 vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype,
                           bool deterministic, uint64_t seed, vm_error *e);
 /* Around an embedder in use elsewhere, which is not owned; precision as shown in the results. */
-vm_status eval_model_wrap(eval_model **out, clip_embedder *x, const char *name, const char *precision, vm_error *e);
+vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const char *precision, vm_error *e);
 void eval_model_free(eval_model *m); /* accepts NULL */
 /* True when open would give one of the three that need no weights. */
 bool eval_model_is_built_in(const char *model);

@@ -31,7 +31,7 @@ vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_m
     size_t images = (size_t)set->images.n + 1, captions = (size_t)set->captions.n + 1, bytes;
     *out = NULL;
     if (!v) return vm_nomem(e, sizeof *v, "vectors");
-    v->set = set, v->m = m, v->dim = m->clip ? clip_embedder_dim(m->clip) : 0;
+    v->set = set, v->m = m, v->dim = m->x ? embedder_dim(m->x) : 0;
     v->decode = (image_options){ .stored_orientation = !o->exif_rotate, .tolerant = o->allow_truncated };
     v->content = vm_alloc(images * sizeof *v->content), v->why = vm_alloc(images * sizeof *v->why);
     v->captioned = vm_calloc(captions, sizeof *v->captioned);
@@ -97,7 +97,7 @@ static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm
         if (bad[k].status) blame(v, number[k], bad[k].msg);
         else sound[m] = &im[k], content[m++] = c;
     }
-    if (!e->status && v->dim && m && !clip_embed_images(v->m->clip, m, sound, out, e))
+    if (!e->status && v->dim && m && !embedder_images(v->m->x, m, sound, out, e))
         for (int64_t k = 0; k < m; k++)
             memcpy(v->vector + content[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
     for (int k = 0; k < n; k++) image_free(&im[k]);
@@ -110,7 +110,7 @@ static vm_status fill_captions(eval_vectors *v, int n, const int64_t *number, vm
     float *out = vm_alloc((size_t)(SLICE * v->dim) * sizeof *out + 1);
     if (!out) return vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of captions");
     for (int k = 0; k < n; k++) text[k] = keymap_at(&v->set->captions, number[k], NULL);
-    if (n && !clip_embed_texts(v->m->clip, n, text, out, e))
+    if (n && !embedder_texts(v->m->x, n, text, out, e))
         for (int k = 0; k < n; k++)
             memcpy(v->caption + number[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
     vm_free(out);

@@ -80,14 +80,14 @@ static vm_status run(forward_case *c, vm_error *e) {
     if (x.pixels) {
         const st_tensor *t = forward_tensor(c, n->pixels);
         vm_val px = vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ t->shape[0], t->shape[2], t->shape[3], 3 });
-        vm_output(g, "image", img = clip_normalise(g, m, clip_image_features(g, m, px)));
+        vm_output(g, "image", img = towers_normalise(g, &m->t, clip_image_features(g, m, px)));
     }
     if (x.ids) {
         vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ x.B, x.T }), at = vm_input(g, "at", VM_I32, 1, &x.B);
         vm_val mask = vm_input(g, "mask", VM_I32, 2, (int64_t[]){ x.B, x.T });
-        vm_output(g, "text", txt = clip_normalise(g, m, clip_text_features(g, m, ids, at, mask)));
+        vm_output(g, "text", txt = towers_normalise(g, &m->t, clip_text_features(g, m, ids, at, mask)));
     }
-    if (img && txt && !loss) vm_output(g, "logits", clip_logits(g, m, img, txt));
+    if (img && txt && !loss) vm_output(g, "logits", towers_logits(g, &m->t, img, txt));
     if (loss) {
         if (!(pairs = forward_i32(c, "num_pairs", e))) goto done;
         int64_t B = pairs[0];
@@ -97,7 +97,7 @@ static vm_status run(forward_case *c, vm_error *e) {
         }
         target = vm_alloc((size_t)B * sizeof *target);
         for (int64_t i = 0; target && i < B; i++) target[i] = (int32_t)i;
-        vm_val scale = vm_unary(g, vm_weight(g, m->logit_scale), VM_EXP, VM_F32);
+        vm_val scale = vm_unary(g, vm_weight(g, m->t.logit_scale), VM_EXP, VM_F32);
         contrastive k = loss_info_nce(g, img, txt, scale, B, vm_input(g, "target", VM_I32, 1, &B));
         vm_output(g, "i2t", k.i2t), vm_output(g, "t2i", k.t2i), vm_output(g, "loss", k.loss);
         if (c->grad) vm_backward(g, 1, &k.loss, NULL, 0, NULL);

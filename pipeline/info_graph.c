@@ -13,13 +13,13 @@ enum { PROFILE_RUNS = 3 };
 
 static vm_val image_tower(vm_graph *g, const clip_model *m, int64_t n) {
     const int64_t S = m->c.image_size;
-    return clip_normalise(g, m, clip_image_features(g, m, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ n, S, S, 3 })));
+    return towers_normalise(g, &m->t, clip_image_features(g, m, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ n, S, S, 3 })));
 }
 
 static vm_val text_tower(vm_graph *g, const clip_model *m, int64_t n) {
     const int64_t T = m->c.context;
     vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ n, T }), at = vm_input(g, "at", VM_I32, 1, &n);
-    return clip_normalise(g, m, clip_text_features(g, m, ids, at, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ n, T })));
+    return towers_normalise(g, &m->t, clip_text_features(g, m, ids, at, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ n, T })));
 }
 
 size_t info_arena(const clip_config *c, bool text, int64_t n, vm_type dtype, vm_error *e) {
@@ -125,7 +125,7 @@ vm_status info_graph(const clip_config *c, const char *dir, const vm_args *a, js
     }
     g->deterministic = arg_flag(a, "deterministic");
     vm_val images = image_tower(g, m, batch), texts = text_tower(g, m, batch);
-    vm_output(g, "logits", clip_logits(g, m, images, texts));
+    vm_output(g, "logits", towers_logits(g, &m->t, images, texts));
     if (vm_plan(g)) {
         *e = g->err;
         goto done;

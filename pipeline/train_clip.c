@@ -39,19 +39,17 @@ static vm_status open_source(clip_source **out, const vm_args *a, vm_error *e) {
     return clip_source_json(out, &o, rows, e);
 }
 
-static vm_status open_model(clip_model **out, vm_backend *be, const char *dir, const vm_args *a, vm_error *e) {
+static vm_status open_model(towers **out, vm_backend *be, const char *dir, const vm_args *a, vm_error *e) {
     const char *init = arg_str(a, "init");
-    clip_config c;
+    towers_options o = { .how = init ? TOWERS_TRAIN : TOWERS_FRESH, .seed = (uint64_t)arg_int(a, "seed") };
     if (arg_given(a, "init") == arg_given(a, "scratch")) return vm_fail(e, VM_EUSAGE, "train clip: one of --init DIR (weights to start from) and --scratch DIR (configuration only) is needed");
-    if (init) return clip_open(out, be, init, true, e);
-    if (clip_config_read(&c, dir, e) || clip_new(out, be, &c, e) || clip_init(*out, (uint64_t)arg_int(a, "seed"), e)) return e->status;
-    return VM_OK;
+    return towers_open(out, be, dir, &o, e);
 }
 
 /* --- a run ---------------------------------------------------------------------------------------------------------- */
 typedef struct {
     train_clip_options o;
-    clip_model *m;
+    towers *m;
     clip_trainer *t;
     clip_source *source;
     clip_batch batch;
@@ -127,10 +125,10 @@ static vm_status one_step(loop *l, vm_error *e) {
     return VM_OK;
 }
 
-vm_status train_clip_run(clip_model *m, clip_source *source, tok *t, const vm_preprocess *pp, const train_clip_options *o, vm_error *e) {
+vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_preprocess *pp, const train_clip_options *o, vm_error *e) {
     loop l = { .o = *o, .m = m, .source = source };
     clip_train_config c = o->train;
-    source->c = &m->c, source->t = t, source->pp = pp, source->seed = o->seed, source->total_steps = o->steps;
+    source->m = m, source->t = t, source->pp = pp, source->seed = o->seed, source->total_steps = o->steps;
     if (clip_trainer_new(&l.t, m, &c, e) || clip_batch_new(&l.batch, source, e)) goto done;
     if (o->resume && resume(&l, e)) goto done;
     l.o.first_step = l.step;
@@ -156,11 +154,11 @@ done:
 
 /* --- the command ---------------------------------------------------------------------------------------------------- */
 /* OUT/model: weights in both layouts, with the tokenizer and processor files of the model it began with. */
-static vm_status export_model(const clip_model *m, const char *from, const char *out, const char *dtype, vm_error *e) {
+static vm_status export_model(const towers *m, const char *from, const char *out, const char *dtype, vm_error *e) {
     char *dir = path_join(out, "model");
     st_dtype t = !strcmp(dtype, "f16") ? ST_F16 : !strcmp(dtype, "bf16") ? ST_BF16 : ST_F32;
     if (!dir) return vm_nomem(e, 256, "a path");
-    if (!dir_make(dir, e) && !clip_save(m, dir, t, true, e) && !clip_copy_processors(from, dir, true, e)) vm_info("model in %s", dir);
+    if (!dir_make(dir, e) && !m->family->save(m, dir, t, true, e) && !towers_copy_processors(from, dir, true, e)) vm_info("model in %s", dir);
     vm_free(dir);
     return e->status;
 }
@@ -168,7 +166,7 @@ static vm_status export_model(const clip_model *m, const char *from, const char 
 static vm_status run(const vm_args *a, vm_error *e) {
     const char *dir = arg_str(a, "init") ? arg_str(a, "init") : arg_str(a, "scratch"), *out = arg_str(a, "out");
     char *world = NULL; /* --scratch world: its own configuration, written into the run directory */
-    clip_model *m = NULL;
+    towers *m = NULL;
     clip_source *source = NULL;
     tok *t = NULL;
     vm_preprocess pp;
@@ -196,14 +194,14 @@ static vm_status run(const vm_args *a, vm_error *e) {
     if (arg_given(a, "epochs")) o.steps = (int64_t)(arg_float(a, "epochs") * (double)(source->n_groups / source->n_orig));
     if (!e->status && o.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
     if (e->status) goto done;
-    vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(&m->w) * 1e-6, (long long)source->n_orig,
+    vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,
             (long long)source->n_twins, vm_type_name(o.train.dtype));
     if (!train_clip_run(m, source, t, &pp, &o, e)) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
 done:
     file_lock_free(&lock);
     tok_free(t);
     if (source) source->free(source);
-    clip_free(m);
+    towers_free(m);
     vm_free(world);
     return e->status;
 }

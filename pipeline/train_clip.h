@@ -14,6 +14,6 @@ typedef struct {
 } train_clip_options;
 
 /* Trains m in place; writes OUT/log.jsonl and OUT/checkpoints. VM_ESTOP after a signal, with a checkpoint. */
-vm_status train_clip_run(clip_model *m, clip_source *source, tok *t, const vm_preprocess *pp, const train_clip_options *o, vm_error *e);
+vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_preprocess *pp, const train_clip_options *o, vm_error *e);
 
 #endif

@@ -140,7 +140,7 @@ static result loss_of(const char *model, const st_file *golden, const char *name
         return r;
     }
     bool hf = r.m->c.layout == CLIP_HF;
-    r.m->c.recompute = recompute;
+    r.m->t.recompute = recompute;
     snprintf(key, sizeof key, "%s/in.%s", name, hf ? "input_ids" : "text");
     const st_tensor *ti = st_find(golden, key);
     snprintf(key, sizeof key, "%s/in.%s", name, hf ? "pixel_values" : "image");
@@ -158,13 +158,12 @@ static result loss_of(const char *model, const st_file *golden, const char *name
     clip_text_rows(&r.m->c, B, T, ids, NULL, at, mask);
     vm_graph *g = vm_graph_new(vm_backend_cpu(), dtype);
     g->training = true, g->deterministic = deterministic;
-    vm_val img = clip_normalise(
-        g, r.m, clip_image_features(g, r.m, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ n, S, S, 3 })));
+    vm_val img = towers_normalise(g, &r.m->t, clip_image_features(g, r.m, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ n, S, S, 3 })));
     vm_val txt =
         clip_text_features(g, r.m, vm_input(g, "ids", VM_I32, 2, (int64_t[]){ B, T }), vm_input(g, "at", VM_I32, 1, &B),
                            vm_input(g, "mask", VM_I32, 2, (int64_t[]){ B, T }));
     contrastive c =
-        loss_info_nce(g, img, clip_normalise(g, r.m, txt), vm_unary(g, vm_weight(g, r.m->logit_scale), VM_EXP, VM_F32),
+        loss_info_nce(g, img, towers_normalise(g, &r.m->t, txt), vm_unary(g, vm_weight(g, r.m->t.logit_scale), VM_EXP, VM_F32),
                       P, vm_input(g, "target", VM_I32, 1, &P));
     vm_output(g, "loss", c.loss);
     vm_backward(g, 1, &c.loss, NULL, 0, NULL);

@@ -162,7 +162,7 @@ TEST(checkpoint_of_open_clip) {
     weight_source s = weights_of_checkpoint(f);
     EXPECT(!clip_find(&layout, prefix, &s, &err) && !clip_new(&m, vm_backend_cpu(), &c, &err) &&
            !clip_load(m, &s, prefix, false, &err));
-    EXPECT_HAS(m->unused ? m->unused : "", "1 tensors not used: optimizer.state.0.exp_avg");
+    EXPECT_HAS(m->t.unused ? m->t.unused : "", "1 tensors not used: optimizer.state.0.exp_avg");
     float pixels[2 * 3 * 256], hwc[2 * 3 * 256], got[3 * 12], want[3 * 12];
     int64_t wide[24];
     int32_t ids[24], at[3], mask[24];
@@ -176,8 +176,8 @@ TEST(checkpoint_of_open_clip) {
            id = vm_input(graph, "ids", VM_I32, 2, (int64_t[]){ 3, 8 });
     vm_val row = vm_input(graph, "at", VM_I32, 1, (int64_t[]){ 3 }),
            see = vm_input(graph, "mask", VM_I32, 2, (int64_t[]){ 3, 8 });
-    vm_output(graph, "images", clip_normalise(graph, m, clip_image_features(graph, m, px)));
-    vm_output(graph, "texts", clip_normalise(graph, m, clip_text_features(graph, m, id, row, see)));
+    vm_output(graph, "images", towers_normalise(graph, &m->t, clip_image_features(graph, m, px)));
+    vm_output(graph, "texts", towers_normalise(graph, &m->t, clip_text_features(graph, m, id, row, see)));
     EXPECT(!vm_set(graph, "px", hwc) && !vm_set(graph, "ids", ids) && !vm_set(graph, "at", at) &&
            !vm_set(graph, "mask", mask) && !vm_run(graph));
     static const char *const outs[] = { "images", "texts" };

@@ -135,7 +135,7 @@ static vm_status open_with(const char *skip, const char *odd, const char *more, 
     EXPECT(!rename(path, to));
     m = NULL;
     vm_status st = clip_open(&m, vm_backend_cpu(), dir, false, e);
-    if (unused) *unused = m && m->unused ? vm_strdup(m->unused) : NULL;
+    if (unused) *unused = m && m->t.unused ? vm_strdup(m->t.unused) : NULL;
     EXPECT(!m == (st != VM_OK));
     clip_free(m);
     return st;

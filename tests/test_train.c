@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
+#include "models/clip.h"
 #include "pipeline/clip_data.h"
 #include "tests/test.h"
 
@@ -34,10 +35,10 @@ static training begin(vm_type dtype, bool deterministic) {
         preprocess_load(x.pp, tmp, &e))
         MISMATCH("%s\n", e.msg);
     c.text = (clip_tower){ 64, 2, 2, 128 }, c.vision = (clip_tower){ 64, 2, 2, 128 }, c.patch = 16, c.embed = 32;
-    if (clip_new(&x.m, vm_backend_cpu(), &c, &e) || clip_init(x.m, 1, &e) || clip_trainer_new(&x.t, x.m, &tc, &e) ||
+    if (clip_new(&x.m, vm_backend_cpu(), &c, &e) || clip_init(x.m, 1, &e) || clip_trainer_new(&x.t, &x.m->t, &tc, &e) ||
         clip_source_world(&x.source, "pairs", 16, 0, mix, false, &e))
         MISMATCH("%s\n", e.msg);
-    x.source->c = &x.m->c, x.source->t = x.tok, x.source->pp = x.pp, x.source->seed = 5, x.source->total_steps = 100;
+    x.source->m = &x.m->t, x.source->t = x.tok, x.source->pp = x.pp, x.source->seed = 5, x.source->total_steps = 100;
     EXPECT(!clip_batch_new(&x.batch, x.source, &e));
     return x;
 }
@@ -149,8 +150,7 @@ static vm_status whole_life(vm_error *e) {
                       .text_act = VM_GELU,
                       .vision_act = VM_GELU,
                       .text_eps = 1e-5f,
-                      .vision_eps = 1e-5f,
-                      .recompute = true };
+                      .vision_eps = 1e-5f };
     clip_model *m = NULL;
     clip_trainer *t = NULL;
     float pixels[4 * 4 * 4 * 3] = { 0 };
@@ -158,7 +158,8 @@ static vm_status whole_life(vm_error *e) {
     clip_batch b = { .n_orig = 2, .n_twins = 2, .T = 4, .pixels = pixels, .ids = ids, .at = at, .mask = mask };
     clip_step s;
     for (int i = 0; i < 16; i++) ids[i] = i % 12, mask[i] = 1, pixels[i * 7] = (float)i;
-    if (!clip_new(&m, vm_backend_cpu(), &c, e) && !clip_init(m, 1, e) && !clip_trainer_new(&t, m, &defaults, e))
+    if (!clip_new(&m, vm_backend_cpu(), &c, e)) m->t.recompute = true;
+    if (m && !clip_init(m, 1, e) && !clip_trainer_new(&t, &m->t, &defaults, e))
         for (int k = 0; k < 2 && !e->status; k++) clip_trainer_step(t, &b, 1e-3, &s, e);
     clip_trainer_free(t);
     clip_free(m);

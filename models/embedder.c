@@ -1,11 +1,10 @@
-/* clip_embed.c - see clip_embed.h. */
-#include "models/clip_embed.h"
+/* embedder.c - see embedder.h. */
+#include "models/embedder.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
-enum { MAX_BATCH = 32, TEXT_STEP = 8, MAX_PLANS = 12 };
+enum { MAX_BATCH = 32, MAX_PLANS = 12 };
 
 /* One plan: images of a batch size, or texts of a batch size and length. */
 typedef struct {
@@ -15,8 +14,8 @@ typedef struct {
     vm_graph *g;
 } plan;
 
-struct clip_embedder {
-    clip_model *m;
+struct embedder {
+    towers *m;
     tok *t;
     const vm_preprocess *pp;
     vm_preprocess own_pp;
@@ -27,51 +26,50 @@ struct clip_embedder {
     uint64_t clock;
 };
 
-vm_status clip_embedder_wrap(clip_embedder **out, clip_model *m, tok *t, const vm_preprocess *p, vm_type dtype, vm_error *e) {
-    clip_embedder *x = vm_calloc(1, sizeof *x);
+vm_status embedder_wrap(embedder **out, towers *m, tok *t, const vm_preprocess *p, vm_type dtype, vm_error *e) {
+    embedder *x = vm_calloc(1, sizeof *x);
     *out = x;
     if (!x) return vm_nomem(e, sizeof *x, "an embedder");
     x->m = m, x->t = t, x->pp = p, x->dtype = dtype;
     return VM_OK;
 }
 
-vm_status clip_embedder_open(clip_embedder **out, vm_backend *be, const char *dir, vm_type dtype, bool deterministic, vm_error *e) {
-    clip_embedder *x;
+vm_status embedder_open(embedder **out, vm_backend *be, const char *dir, const towers_options *o, vm_type dtype, bool deterministic, vm_error *e) {
+    embedder *x;
     *out = NULL;
-    if (clip_embedder_wrap(&x, NULL, NULL, NULL, dtype, e)) return e->status;
+    if (embedder_wrap(&x, NULL, NULL, NULL, dtype, e)) return e->status;
     x->owns = true, x->pp = &x->own_pp, x->deterministic = deterministic;
-    if (clip_open(&x->m, be, dir, false, e) || tok_open(&x->t, dir, e) || preprocess_load(&x->own_pp, dir, e)) {
-        clip_embedder_free(x);
+    if (towers_open(&x->m, be, dir, o ? o : &(towers_options){ .how = TOWERS_READ }, e) || tok_open(&x->t, dir, e) || preprocess_load(&x->own_pp, dir, e)) {
+        embedder_free(x);
         return e->status;
     }
-    int h, w, S = (int)x->m->c.image_size;
+    int h, w, S = (int)x->m->image_size;
     if (!preprocess_fixed_size(x->pp, &h, &w) || h != S || w != S) {
-        clip_embedder_free(x);
+        embedder_free(x);
         return vm_fail(e, VM_EMODEL, "%s: the image processor does not make %d x %d pictures, which the model needs", dir, S, S);
     }
-    if (tok_get_info(x->t)->vocab_len > x->m->c.vocab) {
-        vm_fail(e, VM_EMODEL, "%s: the tokenizer has %" PRId64 " entries, the model %" PRId64, dir, tok_get_info(x->t)->vocab_len, x->m->c.vocab);
-        clip_embedder_free(x);
+    if (tok_get_info(x->t)->vocab_len > x->m->vocab) {
+        vm_fail(e, VM_EMODEL, "%s: the tokenizer has %" PRId64 " entries, the model %" PRId64, dir, tok_get_info(x->t)->vocab_len, x->m->vocab);
+        embedder_free(x);
         return e->status;
     }
     *out = x;
     return VM_OK;
 }
 
-void clip_embedder_free(clip_embedder *x) {
+void embedder_free(embedder *x) {
     if (!x) return;
     for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(x->plans[k].g);
-    if (x->owns) clip_free(x->m), tok_free(x->t);
+    if (x->owns) towers_free(x->m), tok_free(x->t);
     vm_free(x);
 }
 
-int64_t clip_embedder_dim(const clip_embedder *x) { return x->m->c.embed; }
-float clip_embedder_scale(const clip_embedder *x) { return expf((float)((const vm_real *)x->m->logit_scale->data)[0]); }
-const clip_model *clip_embedder_model(const clip_embedder *x) { return x->m; }
-int64_t clip_embedder_batch(const clip_embedder *x) { return MAX_BATCH; }
+int64_t embedder_dim(const embedder *x) { return x->m->embed; }
+const towers *embedder_towers(const embedder *x) { return x->m; }
+int64_t embedder_batch(const embedder *x) { return MAX_BATCH; }
 
 /* The plan for (text, B, T); the least recently used one makes room. */
-static vm_graph *plan_for(clip_embedder *x, bool text, int64_t B, int64_t T, vm_error *e) {
+static vm_graph *plan_for(embedder *x, bool text, int64_t B, int64_t T, vm_error *e) {
     plan *p = &x->plans[0];
     for (int k = 0; k < MAX_PLANS; k++) {
         plan *q = &x->plans[k];
@@ -79,19 +77,11 @@ static vm_graph *plan_for(clip_embedder *x, bool text, int64_t B, int64_t T, vm_
         if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
     }
     vm_graph_free(p->g);
-    *p = (plan){ text, B, T, ++x->clock, vm_graph_new(x->m->w.be, x->dtype) };
+    *p = (plan){ text, B, T, ++x->clock, vm_graph_new(x->m->w->be, x->dtype) };
     vm_graph *g = p->g;
     if (!g) return vm_nomem(e, sizeof *g, "a graph"), NULL;
     g->deterministic = x->deterministic;
-    vm_val f;
-    if (text) {
-        vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ B, T }), at = vm_input(g, "at", VM_I32, 1, &B);
-        f = clip_text_features(g, x->m, ids, at, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ B, T }));
-    } else {
-        int64_t S = x->m->c.image_size;
-        f = clip_image_features(g, x->m, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ B, S, S, 3 }));
-    }
-    vm_output(g, "features", clip_normalise(g, x->m, f));
+    vm_output(g, "features", text ? towers_texts(g, x->m, B, T) : towers_images(g, x->m, B));
     if (!vm_plan(g)) return g;
     *e = g->err;
     vm_graph_free(g);
@@ -106,7 +96,7 @@ static int64_t bucket(int64_t n) {
     return b;
 }
 
-static vm_status run_pixels(clip_embedder *x, int64_t n, const float *pixels, float *out, vm_error *e) {
+static vm_status run_pixels(embedder *x, int64_t n, const float *pixels, float *out, vm_error *e) {
     vm_graph *g = plan_for(x, false, n, 0, e);
     if (!g) return e->status;
     if (vm_set(g, "pixels", pixels) || vm_run(g) || vm_get(g, "features", out)) return *e = g->err, e->status;
@@ -114,9 +104,9 @@ static vm_status run_pixels(clip_embedder *x, int64_t n, const float *pixels, fl
 }
 
 /* Runs batches of at most MAX_BATCH through a padded copy where needed. fill puts picture i at its place. */
-static vm_status each_batch(clip_embedder *x, int64_t n, vm_status (*fill)(const clip_embedder *, const void *, int64_t, float *, vm_error *),
+static vm_status each_batch(embedder *x, int64_t n, vm_status (*fill)(const embedder *, const void *, int64_t, float *, vm_error *),
                             const void *from, float *out, vm_error *e) {
-    int64_t S = x->m->c.image_size, px = S * S * 3, E = x->m->c.embed, most = bucket(VM_MIN(n, (int64_t)MAX_BATCH));
+    int64_t S = x->m->image_size, px = S * S * 3, E = x->m->embed, most = bucket(VM_MIN(n, (int64_t)MAX_BATCH));
     float *pixels = vm_calloc((size_t)(most * px) + 1, sizeof *pixels), *features = vm_alloc((size_t)(most * E) * sizeof *features + 1);
     if (!pixels || !features) vm_nomem(e, (size_t)(most * px) * sizeof *pixels, "a batch of pictures");
     for (int64_t i = 0; i < n && !e->status; i += MAX_BATCH) {
@@ -126,7 +116,7 @@ static vm_status each_batch(clip_embedder *x, int64_t n, vm_status (*fill)(const
         for (int64_t k = 0; k < m; k++) {
             vm_error mine = { 0 };
             if (fill(x, from, i + k, pixels + k * px, &mine))
-#pragma omp critical(clip_embed_error)
+#pragma omp critical(embedder_error)
                 if (!first.status) first = mine;
         }
         if (first.status) *e = first;
@@ -138,7 +128,7 @@ static vm_status each_batch(clip_embedder *x, int64_t n, vm_status (*fill)(const
     return e->status;
 }
 
-static vm_status fill_image(const clip_embedder *x, const void *from, int64_t i, float *pixels, vm_error *e) {
+static vm_status fill_image(const embedder *x, const void *from, int64_t i, float *pixels, vm_error *e) {
     vm_image fit = { 0 };
     vm_status st = preprocess_fit_image(&fit, x->pp, ((const vm_image *const *)from)[i], e);
     if (!st) preprocess_hwc(pixels, 0, x->pp, &fit);
@@ -146,46 +136,33 @@ static vm_status fill_image(const clip_embedder *x, const void *from, int64_t i,
     return st;
 }
 
-static vm_status fill_pixels(const clip_embedder *x, const void *from, int64_t i, float *pixels, vm_error *e) {
-    int64_t px = x->m->c.image_size * x->m->c.image_size * 3;
+static vm_status fill_pixels(const embedder *x, const void *from, int64_t i, float *pixels, vm_error *e) {
+    int64_t px = x->m->image_size * x->m->image_size * 3;
     memcpy(pixels, (const float *)from + i * px, (size_t)px * sizeof *pixels);
     return VM_OK;
 }
 
-vm_status clip_embed_images(clip_embedder *x, int64_t n, const vm_image *const *images, float *out, vm_error *e) {
+vm_status embedder_images(embedder *x, int64_t n, const vm_image *const *images, float *out, vm_error *e) {
     return each_batch(x, n, fill_image, images, out, e);
 }
 
-vm_status clip_embed_pixels(clip_embedder *x, int64_t n, const float *pixels, float *out, vm_error *e) {
+vm_status embedder_pixels(embedder *x, int64_t n, const float *pixels, float *out, vm_error *e) {
     return each_batch(x, n, fill_pixels, pixels, out, e);
 }
 
-vm_status clip_embed_texts(clip_embedder *x, int64_t n, const char *const *texts, float *out, vm_error *e) {
-    const clip_config *c = &x->m->c;
-    int64_t L = c->context, E = c->embed;
+vm_status embedder_texts(embedder *x, int64_t n, const char *const *texts, float *out, vm_error *e) {
+    const int64_t L = x->m->context, E = x->m->embed;
     int32_t *ids = vm_alloc((size_t)(MAX_BATCH * L * 2) * sizeof *ids), *mask = ids + MAX_BATCH * L, at[MAX_BATCH];
     float *features = vm_alloc((size_t)(MAX_BATCH * E) * sizeof *features);
-    tok_ids one = { 0 };
     if (!ids || !features) vm_nomem(e, (size_t)(MAX_BATCH * L * 2) * sizeof *ids, "a batch of texts");
     for (int64_t i = 0; i < n && !e->status; i += MAX_BATCH) {
-        int64_t m = VM_MIN((int64_t)MAX_BATCH, n - i), B = bucket(m), T = 1;
-        for (int64_t k = 0; k < B * L; k++) ids[k] = (int32_t)VM_MAX(c->pad, (int64_t)0);
-        for (int64_t k = 0; k < m && !tok_encode(x->t, texts[i + k], strlen(texts[i + k]), 0, L, &one, e); k++)
-            memcpy(ids + k * L, one.id, (size_t)one.n * sizeof *ids);
-        if (e->status) break;
-        /* nothing behind the end token is seen: cut the batch after the last one */
-        T = clip_text_rows(c, B, L, ids, NULL, at, mask);
-        T = VM_MIN(L, (T + TEXT_STEP - 1) / TEXT_STEP * TEXT_STEP);
-        for (int64_t k = 0; k < B; k++) {
-            memmove(ids + k * T, ids + k * L, (size_t)T * sizeof *ids);
-            memmove(mask + k * T, mask + k * L, (size_t)T * sizeof *mask);
-        }
+        int64_t m = VM_MIN((int64_t)MAX_BATCH, n - i), B = bucket(m), T;
+        if (towers_encode(x->m, x->t, m, B, texts + i, ids, at, mask, &T, e)) break;
         vm_graph *g = plan_for(x, true, B, T, e);
         if (!g) break;
         if (vm_set(g, "ids", ids) || vm_set(g, "at", at) || vm_set(g, "mask", mask) || vm_run(g) || vm_get(g, "features", features)) *e = g->err;
         else memcpy(out + i * E, features, (size_t)(m * E) * sizeof *out);
     }
-    tok_ids_free(&one);
     vm_free(ids);
     vm_free(features);
     return e->status;

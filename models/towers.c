@@ -1,0 +1,98 @@
+/* towers.c - see towers.h. */
+#include "models/towers.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "io/file.h"
+
+const towers_family *const towers_families[] = { &clip_family, NULL };
+
+enum { TEXT_STEP = 8 }; /* lengths of batches are multiples: few plans serve all */
+
+/* --- opening -------------------------------------------------------------------------------------------------------- */
+static const towers_family *family_of(const char *dir, vm_error *e) {
+    static const char *const files[] = { "config.json", "open_clip_config.json" };
+    const towers_family *found = NULL;
+    for (int k = 0; k < VM_LEN(files) && !found && !e->status; k++) {
+        char *path = path_join(dir, files[k]), known[200] = "";
+        if (!path) return vm_nomem(e, 256, "a path"), NULL;
+        json_doc *d = file_exists(path) ? json_open(path, e) : NULL;
+        for (int i = 0; d && towers_families[i]; i++) {
+            if (!found && towers_families[i]->is(json_root(d), k)) found = towers_families[i];
+            snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", towers_families[i]->name);
+        }
+        vm_error none = { 0 };
+        if (d && !found)
+            vm_fail(e, VM_EMODEL, "%s: model_type \"%s\" is no model of pictures and texts; known are %s", path,
+                    json_str(json_root(d), "model_type", "", &none), known);
+        json_free(d);
+        vm_free(path);
+    }
+    if (!found && !e->status) vm_fail(e, VM_EMODEL, "%s: no config.json and no open_clip_config.json; give the folder of a model", dir);
+    return found;
+}
+
+vm_status towers_open(towers **out, vm_backend *be, const char *dir, const towers_options *o, vm_error *e) {
+    *out = NULL;
+    const towers_family *f = family_of(dir, e);
+    return f ? f->open(out, be, dir, o, e) : e->status;
+}
+
+void towers_free(towers *t) {
+    if (t) t->family->free(t);
+}
+
+/* --- graphs --------------------------------------------------------------------------------------------------------- */
+vm_val towers_images(vm_graph *g, const towers *t, int64_t n) {
+    int64_t S = t->image_size;
+    return towers_normalise(g, t, t->family->image(g, t, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ n, S, S, 3 })));
+}
+
+vm_val towers_texts(vm_graph *g, const towers *t, int64_t n, int64_t T) {
+    vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ n, T }), at = vm_input(g, "at", VM_I32, 1, &n);
+    return towers_normalise(g, t, t->family->text(g, t, ids, at, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ n, T })));
+}
+
+vm_val towers_normalise(vm_graph *g, const towers *t, vm_val features) { return vm_l2norm(g, features, t->norm_eps); }
+
+vm_val towers_logits(vm_graph *g, const towers *t, vm_val a, vm_val b) {
+    vm_val scale = vm_unary(g, vm_weight(g, t->logit_scale), VM_EXP, VM_F32);
+    vm_val x = vm_binary(g, vm_matmul(g, a, b, false, true, 1, VM_F32), scale, VM_MUL);
+    return t->logit_bias ? vm_binary(g, x, vm_weight(g, t->logit_bias), VM_ADD) : x;
+}
+
+float towers_scale(const towers *t) { return expf((float)((const vm_real *)t->logit_scale->data)[0]); }
+float towers_bias(const towers *t) { return t->logit_bias ? (float)((const vm_real *)t->logit_bias->data)[0] : 0; }
+
+/* --- texts ---------------------------------------------------------------------------------------------------------- */
+vm_status towers_encode(const towers *t, tok *k, int64_t n, int64_t B, const char *const *texts, int32_t *ids, int32_t *at, int32_t *mask, int64_t *T, vm_error *e) {
+    const int64_t L = t->context;
+    tok_ids one = { 0 };
+    for (int64_t i = 0; i < B * L; i++) ids[i] = t->pad;
+    for (int64_t i = 0; i < n && !tok_encode(k, texts[i], strlen(texts[i]), 0, L, &one, e); i++)
+        memcpy(ids + i * L, one.id, (size_t)one.n * sizeof *ids);
+    tok_ids_free(&one);
+    if (e->status) return e->status;
+    int64_t used = t->family->text_rows(t, B, L, ids, NULL, at, mask);
+    *T = used = VM_MIN(L, (used + TEXT_STEP - 1) / TEXT_STEP * TEXT_STEP);
+    for (int64_t i = 0; i < B && used < L; i++) {
+        memmove(ids + i * used, ids + i * L, (size_t)used * sizeof *ids);
+        memmove(mask + i * used, mask + i * L, (size_t)used * sizeof *mask);
+    }
+    return VM_OK;
+}
+
+/* --- the files beside ----------------------------------------------------------------------------------------------- */
+vm_status towers_copy_processors(const char *from, const char *to, bool images, vm_error *e) {
+    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+                                         "bpe_simple_vocab_16e6.txt.gz", "preprocessor_config.json", "processor_config.json" };
+    for (int k = 0; k < VM_LEN(files) - (images ? 0 : 2) && !e->status; k++) {
+        char *src = path_join(from, files[k]), *dst = path_join(to, files[k]), *data = NULL;
+        size_t bytes = 0;
+        if (!src || !dst) vm_nomem(e, 256, "a path");
+        else if (file_exists(src) && !file_read(&data, &bytes, src, 0, e)) file_write(dst, data, bytes, e);
+        vm_free(data), vm_free(src), vm_free(dst);
+    }
+    return e->status;
+}
