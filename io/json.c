@@ -43,7 +43,7 @@ static bool scan_all(json_scan *s, size_t *longest) {
 /* s stands at the start of a text that scan_all has accepted. key and scratch have room for its longest string. */
 static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch) {
     struct json_object *open[JSON_MAX_DEPTH];
-    int64_t line = 1;
+    int64_t line = s->line;
     const char *seen = s->text;
     for (json_token t; (t = json_scan_next(s)) > JSON_T_END;) {
         for (const char *q; (q = memchr(seen, '\n', (size_t)(s->from - seen))); line++) seen = q + 1;
@@ -83,10 +83,10 @@ static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch) {
     return VM_OK;
 }
 
-json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e) {
+json_doc *json_parse_at(const char *text, size_t bytes, const char *name, int64_t line, int flags, vm_error *e) {
     json_scan s;
     size_t longest = 0;
-    if (json_scan_start(&s, text, bytes, name, flags, e) || !scan_all(&s, &longest)) return NULL;
+    if (json_scan_start_at(&s, text, bytes, name, line, flags, e) || !scan_all(&s, &longest)) return NULL;
     json_doc *d = vm_calloc(1, sizeof *d);
     char *key = vm_alloc(longest + 1), *scratch = vm_alloc(longest + 1);
     vm_status st = VM_OK;
@@ -94,13 +94,17 @@ json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags
         st = vm_nomem(e, longest, name);
         goto done;
     }
-    json_scan_start(&s, text, bytes, name, flags, e);
+    json_scan_start_at(&s, text, bytes, name, line, flags, e);
     st = build(&s, d, key, scratch);
 done:
     vm_free(key), vm_free(scratch);
     if (!st) return d;
     json_free(d);
     return NULL;
+}
+
+json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e) {
+    return json_parse_at(text, bytes, name, 1, flags, e);
 }
 
 json_doc *json_open(const char *path, vm_error *e) {
@@ -206,6 +210,11 @@ static bool find_path(json_value at, const void *node, path_text *p) {
     return false;
 }
 
+int64_t json_line(json_value v) {
+    const void *known = v.node ? v.node : v.parent;
+    return known ? (int64_t)(intptr_t)json_object_get_userdata(object_of(known)) : 0;
+}
+
 vm_status json_fail(json_value v, vm_error *e, const char *fmt, ...) {
     char words[600];
     va_list ap;
@@ -220,9 +229,8 @@ vm_status json_fail(json_value v, vm_error *e, const char *fmt, ...) {
         find_path(json_root(v.doc), v.parent, &p);
         append_step(&p, v.key, v.index);
     }
-    const void *known = v.node ? v.node : v.parent;
     char line[32] = "";
-    if (known) snprintf(line, sizeof line, ":%lld", (long long)(intptr_t)json_object_get_userdata(object_of(known)));
+    if (json_line(v)) snprintf(line, sizeof line, ":%lld", (long long)json_line(v));
     return vm_fail(e, VM_EINPUT, "%s%s: %s%s%s", v.doc->name, line, p.s, p.n ? ": " : "", words);
 }
 

@@ -35,6 +35,8 @@ typedef struct {
 /* NULL on error (e is set). The name stands in messages. json_free accepts NULL. */
 json_doc *json_open(const char *path, vm_error *e);
 json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e); /* flags: JSON_STRICT */
+/* The same for a text that begins in this line of its file (1 = the first). */
+json_doc *json_parse_at(const char *text, size_t bytes, const char *name, int64_t line, int flags, vm_error *e);
 void json_free(json_doc *d);
 json_value json_root(const json_doc *d); /* missing when d is NULL */
 const char *json_name(const json_doc *d);
@@ -72,6 +74,9 @@ json_value json_need(json_value object, const char *key, json_kind kind, vm_erro
 /* Array of exactly n (n >= 0) or at most -n numbers into out; returns the length, -1 on error. */
 int64_t json_as_ints(json_value v, int64_t *out, int64_t n, vm_error *e);
 int64_t json_as_nums(json_value v, double *out, int64_t n, vm_error *e);
+
+/* The line of the value in its file, of what holds it when it is null or missing; 0 = not known. */
+int64_t json_line(json_value v);
 
 /* Sets e to "FILE:LINE: FIELD: <your words>"; returns VM_EINPUT. For checks of the caller's own. */
 vm_status json_fail(json_value v, vm_error *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

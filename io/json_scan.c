@@ -11,7 +11,7 @@ enum { VALUE, FIRST_KEY, KEY, FIRST_VALUE, AFTER_VALUE, DONE, FAILED }; /* what 
 enum { NUMBER_ROOM = 1024 };                                            /* longest number that is accepted */
 
 vm_status json_scan_fail(const json_scan *s, const char *at, const char *fmt, ...) {
-    int64_t line = 1;
+    int64_t line = s->line;
     const char *start = s->text;
     for (const char *q = s->text; (q = memchr(q, '\n', (size_t)(at - q))); line++) start = ++q;
     char words[512];
@@ -37,8 +37,11 @@ static json_token bad(json_scan *s, const char *at, const char *expected) {
     return JSON_T_ERROR;
 }
 
-vm_status json_scan_start(json_scan *s, const char *text, size_t bytes, const char *name, int flags, vm_error *e) {
-    *s = (json_scan){ .text = text, .p = text, .end = text + bytes, .name = name, .flags = flags, .e = e };
+vm_status json_scan_start_at(json_scan *s, const char *text, size_t bytes, const char *name, int64_t line, int flags,
+                             vm_error *e) {
+    *s = (json_scan){
+        .text = text, .p = text, .end = text + bytes, .name = name, .line = line, .flags = flags, .e = e
+    };
     size_t ok = utf8_bad(text, bytes);
     if (ok < bytes) {
         s->state = FAILED;

@@ -25,6 +25,7 @@ typedef enum {
 
 typedef struct {
     const char *text, *end, *p, *name;
+    int64_t line;     /* of the file, in which the text begins */
     const char *from; /* the token: of strings and keys what stands between the quotes */
     size_t len;
     int flags, depth, state;
@@ -32,8 +33,13 @@ typedef struct {
     uint8_t in_object[JSON_MAX_DEPTH / 8]; /* one bit per open container */
 } json_scan;
 
-/* Checks that the text is UTF-8. It and the name must outlive the scan. */
-vm_status json_scan_start(json_scan *s, const char *text, size_t bytes, const char *name, int flags, vm_error *e);
+/* Checks that the text is UTF-8. It and the name must outlive the scan. The text begins in this line of its file. */
+vm_status json_scan_start_at(json_scan *s, const char *text, size_t bytes, const char *name, int64_t line, int flags,
+                             vm_error *e);
+static inline vm_status json_scan_start(json_scan *s, const char *text, size_t bytes, const char *name, int flags,
+                                        vm_error *e) {
+    return json_scan_start_at(s, text, bytes, name, 1, flags, e);
+}
 json_token json_scan_next(json_scan *s);
 /* After JSON_T_OBJECT, JSON_T_ARRAY or JSON_T_KEY: passes over what belongs to it. False on error. */
 bool json_scan_skip(json_scan *s, json_token t);
