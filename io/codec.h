@@ -21,6 +21,7 @@ vm_status jpeg_decode(vm_image *out, image_source *s, vm_error *e);
 vm_status bmp_decode(vm_image *out, image_source *s, vm_error *e);
 vm_status gif_decode(vm_image *out, image_source *s, vm_error *e);
 vm_status webp_decode(vm_image *out, image_source *s, vm_error *e);
+vm_status npy_decode(vm_image *out, image_source *s, vm_error *e);
 
 /* Checks w x h against the limits of s and against `pixels_at_most`, the most that the bytes of the file can stand for
  * (2^22 are always allowed; no such check when truncated files are tolerated), then allocates *out. */

@@ -142,7 +142,8 @@ static decoder find_decoder(const uint8_t *d, size_t n) {
         size_t len;
         decoder run;
     } formats[] = {{"\x89PNG\r\n\x1a\n", 8, png_decode}, {"\xff\xd8\xff", 3, jpeg_decode}, {"GIF87a", 6, gif_decode},
-                   {"GIF89a", 6, gif_decode},            {"BM", 2, bmp_decode}};
+                   {"GIF89a", 6, gif_decode},            {"BM", 2, bmp_decode},
+                 {"\x93NUMPY", 6, npy_decode}};
     for (int i = 0; i < VM_LEN(formats); i++)
         if (n >= formats[i].len && !memcmp(d, formats[i].magic, formats[i].len)) return formats[i].run;
     return n >= 12 && !memcmp(d, "RIFF", 4) && !memcmp(d + 8, "WEBP", 4) ? webp_decode : NULL;

@@ -1,5 +1,5 @@
-/* image.h - pictures: PNG, JPEG, BMP, GIF and lossless WebP files to 8-bit pixels as Pillow 13 decodes them; PNG and
- * JPEG files from pixels.
+/* image.h - pictures: PNG, JPEG, BMP, GIF and lossless WebP files to 8-bit pixels as Pillow 13 decodes them, arrays of
+ * bytes in .npy files (video frames); PNG and JPEG files from pixels.
  *
  * The first bytes of a file decide its format, never its name. Pixels are rows of w*c bytes from the top left.
  *   gray 1, 2, 4 bits  x255, x85, x17; gray 16 bits clips to 255 (no shift); RGB and alpha of 16 bits: high byte

@@ -8,7 +8,7 @@
 
 #include "io/file.h"
 
-static const char *const endings[] = { "jpg", "jpeg", "png", "webp" };
+static const char *const endings[] = { "jpg", "jpeg", "png", "webp", "npy" };
 
 vm_status media_check(const media_places *p, vm_error *e) {
     for (int k = 0; k < p->n_map; k++)
