@@ -26,6 +26,23 @@ TEST(crc32c_by_parts_and_both_ways) {
     }
 }
 
+TEST(sha1_vectors) { /* FIPS 180-4 examples, and RFC 3174's; lengths around the padding */
+    char hex[41], text[200];
+    sha1_hex(hex, "", 0);
+    EXPECT_STR(hex, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    sha1_hex(hex, "abc", 3);
+    EXPECT_STR(hex, "a9993e364706816aba3e25717850c26c9cd0d89d");
+    sha1_hex(hex, "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56);
+    EXPECT_STR(hex, "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
+    for (int i = 0; i < 80; i++) memcpy(text + 8 * (i % 25), "01234567", 8);
+    sha1_hex(hex, text, 55);
+    EXPECT_STR(hex, "adfc128b4a89c560e754c1659a6a90968b55490e");
+    sha1_hex(hex, text, 64);
+    EXPECT_STR(hex, "e0c094e867ef46c350ef54a7f59dd60bed92ae83");
+    sha1_hex(hex, text, 200);
+    EXPECT_STR(hex, "e10498b18e5f983db7bf79b8c711875c8d92fd5e");
+}
+
 TEST(sha256_vectors) { /* FIPS 180-4 examples and NIST CAVS short messages */
     static const struct {
         const char *in, *hex;
@@ -83,6 +100,7 @@ TEST(of_files) {
 int main(void) {
     RUN(crc32c_vectors);
     RUN(crc32c_by_parts_and_both_ways);
+    RUN(sha1_vectors);
     RUN(sha256_vectors);
     RUN(sha256_every_length_and_split);
     RUN(of_files);
