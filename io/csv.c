@@ -100,8 +100,9 @@ static vm_status start(csv_reader *r, const char *text, size_t bytes, const char
     if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) r->p += 3;
     size_t first = 0;
     while (r->p + first < r->end && r->p[first] != '\n' && r->p[first] != '\r') first++;
-    bool tabs = memchr(r->p, '\t', first) && !memchr(r->p, ',', first);
-    r->delimiter = delimiter ? delimiter : tabs ? '\t' : ',';
+    char seen = ',';
+    if (!memchr(r->p, ',', first)) seen = memchr(r->p, '\t', first) ? '\t' : memchr(r->p, ';', first) ? ';' : ',';
+    r->delimiter = delimiter ? delimiter : seen;
     if (!(flags & CSV_HEADER)) return VM_OK;
     csv_row row;
     vm_error mine = { 0 };

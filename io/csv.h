@@ -1,4 +1,4 @@
-/* csv.h - tables as text: RFC 4180, with comma or tab.
+/* csv.h - tables as text: RFC 4180, with comma, tab or semicolon.
  *
  * Reading: fields in double quotes may hold the delimiter, line ends and doubled quotes; lines end in LF, CRLF or CR; a
  * byte-order mark is passed over; empty lines do not count. Every row must have as many fields as the first. A bad row
@@ -22,8 +22,8 @@ enum {
     CSV_HEADER = 1 /* the first row holds the names of the columns */
 };
 
-/* delimiter: ',', '\t', or 0 for tab when the first line has a tab and no comma, else comma. VM_EINPUT: no such file,
- * no UTF-8 (UTF-16 is named), no header row. */
+/* delimiter: ',', '\t', ';', or 0: the first line decides, comma when it has one, else tab, else semicolon. VM_EINPUT:
+ * no such file, no UTF-8 (UTF-16 is named), no header row. */
 vm_status csv_open(csv_reader **out, const char *path, char delimiter, int flags, vm_error *e);
 /* Text in memory, which must outlive the reader; the name stands in messages. */
 vm_status csv_open_text(csv_reader **out, const char *text, size_t bytes, const char *name, char delimiter, int flags,

@@ -37,6 +37,9 @@ TEST(fields) {
     ROWS("a,b\r\n1,2", "a|b\n1|2\n");
     ROWS("a,b\r1,2\r", "a|b\n1|2\n");
     ROWS("a\tb\n1\t2,3\n", "a|b\n1|2,3\n");
+    ROWS("a;b\n1;\"2;\"\n", "a|b\n1|2;\n");
+    ROWS("a;b,c\n", "a;b|c\n");
+    ROWS("a;b\tc\n", "a;b|c\n");
     ROWS("\xef\xbb\xbf" "a,b\n", "a|b\n");
     ROWS("\xef\xbb\xbf" "\"a\",b\n", "a|b\n");
     ROWS("a,\"x,y\"\n", "a|x,y\n");
