@@ -129,7 +129,7 @@ static vm_status page_of(demo *d, vm_error *e) {
                  "fine-tuning saw %lld batches of %lld pictures: originals and their minimal changes in one batch, so that each is the other's hard negative, "
                  "and a two-way term within each pair. The control had as many steps of the same size on ordinary captions. The long fine-tuning is the live "
                  "one with more steps.", (long long)d->pairs, (long long)d->steps, (long long)d->rows);
-    page_picture(p, sheet, "pairs of the benchmark side by side, with their captions");
+    page_sheet(p, sheet, "pairs of the benchmark side by side, with their captions");
     page_section(p, "scores", "Scores");
     report_scores(p, &v, e);
     page_section(p, "differences", "Against the control");

@@ -12,7 +12,7 @@
 #include "pipeline/page_style.h"
 #include "pipeline/run.h"
 
-enum { SECTIONS = 32, PICTURE_SIDE = 512, PIXEL_SIDE = 128 };
+enum { SECTIONS = 32, PICTURE_SIDE = 512, SHEET_SIDE = 2400, PIXEL_SIDE = 128 };
 
 typedef struct {
     int64_t file; /* number in files, -1 = unreadable */
@@ -29,7 +29,7 @@ struct page {
     int n_sections;
     bool in_plots;
     keymap paths, files;
-    copied_picture *copy; /* one per path */
+    copied_picture *copy; /* one per entry of paths, "LONGEST_SIDE PATH" */
     int64_t cap_copy;
 };
 
@@ -218,8 +218,10 @@ void page_bars(page *p, const plot_bars *b) {
 }
 
 /* --- pictures ----------------------------------------------------------------------------------------------------- */
-/* The bytes of a picture for the page: those of the file when browsers show it and it is small. Its ending in *type. */
-static uint8_t *encode(const char *data, size_t bytes, const char *path, const char **type, size_t *n, bool *pixels) {
+/* The bytes of a picture for the page: those of the file when browsers show it and no side is longer than most. Its
+ * ending in *type. */
+static uint8_t *encode(const char *data, size_t bytes, const char *path, int most, const char **type, size_t *n,
+                       bool *pixels) {
     vm_error bad = { 0 };
     vm_image im = { 0 }, small = { 0 };
     uint8_t *out = NULL;
@@ -229,9 +231,9 @@ static uint8_t *encode(const char *data, size_t bytes, const char *path, const c
     bool png = !memcmp(data, "\x89PNG", 4),
          jpeg = !memcmp(data, "\xff\xd8\xff", 3); /* decoded, so it has so many bytes */
     *pixels = side <= PIXEL_SIDE;
-    *type = side > PICTURE_SIDE || jpeg ? "jpg" : "png";
-    if (side > PICTURE_SIDE) {
-        double scale = (double)PICTURE_SIDE / side;
+    *type = side > most || jpeg ? "jpg" : "png";
+    if (side > most) {
+        double scale = (double)most / side;
         int w = VM_MAX(1, (int)(im.w * scale)), h = VM_MAX(1, (int)(im.h * scale));
         if (!image_resize(&small, &im, w, h, RESIZE_LANCZOS, &bad)) image_encode_jpeg(&out, n, &small, 90, &bad);
     } else if (png || jpeg) {
@@ -244,13 +246,13 @@ static uint8_t *encode(const char *data, size_t bytes, const char *path, const c
     return out;
 }
 
-static copied_picture copy_picture(page *p, const char *path) {
+static copied_picture copy_picture(page *p, const char *path, int most) {
     vm_error bad = { 0 };
     copied_picture c = { .file = -1 };
     char *data = NULL, sum[65], name[64];
     const char *type = "png";
     size_t bytes, n = 0;
-    uint8_t *out = file_read(&data, &bytes, path, 0, &bad) ? NULL : encode(data, bytes, path, &type, &n, &c.pixels);
+    uint8_t *out = file_read(&data, &bytes, path, 0, &bad) ? NULL : encode(data, bytes, path, most, &type, &n, &c.pixels);
     if (out) {
         sha256_hex(sum, out, n);
         snprintf(name, sizeof name, "images/%.16s.%s", sum, type);
@@ -263,20 +265,33 @@ static copied_picture copy_picture(page *p, const char *path) {
     return c;
 }
 
-void page_picture(page *p, const char *path, const char *alt) {
+/* The file's copy in the folder, or a box that says that there is none. */
+static void put_picture(page *p, const char *path, int most, const char *class, const char *alt) {
     if (page_failed(p)) return;
-    int64_t before = p->paths.n, i = keymap_put_text(&p->paths, path);
+    char *key = vm_asprintf("%d %s", most, path); /* the same file may stand in two sizes */
+    int64_t before = p->paths.n, i = key ? keymap_put_text(&p->paths, key) : -1;
+    vm_free(key);
     if (i < 0 || !vm_grow(&p->copy, &p->cap_copy, p->paths.n, sizeof *p->copy)) {
         vm_nomem(&p->err, 64, "the list of pictures");
         return;
     }
-    if (p->paths.n > before) p->copy[i] = copy_picture(p, path);
+    if (p->paths.n > before) p->copy[i] = copy_picture(p, path, most);
     if (p->copy[i].file < 0) {
         raw(p, "<div class=\"lost\">picture cannot be read</div>");
         return;
     }
     const char *name = keymap_at(&p->files, p->copy[i].file, NULL);
-    page_html(p, "<img%s loading=\"lazy\" src=\"%s\" alt=\"", p->copy[i].pixels ? " class=\"px\"" : "", name);
+    if (!class) class = p->copy[i].pixels ? "px" : "ph";
+    page_html(p, "<img class=\"%s\" loading=\"lazy\" src=\"%s\" alt=\"", class, name);
     page_escaped(p, alt);
     raw(p, "\">");
+}
+
+void page_picture(page *p, const char *path, const char *alt) { put_picture(p, path, PICTURE_SIDE, NULL, alt); }
+
+void page_sheet(page *p, const char *path, const char *alt) {
+    end_plots(p);
+    raw(p, "<div class=\"wide\">");
+    put_picture(p, path, SHEET_SIDE, "sheet", alt);
+    raw(p, "</div>\n");
 }

@@ -38,6 +38,8 @@ void page_bars(page *p, const plot_bars *b);
 /* A picture, copied into the folder: as it is up to 512 pixels, smaller else. alt: what those who cannot see it are
  * told. A box that says so stands for a file that cannot be read. */
 void page_picture(page *p, const char *path, const char *alt);
+/* A picture as wide as the page, for contact sheets; as it is up to 2400 pixels. */
+void page_sheet(page *p, const char *path, const char *alt);
 /* HTML as it is; for the modules that add their own kinds of sections. */
 void page_html(page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void page_escaped(page *p, const char *text);

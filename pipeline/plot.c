@@ -69,7 +69,7 @@ static void put_style(const frame *f) {
                 "<style>.vp{font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
                 ".vp .ti{font-size:15px;font-weight:600}"
                 ".vp text{fill:#1f2328}.vp .so{fill:#606874}.vp .gr{stroke:#e4e7eb}.vp .ax{stroke:#8b949e}"
-                ".vp .le{stroke:#606874;stroke-dasharray:5 4}"
+                ".vp .le{stroke:#606874;stroke-dasharray:5 4}.vp .lv{stroke:#fff;stroke-width:4px;paint-order:stroke}"
                 ".vp .er{stroke:#1f2328;stroke-width:1.4}.vp .li{fill:none;stroke-width:2;stroke-linejoin:round}",
                 f->e);
     for (int k = 0; k < PLOT_SERIES; k++)
@@ -77,7 +77,7 @@ static void put_style(const frame *f) {
     vm_out_text(f->o,
                 "@media(prefers-color-scheme:dark){.vp text{fill:#e6e9ee}.vp .so{fill:#9aa4b1}"
                 ".vp .gr{stroke:#2c333c}.vp .ax{stroke:#6e7781}"
-                ".vp .le{stroke:#9aa4b1}.vp .er{stroke:#e6e9ee}",
+                ".vp .le{stroke:#9aa4b1}.vp .lv{stroke:#171b21}.vp .er{stroke:#e6e9ee}",
                 f->e);
     for (int k = 0; k < PLOT_SERIES; k++)
         vm_out_printf(f->o, f->e, ".vp .s%d{stroke:%s}.vp .f%d{fill:%s}", k, colours[k][1], k, colours[k][1]);
@@ -160,7 +160,7 @@ static void put_level(const frame *f, const char *name, double y) {
     if (!name || !(y >= f->y0 && y <= f->y1)) return;
     vm_out_printf(f->o, f->e, "<line class=\"le\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", f->left, f->right,
                   py(f, y), py(f, y));
-    put_text(f, f->right - 4, py(f, y) - 5, "so", "end", name);
+    put_text(f, f->right - 4, py(f, y) - 5, "so lv", "end", name);
 }
 
 /* Widens [lo, hi] when it is empty or no range at all; a margin of 5 % else. */

@@ -185,6 +185,39 @@ TEST(page_holds_text_as_text) {
     free(html);
 }
 
+/* The longer side of the only picture of a page. */
+static int side_of_picture(const char *folder) {
+    vm_error e = { 0 };
+    vm_image im = { 0 };
+    char **names, path[600];
+    int64_t n = 0;
+    EXPECT(!dir_list(&names, &n, folder, &e) && n == 1);
+    snprintf(path, sizeof path, "%s/%s", folder, names[0]);
+    EXPECT(!image_read(&im, path, NULL, &e));
+    int side = VM_MAX(im.w, im.h);
+    image_free(&im), vm_free(names);
+    return side;
+}
+
+TEST(page_sheets_stay_large) {
+    vm_error e = { 0 };
+    vm_image large;
+    char a[300];
+    snprintf(a, sizeof a, "%s/sheet.png", dir);
+    EXPECT(!image_new(&large, 700, 300, 3, &e));
+    memset(large.px, 200, 700 * 300 * 3);
+    EXPECT(!image_write_png(a, &large, NULL, 0, &e));
+    image_free(&large);
+    page *p = page_begin(in_dir("sheets"), "t", "s", &e);
+    page_sheet(p, a, "sheet");
+    EXPECT(!page_end(p, &e));
+    EXPECT(side_of_picture(in_dir("sheets/images")) == 700);
+    p = page_begin(in_dir("small"), "t", "s", &e);
+    page_picture(p, a, "small");
+    EXPECT(!page_end(p, &e));
+    EXPECT(side_of_picture(in_dir("small/images")) == 512);
+}
+
 TEST(page_copies_pictures_once) {
     vm_error e = { 0 };
     vm_image small, large;
@@ -346,6 +379,7 @@ int main(int argc, char **argv) {
     RUN(thinning_keeps_extremes);
     RUN(bars_are_well_formed);
     RUN(page_holds_text_as_text);
+    RUN(page_sheets_stay_large);
     RUN(page_copies_pictures_once);
     RUN(page_reports_its_first_error);
     RUN(report_of_two_models);
