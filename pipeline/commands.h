@@ -5,4 +5,5 @@
     X(eval) X(report) \
     X(info) X(convert) \
     X(scene) \
-    X(tokenize)
+    X(tokenize) \
+    X(weights_get) X(weights_list) X(weights_verify)

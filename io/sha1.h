@@ -1,0 +1,14 @@
+/* sha1.h - SHA-1 (FIPS 180-4), for the names that git gives to file contents; no protection against forgery. */
+#ifndef VM_IO_SHA1_H
+#define VM_IO_SHA1_H
+#include "kernels/base.h"
+
+typedef struct {
+    uint32_t h[5];
+    uint64_t bytes;
+    uint8_t block[64];
+} sha1;
+void sha1_start(sha1 *s);
+void sha1_add(sha1 *s, const void *data, size_t bytes);
+void sha1_end(sha1 *s, uint8_t digest[20]);
+#endif
