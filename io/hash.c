@@ -164,30 +164,3 @@ vm_status sha256_file(char out[65], const char *path, vm_error *e) {
     file_map_close(&m);
     return VM_OK;
 }
-
-/* ---- SHA-1 ------------------------------------------------------------------------------------------------------- */
-static void compress1(uint32_t h[5], const uint8_t *p) {
-    static const uint32_t k[4] = { 0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6 };
-    uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
-    for (int i = 0; i < 16; i++, p += 4) w[i] = (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
-    for (int i = 16; i < 80; i++) w[i] = rotr(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 31);
-    for (int i = 0; i < 80; i++) {
-        uint32_t f = i < 20 ? (b & c) | (~b & d) : i >= 40 && i < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
-        uint32_t t = rotr(a, 27) + f + e + k[i / 20] + w[i];
-        e = d, d = c, c = rotr(b, 2), b = a, a = t;
-    }
-    h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e;
-}
-
-void sha1_hex(char out[41], const void *data, size_t bytes) {
-    uint32_t h[5] = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0 };
-    uint8_t tail[128] = { 0 }, digest[20];
-    size_t whole = bytes / 64 * 64, rest = bytes - whole, padded = rest < 56 ? 64 : 128;
-    for (size_t at = 0; at < whole; at += 64) compress1(h, (const uint8_t *)data + at);
-    if (rest) memcpy(tail, (const uint8_t *)data + whole, rest);
-    tail[rest] = 0x80;
-    for (int i = 0; i < 8; i++) tail[padded - 8 + (size_t)i] = (uint8_t)((uint64_t)bytes * 8 >> (56 - 8 * i));
-    for (size_t at = 0; at < padded; at += 64) compress1(h, tail + at);
-    for (int i = 0; i < 20; i++) digest[i] = (uint8_t)(h[i / 4] >> (24 - 8 * (i % 4)));
-    hex_text(out, digest, 20);
-}

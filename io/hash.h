@@ -1,4 +1,4 @@
-/* hash.h - CRC-32C (journals, event files), SHA-256 (content identities, manifests), SHA-1 (names of downloaded files). */
+/* hash.h - CRC-32C (journals, event files), SHA-256 (content identities, manifests). SHA-1 stands in sha1.h. */
 #ifndef VM_IO_HASH_H
 #define VM_IO_HASH_H
 #include "kernels/base.h"
@@ -20,9 +20,6 @@ void sha256_end(sha256 *s, uint8_t digest[32]);
 void sha256_hex(char out[65], const void *data, size_t bytes);
 /* Of a whole file. Errors as file_map_open. */
 vm_status sha256_file(char out[65], const char *path, vm_error *e);
-/* SHA-1 (FIPS 180-4) as 40 hexadecimal digits and a final 0: the names that downloaders give to the pictures of a list of
- * addresses. For nothing that must be safe against forgery. */
-void sha1_hex(char out[41], const void *data, size_t bytes);
 /* n bytes as 2n lower-case hexadecimal digits and a final 0. */
 void hex_text(char *out, const uint8_t *bytes, size_t n);
 #endif

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "io/hash.h"
+
 static uint32_t rotl(uint32_t x, int n) { return x << n | x >> (32 - n); }
 
 /* FIPS 180-4, 6.1.2. */
@@ -42,4 +44,13 @@ void sha1_end(sha1 *s, uint8_t digest[20]) {
     sha1_add(s, pad, 1 + (119 - s->bytes % 64) % 64);
     sha1_add(s, length, 8);
     for (int k = 0; k < 20; k++) digest[k] = (uint8_t)(s->h[k / 4] >> (24 - 8 * (k % 4)));
+}
+
+void sha1_hex(char out[41], const void *data, size_t bytes) {
+    sha1 s;
+    uint8_t digest[20];
+    sha1_start(&s);
+    sha1_add(&s, data, bytes);
+    sha1_end(&s, digest);
+    hex_text(out, digest, sizeof digest);
 }

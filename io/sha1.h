@@ -1,4 +1,5 @@
-/* sha1.h - SHA-1 (FIPS 180-4), for the names that git gives to file contents; no protection against forgery. */
+/* sha1.h - SHA-1 (FIPS 180-4), for names that others give to contents: git, downloaders of lists of addresses. For nothing
+ * that must be safe against forgery. */
 #ifndef VM_IO_SHA1_H
 #define VM_IO_SHA1_H
 #include "kernels/base.h"
@@ -11,4 +12,5 @@ typedef struct {
 void sha1_start(sha1 *s);
 void sha1_add(sha1 *s, const void *data, size_t bytes);
 void sha1_end(sha1 *s, uint8_t digest[20]);
+void sha1_hex(char out[41], const void *data, size_t bytes); /* all at once, as 40 hexadecimal digits and a final 0 */
 #endif
