@@ -1,5 +1,6 @@
 /* test_hash.c - published vectors, every split of the input, both ways of the CRC. */
 #include "io/hash.c"
+#include "io/sha1.h"
 #include "tests/test.h"
 
 TEST(crc32c_vectors) { /* RFC 3720 B.4, and the check value of the CRC catalogue */
