@@ -73,6 +73,14 @@ vm_val vm_softmax(vm_graph *g, vm_val x);                                 /* ove
 /* logits (...,V), target (...) i32, -100 = ignored -> [1]: mean over kept rows of -log softmax[target] (0 when none is kept). */
 vm_val vm_cross_entropy(vm_graph *g, vm_val logits, vm_val target);
 
+/* --- contrastive.c ------------------------------------------------------------------------------------------------- */
+typedef enum { VM_TARGET_SELF, VM_TARGET_POSITIVE, VM_TARGET_FIRST } vm_target;
+/* q (M,E), k (N,E), scale s [1], all f32 -> [1]: mean over rows i of -log of the softmax of s q k^T at its target: column i
+ * (SELF), a column of its own with logit s pos_i (POSITIVE), column 0 (FIRST). pos (M) or 0; given, it is in every sum.
+ * hide (N) i32 or 0: columns with hide < 0 are left out; with SELF so are rows with hide < 0, and columns whose hide equals
+ * the row's. Logits are made in tiles and never stored. */
+vm_val vm_contrastive(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val hide, vm_val pos, vm_target target);
+
 /* --- host.c -------------------------------------------------------------------------------------------------------- */
 /* Runs fn on the host between nodes: in[] and out[] are host addresses. No gradient. */
 typedef vm_status (*vm_host_fn)(void *ctx, int n_in, const void *const *in, int n_out, void *const *out, vm_error *e);

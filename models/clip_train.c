@@ -9,8 +9,15 @@
 
 enum { MAX_PLANS = 8 };
 
+/* What a plan computes: features of pictures, of captions, or both; and what from them. */
+typedef enum { FORWARD, BACKWARD, WHOLE } tower_pass; /* features; gradients from given ones of features; all with the loss in between */
 typedef struct {
-    int64_t n_orig, n_twins, T;
+    int64_t n_img, n_txt, T; /* 0 rows = without this tower */
+    tower_pass pass;
+} plan_key;
+
+typedef struct {
+    plan_key key;
     uint64_t used;
     vm_graph *g;
 } plan;
@@ -18,12 +25,17 @@ typedef struct {
 struct clip_trainer {
     towers *m;
     clip_train_config c;
+    clip_head *head;
     plan plans[MAX_PLANS];
     vm_graph *norm, *update, *last;
     uint64_t clock;
     int64_t steps;
-    int32_t *target;
-    int64_t n_target;
+    vm_real *features[4];  /* of chunked steps: images, captions, their gradients */
+    int64_t n_features;
+    int32_t *same;         /* rows with equal captions */
+    int64_t n_same;
+    clip_rows rows;        /* of the step at hand, for the loss within a plan */
+    clip_terms terms;
 };
 
 double clip_lr(double lr, int64_t step, int64_t warm, int64_t total) {
@@ -36,7 +48,7 @@ vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_confi
     *out = t;
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
     t->m = m, t->c = *c;
-    return VM_OK;
+    return clip_head_new(&t->head, m, &c->loss, c->deterministic, e);
 }
 
 void clip_trainer_free(clip_trainer *t) {
@@ -44,49 +56,62 @@ void clip_trainer_free(clip_trainer *t) {
     for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(t->plans[k].g);
     vm_graph_free(t->norm);
     vm_graph_free(t->update);
-    vm_free(t->target);
+    clip_head_free(t->head);
+    for (int k = 0; k < 4; k++) vm_free(t->features[k]);
+    vm_free(t->same);
     vm_free(t);
 }
 
+clip_head *clip_trainer_head(const clip_trainer *t) { return t->head; }
 int64_t clip_trainer_steps(const clip_trainer *t) { return t->steps; }
 vm_graph *clip_trainer_graph(const clip_trainer *t) { return t->last; }
 
 size_t clip_trainer_bytes(const clip_trainer *t) {
-    size_t n = 0;
+    size_t n = clip_head_bytes(t->head);
     for (int k = 0; k < MAX_PLANS; k++) n += t->plans[k].g ? t->plans[k].g->arena_bytes : 0;
     return n;
 }
 
-static void build(clip_trainer *t, vm_graph *g, const clip_batch *b) {
-    int64_t n = b->n_orig + b->n_twins, pairs = t->c.loss == CLIP_ITC_HN ? b->n_orig : n;
-    g->training = true, g->deterministic = t->c.deterministic;
-    vm_val target = vm_input(g, "target", VM_I32, 1, &pairs);
-    vm_val img = towers_images(g, t->m, n), txt = towers_texts(g, t->m, n, b->T);
-    vm_val scale = vm_unary(g, vm_weight(g, t->m->logit_scale), VM_EXP, VM_F32);
-    vm_scope(g, "loss");
-    vm_val loss = loss_info_nce(g, img, txt, scale, pairs, target).loss;
-    vm_output(g, "itc", loss);
-    if (b->n_twins && t->c.twin_weight > 0) {
-        vm_val twin = loss_twins(g, img, txt, scale, b->n_twins, b->n_orig);
-        vm_output(g, "twin", twin);
-        loss = vm_binary(g, loss, vm_scale(g, twin, t->c.twin_weight, 0), VM_ADD);
-    }
-    vm_output(g, "loss", loss);
-    vm_backward(g, 1, &loss, NULL, 0, NULL);
+/* --- plans ------------------------------------------------------------------------------------------------------------ */
+static vm_status loss_between(void *ctx, int n_in, const void *const *in, int n_out, void *const *out, vm_error *e) {
+    clip_trainer *t = ctx;
+    return clip_head_run(t->head, &t->rows, in[0], in[1], out[0], out[1], &t->terms, e);
 }
 
-static vm_graph *plan_for(clip_trainer *t, const clip_batch *b, vm_error *e) {
+static void build(clip_trainer *t, vm_graph *g, const plan_key *k) {
+    const int64_t n[] = { k->n_img, k->n_txt };
+    const char *names[] = { "img", "txt" }, *d_names[] = { "d_img", "d_txt" };
+    vm_val f[2] = { 0 }, d[2] = { 0 };
+    vm_shape shapes[2];
+    g->training = true, g->deterministic = t->c.deterministic;
+    if (k->n_img) f[0] = towers_images(g, t->m, k->n_img);
+    if (k->n_txt) f[1] = towers_texts(g, t->m, k->n_txt, k->T);
+    for (int i = 0; i < 2; i++) {
+        shapes[i] = (vm_shape){ VM_F32, 2, { n[i], t->m->embed } };
+        if (k->pass == FORWARD && f[i]) vm_output(g, names[i], f[i]);
+        if (k->pass == BACKWARD && f[i]) d[i] = vm_input(g, d_names[i], VM_F32, 2, shapes[i].ne);
+    }
+    if (k->pass == FORWARD || g->err.status) return;
+    vm_scope(g, "loss");
+    if (k->pass == WHOLE && !vm_host(g, "the loss", loss_between, t, 2, f, 2, shapes, d)) return;
+    int first = f[0] ? 0 : 1, count = f[0] && f[1] ? 2 : 1;
+    vm_backward(g, count, f + first, d + first, 0, NULL);
+}
+
+static vm_graph *plan_for(clip_trainer *t, plan_key key, vm_error *e) {
     plan *p = &t->plans[0];
     for (int k = 0; k < MAX_PLANS; k++) {
         plan *q = &t->plans[k];
-        if (q->g && q->n_orig == b->n_orig && q->n_twins == b->n_twins && q->T == b->T) return q->used = ++t->clock, q->g;
+        if (q->g && q->key.n_img == key.n_img && q->key.n_txt == key.n_txt && q->key.T == key.T && q->key.pass == key.pass)
+            return q->used = ++t->clock, t->last = q->g;
         if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
     }
+    if (t->last == p->g) t->last = NULL;
     vm_graph_free(p->g);
-    *p = (plan){ b->n_orig, b->n_twins, b->T, ++t->clock, vm_graph_new(t->m->w->be, t->c.dtype) };
+    *p = (plan){ key, ++t->clock, vm_graph_new(t->m->w->be, t->c.dtype) };
     if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
-    build(t, p->g, b);
-    if (!vm_plan(p->g)) return p->g;
+    build(t, p->g, &key);
+    if (!vm_plan(p->g)) return t->last = p->g;
     *e = p->g->err;
     vm_graph_free(p->g);
     p->g = NULL;
@@ -107,41 +132,116 @@ static vm_status build_update(clip_trainer *t, vm_error *e) {
     return e->status;
 }
 
-static vm_status targets(clip_trainer *t, int64_t n, vm_error *e) {
-    if (n <= t->n_target) return VM_OK;
-    vm_free(t->target);
-    t->target = vm_alloc((size_t)n * sizeof *t->target);
-    t->n_target = t->target ? n : 0;
-    for (int64_t i = 0; i < t->n_target; i++) t->target[i] = (int32_t)i;
-    return t->target ? VM_OK : vm_nomem(e, (size_t)n * 4, "the targets");
-}
-
 static double output(vm_graph *g, const char *name) {
     vm_real x = 0;
     return vm_find(g, name) && !vm_get(g, name, &x) ? (double)x : 0;
 }
 
+/* --- gradients of a batch --------------------------------------------------------------------------------------------- */
+static vm_status failed(const vm_graph *g, vm_error *e) { return *e = g->err, e->status; }
+
+/* Rows at.. of the batch into the inputs of a plan. */
+static vm_status set_rows(vm_graph *g, const towers *m, const clip_batch *b, const plan_key *k, int64_t at) {
+    const int64_t px = m->image_size * m->image_size * 3;
+    if (k->n_img && vm_set(g, "pixels", b->pixels + at * px)) return g->err.status;
+    if (k->n_txt && (vm_set(g, "ids", b->ids + at * b->T) || vm_set(g, "at", b->at + at) || vm_set(g, "mask", b->mask + at * b->T)))
+        return g->err.status;
+    return VM_OK;
+}
+
+static vm_status whole(clip_trainer *t, const clip_batch *b, int64_t n_img, int64_t n_txt, vm_error *e) {
+    plan_key k = { n_img, n_txt, b->T, WHOLE };
+    vm_graph *g = plan_for(t, k, e);
+    if (!g) return e->status;
+    return set_rows(g, t->m, b, &k, 0) || vm_run(g) ? failed(g, e) : VM_OK;
+}
+
+static vm_status feature_memory(clip_trainer *t, int64_t n, vm_error *e) {
+    if (n <= t->n_features) return VM_OK;
+    t->n_features = 0;
+    size_t bytes = (size_t)(n * t->m->embed) * sizeof(vm_real);
+    for (int k = 0; k < 4; k++) {
+        vm_free(t->features[k]);
+        if (!(t->features[k] = vm_alloc(bytes))) return vm_nomem(e, bytes, "features");
+    }
+    t->n_features = n;
+    return VM_OK;
+}
+
+static bool has_gradients(const vm_graph *g) { /* none in a frozen tower */
+    bool any = false;
+    for (int64_t v = 1; v < g->n_v; v++) any |= g->v[v].kind == VM_GRAD;
+    return any;
+}
+
+/* One tower (0 pictures, 1 captions) over all chunks: features, or gradients of weights. */
+static vm_status chunks(clip_trainer *t, const clip_batch *b, int tower, int64_t n, tower_pass what, vm_error *e) {
+    const int64_t E = t->m->embed, most = VM_MIN(t->c.chunk, n);
+    for (int64_t at = 0; at < n; at += most) {
+        int64_t rows = VM_MIN(most, n - at);
+        plan_key k = { tower ? 0 : rows, tower ? rows : 0, tower ? b->T : 0, what };
+        vm_graph *g = plan_for(t, k, e);
+        if (!g) return e->status;
+        if (what == BACKWARD && !has_gradients(g)) return VM_OK;
+        g->accumulate = at > 0; /* gradients of the chunks add up */
+        if (what == BACKWARD && vm_set(g, tower ? "d_txt" : "d_img", t->features[2 + tower] + at * E)) return failed(g, e);
+        if (set_rows(g, t->m, b, &k, at) || vm_run(g)) return failed(g, e);
+        if (what == FORWARD && vm_get(g, tower ? "txt" : "img", t->features[tower] + at * E)) return failed(g, e);
+    }
+    return VM_OK;
+}
+
+static vm_status chunked(clip_trainer *t, const clip_batch *b, int64_t n_img, int64_t n_txt, vm_error *e) {
+    if (feature_memory(t, VM_MAX(n_img, n_txt), e) || chunks(t, b, 0, n_img, FORWARD, e) || chunks(t, b, 1, n_txt, FORWARD, e) ||
+        clip_head_run(t->head, &t->rows, t->features[0], t->features[1], t->features[2], t->features[3], &t->terms, e))
+        return e->status;
+    return chunks(t, b, 0, n_img, BACKWARD, e) ? e->status : chunks(t, b, 1, n_txt, BACKWARD, e);
+}
+
+/* The first row with the same caption, for each row. */
+static vm_status find_same(clip_trainer *t, const clip_batch *b, vm_error *e) {
+    int64_t n = b->n_orig + b->n_twins;
+    if (n > t->n_same) {
+        vm_free(t->same);
+        t->n_same = 0;
+        if (!(t->same = vm_alloc((size_t)n * sizeof *t->same))) return vm_nomem(e, (size_t)n * 4, "equal captions");
+        t->n_same = n;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t j = 0;
+        while (j < i && memcmp(b->ids + j * b->T, b->ids + i * b->T, (size_t)b->T * sizeof *b->ids)) j++;
+        t->same[i] = (int32_t)j;
+    }
+    return VM_OK;
+}
+
+vm_status clip_trainer_gradients(clip_trainer *t, const clip_batch *b, clip_terms *out, vm_error *e) {
+    int64_t n_img, n_txt;
+    t->rows = (clip_rows){ b->n_orig, b->n_twins, b->K, b->text_only, b->valid, NULL };
+    if (clip_loss_rows(&t->c.loss, &t->rows, &n_img, &n_txt, e) || (t->c.loss.dedup && find_same(t, b, e))) return e->status;
+    if (t->c.loss.dedup) t->rows.same = t->same;
+    bool pieces = t->c.chunk > 0 && t->c.chunk < VM_MAX(n_img, n_txt);
+    if (pieces ? chunked(t, b, n_img, n_txt, e) : whole(t, b, n_img, n_txt, e)) return e->status;
+    *out = t->terms;
+    return VM_OK;
+}
+
 vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, clip_step *out, vm_error *e) {
     *out = (clip_step){ 0 };
-    vm_graph *g = plan_for(t, b, e);
-    if (!g || targets(t, 2 * b->n_orig, e) || (!t->update && build_update(t, e))) return e->status;
-    t->last = g;
-    if (vm_set(g, "pixels", b->pixels) || vm_set(g, "ids", b->ids) || vm_set(g, "at", b->at) || vm_set(g, "mask", b->mask) ||
-        vm_set(g, "target", t->target) || vm_run(g))
-        return *e = g->err, e->status;
-    if (vm_run(t->norm)) return *e = t->norm->err, e->status;
-    out->loss = output(g, "loss"), out->itc = output(g, "itc"), out->twin = output(g, "twin");
+    if (clip_trainer_gradients(t, b, &out->terms, e) || (!t->update && build_update(t, e))) return e->status;
+    if (vm_run(t->norm)) return failed(t->norm, e);
     out->grad_norm = sqrt(output(t->norm, "sqnorm"));
     vm_real *log_scale = t->m->logit_scale->data;
     out->scale = exp((double)log_scale[0]);
-    out->skipped = !isfinite(out->loss) || !isfinite(out->grad_norm);
+    out->skipped = !isfinite(out->terms.loss) || !isfinite(out->grad_norm);
     if (out->skipped) return VM_OK;
     double k = (double)++t->steps;
     double clip = t->c.clip_norm > 0 && out->grad_norm > t->c.clip_norm ? t->c.clip_norm / out->grad_norm : 1;
     vm_real hyper[4] = { (vm_real)lr, (vm_real)(1 - pow(t->c.adam.beta1, k)), (vm_real)(1 - pow(t->c.adam.beta2, k)), (vm_real)clip };
-    if (vm_set(t->update, "hyper", hyper) || vm_run(t->update)) return *e = t->update->err, e->status;
+    if (vm_set(t->update, "hyper", hyper) || vm_run(t->update)) return failed(t->update, e);
     log_scale[0] = VM_MIN(VM_MAX(log_scale[0], 0), (vm_real)t->c.max_logit_scale);
     vm_param_touch(t->m->logit_scale);
+    clip_head_commit(t->head);
     return VM_OK;
 }
 

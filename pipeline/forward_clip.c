@@ -35,10 +35,9 @@ static vm_status read_inputs(inputs *x, const forward_case *c, const clip_config
     return e->status;
 }
 
-static vm_status set_inputs(vm_graph *g, const inputs *x, const int32_t *target, vm_error *e) {
+static vm_status set_inputs(vm_graph *g, const inputs *x, vm_error *e) {
     if (x->ids) vm_set(g, "ids", x->ids), vm_set(g, "at", x->at), vm_set(g, "mask", x->mask);
     if (x->pixels) vm_set(g, "pixels", x->pixels);
-    if (target) vm_set(g, "target", target);
     if (!vm_run(g)) return VM_OK;
     *e = g->err;
     return e->status;
@@ -66,7 +65,7 @@ static vm_status run(forward_case *c, vm_error *e) {
     clip_model *m = NULL;
     vm_graph *g = NULL;
     inputs x = { 0 };
-    int32_t *target = NULL, *pairs = NULL;
+    int32_t *pairs = NULL;
     bool loss = !strcmp(c->kind, "loss");
     if (clip_open(&m, c->be, c->dir, false, e)) return e->status;
     const names *n = m->c.layout == CLIP_HF ? &hf : &oc;
@@ -95,17 +94,14 @@ static vm_status run(forward_case *c, vm_error *e) {
             vm_fail(e, VM_EINPUT, "%s: case %s: num_pairs %d does not fit the images and texts", st_path(c->in, NULL), c->name, (int)B);
             goto done;
         }
-        target = vm_alloc((size_t)B * sizeof *target);
-        for (int64_t i = 0; target && i < B; i++) target[i] = (int32_t)i;
-        vm_val scale = vm_unary(g, vm_weight(g, m->t.logit_scale), VM_EXP, VM_F32);
-        contrastive k = loss_info_nce(g, img, txt, scale, B, vm_input(g, "target", VM_I32, 1, &B));
-        vm_output(g, "i2t", k.i2t), vm_output(g, "t2i", k.t2i), vm_output(g, "loss", k.loss);
-        if (c->grad) vm_backward(g, 1, &k.loss, NULL, 0, NULL);
+        vm_val scale = vm_unary(g, vm_weight(g, m->t.logit_scale), VM_EXP, VM_F32), value = loss_info_nce(g, img, txt, scale, B, 0, 0);
+        vm_output(g, "i2t", towers_logits(g, &m->t, vm_slice(g, img, 0, 0, B), txt)), vm_output(g, "t2i", towers_logits(g, &m->t, vm_slice(g, txt, 0, 0, B), img));
+        vm_output(g, "loss", value);
+        if (c->grad) vm_backward(g, 1, &value, NULL, 0, NULL);
     }
-    if (!set_inputs(g, &x, target, e)) write(c, g, n, m, e);
+    if (!set_inputs(g, &x, e)) write(c, g, n, m, e);
 done:
     inputs_free(&x);
-    vm_free(target);
     vm_free(pairs);
     vm_graph_free(g);
     clip_free(m);

@@ -38,16 +38,13 @@ static losses run(int64_t n_img, int64_t n_txt, int64_t E, int64_t B, int64_t n_
     op_case c = op_begin(VM_F32);
     vm_val img = op_input(&c, VM_F32, 2, (int64_t[]){ n_img, E }, -1, 1),
            txt = op_input(&c, VM_F32, 2, (int64_t[]){ n_txt, E }, -1, 1);
-    vm_val s = op_input(&c, VM_F32, 1, (int64_t[]){ 1 }, 0, 1), target = op_input(&c, VM_I32, 1, &B, 0, 1);
+    vm_val s = op_input(&c, VM_F32, 1, (int64_t[]){ 1 }, 0, 1);
     op_put(&c, 2, 0, scale);
-    for (int64_t i = 0; i < B; i++) op_put(&c, 3, i, (double)i);
-    contrastive nce = loss_info_nce(c.g, img, txt, s, B, target);
-    vm_val t = n_twins ? loss_twins(c.g, img, txt, s, n_twins, B) : 0;
-    vm_output(c.g, "nce", nce.loss), vm_output(c.g, "i2t", nce.i2t), vm_output(c.g, "t2i", nce.t2i);
+    vm_val nce = loss_info_nce(c.g, img, txt, s, B, 0, 0), t = n_twins ? loss_twins(c.g, img, txt, s, n_twins, B, 1, 0) : 0;
+    vm_output(c.g, "nce", nce);
     if (t) vm_output(c.g, "twins", t);
-    EXPECT(vm_dim(c.g, nce.i2t, 0) == B && vm_dim(c.g, nce.i2t, 1) == n_txt && vm_dim(c.g, nce.t2i, 1) == n_img);
     losses got = { NAN, NAN };
-    if (op_run(&c)) got = (losses){ op_get(&c, nce.loss, 0), t ? op_get(&c, t, 0) : 0 };
+    if (op_run(&c)) got = (losses){ op_get(&c, nce, 0), t ? op_get(&c, t, 0) : 0 };
     want->nce = (half(c.x[0], c.x[1], B, n_txt, E, scale) + half(c.x[1], c.x[0], B, n_img, E, scale)) / 2;
     want->twins = n_twins ? twins(c.x[0], c.x[1], n_twins, B, E, scale) : 0;
     op_end(&c);
@@ -74,15 +71,34 @@ TEST(known_values) {
 }
 TEST(no_features) {
     vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
-    contrastive c = loss_info_nce(g, 0, 0, 0, 3, 0);
-    EXPECT(!c.loss && !c.i2t && !c.t2i && !loss_twins(g, 0, 0, 0, 1, 1));
+    EXPECT(!loss_info_nce(g, 0, 0, 0, 3, 0, 0) && !loss_twins(g, 0, 0, 0, 1, 1, 1, 0));
     vm_val x = vm_input(g, "x", VM_F32, 2, (int64_t[]){ 3, 4 }), s = vm_input(g, "s", VM_F32, 1, (int64_t[]){ 1 });
-    EXPECT(!loss_twins(g, x, x, s, 2, 2)); /* rows 2 and 3 of 3 */
+    EXPECT(!loss_twins(g, x, x, s, 2, 2, 1, 0)); /* rows 2 and 3 of 3 */
     EXPECT_STR(g->err.msg, "slice: 2 entries from 2 of axis 0 of [3,4]");
     vm_graph_free(g);
 }
 
+static void thresholds(loss_theta_kind kind, const double want[2]) { /* the second column has no valid cell */
+    const float g[] = { 10, 20 }, d[] = { 4, 8, 0, 0 }, valid[] = { 1, 1, 0, 0 };
+    double theta[] = { 1, 7 };
+    loss_theta(theta, kind, 10, 2, 2, g, d, valid);
+    for (int k = 0; k < 2; k++) EXPECT_NEAR(theta[k], want[k], 1e-12);
+}
+TEST(adaptive_thresholds) {
+    thresholds(LOSS_THETA_MEAN, (double[]){ 9, 7 });
+    thresholds(LOSS_THETA_MAX, (double[]){ 2.4, 7 });
+    thresholds(LOSS_THETA_FIXED, (double[]){ 1, 7 });
+    double theta[] = { 3 };
+    loss_theta(theta, LOSS_THETA_MEAN, 2, 1, 1, (float[]){ 5 }, (float[]){ 1 }, NULL); /* 4, the bound is 2 */
+    EXPECT(theta[0] == 2);
+    loss_theta(theta, LOSS_THETA_MEAN, 2, 1, 1, (float[]){ 1 }, (float[]){ 5 }, NULL);
+    EXPECT(theta[0] == 0);
+    loss_theta(theta, LOSS_THETA_MEAN, 2, 1, 1, (float[]){ NAN }, (float[]){ 5 }, NULL);
+    EXPECT(theta[0] == 0);
+}
+
 int main(void) {
+    RUN(adaptive_thresholds);
     RUN(against_double);
     RUN(known_values);
     RUN(no_features);

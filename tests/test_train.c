@@ -19,7 +19,7 @@ typedef struct {
 } training;
 
 static const clip_train_config defaults = {
-    .twin_weight = 1, .adam = { 0.9f, 0.98f, 1e-6f, 0.1f }, .clip_norm = 1, .max_logit_scale = 4.6051702f
+    .loss.twin_weight = 1, .adam = { 0.9f, 0.98f, 1e-6f, 0.1f }, .clip_norm = 1, .max_logit_scale = 4.6051702f
 };
 
 /* A small model of the world's kind: 2 layers of 64, patches of 16. */
@@ -52,7 +52,7 @@ static void end(training *x) {
 }
 static clip_step step(training *x, int64_t data, double lr) {
     vm_error e = { 0 };
-    clip_step s = { .loss = NAN };
+    clip_step s = { .terms.loss = NAN };
     if (clip_batch_fill(&x->batch, x->source, data, &e) || clip_trainer_step(x->t, &x->batch, lr, &s, &e))
         MISMATCH("%s\n", e.msg);
     return s;
@@ -62,8 +62,8 @@ TEST(pairs_by_heart) { /* 8 pictures and their minimal changes */
     training x = begin(VM_F32, false);
     clip_step s = step(&x, 0, 1e-3), first = s;
     int n = 1;
-    for (; n < 300 && !(s.loss < 0.05); n++) s = step(&x, 0, 1e-3);
-    EXPECT(first.loss > 2 && s.loss < 0.05 && s.itc < 0.05 && s.twin < 0.05);
+    for (; n < 300 && !(s.terms.loss < 0.05); n++) s = step(&x, 0, 1e-3);
+    EXPECT(first.terms.loss > 2 && s.terms.loss < 0.05 && s.terms.itc < 0.05 && s.terms.twin < 0.05);
     EXPECT(clip_trainer_steps(x.t) == n && s.scale > 1 && s.scale <= 100.001);
     fprintf(stderr, "8 pairs by heart after %d steps\n", n);
     end(&x);
@@ -103,7 +103,7 @@ TEST(steps_without_finite_numbers) {
     clip_step s;
     EXPECT(!clip_batch_fill(&x.batch, x.source, 1, &e));
     x.batch.pixels[7] = NAN;
-    EXPECT(!clip_trainer_step(x.t, &x.batch, 1e-3, &s, &e) && s.skipped && isnan(s.loss));
+    EXPECT(!clip_trainer_step(x.t, &x.batch, 1e-3, &s, &e) && s.skipped && isnan(s.terms.loss));
     EXPECT(same_state(x.m, y.m) && clip_trainer_steps(x.t) == 1);
     x.batch.pixels[7] = INFINITY;
     EXPECT(!clip_trainer_step(x.t, &x.batch, 1e-3, &s, &e) && s.skipped);
@@ -129,12 +129,64 @@ TEST(schedules_and_shapes) { /* batches of two shapes share weights, gradients a
         EXPECT(!clip_batch_fill(&x.batch, x.source, k, &e));
         clip_batch b = x.batch;
         if (k & 1) b.n_twins = 0; /* the first rows are pairs of their own */
-        EXPECT(!clip_trainer_step(x.t, &b, 1e-3, &s, &e) && !s.skipped && (s.twin > 0) == !(k & 1));
+        EXPECT(!clip_trainer_step(x.t, &b, 1e-3, &s, &e) && !s.skipped && (s.terms.twin > 0) == !(k & 1));
     }
     EXPECT(clip_trainer_steps(x.t) == 4);
     float before = ((float *)x.m->class_embed->data)[0];
     step(&x, 9, 0); /* no rate, no change, not even decay */
     EXPECT(((float *)x.m->class_embed->data)[0] == before);
+    end(&x);
+}
+
+/* Gradients of all parameters of one batch, one after the other. */
+static float *gradients(training *x, const clip_batch *b, int64_t chunk, const clip_loss_config *loss, clip_terms *terms, int64_t *n) {
+    vm_error e = { 0 };
+    clip_train_config c = defaults;
+    c.chunk = chunk, c.loss = *loss;
+    clip_trainer_free(x->t);
+    if (clip_trainer_new(&x->t, &x->m->t, &c, &e) || clip_trainer_gradients(x->t, b, terms, &e)) MISMATCH("%s\n", e.msg);
+    *n = weight_count(&x->m->w);
+    float *all = vm_alloc((size_t)*n * sizeof *all), *at = all;
+    for (int64_t i = 0; i < x->m->w.n; at += vm_param_count(x->m->w.p[i++]))
+        memcpy(at, x->m->w.p[i]->grad, (size_t)vm_param_count(x->m->w.p[i]) * sizeof *at);
+    return all;
+}
+TEST(chunks_have_the_gradients_of_the_whole) {
+    const clip_loss_config losses[] = { { .kind = CLIP_ITC, .twin_weight = 1 },
+                                        { .kind = CLIP_ITC_HN, .neg_txt = true, .imc_weight = 0.3f, .cmr_weight = 0.2f, .theta_upper = 10 },
+                                        { .kind = CLIP_ITC_HN, .neg_img = true } };
+    for (int l = 0; l < VM_LEN(losses); l++) {
+        training x = begin(VM_F32, false);
+        vm_error e = { 0 };
+        clip_terms want, got;
+        int64_t n;
+        EXPECT(!clip_batch_fill(&x.batch, x.source, 0, &e));
+        float *a = gradients(&x, &x.batch, 0, &losses[l], &want, &n), temperature = x.m->t.logit_scale->grad[0];
+        double norm = 0, off;
+        for (int64_t i = 0; i < n; i++) norm += (double)(a[i] * a[i]);
+        for (int64_t chunk = 4; chunk <= 7; chunk += 3) { /* four equal ones; 7, 7 and 2 */
+            float *b = gradients(&x, &x.batch, chunk, &losses[l], &got, &n);
+            off = 0;
+            for (int64_t i = 0; i < n; i++) off += (double)((a[i] - b[i]) * (a[i] - b[i]));
+            EXPECT_NEAR(got.loss, want.loss, 1e-6);
+            EXPECT(sqrt(off / norm) < 1e-5 && norm > 1e-6);
+            EXPECT_NEAR(x.m->t.logit_scale->grad[0], temperature, 1e-5 * fabs((double)temperature)); /* and not 4 times it */
+            vm_free(b);
+        }
+        vm_free(a);
+        end(&x);
+    }
+}
+TEST(chunks_need_less_memory) {
+    training x = begin(VM_F32, false);
+    vm_error e = { 0 };
+    clip_terms terms;
+    int64_t n;
+    EXPECT(!clip_batch_fill(&x.batch, x.source, 0, &e));
+    vm_free(gradients(&x, &x.batch, 0, &defaults.loss, &terms, &n));
+    size_t whole = clip_trainer_bytes(x.t);
+    vm_free(gradients(&x, &x.batch, 4, &defaults.loss, &terms, &n));
+    EXPECT(clip_trainer_bytes(x.t) < whole / 2);
     end(&x);
 }
 
@@ -192,6 +244,8 @@ int main(int argc, char **argv) {
     RUN(steps_without_finite_numbers);
     RUN(learning_rates);
     RUN(schedules_and_shapes);
+    RUN(chunks_have_the_gradients_of_the_whole);
+    RUN(chunks_need_less_memory);
     RUN(any_allocation_may_fail);
     vm_error e = { 0 };
     dir_remove(tmp, &e);

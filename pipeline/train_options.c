@@ -1,0 +1,97 @@
+/* train_options.c - the options of `vismin train clip` and what they mean. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pipeline/run.h"
+#include "pipeline/train_clip.h"
+
+static int one_of(const vm_args *a, const char *option, const char *const *known, vm_error *e) {
+    const char *given = arg_str(a, option);
+    char all[128] = "";
+    for (int k = 0; known[k]; k++) {
+        if (!strcmp(given, known[k])) return k;
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", k ? ", " : "", known[k]);
+    }
+    vm_fail(e, VM_EUSAGE, "--%s %s: known are %s", option, given, all);
+    return 0;
+}
+
+static vm_status read_loss(clip_loss_config *c, const vm_args *a, vm_error *e) {
+    static const char *const losses[] = { "itc", "itc-hn", NULL }, *const sides[] = { "both", "text", "image", NULL },
+                      *const imc[] = { "itc-positive", "ref-head", "ref-2023", NULL };
+    int side = one_of(a, "hard-negatives", sides, e);
+    *c = (clip_loss_config){ .kind = (clip_loss)one_of(a, "loss", losses, e), .neg_txt = side != 2, .neg_img = side != 1,
+                             .twin_weight = (float)arg_float(a, "twin-weight"), .imc_weight = (float)arg_float(a, "imc-weight"),
+                             .cmr_weight = (float)arg_float(a, "cmr-weight"), .imc = (loss_imc_kind)one_of(a, "imc", imc, e),
+                             .theta_upper = arg_float(a, "cmr-bound"), .ref_invalid = arg_flag(a, "ref-invalid"),
+                             .dedup = arg_flag(a, "dedup-captions"), .feature_grad = 1 / (float)arg_int(a, "ref-grad-scale") };
+    const char *theta = arg_str(a, "cmr-threshold");
+    char *end;
+    c->theta = !strcmp(theta, "mean") ? LOSS_THETA_MEAN : !strcmp(theta, "max") ? LOSS_THETA_MAX : LOSS_THETA_FIXED;
+    if (c->theta == LOSS_THETA_FIXED && (c->theta_fixed = strtod(theta, &end), end == theta || *end || !isfinite(c->theta_fixed)))
+        vm_fail(e, VM_EUSAGE, "--cmr-threshold %s: known are mean, max, and a number", theta);
+    if (c->kind == CLIP_ITC && arg_given(a, "hard-negatives")) vm_fail(e, VM_EUSAGE, "--hard-negatives goes with --loss itc-hn");
+    return e->status;
+}
+
+vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) {
+    int64_t chunk = arg_int(a, "chunk"), pieces = arg_int(a, "accum"), batch = arg_int(a, "batch");
+    *o = (train_clip_options){ .out = arg_str(a, "out"), .command = arg_line(a), .resume = strcmp(arg_str(a, "resume"), "never") != 0,
+                               .steps = arg_int(a, "steps"), .warmup = arg_int(a, "warmup"), .log_every = arg_int(a, "log-every"),
+                               .save_every = arg_int(a, "save-every"), .keep_last = (int)arg_int(a, "keep-last"),
+                               .seed = (uint64_t)arg_int(a, "seed"), .lr = arg_float(a, "lr"), .recompute = arg_flag(a, "recompute"),
+                               .theta_reset = arg_flag(a, "cmr-reset") };
+    o->train = (clip_train_config){ .deterministic = arg_flag(a, "deterministic"), .chunk = pieces > 1 ? (batch + pieces - 1) / pieces : chunk,
+                                    .clip_norm = (float)arg_float(a, "clip-norm"), .max_logit_scale = 4.6051702f,
+                                    .adam = { (float)arg_float(a, "beta1"), (float)arg_float(a, "beta2"), (float)arg_float(a, "eps"),
+                                              (float)arg_float(a, "wd") } };
+    if (!o->out) return vm_fail(e, VM_EUSAGE, "train clip: --out DIR is needed");
+    if (pieces > 1 && chunk) return vm_fail(e, VM_EUSAGE, "--chunk and --accum say the same; give one");
+    return read_loss(&o->train.loss, a, e) ? e->status : run_dtype(a, true, &o->train.dtype, e);
+}
+
+const vm_opt train_clip_opts[] = {
+    { "data", OPT_STR, NULL, "WHAT", "VisMin training JSON, or world:plain, world:pairs, world:spec", 0, 0 },
+    { "images", OPT_LIST, NULL, "DIR", "where image paths of the JSON are looked up (repeatable)", 0, 0 },
+    { "init", OPT_STR, NULL, "DIR", "model directory to start from", 0, 0 },
+    { "scratch", OPT_STR, NULL, "DIR", "model directory to train from random weights; world: the small built-in one", 0, 0 },
+    { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/", 0, 0 },
+    { "loss", OPT_STR, "itc", "NAME", "itc: originals and edits are all pairs; itc-hn: edits are extra columns only", 0, 0 },
+    { "twin-weight", OPT_FLOAT, "0", "X", "weight of the two-way terms within each original and its edit", 0, 100 },
+    { "hard-negatives", OPT_STR, "both", "OF", "itc-hn: what widens the softmax of originals: text, image or both", 0, 0 },
+    { "imc-weight", OPT_FLOAT, "0", "X", "weight of CE-CLIP's intra-modal term: captions against changed captions; CE-CLIP uses 0.2 or 0.3", 0, 100 },
+    { "imc", OPT_STR, "itc-positive", "KIND", "itc-positive: as published; ref-head, ref-2023: as two states of CE-CLIP's code", 0, 0 },
+    { "cmr-weight", OPT_FLOAT, "0", "X", "weight of CE-CLIP's rank term: image to caption above image to changed caption; CE-CLIP uses 0.2", 0, 100 },
+    { "cmr-threshold", OPT_STR, "mean", "KIND", "margin, per column of changes: mean or max (adaptive), or a fixed number of logits", 0, 0 },
+    { "cmr-bound", OPT_FLOAT, "10", "X", "largest adaptive margin, in logits", 0, 1000 },
+    { "cmr-reset", OPT_FLAG, NULL, NULL, "adaptive margins begin at 0 in every epoch, as in CE-CLIP's code", 0, 0 },
+    { "ref-invalid", OPT_FLAG, NULL, NULL, "places without a change count as negatives in ITC and IMC, as in CE-CLIP's code", 0, 0 },
+    { "dedup-captions", OPT_FLAG, NULL, NULL, "rows of a batch with equal captions are no negatives of each other", 0, 0 },
+    { "ref-grad-scale", OPT_INT, "1", "W", "divides the towers' gradients by W: open_clip's default on W GPUs, which Adam mostly hides", 1, 65536 },
+    { "batch", OPT_INT, "128", "N", "rows of a step, originals and edits together", 2, 65536 },
+    { "chunk", OPT_INT, "0", "N", "at most N rows in a tower at a time, same gradients as without; 0 = all", 0, 65536 },
+    { "accum", OPT_INT, "1", "K", "the same in other words: a step in K pieces, exact for loss and temperature", 1, 65536 },
+    { "recompute", OPT_FLAG, NULL, NULL, "keep only the inputs of layers and compute the rest again in the backward pass", 0, 0 },
+    { "steps", OPT_INT, "0", "N", "steps of the whole run", 0, 1e9 },
+    { "epochs", OPT_FLOAT, NULL, "X", "instead of --steps: passes over the originals", 0, 1e6 },
+    { "lr", OPT_FLOAT, "5e-6", "X", "peak learning rate; cosine to 0 after the warm-up", 0, 10 },
+    { "warmup", OPT_INT, "50", "N", "steps of linear warm-up", 0, 1e9 },
+    { "wd", OPT_FLOAT, "0.1", "X", "decoupled weight decay of matrices", 0, 10 },
+    { "beta1", OPT_FLOAT, "0.9", "X", "AdamW", 0, 1 },
+    { "beta2", OPT_FLOAT, "0.98", "X", "AdamW", 0, 1 },
+    { "eps", OPT_FLOAT, "1e-6", "X", "AdamW", 0, 1 },
+    { "clip-norm", OPT_FLOAT, "0", "X", "largest L2 norm of all gradients; 0 = off", 0, 1e9 },
+    { "mix", OPT_STR, "1:1:1:1", "O:A:R:C", "world:pairs: weights of object, attribute, relation, counting", 0, 0 },
+    { "plain-share", OPT_FLOAT, "0", "X", "world:pairs: part of the rows that are ordinary scenes", 0, 0.9 },
+    { "curriculum", OPT_FLAG, NULL, NULL, "world: one object per scene until 6 % of the run, two until 18 %", 0, 0 },
+    { "category", OPT_LIST, NULL, "NAME", "JSON: only edits of this category (repeatable)", 0, 0 },
+    { "no-edits", OPT_FLAG, NULL, NULL, "JSON: originals only (a control)", 0, 0 },
+    { "no-augment", OPT_FLAG, NULL, NULL, "JSON: centre crops instead of random ones", 0, 0 },
+    { "log-every", OPT_INT, "10", "N", "steps between log lines", 1, 1e9 },
+    { "save-every", OPT_INT, "500", "N", "steps between checkpoints; 0 = at the end only", 0, 1e9 },
+    { "keep-last", OPT_INT, "2", "N", "checkpoints kept", 1, 1000 },
+    { "resume", OPT_STR, "auto", "WHEN", "auto: go on from the newest checkpoint; never: start anew", 0, 0 },
+    { "save-dtype", OPT_STR, "f32", "TYPE", "type of the exported weights: f32, f16, bf16", 0, 0 },
+    { 0 },
+};
