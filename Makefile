@@ -25,7 +25,10 @@ MARCH    := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2,)
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-unused-parameter \
              $(if $(WERROR),-Werror) $(MARCH) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast \
              $(CFLAGS_MODE_$(MODE)) $(shell pkg-config --cflags $(LIBS) 2>/dev/null) $(CFLAGS)
-LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -ldnnl -lm -ldl -lpthread $(LDLIBS)
+# several processes: MPI and NCCL where they are installed (MPI= and CUDA= build without)
+MPI      ?= $(firstword $(shell for p in ompi-c mpich; do pkg-config --exists $$p && echo $$p; done))
+CUDA     ?= $(firstword $(wildcard /usr/local/cuda /usr/lib/cuda))
+LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) $(MPI) 2>/dev/null) -ldnnl -lm -ldl -lpthread $(LDLIBS)
 
 SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.c pipeline/*.c))
 # kernels/*_cpu.c are compiled once per processor level; the program picks at start (kernels/graph.h VM_CPU)
@@ -40,7 +43,7 @@ LIB      := $(D)/libvismin.a
 BIN      := $(if $(filter release,$(MODE)),$(B)/vismin,$(D)/vismin)
 TEST_SRC := $(wildcard tests/test_*.c)
 GRAD_SRC := $(wildcard tests/grad_*.c)
-TESTS    := $(TEST_SRC:tests/%.c=$(D)/tests/%)
+TESTS    := $(patsubst tests/%.c,$(D)/tests/%,$(TEST_SRC) $(wildcard tests/mpi_*.c))
 GRADS    := $(GRAD_SRC:tests/%.c=$(D)/tests/%)
 BENCHES  := $(patsubst %.c,$(D)/%,$(wildcard bench/*.c))
 SCRIPTS  := $(wildcard tests/cli_*.sh)
@@ -62,6 +65,10 @@ $(D)/%.o: %.c | deps
 
 # pictures of the miniature world are the same bytes everywhere: no fused multiply-add there
 $(D)/models/scene_render.o: override CFLAGS += -ffp-contract=off
+
+$(D)/kernels/comm_mpi.o: override CFLAGS += $(if $(MPI),-DVM_HAVE_MPI $(shell pkg-config --cflags $(MPI)))
+$(D)/kernels/comm.o $(D)/kernels/comm_nccl.o: override CFLAGS += \
+    $(if $(CUDA),$(if $(wildcard $(CUDA)/include/nccl.h),-DVM_HAVE_NCCL -isystem $(CUDA)/include))
 
 define level_rule
 $(D)/%.$(1).o: %.c | deps
