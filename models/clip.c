@@ -6,8 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/philox.h"
-
 static const char *layer_name(char buf[48], const char *tower, int64_t i) {
     snprintf(buf, 48, "%s.%d", tower, (int)i);
     return buf;
@@ -41,9 +39,9 @@ vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_er
     m->vision_proj = weight_new(w, 2, (int64_t[]){ E, V }, "vision.proj");
     char name[48];
     for (int64_t i = 0; i < c->text.layers; i++)
-        nn_layer_new(w, &m->text[i], T, c->text.mlp, i == c->text.layers - 1, layer_name(name, "text", i));
+        nn_layer_new(w, &m->text[i], T, c->text.mlp, i == c->text.layers - 1 ? NN_SPLIT : NN_FUSED, layer_name(name, "text", i));
     for (int64_t i = 0; i < c->vision.layers; i++)
-        nn_layer_new(w, &m->vision[i], V, c->vision.mlp, i == c->vision.layers - 1, layer_name(name, "vision", i));
+        nn_layer_new(w, &m->vision[i], V, c->vision.mlp, i == c->vision.layers - 1 ? NN_SPLIT : NN_FUSED, layer_name(name, "vision", i));
     if (w->err.status) {
         *e = w->err;
         clip_free(m);
@@ -141,22 +139,6 @@ int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t
 }
 
 /* --- initialisation ------------------------------------------------------------------------------------------------- */
-static vm_status normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e) {
-    if (vm_param_alloc(p, e)) return e->status;
-    vm_real *x = p->data;
-    vm_rng r = vm_rng_at(seed, stream);
-    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (vm_real)(std * vm_rng_normal(&r));
-    vm_param_touch(p);
-    return VM_OK;
-}
-
-static vm_status fill(vm_param *p, double v, vm_error *e) {
-    if (vm_param_alloc(p, e)) return e->status;
-    for (int64_t i = 0; i < vm_param_count(p); i++) ((vm_real *)p->data)[i] = (vm_real)v;
-    vm_param_touch(p);
-    return VM_OK;
-}
-
 static double layer_std(const clip_model *m, const vm_param *p, const clip_tower *t, const nn_layer *layers) {
     double w = (double)t->width;
     for (int64_t i = 0; i < t->layers; i++) {
@@ -184,7 +166,7 @@ vm_status clip_init(clip_model *m, uint64_t seed, vm_error *e) {
             size_t n = strlen(p->name);
             value = n > 7 && !strcmp(p->name + n - 7, ".weight"); /* norms: weight 1, bias 0 */
         }
-        if (std > 0 ? normal(p, seed, (uint64_t)i, std, e) : fill(p, value, e)) return e->status;
+        if (std > 0 ? weight_normal(p, seed, (uint64_t)i, std, e) : weight_fill(p, value, e)) return e->status;
     }
     return VM_OK;
 }
@@ -214,15 +196,15 @@ static int64_t rows(const towers *t, int64_t B, int64_t T, const int32_t *ids, c
 }
 static vm_status save(const towers *t, const char *dir, st_dtype type, bool both, vm_error *e) { return clip_save(of(t), dir, type, both, e); }
 
+static void map(const towers *t, weight_map *m) { clip_map(of(t), of(t)->c.layout, m); }
+
 /* A directory of clip_save has HF names, whatever the model was read from. */
 static vm_status load(towers *t, const char *dir, vm_error *e) {
-    st_file *f = NULL;
-    weight_map map = { 0 };
-    clip_map(of(t), CLIP_HF, &map);
-    if (!st_open_base(&f, dir, "model", e)) weights_load(&map, f, (const char *const[]){ "", NULL }, true, NULL, e);
-    weight_map_free(&map);
-    st_close(f);
+    weight_map m = { 0 };
+    clip_map(of(t), CLIP_HF, &m);
+    weights_restore(&m, dir, "model", e);
+    weight_map_free(&m);
     return e->status;
 }
 
-const towers_family clip_family = { "clip", is_clip, open_towers, free_towers, image, text, rows, save, load };
+const towers_family clip_family = { "clip", is_clip, open_towers, free_towers, image, text, rows, save, map, load };

@@ -24,13 +24,6 @@ static bool has_file(const char *dir, const char *name) {
     return there;
 }
 
-static vm_unary_kind activation(json_value v, const char *dflt, vm_error *e) {
-    const char *name = json_str(v, "hidden_act", dflt, e);
-    vm_unary_kind k = nn_activation(name);
-    if (k == VM_NONE) json_fail(json_get(v, "hidden_act"), e, "activation \"%s\" is not known; known are quick_gelu, gelu, gelu_pytorch_tanh, silu, relu", name);
-    return k;
-}
-
 /* Old files carry text_config_dict beside text_config; it overrides. */
 static json_value part(json_value root, const char *name) {
     char dict[64];
@@ -61,7 +54,7 @@ static vm_status read_hf(clip_config *c, json_value root, vm_error *e) {
     c->text_eps = (float)json_num(t, "layer_norm_eps", 1e-5, 0, 1, e);
     c->vision_eps = (float)json_num(v, "layer_norm_eps", 1e-5, 0, 1, e);
     if (!e->status && json_int(v, "num_channels", 3, 1, 16, e) != 3) json_fail(json_get(v, "num_channels"), e, "only 3 channels are supported");
-    if (!e->status) c->text_act = activation(t, "quick_gelu", e), c->vision_act = activation(v, "quick_gelu", e);
+    if (!e->status) c->text_act = towers_activation(t, "quick_gelu", e), c->vision_act = towers_activation(v, "quick_gelu", e);
     return e->status;
 }
 
@@ -167,41 +160,6 @@ bool clip_is_clip(const char *dir) {
 }
 
 /* --- names ---------------------------------------------------------------------------------------------------------- */
-/* q, k, v are thirds of one parameter or parameters of their own; thirds of one file tensor (open_clip) or three (HF). */
-static void map_qkv(weight_map *map, const nn_layer *l, int64_t C, clip_layout layout, const char *pre) {
-    vm_param *const w[] = { l->q_w, l->k_w, l->v_w }, *const b[] = { l->q_b, l->k_b, l->v_b };
-    for (int bias = 0; bias < 2; bias++)
-        for (int k = 0; k < 3; k++) {
-            vm_param *p = l->qkv_w ? (bias ? l->qkv_b : l->qkv_w) : (bias ? b[k] : w[k]);
-            int64_t at = l->qkv_w ? k * C : 0;
-            if (layout == CLIP_HF)
-                tie_rows(map, p, at, C, 0, bias ? 1 : 2, (int64_t[]){ C, C }, "%sself_attn.%c_proj.%s", pre, "qkv"[k], bias ? "bias" : "weight");
-            else
-                tie_rows(map, p, at, C, k * C, bias ? 1 : 2, (int64_t[]){ 3 * C, C }, "%sattn.in_proj_%s", pre, bias ? "bias" : "weight");
-        }
-}
-
-static void map_layers(weight_map *map, const nn_layer *layers, const clip_tower *t, clip_layout layout, const char *tower) {
-    const bool hf = layout == CLIP_HF;
-    const int64_t C = t->width, M = t->mlp;
-    for (int64_t i = 0; i < t->layers; i++) {
-        const nn_layer *l = &layers[i];
-        char pre[128];
-        snprintf(pre, sizeof pre, "%s.%d.", tower, (int)i);
-        map_qkv(map, l, C, layout, pre);
-        tie_whole(map, l->out_w, 2, (int64_t[]){ C, C }, 0, "%s%s", pre, hf ? "self_attn.out_proj.weight" : "attn.out_proj.weight");
-        tie_whole(map, l->out_b, 1, &C, 0, "%s%s", pre, hf ? "self_attn.out_proj.bias" : "attn.out_proj.bias");
-        tie_whole(map, l->ln1_w, 1, &C, 0, "%s%s", pre, hf ? "layer_norm1.weight" : "ln_1.weight");
-        tie_whole(map, l->ln1_b, 1, &C, 0, "%s%s", pre, hf ? "layer_norm1.bias" : "ln_1.bias");
-        tie_whole(map, l->ln2_w, 1, &C, 0, "%s%s", pre, hf ? "layer_norm2.weight" : "ln_2.weight");
-        tie_whole(map, l->ln2_b, 1, &C, 0, "%s%s", pre, hf ? "layer_norm2.bias" : "ln_2.bias");
-        tie_whole(map, l->fc1_w, 2, (int64_t[]){ M, C }, 0, "%s%s", pre, hf ? "mlp.fc1.weight" : "mlp.c_fc.weight");
-        tie_whole(map, l->fc1_b, 1, &M, 0, "%s%s", pre, hf ? "mlp.fc1.bias" : "mlp.c_fc.bias");
-        tie_whole(map, l->fc2_w, 2, (int64_t[]){ C, M }, 0, "%s%s", pre, hf ? "mlp.fc2.weight" : "mlp.c_proj.weight");
-        tie_whole(map, l->fc2_b, 1, &C, 0, "%s%s", pre, hf ? "mlp.fc2.bias" : "mlp.c_proj.bias");
-    }
-}
-
 void clip_map(const clip_model *m, clip_layout layout, weight_map *map) {
     const clip_config *c = &m->c;
     const bool hf = layout == CLIP_HF;
@@ -221,8 +179,9 @@ void clip_map(const clip_model *m, clip_layout layout, weight_map *map) {
     tie_whole(map, m->post_w, 1, &V, 0, hf ? "vision_model.post_layernorm.weight" : "visual.ln_post.weight");
     tie_whole(map, m->post_b, 1, &V, 0, hf ? "vision_model.post_layernorm.bias" : "visual.ln_post.bias");
     tie_whole(map, m->vision_proj, 2, hf ? EV : VE, hf ? 0 : W_TRANSPOSED, hf ? "visual_projection.weight" : "visual.proj");
-    map_layers(map, m->text, &c->text, layout, hf ? "text_model.encoder.layers" : "transformer.resblocks");
-    map_layers(map, m->vision, &c->vision, layout, hf ? "vision_model.encoder.layers" : "visual.transformer.resblocks");
+    const nn_names *names = hf ? &nn_names_hf : &nn_names_open_clip;
+    nn_tie_layers(map, m->text, c->text.layers, T, c->text.mlp, names, hf ? "text_model.encoder.layers" : "transformer.resblocks");
+    nn_tie_layers(map, m->vision, c->vision.layers, V, c->vision.mlp, names, hf ? "vision_model.encoder.layers" : "visual.transformer.resblocks");
 }
 
 /* --- loading -------------------------------------------------------------------------------------------------------- */
@@ -341,19 +300,11 @@ static vm_status save_open_clip_config(const clip_config *c, const char *dir, vm
 }
 
 static vm_status save_weights(const clip_model *m, const char *dir, clip_layout layout, st_dtype t, vm_error *e) {
+    const char *const meta[] = { "activation", nn_activation_name(m->c.vision_act), "source_sha256", m->source_sha256, NULL };
     weight_map map = { 0 };
-    st_writer *w = NULL;
-    char *path = path_join(dir, layout == CLIP_HF ? "model.safetensors" : "open_clip_model.safetensors");
     clip_map(m, layout, &map);
-    if (!path) vm_nomem(e, 256, "a path");
-    else if (!st_writer_open(&w, path, 0, e) && !st_writer_meta(w, "format", "pt", e) &&
-             !st_writer_meta(w, "activation", nn_activation_name(m->c.vision_act), e) &&
-             (!m->source_sha256[0] || !st_writer_meta(w, "source_sha256", m->source_sha256, e)) && !weights_declare(&map, w, "", t, e))
-        weights_write(&map, w, "", 0, e);
-    if (w && !e->status) st_writer_commit(w, e);
-    else st_writer_abort(w);
+    weights_save(&map, dir, layout == CLIP_HF ? "model.safetensors" : "open_clip_model.safetensors", t, meta, e);
     weight_map_free(&map);
-    vm_free(path);
     return e->status;
 }
 

@@ -41,4 +41,11 @@ rank_loss loss_rank(vm_graph *g, vm_val img, vm_val txt, vm_val neg, vm_val scal
 typedef enum { LOSS_THETA_MEAN, LOSS_THETA_MAX, LOSS_THETA_FIXED } loss_theta_kind;
 void loss_theta(double *theta, loss_theta_kind kind, double upper, int64_t n, int64_t K, const vm_real *g, const vm_real *d, const vm_real *valid);
 
+/* The sigmoid loss (Zhai et al. 2023) of N pairs: x = s img txt^T + bias, y = 1 on the diagonal and -1 elsewhere,
+ *   L = 1/N sum_ij -log sigmoid(y_ij x_ij)     (LOSS_PER_ROW)     or 1/N^2 of the sum (LOSS_PER_CELL: the fork that trained VisMin)
+ * sign (N,N) f32: -y, as loss_signs writes it. -> [1] */
+typedef enum { LOSS_PER_ROW, LOSS_PER_CELL } loss_mean;
+vm_val loss_sigmoid(vm_graph *g, vm_val img, vm_val txt, vm_val scale, vm_val bias, vm_val sign, loss_mean mean);
+void loss_signs(float *sign, int64_t n);
+
 #endif

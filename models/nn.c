@@ -11,10 +11,11 @@ vm_val nn_norm(vm_graph *g, vm_val x, vm_param *w, vm_param *b, float eps, vm_ty
     return vm_layernorm(g, x, vm_weight(g, w), vm_weight(g, b), eps, out);
 }
 
-void nn_layer_new(weight_set *w, nn_layer *l, int64_t C, int64_t mlp, bool split, const char *name) {
+void nn_layer_new(weight_set *w, nn_layer *l, int64_t C, int64_t mlp, nn_kind kind, const char *name) {
+    const bool split = kind != NN_FUSED, ln1 = kind != NN_POOL;
     int64_t c1[] = { C }, c3[] = { 3 * C }, m1[] = { mlp }, cc[] = { C, C }, c3c[] = { 3 * C, C }, mc[] = { mlp, C }, cm[] = { C, mlp };
     const struct { vm_param **p; int nd; const int64_t *ne; const char *part; bool want; } parts[] = {
-        { &l->ln1_w, 1, c1, "ln1.weight", true },     { &l->ln1_b, 1, c1, "ln1.bias", true },
+        { &l->ln1_w, 1, c1, "ln1.weight", ln1 },     { &l->ln1_b, 1, c1, "ln1.bias", ln1 },
         { &l->qkv_w, 2, c3c, "qkv.weight", !split },  { &l->qkv_b, 1, c3, "qkv.bias", !split },
         { &l->q_w, 2, cc, "q.weight", split },        { &l->q_b, 1, c1, "q.bias", split },
         { &l->k_w, 2, cc, "k.weight", split },        { &l->k_b, 1, c1, "k.bias", split },
@@ -82,6 +83,60 @@ vm_val nn_layer_one(vm_graph *g, vm_val x, vm_val idx, const nn_layer *l, nn_att
     return mlp(g, x, l, a);
 }
 
+vm_val nn_pool(vm_graph *g, vm_val x, vm_param *probe, const nn_layer *l, nn_attn a) {
+    if (!x) return 0;
+    int64_t B = vm_dim(g, x, 0), C = vm_dim(g, x, 2);
+    vm_val q = nn_linear(g, vm_weight(g, probe), l->q_w, l->q_b, VM_NONE, 0, g->dtype); /* the same for all: once */
+    vm_val k = nn_linear(g, x, l->k_w, l->k_b, VM_NONE, 0, g->dtype), v = nn_linear(g, x, l->v_w, l->v_b, VM_NONE, 0, g->dtype);
+    vm_val h = vm_attention(g, vm_broadcast(g, q, B), k, v, (vm_attn){ .NH = a.NH, .NKV = a.NH, .key_mask = a.key_mask });
+    h = vm_reshape(g, h, 2, (int64_t[]){ B, C });
+    return mlp(g, nn_linear(g, h, l->out_w, l->out_b, VM_NONE, 0, VM_F32), l, a);
+}
+
+/* --- names ---------------------------------------------------------------------------------------------------------- */
+const nn_names nn_names_hf = { "self_attn.%c_proj.", "self_attn.out_proj.", "layer_norm1.", "layer_norm2.", "mlp.fc1.", "mlp.fc2.", false };
+const nn_names nn_names_open_clip = { "attn.in_proj_", "attn.out_proj.", "ln_1.", "ln_2.", "mlp.c_fc.", "mlp.c_proj.", true };
+const nn_names nn_names_timm = { "attn.qkv.", "attn.proj.", "norm1.", "norm2.", "mlp.fc1.", "mlp.fc2.", true };
+
+/* Query, key and value are thirds of one parameter or parameters of their own; thirds of one file tensor or three. */
+static void tie_qkv(weight_map *map, const nn_layer *l, int64_t C, const nn_names *names, const char *pre) {
+    vm_param *const w[] = { l->q_w, l->k_w, l->v_w }, *const b[] = { l->q_b, l->k_b, l->v_b };
+    for (int bias = 0; bias < 2; bias++)
+        for (int k = 0; k < 3; k++) {
+            vm_param *p = l->qkv_w ? (bias ? l->qkv_b : l->qkv_w) : (bias ? b[k] : w[k]);
+            int64_t at = l->qkv_w ? k * C : 0, file_at = names->joined ? k * C : 0, ne[] = { names->joined ? 3 * C : C, C };
+            const char *letter = names->joined ? NULL : strchr(names->in_proj, '%');
+            int head = letter ? (int)(letter - names->in_proj) : (int)strlen(names->in_proj);
+            char third[2] = { letter ? "qkv"[k] : 0 };
+            tie_rows(map, p, at, C, file_at, bias ? 1 : 2, ne, "%s%.*s%s%s%s", pre, head, names->in_proj, third, letter ? letter + 2 : "",
+                     bias ? "bias" : "weight");
+        }
+}
+
+void nn_tie_layer(weight_map *m, const nn_layer *l, int64_t C, int64_t mlp, const nn_names *names, const char *pre) {
+    const int64_t cc[] = { C, C }, mc[] = { mlp, C }, cm[] = { C, mlp };
+    const struct { vm_param *w, *b; const int64_t *ne; int nd; int64_t bias; const char *name; } parts[] = {
+        { l->out_w, l->out_b, cc, 2, C, names->out }, { l->ln1_w, l->ln1_b, cc, 1, C, names->ln1 },
+        { l->ln2_w, l->ln2_b, cc, 1, C, names->ln2 }, { l->fc1_w, l->fc1_b, mc, 2, mlp, names->fc1 },
+        { l->fc2_w, l->fc2_b, cm, 2, C, names->fc2 },
+    };
+    tie_qkv(m, l, C, names, pre);
+    for (int k = 0; k < VM_LEN(parts); k++) {
+        if (!parts[k].name) continue;
+        tie_whole(m, parts[k].w, parts[k].nd, parts[k].ne, 0, "%s%sweight", pre, parts[k].name);
+        tie_whole(m, parts[k].b, 1, &parts[k].bias, 0, "%s%sbias", pre, parts[k].name);
+    }
+}
+
+void nn_tie_layers(weight_map *m, const nn_layer *layers, int64_t n, int64_t C, int64_t mlp, const nn_names *names, const char *prefix) {
+    for (int64_t i = 0; i < n; i++) {
+        char pre[128];
+        snprintf(pre, sizeof pre, "%s.%d.", prefix, (int)i);
+        nn_tie_layer(m, &layers[i], C, mlp, names, pre);
+    }
+}
+
+/* --- activations ---------------------------------------------------------------------------------------------------- */
 static const struct { const char *name; vm_unary_kind k; } acts[] = {
     { "quick_gelu", VM_QUICK_GELU },     { "gelu", VM_GELU }, { "gelu_pytorch_tanh", VM_GELU_TANH },
     { "gelu_new", VM_GELU_TANH },        { "silu", VM_SILU }, { "swish", VM_SILU },

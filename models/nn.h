@@ -5,7 +5,7 @@
 #include "models/weights.h"
 
 /* A pre-norm transformer layer (CLIP, SigLIP, ViT): x += out(attention(LN1 x)); x += fc2(act(fc1(LN2 x))).
- * Query, key and value are one fused weight, except where only some rows go on (split). */
+ * Query, key and value are one fused weight, except where only some rows go on (split). A pooling head has no LN1. */
 typedef struct {
     vm_param *ln1_w, *ln1_b, *qkv_w, *qkv_b; /* (3C,C), (3C); NULL when split */
     vm_param *q_w, *q_b, *k_w, *k_b, *v_w, *v_b;
@@ -20,13 +20,29 @@ typedef struct {
     vm_val key_mask;        /* 0, or (B,T) i32 */
 } nn_attn;
 
-void nn_layer_new(weight_set *w, nn_layer *l, int64_t C, int64_t mlp, bool split, const char *name);
+typedef enum { NN_FUSED, NN_SPLIT, NN_POOL } nn_kind;
+void nn_layer_new(weight_set *w, nn_layer *l, int64_t C, int64_t mlp, nn_kind kind, const char *name);
 
 /* x (B,T,C) f32 -> (B,T,C). */
 vm_val nn_layer_all(vm_graph *g, vm_val x, const nn_layer *l, nn_attn a);
 /* The last layer when only row idx[b] of each sequence is used: keys and values of all rows, everything else for one.
  * idx (B) i32, 0 = row 0; key_mask says what that row sees (causality is its business). x (B,T,C) -> (B,C). */
 vm_val nn_layer_one(vm_graph *g, vm_val x, vm_val idx, const nn_layer *l, nn_attn a);
+
+/* Attention pooling (the MAP head of SigLIP): a learnt probe (1,C) looks at all rows of x (B,T,C) act, which is normalised already.
+ * r = out(attention(probe; x)); r + fc2(act(fc1(LN2 r))) -> (B,C). */
+vm_val nn_pool(vm_graph *g, vm_val x, vm_param *probe, const nn_layer *l, nn_attn a);
+
+/* What a published layout calls the parts of a layer, behind "PREFIX.N.". Joined: query, key and value are thirds of one tensor
+ * (in_proj + "weight"); else three, of which in_proj is a format of the letter. */
+typedef struct {
+    const char *in_proj, *out, *ln1, *ln2, *fc1, *fc2;
+    bool joined;
+} nn_names;
+extern const nn_names nn_names_hf, nn_names_open_clip, nn_names_timm;
+void nn_tie_layers(weight_map *m, const nn_layer *layers, int64_t n, int64_t C, int64_t mlp, const nn_names *names, const char *prefix);
+/* One layer, whose names begin with pre ("head."); a pooling head has no LN1. */
+void nn_tie_layer(weight_map *m, const nn_layer *l, int64_t C, int64_t mlp, const nn_names *names, const char *pre);
 
 /* y = x W^T + b with parameters; b may be NULL. */
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out);

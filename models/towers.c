@@ -6,7 +6,7 @@
 
 #include "io/file.h"
 
-const towers_family *const towers_families[] = { &clip_family, NULL };
+const towers_family *const towers_families[] = { &clip_family, &siglip_family, NULL };
 
 enum { TEXT_STEP = 8 }; /* lengths of batches are multiples: few plans serve all */
 
@@ -39,8 +39,21 @@ vm_status towers_open(towers **out, vm_backend *be, const char *dir, const tower
     return f ? f->open(out, be, dir, o, e) : e->status;
 }
 
+bool towers_is(const char *dir) {
+    vm_error none = { 0 };
+    return family_of(dir, &none) != NULL;
+}
+
 void towers_free(towers *t) {
     if (t) t->family->free(t);
+}
+
+vm_unary_kind towers_activation(json_value config, const char *dflt, vm_error *e) {
+    const char *name = json_str(config, "hidden_act", dflt, e);
+    vm_unary_kind k = e->status ? VM_NONE : nn_activation(name);
+    if (k == VM_NONE && !e->status)
+        json_fail(json_get(config, "hidden_act"), e, "activation \"%s\" is not known; known are quick_gelu, gelu, gelu_pytorch_tanh, silu, relu", name);
+    return k;
 }
 
 /* --- graphs --------------------------------------------------------------------------------------------------------- */

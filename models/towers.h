@@ -37,6 +37,8 @@ typedef struct {
     int64_t (*text_rows)(const towers *t, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask);
     /* Configuration and weights into an existing directory; both: in every published layout that can say what the model is. */
     vm_status (*save)(const towers *t, const char *dir, st_dtype type, bool both, vm_error *e);
+    /* The names of the layout that the model was read from. */
+    void (*map)(const towers *t, weight_map *map);
     /* The weights of a directory that save wrote, into a model made with TOWERS_TRAIN or TOWERS_FRESH: bit for bit when f32. */
     vm_status (*load)(towers *t, const char *dir, vm_error *e);
 } towers_family;
@@ -55,9 +57,12 @@ struct towers {
 
 /* The family is read from config.json, else from open_clip_config.json. VM_EMODEL when it is none of the known ones. */
 vm_status towers_open(towers **out, vm_backend *be, const char *dir, const towers_options *o, vm_error *e);
-void towers_free(towers *t); /* accepts NULL */
+bool towers_is(const char *dir); /* whether open would know the family */
+void towers_free(towers *t);     /* accepts NULL */
 extern const towers_family *const towers_families[]; /* NULL-ended */
-extern const towers_family clip_family;
+extern const towers_family clip_family, siglip_family;
+/* hidden_act of a tower's configuration; dflt when it is not stated. */
+vm_unary_kind towers_activation(json_value config, const char *dflt, vm_error *e);
 
 /* Features of graph inputs "pixels" (n,S,S,3), and "ids" (n,T), "at" (n), "mask" (n,T): unit vectors (n,E). */
 vm_val towers_images(vm_graph *g, const towers *t, int64_t n);

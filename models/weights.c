@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/file.h"
+#include "kernels/philox.h"
+
 vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) {
     char name[256];
     va_list ap;
@@ -259,5 +262,43 @@ vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, i
         vm_free(all);
         if (st) return st;
     }
+    return VM_OK;
+}
+
+vm_status weights_save(const weight_map *m, const char *dir, const char *file, st_dtype t, const char *const *meta, vm_error *e) {
+    st_writer *w = NULL;
+    char *path = path_join(dir, file);
+    if (!path) return vm_nomem(e, 256, "a path");
+    if (!st_writer_open(&w, path, 0, e)) st_writer_meta(w, "format", "pt", e);
+    for (; meta && *meta && !e->status; meta += 2)
+        if (meta[1][0]) st_writer_meta(w, meta[0], meta[1], e);
+    if (!e->status && !weights_declare(m, w, "", t, e)) weights_write(m, w, "", 0, e);
+    if (w && !e->status) st_writer_commit(w, e);
+    else st_writer_abort(w);
+    vm_free(path);
+    return e->status;
+}
+
+vm_status weights_restore(weight_map *m, const char *dir, const char *base, vm_error *e) {
+    st_file *f = NULL;
+    if (!st_open_base(&f, dir, base, e)) weights_load(m, f, (const char *const[]){ "", NULL }, true, NULL, e);
+    st_close(f);
+    return e->status;
+}
+
+/* --- fresh numbers --------------------------------------------------------------------------------------------------- */
+vm_status weight_normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e) {
+    if (vm_param_alloc(p, e)) return e->status;
+    vm_real *x = p->data;
+    vm_rng r = vm_rng_at(seed, stream);
+    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (vm_real)(std * vm_rng_normal(&r));
+    vm_param_touch(p);
+    return VM_OK;
+}
+
+vm_status weight_fill(vm_param *p, double v, vm_error *e) {
+    if (vm_param_alloc(p, e)) return e->status;
+    for (int64_t i = 0; i < vm_param_count(p); i++) ((vm_real *)p->data)[i] = (vm_real)v;
+    vm_param_touch(p);
     return VM_OK;
 }

@@ -73,4 +73,14 @@ vm_status weights_declare(const weight_map *m, st_writer *w, const char *prefix,
 float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm_error *e);
 vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, int what, vm_error *e);
 
+/* A file of all the map's tensors, as type t, written whole or not at all. meta: keys and values in turn, NULL-ended; a value of "" is
+ * left out; NULL = none beside "format": "pt". */
+vm_status weights_save(const weight_map *m, const char *dir, const char *file, st_dtype t, const char *const *meta, vm_error *e);
+/* Back from the file BASE of a directory (st_open_base), into memory of the parameters' own. */
+vm_status weights_restore(weight_map *m, const char *dir, const char *base, vm_error *e);
+
+/* Numbers for a fresh parameter: normal with a stream of random numbers of its own, or all v. */
+vm_status weight_normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e);
+vm_status weight_fill(vm_param *p, double v, vm_error *e);
+
 #endif
