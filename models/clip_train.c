@@ -26,6 +26,7 @@ struct clip_trainer {
     towers *m;
     clip_train_config c;
     clip_head *head;
+    clip_ranks *ranks;     /* NULL = one process */
     plan plans[MAX_PLANS];
     vm_graph *norm, *update, *last;
     uint64_t clock;
@@ -48,6 +49,7 @@ vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_confi
     *out = t;
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
     t->m = m, t->c = *c;
+    if (c->comm && c->comm->size > 1 && clip_ranks_new(&t->ranks, c->comm, m, e)) return e->status;
     return clip_head_new(&t->head, m, &c->loss, c->deterministic, e);
 }
 
@@ -57,6 +59,7 @@ void clip_trainer_free(clip_trainer *t) {
     vm_graph_free(t->norm);
     vm_graph_free(t->update);
     clip_head_free(t->head);
+    clip_ranks_free(t->ranks);
     for (int k = 0; k < 4; k++) vm_free(t->features[k]);
     vm_free(t->same);
     vm_free(t);
@@ -73,9 +76,15 @@ size_t clip_trainer_bytes(const clip_trainer *t) {
 }
 
 /* --- plans ------------------------------------------------------------------------------------------------------------ */
+static vm_status loss_of(clip_trainer *t, const vm_real *img, const vm_real *txt, vm_real *d_img, vm_real *d_txt, vm_error *e) {
+    int64_t n_img, n_txt;
+    if (!t->ranks) return clip_head_run(t->head, &t->rows, img, txt, d_img, d_txt, &t->terms, e);
+    if (clip_loss_rows(&t->c.loss, &t->rows, &n_img, &n_txt, e)) return e->status;
+    return clip_ranks_run(t->ranks, t->head, &t->rows, n_img, n_txt, img, txt, d_img, d_txt, &t->terms, e);
+}
+
 static vm_status loss_between(void *ctx, int n_in, const void *const *in, int n_out, void *const *out, vm_error *e) {
-    clip_trainer *t = ctx;
-    return clip_head_run(t->head, &t->rows, in[0], in[1], out[0], out[1], &t->terms, e);
+    return loss_of(ctx, in[0], in[1], out[0], out[1], e);
 }
 
 static void build(clip_trainer *t, vm_graph *g, const plan_key *k) {
@@ -193,12 +202,23 @@ static vm_status chunks(clip_trainer *t, const clip_batch *b, int tower, int64_t
 
 static vm_status chunked(clip_trainer *t, const clip_batch *b, int64_t n_img, int64_t n_txt, vm_error *e) {
     if (feature_memory(t, VM_MAX(n_img, n_txt), e) || chunks(t, b, 0, n_img, FORWARD, e) || chunks(t, b, 1, n_txt, FORWARD, e) ||
-        clip_head_run(t->head, &t->rows, t->features[0], t->features[1], t->features[2], t->features[3], &t->terms, e))
+        loss_of(t, t->features[0], t->features[1], t->features[2], t->features[3], e))
         return e->status;
     return chunks(t, b, 0, n_img, BACKWARD, e) ? e->status : chunks(t, b, 1, n_txt, BACKWARD, e);
 }
 
-/* The first row with the same caption, for each row. */
+/* FNV-1a of a caption without its padding, which differs between ranks. */
+static int32_t caption_hash(const clip_batch *b, int64_t row, int32_t pad) {
+    const int32_t *ids = b->ids + row * b->T;
+    int64_t n = b->T;
+    uint32_t h = 2166136261u;
+    while (n && ids[n - 1] == pad) n--;
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < 32; k += 8) h = (h ^ ((uint32_t)ids[i] >> k & 255)) * 16777619u;
+    return (int32_t)h;
+}
+
+/* The first row with the same caption, for each row; with several ranks its hash. */
 static vm_status find_same(clip_trainer *t, const clip_batch *b, vm_error *e) {
     int64_t n = b->n_orig + b->n_twins;
     if (n > t->n_same) {
@@ -209,6 +229,10 @@ static vm_status find_same(clip_trainer *t, const clip_batch *b, vm_error *e) {
     }
     for (int64_t i = 0; i < n; i++) {
         int64_t j = 0;
+        if (t->ranks) {
+            t->same[i] = caption_hash(b, i, t->m->pad);
+            continue;
+        }
         while (j < i && memcmp(b->ids + j * b->T, b->ids + i * b->T, (size_t)b->T * sizeof *b->ids)) j++;
         t->same[i] = (int32_t)j;
     }
@@ -222,6 +246,7 @@ vm_status clip_trainer_gradients(clip_trainer *t, const clip_batch *b, clip_term
     if (t->c.loss.dedup) t->rows.same = t->same;
     bool pieces = t->c.chunk > 0 && t->c.chunk < VM_MAX(n_img, n_txt);
     if (pieces ? chunked(t, b, n_img, n_txt, e) : whole(t, b, n_img, n_txt, e)) return e->status;
+    if (t->ranks && clip_ranks_sum_gradients(t->ranks, e)) return e->status;
     *out = t->terms;
     return VM_OK;
 }
@@ -234,6 +259,7 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
     vm_real *log_scale = t->m->logit_scale->data;
     out->scale = exp((double)log_scale[0]);
     out->skipped = !isfinite(out->terms.loss) || !isfinite(out->grad_norm);
+    if (t->ranks && vm_comm_any(t->c.comm, &out->skipped, e)) return e->status;
     if (out->skipped) return VM_OK;
     double k = (double)++t->steps;
     double clip = t->c.clip_norm > 0 && out->grad_norm > t->c.clip_norm ? t->c.clip_norm / out->grad_norm : 1;

@@ -10,6 +10,7 @@
 #ifndef VM_CLIP_TRAIN_H
 #define VM_CLIP_TRAIN_H
 #include "models/clip_loss.h"
+#include "models/clip_ranks.h"
 
 typedef struct {
     clip_loss_config loss;
@@ -19,6 +20,7 @@ typedef struct {
     vm_adam adam;
     float clip_norm;        /* L2 norm of all gradients at most this; 0 = off */
     float max_logit_scale;  /* ln 100 */
+    vm_comm *comm;          /* batches are this rank's share of one batch (clip_ranks.h); NULL = one process */
 } clip_train_config;
 
 typedef struct {

@@ -27,4 +27,9 @@ for n in 1 2 3; do
     ranks $n "$program" > "$dir/out" 2> "$dir/err"
     check collectives_$n 'grep -q "$n ranks: 0 wrong" "$dir/out" || { [ $n = 1 ] && grep -q "0 wrong" "$dir/out"; }'
 done
+# weights and losses of one process with the whole batch, within 1e-4 (sums in another order)
+for n in 2 3; do
+    ranks $n "$build/$mode/tests/mpi_train" > "$dir/out" 2> "$dir/err"
+    check training_$n 'grep -q "$n ranks against one: equal" "$dir/out" || { cat "$dir/out" "$dir/err" >&2; false; }'
+done
 exit $bad
