@@ -42,6 +42,8 @@ vm_status vm_out_write_at(vm_out *o, size_t offset, const void *data, size_t byt
 size_t vm_out_bytes(const vm_out *o);               /* streamed so far */
 vm_status vm_out_commit(vm_out *o, vm_error *e);    /* flush, fsync, rename, fsync of the directory; frees o */
 void vm_out_abort(vm_out *o);                       /* removes the temporary, frees o; accepts NULL */
+vm_out *vm_out_in(const char *dir, const char *name, vm_error *e); /* of the file DIR/NAME; NULL on error */
+void vm_out_finish(vm_out *o, vm_error *e);         /* commit, or abort when e is set; accepts NULL */
 
 /* A whole file at once, atomically. */
 vm_status file_write(const char *path, const void *data, size_t bytes, vm_error *e);

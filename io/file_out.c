@@ -162,3 +162,18 @@ vm_status file_write(const char *path, const void *data, size_t bytes, vm_error 
     }
     return vm_out_commit(o, e);
 }
+
+vm_out *vm_out_in(const char *dir, const char *name, vm_error *e) {
+    char *path = path_join(dir, name);
+    vm_out *o = NULL;
+    if (!path) vm_nomem(e, 256, "a path");
+    else vm_out_open(&o, path, e);
+    vm_free(path);
+    return o;
+}
+
+void vm_out_finish(vm_out *o, vm_error *e) {
+    if (!o) return;
+    if (e->status) vm_out_abort(o);
+    else vm_out_commit(o, e);
+}

@@ -71,10 +71,12 @@ vm_status codec_alloc(vm_image *out, const image_source *s, const char *format, 
 }
 
 /* --- after the decoder -------------------------------------------------------------------------------------------- */
-static void over_white(uint8_t *to, const uint8_t *px) {
+const char *const image_alpha_name[4] = { "drop", "white", "keep", "black" };
+
+static void lay_over(uint8_t *to, const uint8_t *px, uint32_t ground) {
     const uint32_t c1 = px[3] * 128u, c2 = 255 * 128 - c1;
     for (int k = 0; k < 3; k++) {
-        const uint32_t t = px[k] * c1 + 255 * c2 + 16384;
+        const uint32_t t = px[k] * c1 + ground * c2 + 16384;
         to[k] = (uint8_t)((((t >> 8) + t) >> 8) >> 7);
     }
 }
@@ -95,7 +97,7 @@ static vm_status settle_alpha(vm_image *im, image_alpha policy, vm_error *e) {
     for (size_t i = 0; i < n; i++) {
         uint8_t px[4];
         memcpy(px, im->px + 4 * i, 4);
-        if (policy == ALPHA_WHITE) over_white(im->px + 3 * i, px);
+        if (policy != ALPHA_DROP) lay_over(im->px + 3 * i, px, policy == ALPHA_WHITE ? 255 : 0);
         else memcpy(im->px + 3 * i, px, 3);
     }
     im->c = 3;

@@ -19,8 +19,10 @@ typedef struct {
 typedef enum {
     ALPHA_DROP,  /* RGB, transparency ignored (the default) */
     ALPHA_WHITE, /* RGB over white; single-colour transparency counts */
-    ALPHA_KEEP   /* RGBA, 255 where the file has no transparency */
+    ALPHA_KEEP,  /* RGBA, 255 where the file has no transparency */
+    ALPHA_BLACK  /* RGB over black */
 } image_alpha;
+extern const char *const image_alpha_name[4]; /* "drop", "white", "keep", "black" */
 
 /* All zero = the defaults; a NULL pointer means the same. */
 typedef struct {

@@ -167,3 +167,12 @@ vm_status embedder_texts(embedder *x, int64_t n, const char *const *texts, float
     vm_free(features);
     return e->status;
 }
+
+vm_status embedder_cuts(embedder *x, const char *text, bool *cut, vm_error *e) {
+    tok_ids all = { 0 };
+    int64_t L = x->m->context;
+    /* one more than fits: what a file states as its own truncation does not count */
+    if (!tok_encode(x->t, text, strlen(text), 0, L + 1, &all, e)) *cut = all.n > L;
+    tok_ids_free(&all);
+    return e->status;
+}

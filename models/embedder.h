@@ -25,5 +25,7 @@ vm_status embedder_images(embedder *x, int64_t n, const vm_image *const *images,
 vm_status embedder_pixels(embedder *x, int64_t n, const float *pixels, float *out, vm_error *e);
 /* UTF-8 texts, cut to the model's context -> out (n,E). */
 vm_status embedder_texts(embedder *x, int64_t n, const char *const *texts, float *out, vm_error *e);
+/* *cut: does the model not see the end of the text? */
+vm_status embedder_cuts(embedder *x, const char *text, bool *cut, vm_error *e);
 
 #endif

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/csv.h"
 #include "io/file.h"
 #include "io/log.h"
 #include "pipeline/eval_files.h"
@@ -39,7 +38,7 @@ static vm_status score(demo *d, int column, towers *m, tok *t, const vm_preproce
     eval_model *em = NULL;
     double t0 = run_seconds();
     if (!embedder_wrap(&x, m, t, pp, d->dtype, e) && !eval_model_wrap(&em, x, column_name[column], vm_type_name(d->dtype), e) &&
-        !eval_vismin_run(&d->r[column], em, d->data, &(media_places){ .n_roots = 0 }, d->pairs, &(eval_options){ .exif_rotate = true }, e))
+        !eval_data(&d->r[column], em, "vismin", d->data, (double)d->pairs, &(eval_options){ .exif_rotate = true }, e))
         vm_info("scored %s in %.1f s", column_name[column], run_seconds() - t0);
     eval_model_free(em);
     embedder_free(x);
@@ -84,29 +83,16 @@ done:
     return e->status;
 }
 
-/* The control's scores of the same pairs, from its predictions.csv. */
+/* The control's scores of the same pairs, from its predictions.csv, which has more pairs than may be shown. */
 static vm_status read_control(demo *d, vm_error *e) {
-    static const char *const columns[] = { "category", "id", "T0_I0", "T0_I1", "T1_I0", "T1_I1" };
     char *path = path_join(d->weights, "clip-control/predictions.csv");
     const eval_set *set = d->r[PLAIN]->set;
-    eval_result *r = d->r[CONTROL] = eval_result_new(set, column_name[CONTROL], e);
-    csv_reader *f = NULL;
-    csv_row row;
-    int64_t col[VM_LEN(columns)], found = 0;
-    if (!path || !r || csv_open(&f, path, ',', CSV_HEADER, e)) goto done;
-    for (int k = 0; k < VM_LEN(columns); k++)
-        if ((col[k] = csv_need_column(f, columns[k], e)) < 0) goto done;
-    while (csv_next(f, &row, e) == 1) {
-        int64_t i = eval_set_find(set, row.field[col[0]], row.field[col[1]]);
-        if (i < 0) continue; /* the file has more pairs than are shown */
-        for (int k = 0; k < 4; k++) r->score[i].s[k] = strtof(row.field[col[2 + k]], NULL);
-        found += !r->score[i].scored;
-        r->score[i].scored = true;
-    }
-    if (!e->status && found < set->n) vm_fail(e, VM_EINPUT, "%s: scores of %lld of %lld pairs; run `make weights/clip`", path, (long long)found, (long long)set->n);
-    if (!e->status) eval_result_tally(r);
-done:
-    csv_close(f);
+    eval_result *r = d->r[CONTROL] = eval_result_new(set, d->r[PLAIN]->rule, column_name[CONTROL], e);
+    int64_t found;
+    if (!path) vm_nomem(e, 256, "a path");
+    if (!e->status && !eval_read_scores(r, path, &found, NULL, e) && found < set->n)
+        vm_fail(e, VM_EINPUT, "%s: scores of %lld of %lld pairs; run `make weights/clip`", path, (long long)found, (long long)set->n);
+    if (!e->status) eval_result_tally(r, e);
     vm_free(path);
     return e->status;
 }
@@ -165,7 +151,7 @@ static void print_table(const demo *d) {
         printf("%-40s", column_name[c]);
         for (int k = 0; k < r->n_splits; k++) {
             double v[PAIR_METRICS];
-            for (int m = 0; m < PAIR_METRICS; m++) v[m] = 100 * eval_share(r, k, (pair_metric)m).value;
+            for (int m = 0; m < PAIR_METRICS; m++) v[m] = 100 * eval_share(r, &r->tally[k], m).value;
             printf("  %5.1f/%5.1f/%5.1f", v[0], v[1], v[2]);
             mean += v[2] / r->n_splits;
         }

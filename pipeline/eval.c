@@ -1,5 +1,6 @@
 /* eval.c - `vismin eval`: a model on a benchmark. Results go to OUT/DATASET/MODEL/ and as a table to stdout. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,39 +12,22 @@
 
 enum { REASONS = 10 }; /* said on stderr; all of them stand in skipped.jsonl */
 
-typedef struct {
-    const char *name;
-    vm_status (*load)(eval_set *s, const char *data, const media_places *places, vm_error *e);
-} dataset;
-static const dataset datasets[] = { { "vismin", eval_load_vismin } };
-
-static const dataset *find_dataset(const char *name, vm_error *e) {
-    const char *known[VM_LEN(datasets)];
-    for (int k = 0; k < VM_LEN(datasets); k++) {
-        known[k] = datasets[k].name;
-        if (!strcmp(name, known[k])) return &datasets[k];
-    }
-    const char *near = args_nearest(name, known, VM_LEN(known));
-    vm_fail(e, VM_EUSAGE, "eval: unknown --dataset %s%s%s", name,
-            near ? ", did you mean " : "; known: ", near ? near : "vismin");
-    return NULL;
-}
-
-/* Says what was not scored or not a number; how many. */
-static int64_t say_faults(const eval_result *r, const char *dir) {
+/* Says what was not scored or is odd. */
+static void say_faults(const eval_result *r, const char *dir) {
     int64_t n = r->set->n_faults + r->n_faults, records = r->set->n + r->set->n_faults;
     for (int64_t i = 0; i < VM_MIN(n, (int64_t)REASONS); i++)
         vm_warn("%s", i < r->set->n_faults ? r->set->fault[i].why : r->fault[i - r->set->n_faults].why);
     if (n > REASONS) vm_warn("... and %" PRId64 " more", n - REASONS);
     if (n)
-        vm_warn("%" PRId64 " of %" PRId64 " records were not scored%s%s%s", n, records, dir ? "; listed in " : "",
+        vm_warn("%" PRId64 " of %" PRId64 " records were not scored%s%s%s%s", n, records,
+                r->set->on_error == EVAL_WRONG ? " and count as wrong" : "", dir ? "; listed in " : "",
                 dir ? dir : "", dir ? "/skipped.jsonl" : "");
-    int64_t invalid = 0;
-    for (int k = 0; k < r->n_splits; k++) invalid += r->tally[k].n_invalid;
-    if (invalid) vm_warn("%" PRId64 " pairs have scores that are not numbers; they count as wrong", invalid);
+    const eval_tally *t = &r->all;
+    if (t->n_invalid) vm_warn("%" PRId64 " items have scores that are not numbers; they count as wrong", t->n_invalid);
+    if (t->n_truncated) vm_warn("%" PRId64 " items have a caption that is longer than the model takes", t->n_truncated);
+    if (t->n_empty) vm_warn("%" PRId64 " items have an empty caption", t->n_empty);
     if (r->set->n_twice)
-        vm_warn("%" PRId64 " records stand twice with the same contents; they count once", r->set->n_twice);
-    return n + invalid;
+        vm_warn("%" PRId64 " records have an id that was there already; they count once", r->set->n_twice);
 }
 
 static void set_started(eval_facts *f) {
@@ -75,32 +59,110 @@ static char *make_folder(const vm_args *a, const eval_model *m, vm_error *e) {
 }
 
 static vm_status show(const vm_args *a, const eval_result *r, const eval_model *m, const eval_facts *f, vm_error *e) {
-    if (!arg_flag(a, "json")) return eval_print_table(stdout, r, m), VM_OK;
+    if (!arg_flag(a, "json")) return eval_print_table(stdout, r), VM_OK;
     json_writer w = json_to_stream(stdout, JSON_PRETTY);
     eval_put_json(&w, r, m, f);
     return json_end(&w, e);
 }
 
+/* --- options ------------------------------------------------------------------------------------------------------ */
+/* The number of a word among n; an error names them all. */
+static int word(const vm_args *a, const char *option, const char *const *words, int n, vm_error *e) {
+    const char *given = arg_str(a, option);
+    char known[128] = "";
+    for (int k = 0; k < n; k++) {
+        if (!strcmp(given, words[k])) return k;
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", !k ? "" : k + 1 < n ? ", " : " or ", words[k]);
+    }
+    vm_fail(e, VM_EUSAGE, "eval: --%s %s: expected %s", option, given, known);
+    return 0;
+}
+
+static vm_status get_options(const vm_args *a, eval_options *o, vm_error *e) {
+    static const char *const alphas[] = { "drop", "white", "black" };
+    static const image_alpha alpha_of[] = { ALPHA_DROP, ALPHA_WHITE, ALPHA_BLACK };
+    *o = (eval_options){ .batch = arg_int(a, "batch"), .fresh = arg_flag(a, "fresh"), .metric = arg_str(a, "metric"),
+                         .template = arg_str(a, "template"), .temperature = (float)arg_float(a, "temperature"),
+                         .allow_truncated = arg_flag(a, "allow-truncated"), .exif_rotate = arg_flag(a, "exif-rotate"),
+                         .max_pixels = arg_int(a, "max-pixels") };
+    o->ties = (tie_rule)word(a, "ties", tie_rule_name, VM_LEN(tie_rule_name), e);
+    o->alpha = alpha_of[word(a, "alpha", alphas, VM_LEN(alphas), e)];
+    return e->status;
+}
+
+static vm_status get_source(const vm_args *a, eval_source *s, vm_error *e) {
+    static const char *const policies[] = { "skip", "fail", "wrong" }, *const dups[] = { "first", "last" };
+    static const eval_on_error policy_of[] = { EVAL_SKIP, EVAL_FAIL, EVAL_WRONG };
+    *s = (eval_source){ .data = arg_str(a, "data"), .seed = (uint64_t)arg_int(a, "seed"), .limit = arg_float(a, "limit"),
+                        .places.allow_absolute = arg_flag(a, "allow-absolute") };
+    s->places.n_roots = arg_list(a, "images", &s->places.roots), s->places.n_map = arg_list(a, "map", &s->places.map);
+    s->n_splits = arg_list(a, "split", &s->splits), s->n_variants = arg_list(a, "option", &s->variants);
+    if (!s->data) return vm_fail(e, VM_EUSAGE, "eval: --data PATH is needed");
+    if (s->limit >= 1 && s->limit != floor(s->limit))
+        return vm_fail(e, VM_EUSAGE, "eval: --limit %g: expected a whole number, or a share below 1", s->limit);
+    if (arg_str(a, "on-error")) s->on_error = policy_of[word(a, "on-error", policies, VM_LEN(policies), e)];
+    if (arg_str(a, "dup")) s->dup = word(a, "dup", dups, VM_LEN(dups), e) ? EVAL_DUP_LAST : EVAL_DUP_FIRST;
+    return e->status;
+}
+
+/* --- the command -------------------------------------------------------------------------------------------------- */
+static void list_datasets(void) {
+    for (int k = 0; eval_datasets[k]; k++) {
+        const eval_dataset *d = eval_datasets[k];
+        printf("%-20s %s\n", d->name, d->summary);
+        for (int v = 0; d->variants && d->variants[v]; v++)
+            printf("%-20s %s--option %s=...", "", v ? " " : "", d->variants[v]);
+        if (d->variants && d->variants[0]) printf("\n");
+        if (d->counts) printf("%-20s records: %s\n", "", d->counts);
+    }
+}
+
+static void show_items(const eval_set *s, int64_t n) {
+    for (int64_t i = 0; i < VM_MIN(n, s->n); i++) {
+        const eval_item *x = &s->item[i];
+        bool captions_choose = x->kind == EVAL_CHOICE && x->n_captions > 1, images_choose = x->kind == EVAL_CHOICE && x->n_images > 1;
+        printf("%s %s%s%s%s%s\n", eval_split_name(s, x->split), x->id, x->tag < 0 ? "" : ", ",
+               x->tag < 0 ? "" : eval_tag_name(s, x->tag), x->group ? ", in " : "", x->group ? x->group : "");
+        for (int k = 0; k < x->n_captions; k++)
+            printf("  caption %d%s  %s\n", k, captions_choose && k == x->gold ? " (right)" : "", eval_caption(s, x, k));
+        for (int k = 0; k < x->n_images; k++) {
+            eval_picture p = eval_image(s, x, k);
+            printf("  image %d%s  %s", k, images_choose && k == x->gold ? " (right)" : "", p.path);
+            if (p.boxed) printf(" [%d %d %d %d]", p.box[0], p.box[1], p.box[2], p.box[3]);
+            printf("\n");
+        }
+    }
+    printf("\n");
+}
+
+static vm_status finish(const vm_args *a, eval_result *r, const eval_dataset *d, const eval_model *m,
+                        const eval_facts *f, const char *dir, vm_error *e) {
+    if (arg_flag(a, "predict-only")) return eval_write_predictions(r, dir, e);
+    if (eval_result_extras(r, d, e) || (dir && eval_write_files(r, m, f, dir, e))) return e->status;
+    return show(a, r, m, f, e);
+}
+
 static vm_status run(const vm_args *a, vm_error *e) {
-    const char *data = arg_str(a, "data");
-    media_places places = { 0 };
-    places.n_roots = arg_list(a, "images", &places.roots), places.n_map = arg_list(a, "map", &places.map);
-    eval_options o = { .batch = arg_int(a, "batch"), .fresh = arg_flag(a, "fresh"), .strict = arg_flag(a, "strict"),
-                       .allow_truncated = arg_flag(a, "allow-truncated"), .exif_rotate = arg_flag(a, "exif-rotate") };
-    eval_facts f = { .command = arg_line(a), .options = &o };
+    eval_options o;
+    eval_source source;
+    eval_facts f = { .command = arg_line(a), .options = &o, .source = &source };
     double from = run_seconds();
     eval_set *set = NULL;
     eval_model *m = NULL;
     eval_result *r = NULL;
     char *dir = NULL, *journal = NULL, *real = NULL;
-    int64_t faults = 0;
-    if (!data) return vm_fail(e, VM_EUSAGE, "eval: --data FOLDER is needed");
-    const dataset *d = find_dataset(arg_str(a, "dataset"), e);
-    if (!d) return e->status;
+    bool partial = false;
+    if (arg_flag(a, "list")) return list_datasets(), VM_OK;
+    if (!arg_npos(a)) return vm_fail(e, VM_EUSAGE, "eval: MODEL is needed; see `vismin eval --help`");
+    if (arg_flag(a, "predict-only") && !arg_str(a, "out"))
+        return vm_fail(e, VM_EUSAGE, "eval: --predict-only needs --out DIR for the predictions");
+    const eval_dataset *d = eval_find_dataset(arg_str(a, "dataset"), e);
+    if (!d || get_options(a, &o, e) || get_source(a, &source, e)) return e->status;
     set_started(&f);
-    real = realpath(data, NULL);
-    f.data = real ? real : data;
-    if (!(set = eval_set_new(d->name, arg_int(a, "limit"), o.strict, e)) || d->load(set, data, &places, e)) goto done;
+    real = realpath(source.data, NULL);
+    f.data = real ? real : source.data;
+    if (eval_load(&set, d, &source, e)) goto done;
+    if (arg_int(a, "show")) show_items(set, arg_int(a, "show"));
     if (!(m = open_model(a, e)) || (!(dir = make_folder(a, m, e)) && e->status) || e->status) goto done;
     if (dir && !(journal = path_join(dir, "samples.jsonl"))) {
         vm_nomem(e, 256, "a path");
@@ -109,51 +171,67 @@ static vm_status run(const vm_args *a, vm_error *e) {
     o.journal = journal;
     if (eval_run(&r, set, m, &o, e)) goto done;
     f.wall_s = run_seconds() - from;
-    if (dir && eval_write_files(r, m, &f, dir, e)) goto done;
-    faults = say_faults(r, dir);
-    show(a, r, m, &f, e);
+    if (finish(a, r, d, m, &f, dir, e)) goto done;
+    say_faults(r, dir);
+    partial = r->set->n_faults + r->n_faults > arg_int(a, "max-skip") || r->all.n_invalid > arg_int(a, "max-invalid");
 done:
     eval_result_free(r);
     eval_model_free(m);
     eval_set_free(set);
     vm_free(dir), vm_free(journal);
     free(real);
-    return e->status ? e->status : faults ? VM_EPARTIAL : VM_OK;
+    return e->status ? e->status : partial ? VM_EPARTIAL : VM_OK;
 }
 
 static const vm_opt opts[] = {
-    { "dataset", OPT_STR, "vismin", "NAME", "the benchmark: vismin", 0, 0 },
-    { "data", OPT_STR, NULL, "PATH",
-      "folder with object.csv, attribute.csv, relation.csv, counting.csv, or one .csv or .json file", 0, 0 },
+    { "list", OPT_FLAG, NULL, NULL, "name the data sets, what --data must hold, and their options", 0, 0 },
+    { "dataset", OPT_STR, "vismin", "NAME", "the benchmark", 0, 0 },
+    { "data", OPT_STR, NULL, "PATH", "its annotations, a folder or file (--list says which)", 0, 0 },
+    { "split", OPT_LIST, NULL, "NAME", "only this split (repeatable)", 0, 0 },
+    { "option", OPT_LIST, NULL, "KEY=VALUE", "an option of the data set (repeatable)", 0, 0 },
     { "images", OPT_LIST, NULL, "DIR", "look for pictures here first (repeatable)", 0, 0 },
     { "map", OPT_LIST, NULL, "PREFIX=DIR", "picture names that begin with PREFIX stand in DIR (repeatable)", 0, 0 },
+    { "allow-absolute", OPT_FLAG, NULL, NULL, "picture names that begin with / may stand anywhere on this machine", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "write results to DIR/DATASET/MODEL/; what is there already is not computed again",
       0, 0 },
     { "name", OPT_STR, NULL, "NAME", "the model's name in tables and folders (default: its folder's)", 0, 0 },
-    { "batch", OPT_INT, "64", "N", "pairs worked on together; no score depends on it", 1, 4096 },
-    { "limit", OPT_INT, "0", "N", "only the first N records of each category; 0 = all", 0, 1e9 },
+    { "metric", OPT_STR, NULL, "NAME", "of pairs: vismin (text, image, group; the default) or mmvp", 0, 0 },
+    { "ties", OPT_STR, "wrong", "RULE", "equal scores of a choice count as wrong, half, or first (right)", 0, 0 },
+    { "template", OPT_STR, NULL, "TEXT", "text with {} for the caption (mmvp: \"a photo of {}\")", 0, 0 },
+    { "temperature", OPT_FLOAT, "0", "T", "of the probabilities of options in samples.jsonl; 0 = the model's", 0, 1e6 },
+    { "batch", OPT_INT, "64", "N", "items worked on together; no score depends on it", 1, 4096 },
+    { "limit", OPT_FLOAT, "0", "N", "only the first N records of each split, or a share below 1; 0 = all", 0, 1e9 },
+    { "show", OPT_INT, "0", "N", "print the first N items as they were understood", 0, 1e9 },
+    { "predict-only", OPT_FLAG, NULL, NULL, "write samples.jsonl and predictions.csv, judge nothing", 0, 0 },
     { "fresh", OPT_FLAG, NULL, NULL, "forget the scores that DIR/DATASET/MODEL has", 0, 0 },
-    { "strict", OPT_FLAG, NULL, NULL, "end at the first record that cannot be scored", 0, 0 },
+    { "on-error", OPT_STR, NULL, "POLICY",
+      "records that cannot be scored: skip, fail, or wrong; unset: skip missing pictures, fail on bad annotations", 0, 0 },
+    { "dup", OPT_STR, NULL, "WHICH", "of different records with one id: first or last; unset: an error", 0, 0 },
+    { "max-skip", OPT_INT, "0", "N", "exit code 1 when more records are not scored", 0, 1e9 },
+    { "max-invalid", OPT_INT, "0", "N", "exit code 1 when more items have scores that are not numbers", 0, 1e9 },
     { "allow-truncated", OPT_FLAG, NULL, NULL, "use the part of a truncated picture that is there", 0, 0 },
     { "exif-rotate", OPT_FLAG, NULL, NULL, "turn pictures as their EXIF orientation says", 0, 0 },
+    { "alpha", OPT_STR, "drop", "HOW", "transparency is dropped, or laid over white or black", 0, 0 },
+    { "max-pixels", OPT_INT, "0", "N", "refuse larger pictures; 0 = 268435456", 0, 268435456 },
     { 0 },
 };
 
 const vm_command cmd_eval = {
     .name = "eval",
     .summary = "score a model on a benchmark of minimal changes",
-    .usage = "MODEL --data PATH [--dataset vismin] [--out DIR]",
+    .usage = "MODEL --dataset NAME --data PATH [--out DIR]",
     .about =
         "MODEL is a CLIP directory, or random, oracle or constant, which look at nothing and test data and scoring.\n"
         "A pair has two captions and two pictures. text: each picture prefers its caption; image: each caption prefers "
         "its\n"
-        "picture; group: both. Ties are wrong. Records that cannot be scored are counted and listed, and the exit code "
-        "is 1.\n\n"
+        "picture; group: both. A choice has one right option of K. Ties are wrong. Records that cannot be scored are "
+        "counted\n"
+        "and listed, and the exit code is 1.\n\n"
         "  vismin eval models/ViT-B-32 --data vismin-bench/ --out results/\n"
         "  vismin eval models/ViT-B-32 --data train.json --map /coco=/data/coco --images /data --json\n\n"
         "An interrupted run goes on where it was: every score is kept in DIR/DATASET/MODEL/samples.jsonl.",
     .opts = opts,
-    .min_pos = 1,
+    .min_pos = 0,
     .max_pos = 1,
     .run = run,
 };

@@ -1,4 +1,4 @@
-/* eval_files.c - see eval_files.h. */
+/* eval_files.c - results.json, predictions.csv, skipped.jsonl. See eval_files.h. */
 #include "pipeline/eval_files.h"
 
 #include <inttypes.h>
@@ -8,108 +8,89 @@
 #include "io/csv.h"
 #include "pipeline/run.h"
 
-/* --- rows of the tables ------------------------------------------------------------------------------------------- */
-typedef struct {
-    const char *name;
-    char pairs[48]; /* "579", "577/579" when some were not scored, "" for means */
-    estimate of[PAIR_METRICS];
-} row;
-
-/* One row per split, then the mean over splits, then all pairs together. */
-static int make_rows(const eval_result *r, row *rows) {
-    int64_t n = 0, skipped = 0;
-    for (int k = 0; k < r->n_splits; k++) {
-        const eval_tally *t = &r->tally[k];
-        row *x = &rows[k];
-        x->name = eval_split_name(r->set, k);
-        snprintf(x->pairs, sizeof x->pairs, t->n_skipped ? "%" PRId64 "/%" PRId64 : "%" PRId64, t->n,
-                 t->n + t->n_skipped);
-        for (int m = 0; m < PAIR_METRICS; m++) x->of[m] = eval_share(r, k, (pair_metric)m);
-        n += t->n, skipped += t->n_skipped;
-    }
-    row *mean = &rows[r->n_splits], *all = mean + 1;
-    mean->name = "mean of categories", mean->pairs[0] = 0;
-    all->name = "all pairs";
-    snprintf(all->pairs, sizeof all->pairs, skipped ? "%" PRId64 "/%" PRId64 : "%" PRId64, n, n + skipped);
-    for (int m = 0; m < PAIR_METRICS; m++) {
-        vm_error memory = { 0 };
-        eval_difference(r, NULL, (pair_metric)m, NULL, 0, NULL, &mean->of[m], &memory);
-        all->of[m] = eval_share(r, -1, (pair_metric)m);
-    }
-    return r->n_splits + 2;
-}
-
-static row *new_rows(const eval_result *r, int *n) {
-    row *rows = vm_calloc((size_t)r->n_splits + 2, sizeof *rows);
-    *n = rows ? make_rows(r, rows) : 0;
-    return rows;
-}
-
-/* The mean of text, image and group over all categories, which some tables call AVG. */
-static double mean_of_all(const row *mean) {
-    return (mean->of[0].value + mean->of[1].value + mean->of[2].value) / PAIR_METRICS;
-}
-
-static const char *percent(char buf[16], double share) {
-    if (isnan(share)) snprintf(buf, 16, "-");
-    else snprintf(buf, 16, "%.2f", 100 * share);
-    return buf;
-}
-
-void eval_print_table(FILE *out, const eval_result *r, const eval_model *m) {
-    int n;
-    row *rows = new_rows(r, &n);
-    char value[16], cell[64];
-    if (!rows) return;
-    fprintf(out, "%s on %s, %% of pairs [95 %% interval]\n\n%-20s %9s", r->model, r->set->name, "category", "pairs");
-    for (int k = 0; k < PAIR_METRICS; k++) fprintf(out, "  %-20s", pair_metric_name[k]);
-    fprintf(out, "\n");
-    for (int i = 0; i < n; i++) {
-        fprintf(out, "%-20s %9s", rows[i].name, rows[i].pairs);
-        for (int k = 0; k < PAIR_METRICS; k++) {
-            const estimate *x = &rows[i].of[k];
-            if (isnan(x->value)) snprintf(cell, sizeof cell, "-");
-            else snprintf(cell, sizeof cell, "%6.2f [%.1f, %.1f]", 100 * x->value, 100 * x->low, 100 * x->high);
-            fprintf(out, "  %-20s", cell);
-        }
-        fprintf(out, "\n");
-    }
-    fprintf(out, "%-20s %9s", "chance", "");
-    for (int k = 0; k < PAIR_METRICS; k++) fprintf(out, "  %6.2f%14s", 100 * pair_chance[k], "");
-    fprintf(out, "\n\nmean of text, image and group over the categories: %s\n",
-            percent(value, mean_of_all(&rows[n - 2])));
-    vm_free(rows);
-}
-
 /* --- results.json ------------------------------------------------------------------------------------------------- */
-static void put_percent(json_writer *w, const char *key, double share) {
-    json_put_num(w, key, round(1e12 * share) / 1e10);
-} /* NaN: null */
+static double percent(double share) { return round(1e12 * share) / 1e10; } /* NaN: null */
 
-static void put_shares(json_writer *w, const estimate of[PAIR_METRICS]) {
-    for (int m = 0; m < PAIR_METRICS; m++) put_percent(w, pair_metric_name[m], of[m].value);
+static void put_shares(json_writer *w, const eval_rule *rule, const estimate *of) {
+    for (int m = 0; m < rule->n; m++) json_put_num(w, rule->metric[m], percent(of[m].value));
     json_begin_object(w, "ci95");
-    for (int m = 0; m < PAIR_METRICS; m++) {
-        json_begin_array(w, pair_metric_name[m]);
-        put_percent(w, NULL, of[m].low);
-        put_percent(w, NULL, of[m].high);
+    for (int m = 0; m < rule->n; m++) {
+        json_begin_array(w, rule->metric[m]);
+        json_put_num(w, NULL, percent(of[m].low));
+        json_put_num(w, NULL, percent(of[m].high));
         json_close_array(w);
     }
     json_close_object(w);
 }
 
-static void put_split(json_writer *w, const row *x, const eval_tally *t) {
-    json_begin_object(w, x->name);
+static void put_tally(json_writer *w, const char *name, const eval_result *r, const eval_tally *t,
+                      const estimate *of) {
+    json_begin_object(w, name);
     json_put_int(w, "n", t->n);
+    json_put_int(w, "n_scored", t->n_scored);
     json_put_int(w, "n_skipped", t->n_skipped);
     json_put_int(w, "n_invalid", t->n_invalid);
     json_put_int(w, "n_degenerate", t->n_degenerate);
+    json_put_int(w, "n_truncated", t->n_truncated);
+    json_put_int(w, "n_empty_caption", t->n_empty);
     json_put_int(w, "ties", t->ties);
     json_begin_object(w, "correct");
-    for (int m = 0; m < PAIR_METRICS; m++) json_put_int(w, pair_metric_name[m], t->correct[m]);
+    for (int m = 0; m < r->rule->n; m++) json_put_num(w, r->rule->metric[m], t->correct[m]);
     json_close_object(w);
-    put_shares(w, x->of);
+    put_shares(w, r->rule, of);
+}
+
+static void put_tags(json_writer *w, const eval_result *r, int split) {
+    estimate of[EVAL_METRICS];
+    bool any = false;
+    for (int64_t k = 0; k < r->n_tags; k++) {
+        const eval_tally *t = &r->tag[k];
+        if (t->split != split) continue;
+        if (!any) json_begin_object(w, "tags");
+        any = true;
+        for (int m = 0; m < r->rule->n; m++) of[m] = eval_share(r, t, m);
+        put_tally(w, eval_tag_name(r->set, t->tag), r, t, of);
+        json_close_object(w);
+    }
+    if (!any) return;
     json_close_object(w);
+    json_begin_object(w, "mean_of_tags");
+    for (int m = 0; m < r->rule->n; m++)
+        json_put_num(w, r->rule->metric[m], percent(eval_mean_of_tags(r, split, m)));
+    json_close_object(w);
+}
+
+static void put_averages(json_writer *w, const eval_result *r, const eval_row *rows) {
+    const eval_row *mean = &rows[r->n_splits], *all = mean + 1;
+    json_begin_object(w, "average");
+    json_begin_object(w, "micro"); /* over items */
+    put_shares(w, r->rule, all->of);
+    json_close_object(w);
+    json_begin_object(w, "macro"); /* over splits */
+    put_shares(w, r->rule, mean->of);
+    json_close_object(w);
+    if (r->rule->n > 1) { /* the two numbers that published tables call AVG */
+        json_put_num(w, "mean_of_text_image_group", percent(eval_mean_of_all(r, mean)));
+        json_put_num(w, "mean_of_group", percent(mean->of[PAIR_GROUP].value));
+    }
+    json_close_object(w);
+}
+
+static void put_extras(json_writer *w, const eval_extras *x) {
+    json_begin_array(w, "extra");
+    for (int64_t k = 0; k < x->n; k++) {
+        json_begin_object(w, NULL);
+        json_put_str(w, "scope", x->row[k].scope);
+        json_put_str(w, "name", x->row[k].name);
+        json_put_num(w, "value", x->row[k].v.value);
+        json_begin_array(w, "ci95");
+        json_put_num(w, NULL, x->row[k].v.low);
+        json_put_num(w, NULL, x->row[k].v.high);
+        json_close_array(w);
+        json_put_int(w, "n", x->row[k].n);
+        json_close_object(w);
+    }
+    json_close_array(w);
 }
 
 static void put_model(json_writer *w, const eval_model *m) {
@@ -120,51 +101,67 @@ static void put_model(json_writer *w, const eval_model *m) {
     json_put_str(w, "activation", m->activation);
     if (m->image_size) json_put_int(w, "image_size", m->image_size);
     if (m->logit_scale > 0) json_put_f32(w, "logit_scale", m->logit_scale);
+    if (m->logit_scale > 0) json_put_f32(w, "logit_bias", m->logit_bias);
     json_close_object(w);
 }
 
+static void put_list(json_writer *w, const char *key, const char *const *text, int n) {
+    if (!n) return;
+    json_begin_array(w, key);
+    for (int k = 0; k < n; k++) json_put_str(w, NULL, text[k]);
+    json_close_array(w);
+}
+
 static void put_options(json_writer *w, const eval_result *r, const eval_model *m, const eval_facts *f) {
+    static const char *const on_error[] = {
+        [EVAL_SKIP_MEDIA] = NULL, [EVAL_SKIP] = "skip", [EVAL_FAIL] = "fail", [EVAL_WRONG] = "wrong"
+    };
+    const eval_options *o = f->options;
+    const char *template = o->template ? o->template : r->rule->template;
     json_begin_object(w, "options");
     json_put_str(w, "data", f->data);
-    if (r->set->limit) json_put_int(w, "limit", r->set->limit);
+    if (r->set->limit > 0) json_put_num(w, "limit", r->set->limit);
+    put_list(w, "split", f->source->splits, f->source->n_splits);
+    put_list(w, "option", f->source->variants, f->source->n_variants);
     json_put_int(w, "seed", (int64_t)m->seed);
-    json_put_bool(w, "allow_truncated", f->options->allow_truncated);
-    json_put_bool(w, "exif_rotate", f->options->exif_rotate);
+    json_put_str(w, "metric", r->rule->name);
+    json_put_str(w, "ties", r->rule->kind == EVAL_PAIR ? "wrong" : tie_rule_name[r->ties]);
+    json_put_str(w, "template", template);
+    if (r->temperature > 0) json_put_f32(w, "temperature", r->temperature);
+    json_put_str(w, "on_error", on_error[r->set->on_error]);
+    json_put_bool(w, "allow_truncated", o->allow_truncated);
+    json_put_bool(w, "exif_rotate", o->exif_rotate);
+    json_put_str(w, "alpha", image_alpha_name[o->alpha]);
     json_close_object(w);
 }
 
 void eval_put_json(json_writer *w, const eval_result *r, const eval_model *m, const eval_facts *f) {
-    int n;
-    row *rows = new_rows(r, &n);
-    int64_t skipped = 0, all_n = 0, faults = 0;
+    vm_error memory = { 0 };
+    eval_row *rows = eval_rows(r, &memory);
     if (!rows) {
         w->status = vm_nomem(&w->err, sizeof *rows, "a table");
         return;
     }
-    for (int k = 0; k < r->n_splits; k++) skipped += r->tally[k].n_skipped, all_n += r->tally[k].n;
-    for (int64_t i = 0; i < r->set->n_faults; i++) faults += r->set->fault[i].split < 0;
     json_begin_object(w, NULL);
     json_put_int(w, "schema", 1);
     json_put_str(w, "dataset", r->set->name);
+    json_put_str(w, "kind", r->rule->kind == EVAL_PAIR ? "pair" : "choice");
     json_put_bool(w, "partial", r->set->limit > 0);
-    json_put_int(w, "n", all_n);
-    json_put_int(w, "n_skipped", skipped + faults);
+    json_put_int(w, "n", r->all.n);
+    json_put_int(w, "n_skipped", r->all.n_skipped);
     json_put_int(w, "n_repeated", r->set->n_twice);
     json_begin_object(w, "split_results");
-    for (int k = 0; k < r->n_splits; k++) put_split(w, &rows[k], &r->tally[k]);
+    for (int k = 0; k < r->n_splits; k++) {
+        put_tally(w, rows[k].name, r, &r->tally[k], rows[k].of);
+        put_tags(w, r, k);
+        json_close_object(w);
+    }
     json_close_object(w);
-    json_begin_object(w, "average");
-    json_begin_object(w, "macro"); /* over categories */
-    put_shares(w, rows[n - 2].of);
-    put_percent(w, "mean_of_all", mean_of_all(&rows[n - 2]));
-    json_close_object(w);
-    json_begin_object(w, "micro"); /* over pairs */
-    put_shares(w, rows[n - 1].of);
-    json_close_object(w);
-    json_close_object(w);
+    put_averages(w, r, rows);
     json_begin_object(w, "chance");
-    for (int k = 0; k < PAIR_METRICS; k++) put_percent(w, pair_metric_name[k], pair_chance[k]);
+    for (int k = 0; k < r->rule->n; k++) json_put_num(w, r->rule->metric[k], percent(eval_chance(&r->all, k)));
     json_close_object(w);
+    put_extras(w, &r->extras);
     put_model(w, m);
     put_options(w, r, m, f);
     json_put_str(w, "version", VM_VERSION);
@@ -177,51 +174,50 @@ void eval_put_json(json_writer *w, const eval_result *r, const eval_model *m, co
 }
 
 /* --- the files ---------------------------------------------------------------------------------------------------- */
-static vm_out *create(const char *dir, const char *name, vm_error *e) {
-    char *path = path_join(dir, name);
-    vm_out *o = NULL;
-    if (!path) vm_nomem(e, 256, "a path");
-    else vm_out_open(&o, path, e);
-    vm_free(path);
-    return o;
-}
-
-static void finish(vm_out *o, vm_error *e) {
-    if (!o) return;
-    if (e->status) vm_out_abort(o);
-    else vm_out_commit(o, e);
-}
-
 static void write_results(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir,
                           vm_error *e) {
-    vm_out *o = create(dir, "results.json", e);
+    vm_out *o = vm_out_in(dir, "results.json", e);
     if (!o) return;
     json_writer w = json_to_out(o, JSON_PRETTY);
     eval_put_json(&w, r, m, f);
     json_end(&w, e);
-    finish(o, e);
+    vm_out_finish(o, e);
 }
 
-static void write_predictions(const eval_result *r, const char *dir, vm_error *e) {
-    static const char *const header[] = { "category", "id", "T0_I0", "T0_I1", "T1_I0", "T1_I1" };
-    vm_out *o = create(dir, "predictions.csv", e);
-    if (o) csv_write_row(o, ',', header, VM_LEN(header), e);
-    for (int64_t i = 0; o && i < r->set->n && !e->status; i++) {
-        char text[4][24];
-        const eval_item *x = &r->set->item[i];
-        if (!r->score[i].scored) continue;
-        for (int k = 0; k < 4; k++)
-            snprintf(text[k], sizeof text[k], "%.9g", isnan(r->score[i].s[k]) ? NAN : r->score[i].s[k]);
-        csv_write_row(
-            o, ',',
-            (const char *const[]){ eval_split_name(r->set, x->split), x->id, text[0], text[1], text[2], text[3] }, 6,
-            e);
+/* Columns: category, id, the right option of choices, scores. Choices with fewer options than others end in empty ones. */
+static void write_scores(const eval_result *r, const char *dir, vm_error *e) {
+    static const char *const pair_column[] = { "T0_I0", "T0_I1", "T1_I0", "T1_I1" };
+    bool pair = r->set->kind == EVAL_PAIR;
+    int most = 0, front = pair ? 2 : 3;
+    for (int64_t i = 0; i < r->set->n; i++) most = VM_MAX(most, eval_n_scores(&r->set->item[i]));
+    char(*text)[24] = vm_alloc((size_t)most * sizeof *text + 1), gold[16];
+    const char **field = vm_alloc((size_t)(front + most) * sizeof *field);
+    vm_out *o = text && field ? vm_out_in(dir, "predictions.csv", e) : NULL;
+    if (!text || !field) vm_nomem(e, (size_t)most * sizeof *text, "a row");
+    for (int64_t i = -1; o && i < r->set->n && !e->status; i++) {
+        const eval_item *x = i < 0 ? NULL : &r->set->item[i];
+        if (x && !r->score[i].scored) continue;
+        snprintf(gold, sizeof gold, "%d", x ? x->gold : 0);
+        field[0] = x ? eval_split_name(r->set, x->split) : "category", field[1] = x ? x->id : "id";
+        if (!pair) field[2] = x ? gold : "gold";
+        for (int k = 0; k < most; k++) {
+            field[front + k] = text[k];
+            if (!x && pair) snprintf(text[k], sizeof text[k], "%s", pair_column[k]);
+            else if (!x) snprintf(text[k], sizeof text[k], "S%d", k);
+            else if (k >= eval_n_scores(x)) text[k][0] = 0;
+            else {
+                float s = eval_scores(r, x)[k];
+                snprintf(text[k], sizeof text[k], "%.9g", isnan(s) ? NAN : s); /* never -nan */
+            }
+        }
+        csv_write_row(o, ',', field, front + most, e);
     }
-    finish(o, e);
+    vm_out_finish(o, e);
+    vm_free(text), vm_free(field);
 }
 
 static void write_skipped(const eval_result *r, const char *dir, vm_error *e) {
-    vm_out *o = create(dir, "skipped.jsonl", e);
+    vm_out *o = vm_out_in(dir, "skipped.jsonl", e);
     if (!o) return;
     json_writer w = json_to_out(o, JSON_COMPACT);
     for (int64_t i = 0; i < r->set->n_faults + r->n_faults; i++) {
@@ -234,37 +230,19 @@ static void write_skipped(const eval_result *r, const char *dir, vm_error *e) {
         json_newline(&w);
     }
     json_end(&w, e);
-    finish(o, e);
+    vm_out_finish(o, e);
 }
 
-static void write_tables(const eval_result *r, const char *dir, vm_error *e) {
-    static const char *const header[] = { "category", "pairs", "text", "image", "group" };
-    char value[PAIR_METRICS][16];
-    int n;
-    row *rows = new_rows(r, &n);
-    vm_out *md = create(dir, "table.md", e), *csv = md ? create(dir, "table.csv", e) : NULL;
-    if (!rows) vm_nomem(e, sizeof *rows, "a table");
-    if (csv && rows) {
-        vm_out_text(md, "| category | pairs | text | image | group |\n|---|---:|---:|---:|---:|\n", e);
-        csv_write_row(csv, ',', header, VM_LEN(header), e);
-        for (int i = 0; i <= n; i++) {
-            bool chance = i == n;
-            for (int k = 0; k < PAIR_METRICS; k++) percent(value[k], chance ? pair_chance[k] : rows[i].of[k].value);
-            const char *name = chance ? "chance" : rows[i].name, *pairs = chance ? "" : rows[i].pairs;
-            vm_out_printf(md, e, "| %s | %s | %s | %s | %s |\n", name, pairs, value[0], value[1], value[2]);
-            csv_write_row(csv, ',', (const char *const[]){ name, pairs, value[0], value[1], value[2] }, 5, e);
-        }
-    }
-    finish(csv, e);
-    finish(md, e);
-    vm_free(rows);
+vm_status eval_write_predictions(const eval_result *r, const char *dir, vm_error *e) {
+    write_scores(r, dir, e);
+    if (!e->status) write_skipped(r, dir, e);
+    return e->status;
 }
 
 vm_status eval_write_files(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir,
                            vm_error *e) {
-    write_predictions(r, dir, e);
-    if (!e->status) write_skipped(r, dir, e);
-    if (!e->status) write_tables(r, dir, e);
+    eval_write_predictions(r, dir, e);
+    if (!e->status) eval_write_tables(r, dir, e);
     if (!e->status) write_results(r, m, f, dir, e); /* the last one: it says that the others are whole */
     return e->status;
 }

@@ -68,6 +68,8 @@ static void describe(eval_model *m, const char *precision) {
     m->precision = precision;
     if ((size_t)c->vision_act < VM_LEN(act)) m->activation = act[c->vision_act];
     m->image_size = c->image_size, m->logit_scale = towers_scale(c);
+    /* who has learnt a bias has learnt a sigmoid */
+    m->logit_bias = towers_bias(c), m->calibrated = c->logit_bias != NULL;
 }
 
 vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const char *precision, vm_error *e) {
@@ -106,10 +108,24 @@ void eval_model_free(eval_model *m) {
     vm_free(m);
 }
 
-float eval_model_score(const eval_model *m, const char *split, const char *id, int c, int i) {
+int64_t eval_model_dim(const eval_model *m) { return m->x ? embedder_dim(m->x) : 0; }
+
+vm_status eval_model_embed_images(const eval_model *m, int64_t n, const vm_image *const *images, float *out,
+                                  vm_error *e) {
+    return embedder_images(m->x, n, images, out, e);
+}
+
+vm_status eval_model_embed_texts(const eval_model *m, int64_t n, const char *const *texts, float *out, bool *cut,
+                                 vm_error *e) {
+    for (int64_t i = 0; i < n; i++)
+        if (embedder_cuts(m->x, texts[i], &cut[i], e)) return e->status;
+    return embedder_texts(m->x, n, texts, out, e);
+}
+
+float eval_model_score(const eval_model *m, const char *split, const char *id, int k, bool right) {
     uint32_t place = crc32c(crc32c(0, split, strlen(split) + 1), id, strlen(id)), word[4];
-    if (m->kind == EVAL_ORACLE) return c == i;
+    if (m->kind == EVAL_ORACLE) return right;
     if (m->kind == EVAL_CONSTANT) return 0.5f;
-    vm_philox(m->seed, place, (uint64_t)(c * 16 + i), word);
+    vm_philox(m->seed, place, (uint64_t)k, word);
     return vm_unit_f32(word[0]);
 }

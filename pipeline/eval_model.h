@@ -18,7 +18,8 @@ typedef struct {
     char weights_sha256[65]; /* of the weight file, of the list of sums when there are several; "" = no file */
     const char *precision, *activation; /* NULL = none */
     int64_t image_size;     /* 0 = none */
-    float logit_scale;      /* 0 = none */
+    float logit_scale, logit_bias; /* logit = scale * cosine + bias; scale 0 = none */
+    bool calibrated;        /* 1 / (1 + exp(-logit)) is the probability that text and picture fit */
     uint64_t seed;
     embedder *x;           /* NULL = none */
     bool owns_x;
@@ -33,6 +34,14 @@ void eval_model_free(eval_model *m); /* accepts NULL */
 /* True when open would give one of the three that need no weights. */
 bool eval_model_is_built_in(const char *model);
 
-/* The score of caption c and image i of an item of a built-in model. */
-float eval_model_score(const eval_model *m, const char *split, const char *id, int c, int i);
+/* Values of a vector that eval_model_embed_* writes; 0: the model has scores of its own (eval_model_score). */
+int64_t eval_model_dim(const eval_model *m);
+/* n pictures, n texts (UTF-8) -> unit vectors out (n, dim). cut[i]: text i is longer than the model takes. */
+vm_status eval_model_embed_images(const eval_model *m, int64_t n, const vm_image *const *images, float *out,
+                                  vm_error *e);
+vm_status eval_model_embed_texts(const eval_model *m, int64_t n, const char *const *texts, float *out, bool *cut,
+                                 vm_error *e);
+/* The score of number k (of caption k / images, image k % images) of an item of a built-in model. right: what the oracle
+ * is asked for. */
+float eval_model_score(const eval_model *m, const char *split, const char *id, int k, bool right);
 #endif

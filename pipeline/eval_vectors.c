@@ -1,11 +1,12 @@
 /* eval_vectors.c - see eval_vectors.h. */
 #include "pipeline/eval_vectors.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "io/hash.h"
 
-enum { SLICE = 32, SUM = 32 }; /* pictures decoded at a time; digits of a content's name */
+enum { SLICE = 32, SUM = 32 }; /* pictures decoded at a time; digits of the sum of a file */
 
 enum { UNSEEN, WAITING, READY, BROKEN };  /* a content */
 enum { UNHASHED = -1, UNREADABLE = -2 }; /* a picture, in place of the number of its content */
@@ -14,29 +15,35 @@ struct eval_vectors {
     const eval_set *set;
     const eval_model *m;
     image_options decode;
+    const char *template;    /* of captions; NULL = as they are */
     int64_t dim;
     int64_t *content;        /* of each picture of the set: number in contents, UNHASHED or UNREADABLE */
-    keymap contents, reasons;
+    keymap contents;         /* sum of the file, and its box when it has one */
+    keymap files, reasons;   /* paths */
+    int64_t *sum_of;         /* of each of files: number in sums, UNREADABLE */
+    keymap sums;
     uint8_t *state;          /* of each content */
     float *vector;           /* [contents][dim] */
     int64_t *why;            /* of each picture that is unreadable or broken: number in reasons, else -1 */
-    bool *captioned;         /* of each caption: embedded? */
+    bool *captioned, *cut;   /* of each caption: embedded? longer than the model takes? */
     float *caption;          /* [captions][dim] */
-    int64_t cap_state, cap_vector;
+    int64_t cap_state, cap_vector, cap_sum;
+    int64_t empty_boxes;
 };
 
 vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_model *m, const eval_options *o,
-                           vm_error *e) {
+                           const char *template, vm_error *e) {
     eval_vectors *v = vm_calloc(1, sizeof *v);
     size_t images = (size_t)set->images.n + 1, captions = (size_t)set->captions.n + 1, bytes;
     *out = NULL;
     if (!v) return vm_nomem(e, sizeof *v, "vectors");
-    v->set = set, v->m = m, v->dim = m->x ? embedder_dim(m->x) : 0;
-    v->decode = (image_options){ .stored_orientation = !o->exif_rotate, .tolerant = o->allow_truncated };
+    v->set = set, v->m = m, v->dim = eval_model_dim(m), v->template = template;
+    v->decode = (image_options){ .stored_orientation = !o->exif_rotate, .tolerant = o->allow_truncated,
+                                 .alpha = o->alpha, .max_pixels = o->max_pixels };
     v->content = vm_alloc(images * sizeof *v->content), v->why = vm_alloc(images * sizeof *v->why);
-    v->captioned = vm_calloc(captions, sizeof *v->captioned);
+    v->captioned = vm_calloc(captions, sizeof *v->captioned), v->cut = vm_calloc(captions, sizeof *v->cut);
     if (vm_mul_sz(captions, (size_t)v->dim * sizeof *v->caption + 1, &bytes)) v->caption = vm_alloc(bytes);
-    if (!v->content || !v->why || !v->captioned || !v->caption) {
+    if (!v->content || !v->why || !v->captioned || !v->cut || !v->caption) {
         eval_vectors_free(v);
         return vm_nomem(e, captions * (size_t)v->dim * sizeof *v->caption, "vectors");
     }
@@ -47,8 +54,9 @@ vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_m
 
 void eval_vectors_free(eval_vectors *v) {
     if (!v) return;
-    keymap_free(&v->contents), keymap_free(&v->reasons);
-    vm_free(v->content), vm_free(v->state), vm_free(v->vector), vm_free(v->why), vm_free(v->captioned),
+    keymap_free(&v->contents), keymap_free(&v->reasons), keymap_free(&v->files), keymap_free(&v->sums);
+    vm_free(v->sum_of);
+    vm_free(v->content), vm_free(v->state), vm_free(v->vector), vm_free(v->why), vm_free(v->captioned), vm_free(v->cut),
         vm_free(v->caption);
     vm_free(v);
 }
@@ -61,17 +69,36 @@ const char *eval_vectors_fault(const eval_vectors *v, int64_t i) {
     return v->why[i] < 0 ? NULL : keymap_at(&v->reasons, v->why[i], NULL);
 }
 
+/* The number of the sum of a file, UNREADABLE when it cannot be read (*bad says why). */
+static vm_status sum_file(eval_vectors *v, const char *path, int64_t *out, vm_error *bad, vm_error *e) {
+    char hex[65];
+    int64_t before = v->files.n, i = keymap_put_text(&v->files, path);
+    if (i < 0 || !vm_grow(&v->sum_of, &v->cap_sum, i + 1, sizeof *v->sum_of)) return vm_nomem(e, 256, "sums of pictures");
+    if (i == before || v->sum_of[i] < 0) { /* a new one, or one whose error is asked for again */
+        v->sum_of[i] = sha256_file(hex, path, bad) ? UNREADABLE : keymap_put(&v->sums, hex, SUM);
+        if (!bad->status && v->sum_of[i] < 0) return vm_nomem(e, 256, "sums of pictures");
+    }
+    *out = v->sum_of[i];
+    return VM_OK;
+}
+
 vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_error *e) {
     if (v->content[i] == UNHASHED) {
-        char hex[65];
+        eval_picture p = eval_picture_at(v->set, i);
         vm_error bad = { 0 };
-        int64_t before = v->contents.n, c = UNREADABLE;
-        if (sha256_file(hex, keymap_at(&v->set->images, i, NULL), &bad)) {
+        int64_t before = v->contents.n, c = UNREADABLE, file = UNREADABLE;
+        char key[SUM + 64];
+        if (sum_file(v, p.path, &file, &bad, e)) return e->status;
+        if (file < 0) {
             blame(v, i, bad.msg);
-        } else if ((c = keymap_put(&v->contents, hex, SUM)) < 0 ||
-                   !vm_grow(&v->state, &v->cap_state, v->contents.n, sizeof *v->state) ||
-                   !vm_grow(&v->vector, &v->cap_vector, v->contents.n, (size_t)v->dim * sizeof *v->vector + 1)) {
-            return vm_nomem(e, (size_t)v->dim * sizeof *v->vector, "vectors of pictures");
+        } else {
+            int n = snprintf(key, sizeof key, "%s", keymap_at(&v->sums, file, NULL));
+            if (p.boxed)
+                n += snprintf(key + n, sizeof key - (size_t)n, " %d %d %d %d", p.box[0], p.box[1], p.box[2], p.box[3]);
+            if ((c = keymap_put(&v->contents, key, (size_t)n)) < 0 ||
+                !vm_grow(&v->state, &v->cap_state, v->contents.n, sizeof *v->state) ||
+                !vm_grow(&v->vector, &v->cap_vector, v->contents.n, (size_t)v->dim * sizeof *v->vector + 1))
+                return vm_nomem(e, (size_t)v->dim * sizeof *v->vector, "vectors of pictures");
         }
         if (v->contents.n > before) v->state[c] = UNSEEN;
         v->content[i] = c;
@@ -80,39 +107,81 @@ vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_erro
     return VM_OK;
 }
 
+/* Keeps the part of the picture that is in the box. false: nothing of it is, and all of the picture stays. */
+static bool crop(vm_image *im, const int32_t box[4]) {
+    int64_t x0 = VM_MAX(box[0], 0), y0 = VM_MAX(box[1], 0), x1 = VM_MIN((int64_t)box[0] + box[2], im->w),
+            y1 = VM_MIN((int64_t)box[1] + box[3], im->h);
+    if (x0 >= x1 || y0 >= y1) return false;
+    size_t row = (size_t)((x1 - x0) * im->c);
+    for (int64_t y = y0; y < y1; y++)
+        memmove(im->px + (size_t)(y - y0) * row, im->px + (size_t)((y * im->w + x0) * im->c), row);
+    im->w = (int)(x1 - x0), im->h = (int)(y1 - y0);
+    return true;
+}
+
+static bool read_picture(const eval_vectors *v, vm_image *im, int64_t number, vm_error *e) {
+    eval_picture p = eval_picture_at(v->set, number);
+    return image_read(im, p.path, &v->decode, e) || !p.boxed || crop(im, p.box);
+}
+
+/* A vector without length has no direction: its cosines are no numbers. */
+static void check_length(float *x, int64_t n) {
+    double sum = 0;
+    for (int64_t k = 0; k < n; k++) sum += (double)x[k] * (double)x[k];
+    if (!(sum > 0.25)) x[0] = NAN;
+}
+
 /* Decodes the pictures (numbers in the set, each of another content) and embeds those that are sound. */
 static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm_error *e) {
     vm_image im[SLICE] = { { 0 } };
     vm_error bad[SLICE] = { { 0 } };
+    bool in_box[SLICE];
     const vm_image *sound[SLICE];
     int64_t content[SLICE], m = 0;
     float *out = vm_alloc((size_t)(SLICE * v->dim) * sizeof *out + 1);
     if (!out) return vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of pictures");
 #pragma omp parallel for schedule(dynamic)
-    for (int k = 0; k < n; k++) image_read(&im[k], keymap_at(&v->set->images, number[k], NULL), &v->decode, &bad[k]);
+    for (int k = 0; k < n; k++) in_box[k] = read_picture(v, &im[k], number[k], &bad[k]);
     for (int k = 0; k < n; k++) {
         int64_t c = v->content[number[k]];
-        v->state[c] = bad[k].status ? BROKEN : READY;
+        v->state[c] = bad[k].status ? BROKEN : READY, v->empty_boxes += !in_box[k];
         if (bad[k].status == VM_EDEVICE) *e = bad[k]; /* memory, not the picture */
         if (bad[k].status) blame(v, number[k], bad[k].msg);
         else sound[m] = &im[k], content[m++] = c;
     }
-    if (!e->status && v->dim && m && !embedder_images(v->m->x, m, sound, out, e))
-        for (int64_t k = 0; k < m; k++)
+    if (!e->status && v->dim && m && !eval_model_embed_images(v->m, m, sound, out, e))
+        for (int64_t k = 0; k < m; k++) {
+            check_length(out + k * v->dim, v->dim);
             memcpy(v->vector + content[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
+        }
     for (int k = 0; k < n; k++) image_free(&im[k]);
     vm_free(out);
     return e->status;
 }
 
+/* The caption in the template's place; vm_free. */
+static char *fill_template(const char *template, const char *caption) {
+    const char *at = strstr(template, "{}");
+    return vm_asprintf("%.*s%s%s", (int)(at - template), template, caption, at + 2);
+}
+
 static vm_status fill_captions(eval_vectors *v, int n, const int64_t *number, vm_error *e) {
+    char *made[SLICE] = { 0 };
     const char *text[SLICE];
+    bool cut[SLICE];
     float *out = vm_alloc((size_t)(SLICE * v->dim) * sizeof *out + 1);
-    if (!out) return vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of captions");
-    for (int k = 0; k < n; k++) text[k] = keymap_at(&v->set->captions, number[k], NULL);
-    if (n && !embedder_texts(v->m->x, n, text, out, e))
-        for (int k = 0; k < n; k++)
+    if (!out) vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of captions");
+    for (int k = 0; k < n; k++) {
+        text[k] = keymap_at(&v->set->captions, number[k], NULL);
+        if (v->template && !(text[k] = made[k] = fill_template(v->template, text[k]))) vm_nomem(e, 256, "a caption");
+    }
+    if (!e->status && n && !eval_model_embed_texts(v->m, n, text, out, cut, e))
+        for (int k = 0; k < n; k++) {
+            check_length(out + k * v->dim, v->dim);
             memcpy(v->caption + number[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
+            v->cut[number[k]] = cut[k];
+        }
+    for (int k = 0; k < n; k++) vm_free(made[k]);
     vm_free(out);
     return e->status;
 }
@@ -123,14 +192,14 @@ vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *
     for (int64_t i = 0; i < n && !e->status; i++) {
         for (int k = 0; k < items[i]->n_images && !e->status; k++) {
             const char *sum;
-            int64_t number = items[i]->image[k];
+            int64_t number = eval_image_number(v->set, items[i], k);
             if (eval_vectors_sum(v, number, &sum, e) || !sum || v->state[v->content[number]] != UNSEEN) continue;
             v->state[v->content[number]] = WAITING;
             picture[n_pictures++] = number;
             if (n_pictures == SLICE) fill_pictures(v, n_pictures, picture, e), n_pictures = 0;
         }
         for (int k = 0; k < items[i]->n_captions && v->dim && !e->status; k++) {
-            int64_t number = items[i]->caption[k];
+            int64_t number = eval_caption_number(v->set, items[i], k);
             if (v->captioned[number]) continue;
             v->captioned[number] = true;
             caption[n_captions++] = number;
@@ -142,11 +211,11 @@ vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *
     /* other files with the content of a broken one */
     for (int64_t i = 0; i < n && !e->status; i++)
         for (int k = 0; k < items[i]->n_images; k++) {
-            int64_t number = items[i]->image[k], c = v->content[number];
+            int64_t number = eval_image_number(v->set, items[i], k), c = v->content[number];
             if (c < 0 || v->state[c] != BROKEN || v->why[number] >= 0) continue;
             vm_error bad = { 0 };
             vm_image im = { 0 };
-            image_read(&im, keymap_at(&v->set->images, number, NULL), &v->decode, &bad);
+            read_picture(v, &im, number, &bad);
             image_free(&im);
             blame(v, number, bad.status ? bad.msg : "the picture changed while it was read");
         }
@@ -154,9 +223,21 @@ vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *
 }
 
 float eval_vectors_score(const eval_vectors *v, const eval_item *x, int caption, int image) {
-    if (!v->dim) return eval_model_score(v->m, eval_split_name(v->set, x->split), x->id, caption, image);
-    const float *t = v->caption + x->caption[caption] * v->dim, *p = v->vector + v->content[x->image[image]] * v->dim;
+    int k = caption * x->n_images + image;
+    if (!v->dim)
+        return eval_model_score(v->m, eval_split_name(v->set, x->split), x->id, k,
+                                x->kind == EVAL_PAIR ? caption == image : k == x->gold);
+    const float *t = v->caption + eval_caption_number(v->set, x, caption) * v->dim,
+                *p = v->vector + v->content[eval_image_number(v->set, x, image)] * v->dim;
     double sum = 0;
-    for (int64_t k = 0; k < v->dim; k++) sum += (double)t[k] * (double)p[k];
+    for (int64_t i = 0; i < v->dim; i++) sum += (double)t[i] * (double)p[i];
     return (float)sum;
 }
+
+bool eval_vectors_truncated(const eval_vectors *v, const eval_item *x) {
+    for (int k = 0; k < x->n_captions; k++)
+        if (v->cut[eval_caption_number(v->set, x, k)]) return true;
+    return false;
+}
+
+int64_t eval_vectors_empty_boxes(const eval_vectors *v) { return v->empty_boxes; }

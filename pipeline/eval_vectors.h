@@ -5,11 +5,13 @@
 #include "pipeline/eval_run.h"
 
 typedef struct eval_vectors eval_vectors;
+/* template: of captions, or NULL. */
 vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_model *m, const eval_options *o,
-                           vm_error *e);
+                           const char *template, vm_error *e);
 void eval_vectors_free(eval_vectors *v); /* accepts NULL */
 
-/* *sum: 32 hexadecimal digits of the SHA-256 of picture i of the set; NULL when the file cannot be read. */
+/* *sum: 32 hexadecimal digits of the SHA-256 of the file of picture i of the set, and its box when it has one; NULL when
+ * the file cannot be read. */
 vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_error *e);
 /* Reads and embeds what the n items need and is not there yet. A picture that cannot be used is no error. */
 vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *items, vm_error *e);
@@ -17,4 +19,8 @@ vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *
 const char *eval_vectors_fault(const eval_vectors *v, int64_t i);
 /* Cosine of a caption and a picture of the item; f64 sum, one rounding. Models without vectors: their score. */
 float eval_vectors_score(const eval_vectors *v, const eval_item *x, int caption, int image);
+/* Is a caption of the item longer than the model takes? After eval_vectors_fill. */
+bool eval_vectors_truncated(const eval_vectors *v, const eval_item *x);
+/* Pictures with a box that has nothing of the picture in it; the whole picture is taken. */
+int64_t eval_vectors_empty_boxes(const eval_vectors *v);
 #endif

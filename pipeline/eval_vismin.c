@@ -1,4 +1,9 @@
-/* eval_vismin.c - VisMin's files to items: a CSV file per category, or the JSON of the training data. */
+/* eval_vismin.c - VisMin's files to items: a CSV file per category, or the JSON of the training data.
+ *
+ * --data: a folder with {object,attribute,relation,counting}.csv or .json, or one such file. CSV: image_path, caption,
+ * edited_image_path, edited_caption and edit_id (or id, idx), or image_0, text_0, image_1, text_1, id, category. JSON: a
+ * list of { image_path, caption, negatives: [ { edited_image_path, edited_caption } ] }. Pictures are looked for below
+ * original_images/ and edited_images/, and directly in every folder. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -12,33 +17,23 @@ static const char *const folders[2] = { "original_images", "edited_images" };
 typedef struct {
     eval_set *set;
     const char *file;
-    const media_places *places; /* the data's own folder is the last */
+    const eval_source *src;
     char *name;                 /* category of records that name none: the file's name without its ending */
 } loader;
 
-/* -1 when memory is out. */
+/* -1 when it is not wanted, or memory is out. */
 static int split_of(const loader *l, const char *category, vm_error *e) {
-    int split = eval_set_split(l->set, category && *category ? category : l->name);
-    if (split < 0) vm_nomem(e, 64, "categories");
+    const char *name = category && *category ? category : l->name;
+    int split = eval_wants(l->src, name) ? eval_set_split(l->set, name) : -1;
+    if (split < 0 && eval_wants(l->src, name)) vm_nomem(e, 64, "categories");
     return split;
 }
 
 /* One record with everything in it. */
 static vm_status add(const loader *l, int split, const char *id, const char *const captions[2],
                      const char *const names[2], const char *where, vm_error *e) {
-    vm_error missing = { 0 };
-    char *path[2] = { 0 }, *why = NULL;
-    if (eval_set_full(l->set, split)) return VM_OK;
-    for (int k = 0; k < 2 && !missing.status; k++) path[k] = media_find(l->places, folders[k], names[k], &missing);
-    if (missing.status) {
-        why = vm_asprintf("%s: id %s: %s", where, id, missing.msg);
-        if (why) eval_set_add_fault(l->set, split, id, why, e);
-    } else if (path[0] && path[1]) {
-        eval_set_add_pair(l->set, split, id, captions, (const char *const *)path, where, e);
-    }
-    if (!e->status && (!path[0] || !path[1]) && !why) vm_nomem(e, 256, "a path");
-    vm_free(path[0]), vm_free(path[1]), vm_free(why);
-    return e->status;
+    const eval_record r = { .id = id, .n_captions = 2, .n_images = 2, .captions = captions, .images = names };
+    return eval_set_add_named(l->set, &l->src->places, split, EVAL_PAIR, &r, folders, where, e);
 }
 
 /* --- CSV ---------------------------------------------------------------------------------------------------------- */
@@ -69,7 +64,7 @@ static vm_status load_csv(loader *l, vm_error *e) {
     if (csv_open(&r, l->file, 0, CSV_HEADER, e) || find_columns(r, at, e)) goto done;
     for (int rc; !e->status && (rc = csv_next(r, &row, &bad)); n++) {
         if (rc < 0) {
-            eval_set_add_fault(l->set, at[CATEGORY] < 0 ? split_of(l, NULL, e) : -1, NULL, bad.msg, e);
+            eval_set_add_malformed(l->set, at[CATEGORY] < 0 ? split_of(l, NULL, e) : -1, NULL, bad.msg, e);
             vm_error_clear(&bad);
             continue;
         }
@@ -112,7 +107,7 @@ static vm_status load_edit(loader *l, json_value record, json_value edit, int64_
                *id = json_str(edit, "edit_id", NULL, &bad);
     int split = split_of(l, category, e);
     if (split < 0) return e->status;
-    if (bad.status) return eval_set_add_fault(l->set, split, NULL, bad.msg, e);
+    if (bad.status) return eval_set_add_malformed(l->set, split, NULL, bad.msg, e);
     snprintf(number, sizeof number, "%" PRId64 "-%" PRId64, r, k);
     return add(l, split, id && *id ? id : number, (const char *const[]){ caption, edited_caption },
                (const char *const[]){ image, edited_image }, place_of(edit, &at), e);
@@ -127,7 +122,7 @@ static vm_status load_json(loader *l, vm_error *e) {
         vm_error bad = { 0 };
         json_value edits = json_need(it.value, "negatives", JSON_ARRAY, &bad);
         if (bad.status) {
-            eval_set_add_fault(l->set, -1, NULL, bad.msg, e);
+            eval_set_add_malformed(l->set, -1, NULL, bad.msg, e);
             continue;
         }
         for (int64_t k = 0; k < json_len(edits) && !e->status; k++) load_edit(l, it.value, json_at(edits, k), r, k, e);
@@ -159,8 +154,9 @@ static vm_status load_folder(loader *l, const char *dir, vm_error *e) {
         char *csv = vm_asprintf("%s/%s.csv", dir, categories[k]), *json = vm_asprintf("%s/%s.json", dir, categories[k]);
         const char *path = csv && file_exists(csv) ? csv : json && file_exists(json) ? json : NULL;
         if (!csv || !json) vm_nomem(e, 256, "a path");
-        else if (path && eval_set_split(l->set, categories[k]) < 0) vm_nomem(e, 64, "categories");
-        else if (path) found++, load_file(l, path, e);
+        else if (!path || !eval_wants(l->src, categories[k])) found += path != NULL;
+        else if (eval_set_split(l->set, categories[k]) < 0) vm_nomem(e, 64, "categories");
+        else found++, load_file(l, path, e);
         vm_free(csv), vm_free(json);
     }
     if (!e->status && !found)
@@ -171,25 +167,14 @@ static vm_status load_folder(loader *l, const char *dir, vm_error *e) {
     return e->status;
 }
 
-vm_status eval_load_vismin(eval_set *s, const char *data, const media_places *places, vm_error *e) {
-    bool folder = file_is_dir(data);
-    char *home = folder ? vm_strdup(data) : path_dir(data);
-    const char **roots = vm_alloc(((size_t)places->n_roots + 1) * sizeof *roots);
-    if (!home || !roots) {
-        vm_free(home), vm_free(roots);
-        return vm_nomem(e, 256, "a path");
-    }
-    for (int k = 0; k < places->n_roots; k++) roots[k] = places->roots[k];
-    roots[places->n_roots] = home;
-    media_places all = *places;
-    all.roots = roots, all.n_roots = places->n_roots + 1;
-    loader l = { .set = s, .places = &all };
-    if (!media_check(&all, e)) {
-        if (folder) load_folder(&l, data, e);
-        else load_file(&l, data, e);
-    }
-    if (!e->status && !s->n && !s->n_faults) vm_fail(e, VM_EINPUT, "%s: no pairs in it", data);
-    vm_free(home);
-    vm_free(roots);
-    return e->status;
+static vm_status load(eval_set *s, const eval_source *src, vm_error *e) {
+    loader l = { .set = s, .src = src };
+    return file_is_dir(src->data) ? load_folder(&l, src->data, e) : load_file(&l, src->data, e);
 }
+
+const eval_dataset eval_vismin = {
+    .name = "vismin",
+    .summary = "minimal changes: folder with object.csv, attribute.csv, relation.csv, counting.csv (or .json), or one file",
+    .counts = "object:579 attribute:294 relation:622 counting:589",
+    .load = load,
+};

@@ -101,6 +101,7 @@ char *media_find(const media_places *p, const char *folder, const char *name, vm
         vm_fail(e, VM_EINPUT, "picture %s: \"..\" in a name is refused", name);
         return NULL;
     }
+    if (p->allow_absolute && !map && name[0] == '/' && is_file(name)) return vm_strdup(name);
     while (*rest == '/') rest++;
     if (!*rest) {
         vm_fail(e, VM_EINPUT, "the name of the picture is empty");

@@ -73,6 +73,15 @@ static vm_status put_curve(page *p, int n, const char *const *logs, const char *
     return e->status;
 }
 
+static vm_status check_same(const results *r, vm_error *e) {
+    for (int k = 1; k < r->n; k++)
+        if (r->model[k]->rule != r->model[0]->rule || strcmp(r->model[k]->set->name, r->model[0]->set->name))
+            return vm_fail(e, VM_EUSAGE, "report: results of %s (%s) and of %s (%s) do not fit on one page; give one "
+                                         "data set", r->model[0]->set->name, r->model[0]->rule->name,
+                           r->model[k]->set->name, r->model[k]->rule->name);
+    return VM_OK;
+}
+
 static void put_what(page *p, const results *r, const report_eval *v) {
     char models[16], pairs[32], skipped[32], categories[16];
     int64_t n = 0, not = 0;
@@ -115,7 +124,7 @@ static vm_status write_page(const vm_args *a, results *r, vm_error *e) {
         if (put_curve(p, n_logs, logs, "loss", "Loss", e) || put_curve(p, n_logs, logs, "lr", "Learning rate", e))
             goto fail;
     }
-    if (v.pairs) {
+    if (v.pairs && v.model[0]->rule->kind == EVAL_PAIR) {
         page_section(p, "pairs", "Pairs");
         if (report_gallery(p, &v, e)) goto fail;
     }
@@ -137,7 +146,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
                     "%s: no results.json here or two folders below; run `vismin eval MODEL --data DIR --out %s` first",
                     arg_pos(a, k), arg_pos(a, k));
     }
-    if (!e->status && !write_page(a, &r, e)) vm_info("%s/index.html", arg_str(a, "out"));
+    if (!e->status && !check_same(&r, e) && !write_page(a, &r, e)) vm_info("%s/index.html", arg_str(a, "out"));
     for (int k = 0; k < r.n; k++) eval_result_free(r.model[k]);
     return e->status;
 }

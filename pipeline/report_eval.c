@@ -7,21 +7,26 @@
 
 #include "io/json.h"
 
+static const eval_rule *rule_of(const report_eval *r) { return r->model[0]->rule; }
+
 static void put_models(page *p, const report_eval *r, int skip, const char *corner) {
+    const eval_rule *rule = rule_of(r);
     page_html(p, "<div class=\"wide\"><table><thead><tr><th rowspan=\"2\">%s</th>", corner);
     for (int k = 0; k < r->n; k++) {
         if (k == skip) continue;
-        page_html(p, "<th class=\"m\" colspan=\"3\"><span class=\"dot d%d\"></span>", k % PLOT_SERIES);
+        page_html(p, "<th class=\"m\" colspan=\"%d\"><span class=\"dot d%d\"></span>", rule->n, k % PLOT_SERIES);
         page_escaped(p, r->model[k]->model);
         page_html(p, "</th>");
     }
     page_html(p, "</tr><tr>");
     for (int k = 0; k < r->n; k++)
-        if (k != skip) page_html(p, "<th class=\"b\">text</th><th>image</th><th>group</th>");
+        for (int m = 0; m < rule->n && k != skip; m++)
+            page_html(p, "<th%s>%s</th>", m ? "" : " class=\"b\"", rule->metric[m]);
     page_html(p, "</tr></thead><tbody>\n");
 }
 
-static const char *cell_class(int metric) { return metric == PAIR_TEXT ? "b" : metric == PAIR_GROUP ? "g" : ""; }
+/* The first metric of a model has a border, group is bold. */
+static const char *cell_class(int metric) { return metric == 0 ? "b" : metric == PAIR_GROUP ? "g" : ""; }
 
 static void put_share(page *p, const estimate *x, int metric) {
     page_html(p, "<td class=\"%s\">", cell_class(metric));
@@ -63,18 +68,18 @@ static void put_row_name(page *p, const report_eval *r, int k) {
 static vm_status put_means(page *p, const report_eval *r, const char *name, const char *leave_out, vm_error *e) {
     page_html(p, "<tr class=\"sum\"><th>%s</th>", name);
     for (int k = 0; k < r->n; k++)
-        for (int m = 0; m < PAIR_METRICS; m++) {
+        for (int m = 0; m < rule_of(r)->n; m++) {
             estimate x;
-            if (eval_difference(r->model[k], NULL, (pair_metric)m, leave_out, r->seed, NULL, &x, e)) return e->status;
+            if (eval_difference(r->model[k], NULL, m, leave_out, r->seed, NULL, &x, e)) return e->status;
             put_share(p, &x, m);
         }
     page_html(p, "</tr>\n");
     return VM_OK;
 }
 
-/* Bars of the group score. */
+/* Bars of the last metric: the group score, or accuracy. */
 static vm_status put_bars(page *p, const report_eval *r, vm_error *e) {
-    int K = r->model[0]->n_splits, cells = K * r->n;
+    int last = rule_of(r)->n - 1, K = r->model[0]->n_splits, cells = K * r->n;
     double *value = vm_alloc((size_t)(3 * cells) * sizeof *value + 1), *low = value + cells, *high = low + cells;
     const char **group = vm_alloc((size_t)K * sizeof *group + 1),
                **series = vm_alloc((size_t)r->n * sizeof *series + 1);
@@ -83,16 +88,17 @@ static vm_status put_bars(page *p, const report_eval *r, vm_error *e) {
         group[k] = eval_split_name(r->model[0]->set, k);
         for (int m = 0; m < r->n; m++) {
             int s = split_in(r->model[m], group[k]);
-            estimate x = s < 0 ? (estimate){ NAN, NAN, NAN } : eval_share(r->model[m], s, PAIR_GROUP);
+            estimate x = s < 0 ? (estimate){ NAN, NAN, NAN } : eval_share(r->model[m], &r->model[m]->tally[s], last);
             value[k * r->n + m] = 100 * x.value, low[k * r->n + m] = 100 * x.low, high[k * r->n + m] = 100 * x.high;
             series[m] = r->model[m]->model;
         }
     }
     if (!e->status)
-        page_bars(p, &(plot_bars){ .title = "Group score, % of pairs, with 95 % intervals",
+        page_bars(p, &(plot_bars){ .title = last == PAIR_GROUP ? "Group score, % of pairs, with 95 % intervals"
+                                                               : "Accuracy, % of items, with 95 % intervals",
                                    .group = group, .n_groups = K, .series = series, .n_series = r->n,
                                    .value = value, .low = low, .high = high, .y_max = 100, .level_name = "chance",
-                                   .level = 100 * pair_chance[PAIR_GROUP] });
+                                   .level = 100 * eval_chance(&r->model[0]->all, last) });
     vm_free(value), vm_free(group), vm_free(series);
     return e->status;
 }
@@ -103,8 +109,8 @@ vm_status report_scores(page *p, const report_eval *r, vm_error *e) {
         put_row_name(p, r, k);
         for (int m = 0; m < r->n; m++) {
             int s = split_in(r->model[m], eval_split_name(r->model[0]->set, k));
-            for (int t = 0; t < PAIR_METRICS; t++) {
-                estimate x = s < 0 ? (estimate){ NAN, NAN, NAN } : eval_share(r->model[m], s, (pair_metric)t);
+            for (int t = 0; t < rule_of(r)->n; t++) {
+                estimate x = s < 0 ? (estimate){ NAN, NAN, NAN } : eval_share(r->model[m], &r->model[m]->tally[s], t);
                 put_share(p, &x, t);
             }
         }
@@ -113,7 +119,9 @@ vm_status report_scores(page *p, const report_eval *r, vm_error *e) {
     if (put_means(p, r, "mean of categories", NULL, e)) return e->status;
     if (has_relation(r->model[0]) && put_means(p, r, "mean without relation", "relation", e)) return e->status;
     page_html(p, "<tr class=\"chance\"><th>chance</th>");
-    for (int k = 0; k < r->n; k++) page_html(p, "<td class=\"b\">25.0</td><td>25.0</td><td>16.7</td>");
+    for (int k = 0; k < r->n; k++)
+        for (int m = 0; m < rule_of(r)->n; m++)
+            page_html(p, "<td%s>%.1f</td>", m ? "" : " class=\"b\"", 100 * eval_chance(&r->model[0]->all, m));
     page_html(p, "</tr></tbody></table></div>\n");
     return put_bars(p, r, e);
 }
@@ -123,14 +131,14 @@ vm_status report_differences(page *p, const report_eval *r, vm_error *e) {
     const eval_result *first = r->model[0], *control = r->model[r->control];
     int K = first->n_splits, cells = 0;
     for (int k = 0; k < r->n; k++) cells = VM_MAX(cells, r->model[k]->n_splits);
-    estimate *each = vm_alloc((size_t)(r->n * PAIR_METRICS * (cells + 2)) * sizeof *each);
+    estimate *each = vm_alloc((size_t)(r->n * rule_of(r)->n * (cells + 2)) * sizeof *each);
     if (!each) return vm_nomem(e, (size_t)cells * sizeof *each, "a table");
     int row = cells + 2; /* of each: [model][metric][split..., mean, mean without relation] */
     for (int k = 0; k < r->n; k++)
-        for (int m = 0; m < PAIR_METRICS && k != r->control; m++) {
-            estimate *x = each + (k * PAIR_METRICS + m) * row;
-            if (eval_difference(r->model[k], control, (pair_metric)m, NULL, r->seed, x, &x[cells], e) ||
-                eval_difference(r->model[k], control, (pair_metric)m, "relation", r->seed, NULL, &x[cells + 1], e))
+        for (int m = 0; m < rule_of(r)->n && k != r->control; m++) {
+            estimate *x = each + (k * rule_of(r)->n + m) * row;
+            if (eval_difference(r->model[k], control, m, NULL, r->seed, x, &x[cells], e) ||
+                eval_difference(r->model[k], control, m, "relation", r->seed, NULL, &x[cells + 1], e))
                 goto done;
         }
     put_models(p, r, r->control, "points");
@@ -140,8 +148,8 @@ vm_status report_differences(page *p, const report_eval *r, vm_error *e) {
         else page_html(p, "<tr class=\"sum\"><th>%s</th>", line == K ? "mean of categories" : "mean without relation");
         for (int k = 0; k < r->n; k++) {
             int s = line < K ? split_in(r->model[k], eval_split_name(first->set, line)) : cells + line - K;
-            for (int m = 0; m < PAIR_METRICS && k != r->control; m++)
-                put_difference(p, s < 0 ? &(estimate){ NAN, NAN, NAN } : &each[(k * PAIR_METRICS + m) * row + s], m);
+            for (int m = 0; m < rule_of(r)->n && k != r->control; m++)
+                put_difference(p, s < 0 ? &(estimate){ NAN, NAN, NAN } : &each[(k * rule_of(r)->n + m) * row + s], m);
         }
         page_html(p, "</tr>\n");
     }

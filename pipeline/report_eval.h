@@ -1,10 +1,10 @@
 /* report_eval.h - evaluations in a page: tables of several models, differences from a control, pairs to look at. */
 #ifndef VM_REPORT_EVAL_H
 #define VM_REPORT_EVAL_H
-#include "pipeline/eval_run.h"
+#include "pipeline/eval_result.h"
 #include "pipeline/page.h"
 
-/* Models on the same pairs; the first one's pairs and categories count. */
+/* Models on the same items, judged by the same rule; the first one's items and splits count. */
 typedef struct {
     const eval_result *const *model;
     int n;
@@ -13,7 +13,7 @@ typedef struct {
     uint64_t seed;    /* of the bootstrap */
 } report_eval;
 
-/* Text, image and group score per category and model with 95 % intervals; bars; what chance gives. */
+/* The metrics per split and model with 95 % intervals; bars; what chance gives. */
 vm_status report_scores(page *p, const report_eval *r, vm_error *e);
 /* Every model minus the control on the same pairs, with paired-bootstrap intervals. Nothing without control. */
 vm_status report_differences(page *p, const report_eval *r, vm_error *e);

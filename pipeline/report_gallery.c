@@ -62,15 +62,17 @@ static void put_caption(page *p, const char *text, const char *other) {
 }
 
 /* --- a pair ------------------------------------------------------------------------------------------------------- */
-static const eval_score *score_of(const eval_result *r, const eval_set *of, const eval_item *x) {
+/* s: its scores; NULL when they are not needed */
+static const eval_score *score_of(const eval_result *r, const eval_set *of, const eval_item *x, const float **s) {
     int64_t i = r->set == of ? x - of->item : eval_set_find(r->set, eval_split_name(of, x->split), x->id);
+    if (i >= 0 && s) *s = eval_scores(r, &r->set->item[i]);
     return i >= 0 && r->score[i].scored ? &r->score[i] : NULL;
 }
 
 static void put_figure(page *p, const eval_set *set, const eval_item *x, int k) {
     const char *caption = eval_caption(set, x, k);
     page_html(p, "<figure>");
-    page_picture(p, eval_image(set, x, k), caption);
+    page_picture(p, eval_image(set, x, k).path, caption);
     page_html(p, "<figcaption><i>%s</i>", k ? "picture 2, caption B" : "picture 1, caption A");
     put_caption(p, caption, eval_caption(set, x, !k));
     page_html(p, "</figcaption></figure>");
@@ -87,24 +89,26 @@ static void put_score(page *p, float s) {
 
 static void put_pair(page *p, const report_eval *r, const eval_item *x) {
     const eval_set *set = r->model[0]->set;
+    const eval_rule *rule = r->model[0]->rule;
     page_html(p, "<article class=\"pair\"><div class=\"two\">");
     put_figure(p, set, x, 0), put_figure(p, set, x, 1);
     page_html(p, "</div><table><thead><tr><th></th><th>A 1</th><th>A 2</th><th>B 1</th><th>B 2</th>");
-    for (int t = 0; t < PAIR_METRICS; t++) page_html(p, "<th class=\"v\">%s</th>", pair_metric_name[t]);
+    for (int t = 0; t < rule->n; t++) page_html(p, "<th class=\"v\">%s</th>", rule->metric[t]);
     page_html(p, "</tr></thead><tbody>");
     for (int m = 0; m < r->n; m++) {
-        const eval_score *y = score_of(r->model[m], set, x);
+        const float *s;
+        const eval_score *y = score_of(r->model[m], set, x, &s);
         page_html(p, "<tr><th><span class=\"dot d%d\"></span>", m % PLOT_SERIES);
         page_escaped(p, r->model[m]->model);
         page_html(p, "</th>");
         for (int k = 0; k < 4; k++) {
             page_html(p, "<td%s>", k == 0 || k == 3 ? " class=\"own\"" : "");
-            put_score(p, y ? y->s[k] : NAN);
+            put_score(p, y ? s[k] : NAN);
         }
-        for (int t = 0; t < PAIR_METRICS; t++) {
-            bool right = y && y->o.right[t];
+        for (int t = 0; t < rule->n; t++) {
+            bool right = y && y->credit[t] > 0;
             page_html(p, "<td class=\"v\"><span class=\"%s\" title=\"%s %s\">%s</span></td>", right ? "y" : "n",
-                      pair_metric_name[t],
+                      rule->metric[t],
                       !y      ? "not scored"
                       : right ? "right"
                               : "wrong",
@@ -120,10 +124,11 @@ static void put_pair(page *p, const report_eval *r, const eval_item *x) {
 /* --- which pairs -------------------------------------------------------------------------------------------------- */
 static bool models_disagree(const report_eval *r, const eval_item *x) {
     const eval_set *set = r->model[0]->set;
-    const eval_score *first = score_of(r->model[0], set, x);
+    int last = r->model[0]->rule->n - 1; /* group */
+    const eval_score *first = score_of(r->model[0], set, x, NULL);
     for (int m = 1; m < r->n; m++) {
-        const eval_score *y = score_of(r->model[m], set, x);
-        if (first && y && y->o.right[PAIR_GROUP] != first->o.right[PAIR_GROUP]) return true;
+        const eval_score *y = score_of(r->model[m], set, x, NULL);
+        if (first && y && y->credit[last] != first->credit[last]) return true;
     }
     return false;
 }

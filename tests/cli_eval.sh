@@ -16,9 +16,9 @@ n=160
 
 # --- built-in models ---
 ev oracle --data "$t/bench" --out "$t/r" >"$t/table"; check oracle_status 0 $?
-check oracle 'object,40,100.00,100.00,100.00 chance,,25.00,25.00,16.67' \
+check oracle 'object,,40,100.00,100.00,100.00 chance,,,25.00,25.00,16.67' \
     "$(sed -n -e 2p -e 8p "$t/r/vismin/oracle/table.csv" | tr '\n' ' ' | sed 's/ $//')"
-has table 'all pairs                  160  100.00 [97.7, 100.0]' "$(cat "$t/table")"
+has table 'all items                  160  100.00 [97.7, 100.0]' "$(cat "$t/table")"
 check predictions "$((n + 1)) category,id,T0_I0,T0_I1,T1_I0,T1_I1" \
     "$(wc -l <"$t/r/vismin/oracle/predictions.csv") $(head -1 "$t/r/vismin/oracle/predictions.csv")"
 check samples $((n + 1)) "$(wc -l <"$t/r/vismin/oracle/samples.jsonl")"
@@ -93,7 +93,10 @@ has broken_pictures 'relation                 37/40' "$(cat "$t/table")"
 has summary '4 of 160 records were not scored; listed in' "$(cat "$t/err")"
 check listed '4 object_0003' "$(wc -l <"$t/r2/vismin/oracle/skipped.jsonl") $(head -1 "$t/r2/vismin/oracle/skipped.jsonl" | grep -o 'object_0003' | head -1)"
 check skips_in_results '"n_skipped": 4' "$(grep -o '^  "n_skipped": [0-9]*' "$t/r2/vismin/oracle/results.json" | tr -s ' ' | sed 's/^ //')"
-ev oracle --data "$b" --strict >/dev/null; check strict_status 3 $?
+ev oracle --data "$b" --on-error fail >/dev/null; check fail_status 3 $?
+ev oracle --data "$b" --max-skip 4 >/dev/null; check max_skip 0 $?
+ev oracle --data "$b" --on-error wrong --json >"$t/a"; check wrong_status 1 $?
+check wrong_counts '"text": 39 "text": 97.5' "$(grep -o -e '^        "text": 39' -e '^      "text": 97.5' "$t/a" | sort -u | tr -s '\n ' ' ' | sed 's/^ //;s/ $//')"
 ev oracle --data "$b" --allow-truncated >"$t/table"; has allow_truncated 'relation                 38/40' "$(cat "$t/table")"
 mkdir "$t/more"; cp "$b/edited_images/object_0002.png" "$t/more/object_0003.png"
 ev oracle --data "$b" --images "$t/more" >"$t/table"; has images 'object                      40' "$(cat "$t/table")"
@@ -111,30 +114,33 @@ bad_csv() {
 }
 h='image_path,caption,edited_image_path,edited_caption,edit_id'
 printf 'image,caption,edited_image_path,edited_caption\na.png,x,a.png,y\n' | bad_csv no_column 3 'image_path'
-printf "$h\na.png,x,a.png,y,1\na.png,x\na.png,x,a.png,z,2\n" | bad_csv ragged_row 1 'object.csv:3:'
+printf "$h\na.png,x,a.png,y,1\na.png,x\na.png,x,a.png,z,2\n" | bad_csv ragged_row 3 'object.csv:3:'
+ev oracle --data "$t/csv" --images "$t/coco" --on-error skip >"$t/out"; check ragged_row_skipped 1 $?
 has ragged_row_rest 'object                     2/3' "$(cat "$t/out")"
-printf "$h\na.png,x,a.png,y,1\na.png,x,a.png,z,1\n" | bad_csv id_twice 1 'object.csv:3: id 1 stands twice in object with different contents'
-printf "$h\na.png,x,a.png,y,1\na.png,x,a.png,y,1\n" | bad_csv same_twice 0 '1 records stand twice with the same contents'
+printf "$h\na.png,x,a.png,y,1\na.png,x,a.png,z,1\n" | bad_csv id_twice 3 'object.csv:3: id 1 stands twice in object with different contents'
+ev oracle --data "$t/csv" --images "$t/coco" --dup last --show 1 >"$t/out"; check dup_last_status 0 $?; has dup_last 'caption 1  z' "$(cat "$t/out")"
+ev oracle --data "$t/csv" --images "$t/coco" --dup first --show 1 >"$t/out"; has dup_first 'caption 1  y' "$(cat "$t/out")"
+printf "$h\na.png,x,a.png,y,1\na.png,x,a.png,y,1\n" | bad_csv same_twice 0 '1 records have an id that was there already; they count once'
 printf "$h\n../coco/a.png,x,a.png,y,1\n" | bad_csv climbing 1 '".." in a name is refused'
 printf "$h\n,x,a.png,y,1\n" | bad_csv empty_name 1 'the name of the picture is empty'
-printf "$h\n" | bad_csv no_rows 3 'no pairs in it'
+printf "$h\n" | bad_csv no_rows 3 'no records in it'
 printf '' | bad_csv empty_file 3 'object.csv'
-printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 1 'object.csv:2:'
-printf "\357\273\277$h\r\na.png,\"x, \"\"y\"\"\nz\",a.png,y,\r\n" | bad_csv bom_crlf_quotes 0 '1 pairs'
-printf 'image_0,text_0,image_1,text_1,id,category\na.png,x,a.png,y,0,relation\na.png,x,a.png,y,0,object\n' | bad_csv other_names 0 '2 pairs'
+printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 3 'object.csv:2:'
+printf "\357\273\277$h\r\na.png,\"x, \"\"y\"\"\nz\",a.png,y,\r\n" | bad_csv bom_crlf_quotes 0 '1 items'
+printf 'image_0,text_0,image_1,text_1,id,category\na.png,x,a.png,y,0,relation\na.png,x,a.png,y,0,object\n' | bad_csv other_names 0 '2 items'
 bad_json() {
     cat >"$t/csv/bad.json"
     ev oracle --data "$t/csv/bad.json" --images "$t/coco" >"$t/out"; rc=$?
     check "$1_status" "$2" $rc; has "$1" "$3" "$(cat "$t/err")"
 }
 e='"negatives":[{"edited_image_path":"a.png","edited_caption":"y"},]'
-printf '[{"image_path":"a.png","caption":"x",%s,},]' "$e" | bad_json trailing_commas 0 '1 pairs'
+printf '[{"image_path":"a.png","caption":"x",%s,},]' "$e" | bad_json trailing_commas 0 '1 items'
 printf '[{"image_path":"a.png","caption":"x",%s' "$e" | bad_json cut_json 3 'bad.json:1:'
 printf '{"image_path":"a.png"}' | bad_json no_list 3 'expected a list of records'
-printf '[\n{"image_path":"a.png",%s},\n{"image_path":"a.png","caption":"x",%s}]' "$e" "$e" | bad_json no_caption 1 'bad.json:2:'
-has no_caption_rest '1/2' "$(cat "$t/out")"
-printf '[{"image_path":"a.png","caption":"x"}]' | bad_json no_negatives 1 'negatives'
-printf '[{"image_path":5,"caption":"x",%s}]' "$e" | bad_json number_for_text 1 'image_path'
+printf '[\n{"image_path":"a.png",%s},\n{"image_path":"a.png","caption":"x",%s}]' "$e" "$e" | bad_json no_caption 3 'bad.json:2:'
+ev oracle --data "$t/csv/bad.json" --images "$t/coco" --on-error skip >"$t/out"; has no_caption_rest '1/2' "$(cat "$t/out")"
+printf '[{"image_path":"a.png","caption":"x"}]' | bad_json no_negatives 3 'negatives'
+printf '[{"image_path":5,"caption":"x",%s}]' "$e" | bad_json number_for_text 3 'image_path'
 ev oracle --data "$t/coco" >/dev/null; check no_data_status 3 $?
 has no_data 'no object.csv, attribute.csv, relation.csv or counting.csv' "$(cat "$t/err")"
 ev oracle --data "$t/nowhere" >/dev/null; check no_folder_status 3 $?

@@ -45,5 +45,5 @@ has no_control 'no such model' "$(cat "$t/err")"
 check no_half_page 0 "$(ls "$t/y" | grep -c index)"
 sed -i '3d' "$t/r/vismin/oracle/samples.jsonl"
 "$vismin" report "$t/r" --out "$t/x" 2>"$t/err"; check missing_sample_status 3 $?
-has missing_sample 'is not in samples.jsonl' "$(cat "$t/err")"
+has missing_sample '1 of its records are not in samples.jsonl' "$(cat "$t/err")"
 exit $all

@@ -257,7 +257,7 @@ TEST(page_reports_its_first_error) {
 
 /* --- reports ------------------------------------------------------------------------------------------------------ */
 static eval_set *make_set(vm_error *e) {
-    eval_set *s = eval_set_new("vismin", 0, true, e);
+    eval_set *s = eval_set_new("vismin", e);
     const char *const splits[] = { "relation", "counting" };
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < 3; i++) {
@@ -265,19 +265,22 @@ static eval_set *make_set(vm_error *e) {
             snprintf(id, sizeof id, "%d", i);
             snprintf(left, sizeof left, "two %d dogs <b> on a mat", i),
                 snprintf(other, sizeof other, "one %d dog <b> on a mat", i);
-            eval_set_add_pair(s, eval_set_split(s, splits[k]), id, (const char *const[]){ left, other },
-                              (const char *const[]){ "x.png", "y.png" }, "test", e);
+            const eval_record record = { .id = id, .n_captions = 2, .n_images = 2,
+                                         .captions = (const char *const[]){ left, other },
+                                         .images = (const char *const[]){ "x.png", "y.png" } };
+            eval_set_add(s, eval_set_split(s, splits[k]), EVAL_PAIR, &record, "test", e);
         }
     return s;
 }
 
 static eval_result *make_result(const eval_set *s, const char *name, int right, vm_error *e) {
-    eval_result *r = eval_result_new(s, name, e);
+    eval_result *r = eval_result_new(s, eval_find_rule(EVAL_PAIR, NULL, e), name, e);
     for (int64_t i = 0; i < s->n; i++) {
         bool good = i < right;
-        r->score[i] = (eval_score){ .scored = true, .s = { good ? 1 : 0, 0, 0, good ? 1 : 0 } };
+        r->score[i].scored = true;
+        r->s[s->item[i].at] = r->s[s->item[i].at + 3] = good ? 1 : 0;
     }
-    eval_result_tally(r);
+    eval_result_tally(r, e);
     return r;
 }
 
@@ -322,9 +325,9 @@ TEST(difference_on_common_pairs) {
     eval_set *s = make_set(&e);
     eval_result *a = make_result(s, "a", 0, &e), *b = make_result(s, "b", 6, &e);
     estimate each[2], mean;
-    b->score[0].scored = b->score[1].scored = false, b->score[2].s[0] = NAN; /* of relation one is left, and wrong */
-    eval_result_tally(b);
-    EXPECT(b->tally[0].n == 1 && b->tally[0].n_skipped == 2 && b->tally[0].n_invalid == 1);
+    b->score[0].scored = b->score[1].scored = false, b->s[s->item[2].at] = NAN; /* of relation one is left, and wrong */
+    EXPECT(!eval_result_tally(b, &e));
+    EXPECT(b->tally[0].n == 1 && b->tally[0].n_scored == 1 && b->tally[0].n_skipped == 2 && b->tally[0].n_invalid == 1);
     EXPECT(!eval_difference(b, a, PAIR_GROUP, NULL, 0, each, &mean, &e));
     EXPECT(each[0].value == 0 && each[1].value == 1 && mean.value == 0.5);
     EXPECT(!eval_difference(b, a, PAIR_GROUP, "relation", 0, NULL, &mean, &e));
