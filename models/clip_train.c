@@ -39,9 +39,16 @@ struct clip_trainer {
     clip_terms terms;
 };
 
-double clip_lr(double lr, int64_t step, int64_t warm, int64_t total) {
-    if (step < warm) return lr * (double)(step + 1) / (double)warm;
-    return 0.5 * lr * (1 + cos(M_PI * (double)(step - warm) / (double)VM_MAX(total - warm, (int64_t)1)));
+double clip_lr(const clip_schedule *s, int64_t step) {
+    const int64_t fall = s->total - s->cooldown;
+    if (step < s->warm) return s->lr * (double)(step + 1) / (double)s->warm;
+    switch (s->kind) {
+    case CLIP_CONST: return s->lr;
+    case CLIP_CONST_COOLDOWN:
+        if (step < fall) return s->lr;
+        return pow(1 - (double)(step - fall) / (double)s->cooldown, s->power) * (s->lr - s->end) + s->end;
+    default: return 0.5 * s->lr * (1 + cos(M_PI * (double)(step - s->warm) / (double)VM_MAX(s->total - s->warm, (int64_t)1)));
+    }
 }
 
 vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_config *c, vm_error *e) {

@@ -54,7 +54,16 @@ clip_head *clip_trainer_head(const clip_trainer *t);  /* thresholds of the loss,
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e);
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e);
 
-/* lr (step+1)/warm below warm, then cosine to 0 at total (open_clip's cosine_lr); steps count from 0. */
-double clip_lr(double lr, int64_t step, int64_t warm, int64_t total);
+/* Learning rate of a step, counted from 0 (open_clip's schedulers): lr (step+1)/warm below warm; then
+ *   cosine          1/2 lr (1 + cos(pi (step-warm)/(total-warm)))
+ *   const           lr
+ *   const-cooldown  lr until the last `cooldown` steps, in which it falls to `end`: (1 - e/cooldown)^power (lr - end) + end */
+typedef enum { CLIP_COSINE, CLIP_CONST, CLIP_CONST_COOLDOWN } clip_schedule_kind;
+typedef struct {
+    clip_schedule_kind kind;
+    double lr, power, end;
+    int64_t warm, total, cooldown;
+} clip_schedule;
+double clip_lr(const clip_schedule *s, int64_t step);
 
 #endif

@@ -25,6 +25,7 @@ typedef struct {
     int64_t n, cap;
     int64_t i;
     double f;
+    bool by_default; /* of a preset */
 } value;
 
 struct vm_args {
@@ -217,7 +218,7 @@ const char *arg_str(const vm_args *a, const char *name) {
 int64_t arg_int(const vm_args *a, const char *name) { return get(a, name)->i; }
 double arg_float(const vm_args *a, const char *name) { return get(a, name)->f; }
 bool arg_flag(const vm_args *a, const char *name) { return get(a, name)->n > 0; }
-bool arg_given(const vm_args *a, const char *name) { return get(a, name)->n > 0; }
+bool arg_given(const vm_args *a, const char *name) { return get(a, name)->n > 0 && !get(a, name)->by_default; }
 int arg_list(const vm_args *a, const char *name, const char *const **items) {
     const value *v = get(a, name);
     *items = v->list;
@@ -226,3 +227,28 @@ int arg_list(const vm_args *a, const char *name, const char *const **items) {
 int arg_npos(const vm_args *a) { return (int)a->n_pos; }
 const char *arg_pos(const vm_args *a, int i) { return i < a->n_pos ? a->pos[i] : NULL; }
 const char *arg_line(const vm_args *a) { return a->line; }
+
+vm_status arg_default(const vm_args *a, const char *name, const char *text, vm_error *e) {
+    value *v = get(a, name);
+    if (v->n) return VM_OK;
+    v->by_default = true;
+    return take(v, a->c, text, e);
+}
+
+void arg_put_all(const vm_args *a, json_writer *w, const char *key) {
+    json_begin_object(w, key);
+    for (int k = 0; k < a->n; k++) {
+        const value *v = &a->v[k];
+        const char *text = v->n ? v->list[v->n - 1] : v->o->dflt;
+        if (v->o->kind == OPT_LIST) {
+            json_begin_array(w, v->o->name);
+            for (int64_t i = 0; i < v->n; i++) json_put_str(w, NULL, v->list[i]);
+            json_close_array(w);
+        } else if (v->o->kind == OPT_FLAG) json_put_bool(w, v->o->name, v->n > 0);
+        else if (!text) json_put_null(w, v->o->name);
+        else if (v->o->kind == OPT_INT) json_put_int(w, v->o->name, v->i);
+        else if (v->o->kind == OPT_FLOAT) json_put_num(w, v->o->name, v->f);
+        else json_put_str(w, v->o->name, text);
+    }
+    json_close_object(w);
+}

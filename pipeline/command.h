@@ -4,6 +4,7 @@
  * --quiet, --threads N, --device, --dtype, --seed, --deterministic) are parsed for every command. */
 #ifndef VM_COMMAND_H
 #define VM_COMMAND_H
+#include "io/json.h"
 #include "kernels/base.h"
 
 typedef enum { OPT_FLAG, OPT_STR, OPT_INT, OPT_FLOAT, OPT_LIST } opt_kind; /* OPT_LIST: repeatable string */
@@ -34,11 +35,16 @@ const char *arg_str(const vm_args *a, const char *name);   /* NULL when unset an
 int64_t arg_int(const vm_args *a, const char *name);       /* 0 when unset and without default */
 double arg_float(const vm_args *a, const char *name);
 bool arg_flag(const vm_args *a, const char *name);
-bool arg_given(const vm_args *a, const char *name);        /* on the command line */
+bool arg_given(const vm_args *a, const char *name);        /* on the command line, not by arg_default */
 int arg_list(const vm_args *a, const char *name, const char *const **items); /* repeatable option; count */
 int arg_npos(const vm_args *a);
 const char *arg_pos(const vm_args *a, int i);              /* NULL beyond the last */
 const char *arg_line(const vm_args *a);                    /* the whole command line, quoted, for manifests */
+
+/* A value for an option that is not on the command line (a preset's): as if given, but arg_given stays false. */
+vm_status arg_default(const vm_args *a, const char *name, const char *text, vm_error *e);
+/* All options of the command as they stand, defaults and presets included, as an object under `key`. */
+void arg_put_all(const vm_args *a, json_writer *w, const char *key);
 
 /* Parses argv for c. On --help prints and sets *done. Errors are VM_EUSAGE with the nearest known name. */
 vm_status args_parse(vm_args **out, const vm_command *c, int argc, char **argv, bool *done, vm_error *e);

@@ -61,6 +61,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_preprocess pp;
     file_lock lock = { .fd = -1 };
     train_clip_options o;
+    if (arg_flag(a, "show")) return train_preset_show(a, e);
     if (train_clip_read(&o, a, e)) return e->status;
     if (dir && !strcmp(dir, "world")) {
         if (!(dir = world = path_join(out, "base"))) return vm_nomem(e, 256, "a path");
@@ -69,9 +70,10 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_backend *be = run_backend(a, e);
     if (!be || open_source(&source, a, e) || open_model(&m, be, dir, a, e)) goto done;
     m->recompute = o.recompute;
-    if (tok_open(&t, dir, e) || preprocess_load(&pp, dir, e) || dir_make(out, e) || file_lock_take(&lock, out, e)) goto done;
-    if (arg_given(a, "epochs") && !source->n_groups) vm_fail(e, VM_EUSAGE, "--epochs: the world has no end; give --steps");
-    if (arg_given(a, "epochs")) o.steps = (int64_t)(arg_float(a, "epochs") * (double)(source->n_groups / source->n_orig));
+    if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e) || dir_make(out, e) || file_lock_take(&lock, out, e)) goto done;
+    double epochs = arg_given(a, "steps") ? 0 : arg_float(a, "epochs");
+    if (epochs > 0 && !source->n_groups) vm_fail(e, VM_EUSAGE, "--epochs: the world has no end; give --steps");
+    else if (epochs > 0) o.steps = (int64_t)(epochs * (double)(source->n_groups / source->n_orig));
     if (!e->status && o.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
     if (e->status) goto done;
     vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,

@@ -1,13 +1,16 @@
 /* train_clip.h - the training loop as a function, for the command and the demo. */
 #ifndef VM_TRAIN_CLIP_H
 #define VM_TRAIN_CLIP_H
+#include "models/tower_groups.h"
 #include "pipeline/clip_data.h"
 
 typedef struct {
     const char *out, *command; /* run directory; what made it (resume refuses another) */
     clip_train_config train;
-    double lr;
-    int64_t steps, warmup, log_every, save_every, first_step;
+    clip_schedule schedule;      /* its total is steps */
+    tower_groups groups;
+    const vm_args *args;         /* recorded in checkpoints; NULL = nothing is */
+    int64_t steps, log_every, save_every, first_step;
     int keep_last;
     bool resume, recompute, theta_reset; /* theta_reset: adaptive margins begin anew in every epoch */
     uint64_t seed;
@@ -19,5 +22,9 @@ vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_prepro
 /* The options of the command and what they say; VM_EUSAGE names the option. (train_options.c) */
 extern const vm_opt train_clip_opts[];
 vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e);
+
+/* --preset NAME: its values for all options that the command line leaves open; prints them with their sources. (train_presets.c) */
+vm_status train_preset_apply(const vm_args *a, vm_error *e);
+vm_status train_preset_show(const vm_args *a, vm_error *e); /* all presets when none is named */
 
 #endif

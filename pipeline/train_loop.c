@@ -79,6 +79,7 @@ static vm_status write_state(const char *dir, const void *ctx, vm_error *e) {
     json_put_int(&w, "steps", l->o.steps);
     json_put_int(&w, "seed", (int64_t)l->o.seed);
     json_put_str(&w, "command", l->o.command);
+    if (l->o.args) arg_put_all(l->o.args, &w, "options");
     double theta[CLIP_THETA_MAX];
     json_begin_array(&w, "theta"); /* thresholds of CMR */
     for (int k = 0, n = clip_head_theta(clip_trainer_head(l->t), theta); k < n; k++) json_put_num(&w, NULL, theta[k]);
@@ -119,7 +120,7 @@ static void new_epoch(loop *l) {
 /* Three steps in a row without finite numbers end the run: the last checkpoint is good. */
 static vm_status one_step(loop *l, vm_error *e) {
     clip_step s;
-    double lr = clip_lr(l->o.lr, l->step, l->o.warmup, l->o.steps);
+    double lr = clip_lr(&l->o.schedule, l->step);
     new_epoch(l);
     if (clip_batch_fill(&l->batch, l->source, l->step, e) || clip_trainer_step(l->t, &l->batch, lr, &s, e)) return e->status;
     l->step++;
@@ -133,6 +134,7 @@ static vm_status one_step(loop *l, vm_error *e) {
 vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_preprocess *pp, const train_clip_options *o, vm_error *e) {
     loop l = { .o = *o, .m = m, .source = source };
     clip_train_config c = o->train;
+    l.o.schedule.total = o->steps;
     source->m = m, source->t = t, source->pp = pp, source->seed = o->seed, source->total_steps = o->steps;
     if (clip_trainer_new(&l.t, m, &c, e) || clip_batch_new(&l.batch, source, e)) goto done;
     if (o->resume && resume(&l, e)) goto done;

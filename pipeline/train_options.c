@@ -35,20 +35,48 @@ static vm_status read_loss(clip_loss_config *c, const vm_args *a, vm_error *e) {
     return e->status;
 }
 
+/* "vision,embeddings" */
+static vm_status read_frozen(tower_groups *g, const char *text, vm_error *e) {
+    const struct { const char *name; bool *on; } known[] = { { "vision", &g->vision }, { "text", &g->text }, { "embeddings", &g->embeddings }, { "scale", &g->scale } };
+    for (const char *at = text ? text : ""; *at && !e->status; at += *at == ',') {
+        size_t n = strcspn(at, ",");
+        int k = 0;
+        while (k < VM_LEN(known) && (strlen(known[k].name) != n || strncmp(at, known[k].name, n))) k++;
+        if (k < VM_LEN(known)) *known[k].on = true;
+        else vm_fail(e, VM_EUSAGE, "--freeze %s: known are vision, text, embeddings, scale", text);
+        at += n;
+    }
+    return e->status;
+}
+
+static vm_status read_groups(tower_groups *g, const vm_args *a, vm_error *e) {
+    *g = (tower_groups){ .unlock_vision = arg_int(a, "unlock-last-vision"), .unlock_text = arg_int(a, "unlock-last-text"),
+                         .lr_vision = arg_float(a, "lr-vision"), .lr_text = arg_float(a, "lr-text"), .layer_decay = arg_float(a, "layer-decay") };
+    return read_frozen(g, arg_str(a, "freeze"), e);
+}
+
 vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) {
+    static const char *const schedules[] = { "cosine", "const", "const-cooldown", NULL };
+    if (train_preset_apply(a, e)) return e->status;
     int64_t chunk = arg_int(a, "chunk"), pieces = arg_int(a, "accum"), batch = arg_int(a, "batch");
     *o = (train_clip_options){ .out = arg_str(a, "out"), .command = arg_line(a), .resume = strcmp(arg_str(a, "resume"), "never") != 0,
-                               .steps = arg_int(a, "steps"), .warmup = arg_int(a, "warmup"), .log_every = arg_int(a, "log-every"),
+                               .steps = arg_int(a, "steps"), .args = a, .log_every = arg_int(a, "log-every"),
                                .save_every = arg_int(a, "save-every"), .keep_last = (int)arg_int(a, "keep-last"),
-                               .seed = (uint64_t)arg_int(a, "seed"), .lr = arg_float(a, "lr"), .recompute = arg_flag(a, "recompute"),
+                               .seed = (uint64_t)arg_int(a, "seed"), .recompute = arg_flag(a, "recompute"),
                                .theta_reset = arg_flag(a, "cmr-reset") };
     o->train = (clip_train_config){ .deterministic = arg_flag(a, "deterministic"), .chunk = pieces > 1 ? (batch + pieces - 1) / pieces : chunk,
                                     .clip_norm = (float)arg_float(a, "clip-norm"), .max_logit_scale = 4.6051702f,
                                     .adam = { (float)arg_float(a, "beta1"), (float)arg_float(a, "beta2"), (float)arg_float(a, "eps"),
                                               (float)arg_float(a, "wd") } };
+    o->schedule = (clip_schedule){ .kind = (clip_schedule_kind)one_of(a, "schedule", schedules, e), .lr = arg_float(a, "lr"), .warm = arg_int(a, "warmup"),
+                                   .cooldown = arg_int(a, "cooldown"), .power = arg_float(a, "cooldown-power"), .end = arg_float(a, "cooldown-end") };
+    if (e->status) return e->status;
+    if (arg_given(a, "cooldown") != (o->schedule.kind == CLIP_CONST_COOLDOWN))
+        return vm_fail(e, VM_EUSAGE, "--schedule const-cooldown and --cooldown N go together");
+    if (arg_given(a, "steps") && arg_given(a, "epochs")) return vm_fail(e, VM_EUSAGE, "--steps and --epochs say the same; give one");
     if (!o->out) return vm_fail(e, VM_EUSAGE, "train clip: --out DIR is needed");
     if (pieces > 1 && chunk) return vm_fail(e, VM_EUSAGE, "--chunk and --accum say the same; give one");
-    return read_loss(&o->train.loss, a, e) ? e->status : run_dtype(a, true, &o->train.dtype, e);
+    return read_loss(&o->train.loss, a, e) || read_groups(&o->groups, a, e) ? e->status : run_dtype(a, true, &o->train.dtype, e);
 }
 
 const vm_opt train_clip_opts[] = {
@@ -57,6 +85,8 @@ const vm_opt train_clip_opts[] = {
     { "init", OPT_STR, NULL, "DIR", "model directory to start from", 0, 0 },
     { "scratch", OPT_STR, NULL, "DIR", "model directory to train from random weights; world: the small built-in one", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/", 0, 0 },
+    { "preset", OPT_STR, NULL, "NAME", "a published recipe (vismin-clip, ce-clip, ceclip-head, ceclip-single, negclip, trohn-img); options given win", 0, 0 },
+    { "show", OPT_FLAG, NULL, NULL, "print the values of the preset, or of all, with the source of each number, and end", 0, 0 },
     { "loss", OPT_STR, "itc", "NAME", "itc: originals and edits are all pairs; itc-hn: edits are extra columns only", 0, 0 },
     { "twin-weight", OPT_FLOAT, "0", "X", "weight of the two-way terms within each original and its edit", 0, 100 },
     { "hard-negatives", OPT_STR, "both", "OF", "itc-hn: what widens the softmax of originals: text, image or both", 0, 0 },
@@ -75,7 +105,17 @@ const vm_opt train_clip_opts[] = {
     { "recompute", OPT_FLAG, NULL, NULL, "keep only the inputs of layers and compute the rest again in the backward pass", 0, 0 },
     { "steps", OPT_INT, "0", "N", "steps of the whole run", 0, 1e9 },
     { "epochs", OPT_FLOAT, NULL, "X", "instead of --steps: passes over the originals", 0, 1e6 },
-    { "lr", OPT_FLOAT, "5e-6", "X", "peak learning rate; cosine to 0 after the warm-up", 0, 10 },
+    { "lr", OPT_FLOAT, "5e-6", "X", "peak learning rate", 0, 10 },
+    { "schedule", OPT_STR, "cosine", "NAME", "after the warm-up: cosine to 0; const; const-cooldown, which falls in the last --cooldown steps", 0, 0 },
+    { "cooldown", OPT_INT, "0", "N", "const-cooldown: steps of the fall", 1, 1e9 },
+    { "cooldown-power", OPT_FLOAT, "1", "X", "const-cooldown: shape of the fall; 1 = straight", 0.01, 100 },
+    { "cooldown-end", OPT_FLOAT, "0", "X", "const-cooldown: learning rate at the end", 0, 10 },
+    { "freeze", OPT_STR, NULL, "LIST", "what does not learn: of vision, text, embeddings, scale, with commas", 0, 0 },
+    { "unlock-last-vision", OPT_INT, "-1", "N", "of the vision tower only the last N layers and the head learn; -1 = all do", -1, 1000 },
+    { "unlock-last-text", OPT_INT, "-1", "N", "the same of the text tower", -1, 1000 },
+    { "lr-vision", OPT_FLOAT, "1", "X", "multiplies the learning rate of the vision tower", 1e-9, 1e9 },
+    { "lr-text", OPT_FLOAT, "1", "X", "multiplies that of the text tower", 1e-9, 1e9 },
+    { "layer-decay", OPT_FLOAT, "1", "X", "each layer learns X times as fast as the one above it", 0.01, 1 },
     { "warmup", OPT_INT, "50", "N", "steps of linear warm-up", 0, 1e9 },
     { "wd", OPT_FLOAT, "0.1", "X", "decoupled weight decay of matrices", 0, 10 },
     { "beta1", OPT_FLOAT, "0.9", "X", "AdamW", 0, 1 },

@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "models/clip.h"
+#include "models/tower_groups.h"
 #include "pipeline/clip_data.h"
 #include "tests/test.h"
 
@@ -112,14 +113,25 @@ TEST(steps_without_finite_numbers) {
     EXPECT(same_state(x.m, y.m)); /* as if it had not been */
     end(&x), end(&y);
 }
+static double rate(clip_schedule_kind kind, int64_t step, int64_t warm, int64_t total) {
+    return clip_lr(&(clip_schedule){ kind, .lr = 2, .power = 2, .end = 0.5, .warm = warm, .total = total, .cooldown = 4 }, step);
+}
 TEST(learning_rates) {
-    EXPECT_NEAR(clip_lr(2, 0, 4, 10), 0.5, 0);
-    EXPECT_NEAR(clip_lr(2, 3, 4, 10), 2, 0);
-    EXPECT_NEAR(clip_lr(2, 4, 4, 10), 2, 0);
-    EXPECT_NEAR(clip_lr(2, 7, 4, 10), 1, 1e-15);
-    EXPECT(clip_lr(2, 9, 4, 10) > 0 && clip_lr(2, 9, 4, 10) < 0.2);
-    EXPECT_NEAR(clip_lr(2, 0, 0, 1), 2, 0);
-    EXPECT(isfinite(clip_lr(2, 5, 5, 5)));
+    EXPECT_NEAR(rate(CLIP_COSINE, 0, 4, 10), 0.5, 0);
+    EXPECT_NEAR(rate(CLIP_COSINE, 3, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(CLIP_COSINE, 4, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(CLIP_COSINE, 7, 4, 10), 1, 1e-15);
+    EXPECT(rate(CLIP_COSINE, 9, 4, 10) > 0 && rate(CLIP_COSINE, 9, 4, 10) < 0.2);
+    EXPECT_NEAR(rate(CLIP_COSINE, 0, 0, 1), 2, 0);
+    EXPECT(isfinite(rate(CLIP_COSINE, 5, 5, 5)));
+    for (int kind = CLIP_CONST; kind <= CLIP_CONST_COOLDOWN; kind++) {
+        EXPECT_NEAR(rate(kind, 1, 4, 10), 1, 0);
+        EXPECT_NEAR(rate(kind, 5, 4, 10), 2, 0);
+    }
+    EXPECT_NEAR(rate(CLIP_CONST, 9, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(CLIP_CONST_COOLDOWN, 6, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(CLIP_CONST_COOLDOWN, 8, 4, 10), 0.25 * 1.5 + 0.5, 1e-15); /* half way, squared */
+    EXPECT_NEAR(rate(CLIP_CONST_COOLDOWN, 10, 4, 10), 0.5, 1e-15);
 }
 TEST(schedules_and_shapes) { /* batches of two shapes share weights, gradients and moments; the norm is clipped */
     training x = begin(VM_F32, false);
@@ -190,6 +202,91 @@ TEST(chunks_need_less_memory) {
     end(&x);
 }
 
+/* --- groups ------------------------------------------------------------------------------------------------------ */
+static const tower_groups all_learn = { .unlock_vision = -1, .unlock_text = -1, .lr_vision = 1, .lr_text = 1, .layer_decay = 1 };
+
+static const vm_param *named(const clip_model *m, const char *name) {
+    for (int64_t i = 0; i < m->w.n; i++)
+        if (!strcmp(m->w.p[i]->name, name)) return m->w.p[i];
+    MISMATCH("no parameter %s\n", name);
+    return m->w.p[0];
+}
+/* Tensors and elements with and without weight decay, as open_clip's layout counts them. */
+static void count_groups(const char *arch, const int64_t want[4]) {
+    vm_error e = { 0 };
+    clip_config c = clip_config_blank();
+    clip_model *m = NULL;
+    weight_map map = { 0 };
+    int64_t got[4] = { 0 };
+    if (clip_config_named(&c, arch, &e) || clip_new(&m, vm_backend_cpu(), &c, &e)) MISMATCH("%s\n", e.msg);
+    clip_map(m, CLIP_OPEN, &map);
+    for (int64_t i = 0; i < map.n; i++) {
+        int64_t n = 1;
+        if (i && !strcmp(map.t[i].name, map.t[i - 1].name)) continue;
+        for (int k = 0; k < map.t[i].nd; k++) n *= map.t[i].ne[k];
+        got[map.t[i].p->decay ? 2 : 0]++, got[map.t[i].p->decay ? 3 : 1] += n;
+    }
+    for (int k = 0; k < 4; k++) EXPECT(got[k] == want[k]);
+    weight_map_free(&map);
+    clip_free(m);
+}
+TEST(decay_groups_of_published_models) {
+    count_groups("ViT-B-32-quickgelu", (int64_t[]){ 200, 204545, 102, 151072768 });
+    count_groups("ViT-L-14-quickgelu", (int64_t[]){ 296, 445953, 150, 427170560 });
+}
+TEST(what_learns_and_how_fast) {
+    training x = begin(VM_F32, false);
+    vm_error e = { 0 };
+    tower_groups c = all_learn;
+    c.layer_decay = 0.5, c.lr_text = 0.1, c.scale = true, c.unlock_vision = 1;
+    EXPECT(!tower_groups_apply(&x.m->t, &c, &e));
+    EXPECT(!named(x.m, "logit_scale")->trainable && !named(x.m, "vision.patch")->trainable && !named(x.m, "vision.0.fc1.weight")->trainable);
+    EXPECT(named(x.m, "vision.1.fc1.weight")->trainable && named(x.m, "vision.post.weight")->trainable && named(x.m, "vision.proj")->trainable);
+    const struct { const char *name; double rate; } rates[] = { { "text.token_embed", 0.0125 }, { "text.pos", 0.0125 }, { "text.0.fc1.weight", 0.025 },
+                                                                 { "text.1.ln1.weight", 0.05 }, { "text.proj", 0.1 }, { "text.ln.bias", 0.1 },
+                                                                 { "vision.1.fc1.weight", 0.5 }, { "vision.proj", 1 } };
+    for (int k = 0; k < VM_LEN(rates); k++) EXPECT_NEAR(named(x.m, rates[k].name)->lr_scale, rates[k].rate, 1e-7);
+    step(&x, 0, 1e-3); /* what is frozen has neither gradient nor moments */
+    EXPECT(!named(x.m, "vision.0.fc1.weight")->grad && !named(x.m, "vision.patch")->m && !named(x.m, "logit_scale")->grad);
+    EXPECT(named(x.m, "vision.1.q.weight")->m && named(x.m, "text.token_embed")->m);
+    end(&x);
+}
+TEST(frozen_towers) { /* whole and in chunks: the other one learns the same */
+    float *got[2];
+    int64_t n = 0;
+    for (int way = 0; way < 2; way++) {
+        training x = begin(VM_F32, false);
+        vm_error e = { 0 };
+        clip_train_config tc = defaults;
+        tower_groups c = all_learn;
+        c.vision = true;
+        tc.chunk = way ? 5 : 0;
+        clip_trainer_free(x.t);
+        EXPECT(!tower_groups_apply(&x.m->t, &c, &e) && !clip_trainer_new(&x.t, &x.m->t, &tc, &e));
+        float before = ((float *)x.m->class_embed->data)[0];
+        step(&x, 0, 1e-3);
+        EXPECT(((float *)x.m->class_embed->data)[0] == before && !x.m->vision_proj->grad && x.m->text_proj->grad);
+        n = vm_param_count(x.m->text_proj);
+        memcpy(got[way] = vm_alloc((size_t)n * 4), x.m->text_proj->grad, (size_t)n * 4);
+        end(&x);
+    }
+    for (int64_t i = 0; i < n; i++) EXPECT_NEAR(got[1][i], got[0][i], 1e-6);
+    vm_free(got[0]), vm_free(got[1]);
+}
+TEST(groups_that_are_refused) {
+    training x = begin(VM_F32, false);
+    vm_error e = { 0 };
+    tower_groups c = all_learn;
+    c.unlock_text = 3;
+    EXPECT(tower_groups_apply(&x.m->t, &c, &e) == VM_EUSAGE);
+    EXPECT_STR(e.msg, "--unlock-last-text 3: the text tower has 2 layers");
+    vm_error_clear(&e);
+    c = all_learn, c.vision = c.text = c.scale = true;
+    EXPECT(tower_groups_apply(&x.m->t, &c, &e) == VM_EUSAGE);
+    EXPECT_STR(e.msg, "everything is frozen: nothing is left to learn");
+    end(&x);
+}
+
 /* --- memory ------------------------------------------------------------------------------------------------------ */
 static vm_status whole_life(vm_error *e) {
     clip_config c = { .text = { 8, 2, 2, 8 },
@@ -246,6 +343,10 @@ int main(int argc, char **argv) {
     RUN(schedules_and_shapes);
     RUN(chunks_have_the_gradients_of_the_whole);
     RUN(chunks_need_less_memory);
+    RUN(decay_groups_of_published_models);
+    RUN(what_learns_and_how_fast);
+    RUN(frozen_towers);
+    RUN(groups_that_are_refused);
     RUN(any_allocation_may_fail);
     vm_error e = { 0 };
     dir_remove(tmp, &e);
