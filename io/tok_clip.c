@@ -218,7 +218,44 @@ static bool spell(const tok *t, int32_t id, tok_text *out, bool *blank) {
     return true;
 }
 
-vm_status tok_clip_ready(tok *t, const char *name, vm_error *e) {
+/* Which entries begin and end a text, lengths, and what else follows from the files. */
+static vm_status set_specials(tok *t, vm_error *e) {
+    tok_info *info = &t->info;
+    vm_status s = VM_OK;
+    t->open_clip = t->open_clip && !t->hf_layout;
+    info->bos = tok_find_name(t, TOK_BOS, "<|startoftext|>", "<start_of_text>");
+    info->eos = tok_find_name(t, TOK_EOS, "<|endoftext|>", "<end_of_text>");
+    if (!t->from_json) {
+        info->unk = tok_find_name(t, TOK_UNK, "<|endoftext|>", NULL);
+        t->nfc = t->squeeze = t->lower = t->literals = true;
+    }
+    if (t->open_clip) { /* its own lengths, and special tokens are words of the text like any other */
+        if (!info->context) info->context = TOK_CLIP_CONTEXT;
+        t->cut_len = info->context;
+        t->cut_left = t->pad_left = t->literals = false;
+        t->pad_len = t->pad_multiple = 0;
+        info->pad = 0;
+        for (int64_t i = 0; i < t->added_n; i++) vm_free(t->added[i].text);
+        t->added_n = 0;
+    } else if (info->pad < 0) {
+        info->pad = tok_find_name(t, TOK_PADDING, "<|endoftext|>", NULL);
+    }
+    if (t->open_clip || !t->from_json) {
+        t->prefix.n = t->suffix.n = 0;
+        if (info->bos >= 0 && !tok_ids_add(&t->prefix, info->bos)) s = vm_nomem(e, 8, "special tokens");
+        if (info->eos >= 0 && !tok_ids_add(&t->suffix, info->eos)) s = vm_nomem(e, 8, "special tokens");
+    }
+    int32_t ends[2] = {info->bos, info->eos};
+    for (int i = 0; i < 2 && !s && !t->open_clip && !t->from_json; i++) {
+        size_t n;
+        const char *text = vocab_text(&t->words, ends[i], &n);
+        if (text) s = tok_add_token(t, text, n, ends[i], ADDED_SPECIAL, e);
+    }
+    return s;
+}
+
+static vm_status ready(tok *t, const char *name, vm_error *e) {
+    if (set_specials(t, e)) return e->status;
     for (int b = 0; b < 256; b++) {
         char s[8];
         int n = uni_put(s, byte_char(b));
@@ -232,8 +269,7 @@ vm_status tok_clip_ready(tok *t, const char *name, vm_error *e) {
     if (t->info.bos < 0 || t->info.eos < 0)
         return vm_fail(e, VM_EINPUT, "%s: vocabulary: found no %s, expected <|startoftext|> and <|endoftext|>", name,
                        t->info.bos < 0 ? "start token" : "end token");
-    t->family = &tok_clip;
     return VM_OK;
 }
 
-const tok_family tok_clip = {clean, split, spell};
+const tok_family tok_clip = { .clean = clean, .split = split, .spell = spell, .ready = ready };

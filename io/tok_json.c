@@ -152,23 +152,28 @@ static vm_status find_parts(const char *text, size_t bytes, const char *path, ch
     return e->status;
 }
 
+vm_status tok_add_json(tok *t, json_value v, int64_t id, vm_error *e) {
+    size_t n = 0;
+    const char *text = json_as_text(json_need(v, "content", JSON_STRING, e), &n, e);
+    int flags = json_bool(v, "single_word", false, e) * ADDED_SINGLE_WORD +
+                json_bool(v, "lstrip", false, e) * ADDED_LSTRIP +
+                json_bool(v, "rstrip", false, e) * ADDED_RSTRIP +
+                json_bool(v, "normalized", false, e) * ADDED_NORMALIZED +
+                json_bool(v, "special", false, e) * ADDED_SPECIAL;
+    vm_error inner = {0};
+    if (e->status || !tok_add_token(t, text, n, (int32_t)id, flags, &inner)) return e->status;
+    if (inner.status == VM_EINPUT) return json_fail(v, e, "%s", inner.msg);
+    *e = inner;
+    return e->status;
+}
+
 static vm_status read_added(tok *t, json_value list, vm_error *e) {
     if (json_has(list) && list.kind != JSON_ARRAY) return json_fail(list, e, "expected an array of added tokens");
-    for (json_iter it = json_each(list); json_next(&it);) {
-        json_value v = it.value;
-        size_t n = 0;
-        const char *text = json_as_text(json_need(v, "content", JSON_STRING, e), &n, e);
-        int64_t id = json_as_int(json_need(v, "id", JSON_INT, e), 0, VOCAB_MAX_ID - 1, e);
-        int flags = json_bool(v, "single_word", false, e) * ADDED_SINGLE_WORD +
-                    json_bool(v, "lstrip", false, e) * ADDED_LSTRIP +
-                    json_bool(v, "rstrip", false, e) * ADDED_RSTRIP +
-                    json_bool(v, "normalized", false, e) * ADDED_NORMALIZED +
-                    json_bool(v, "special", false, e) * ADDED_SPECIAL;
-        vm_error inner = {0};
-        if (e->status) return e->status;
-        if (tok_add_token(t, text, n, (int32_t)id, flags, &inner)) return json_fail(v, e, "%s", inner.msg);
+    for (json_iter it = json_each(list); !e->status && json_next(&it);) {
+        int64_t id = json_as_int(json_need(it.value, "id", JSON_INT, e), 0, VOCAB_MAX_ID - 1, e);
+        tok_add_json(t, it.value, id, e);
     }
-    return VM_OK;
+    return e->status;
 }
 
 /* Calls step for v, or for every element when v is a Sequence of them. */
@@ -264,14 +269,19 @@ static vm_status read_rules(tok *t, json_value root, vm_error *e) {
     json_value model = json_need(root, "model", JSON_OBJECT, e);
     const char *kind = json_str(model, "type", "BPE", e), *suffix = json_str(model, "end_of_word_suffix", "", e);
     vm_status s = e->status;
-    if (!s && (strcmp(kind, "BPE") || strcmp(suffix, "</w>")))
+    bool pieces = !strcmp(kind, "WordPiece");
+    if (!s && pieces) s = tok_bert_model(t, model, e);
+    else if (!s && (strcmp(kind, "BPE") || strcmp(suffix, "</w>")))
         s = json_fail(model, e,
-                      "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected CLIP's BPE with </w>",
+                      "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected CLIP's BPE with </w>, or "
+                      "WordPiece",
                       kind, suffix);
     if (!s) json_need(model, "vocab", JSON_OBJECT, e);
-    if (!s) json_need(model, "merges", JSON_ARRAY, e);
-    if (!s) s = each_step(t, json_get(root, "normalizer"), "normalizers", read_normalizer, e);
-    if (!s) s = each_step(t, json_get(root, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer, e);
+    if (!s && !pieces) json_need(model, "merges", JSON_ARRAY, e);
+    json_step normalizer = pieces ? tok_bert_normalizer : read_normalizer;
+    json_step pre_tokenizer = pieces ? tok_bert_pre_tokenizer : read_pre_tokenizer;
+    if (!s) s = each_step(t, json_get(root, "normalizer"), "normalizers", normalizer, e);
+    if (!s) s = each_step(t, json_get(root, "pre_tokenizer"), "pretokenizers", pre_tokenizer, e);
     if (!s) s = each_step(t, json_get(root, "post_processor"), "processors", read_post_processor, e);
     if (!s) s = read_lengths(t, root, e);
     return s ? s : e->status;
@@ -290,7 +300,7 @@ vm_status tok_load_json(tok *t, const char *path, vm_error *e) {
     json_value root = json_root(d);
     s = read_rules(t, root, e);
     if (!s) s = read_vocab(t, &parts.vocab, e);
-    if (!s) s = read_merge_list(t, &parts.merges, e);
+    if (!s && t->family != &tok_bert) s = read_merge_list(t, &parts.merges, e);
     if (!s) s = read_added(t, json_get(root, "added_tokens"), e);
     const char *unk = s ? NULL : json_str(json_get(root, "model"), "unk_token", NULL, e);
     if (unk) t->info.unk = vocab_find(&t->words, unk, strlen(unk));

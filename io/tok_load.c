@@ -4,7 +4,7 @@
 #include "io/json.h"
 #include "io/tok_parts.h"
 
-enum { PLAIN_MAX = 64 << 20, PLAIN_MERGES = 49152 - 256 - 2, DEFAULT_CONTEXT = 77 };
+enum { PLAIN_MAX = 64 << 20, PLAIN_MERGES = 49152 - 256 - 2 };
 
 /* --- added tokens and merges ------------------------------------------------------------------------------------- */
 vm_status tok_add_token(tok *t, const char *text, size_t bytes, int32_t id, int flags, vm_error *e) {
@@ -152,7 +152,8 @@ static vm_status read_name(tok *t, int which, json_value root, const char *key, 
 
 vm_status tok_load_settings(tok *t, const char *dir, vm_error *e) {
     static const char *const file[] = {"tokenizer_config.json", "special_tokens_map.json", "open_clip_config.json"};
-    static const char *const key[TOK_NAMES] = {"bos_token", "eos_token", "pad_token", "unk_token"};
+    static const char *const key[TOK_NAMES] = {"bos_token", "eos_token", "pad_token", "unk_token",
+                                               "cls_token", "sep_token", "mask_token"};
     vm_status s = VM_OK;
     for (int f = 0; f < VM_LEN(file) && !s; f++) {
         json_doc *d;
@@ -165,7 +166,7 @@ vm_status tok_load_settings(tok *t, const char *dir, vm_error *e) {
         }
         if (f == 2) {
             json_value text = json_get(json_get(root, "model_cfg"), "text_cfg");
-            t->info.context = json_int(text, "context_length", DEFAULT_CONTEXT, 1, 1 << 24, e);
+            t->info.context = json_int(text, "context_length", TOK_CLIP_CONTEXT, 1, 1 << 24, e);
             t->open_clip = !json_str(text, "hf_tokenizer_name", NULL, e);
         }
         s = e->status;
@@ -177,7 +178,7 @@ vm_status tok_load_settings(tok *t, const char *dir, vm_error *e) {
     return s;
 }
 
-static int32_t find_name(const tok *t, int which, const char *dflt, const char *dflt2) {
+int32_t tok_find_name(const tok *t, int which, const char *dflt, const char *dflt2) {
     const char *name[3] = {t->name[which], dflt, dflt2};
     for (int i = 0; i < 3; i++) {
         int32_t id = name[i] ? vocab_find(&t->words, name[i], strlen(name[i])) : -1;
@@ -220,38 +221,8 @@ static vm_status index_added(tok *t, const char *path, vm_error *e) {
 }
 
 vm_status tok_load_finish(tok *t, const char *path, vm_error *e) {
-    tok_info *info = &t->info;
-    vm_status s = VM_OK;
-    info->vocab_len = t->words.n;
-    t->open_clip = t->open_clip && !t->hf_layout;
-    info->bos = find_name(t, TOK_BOS, "<|startoftext|>", "<start_of_text>");
-    info->eos = find_name(t, TOK_EOS, "<|endoftext|>", "<end_of_text>");
-    if (!t->from_json) {
-        info->unk = find_name(t, TOK_UNK, "<|endoftext|>", NULL);
-        t->nfc = t->squeeze = t->lower = t->literals = true;
-    }
-    if (t->open_clip) { /* its own lengths, and special tokens are words of the text like any other */
-        if (!info->context) info->context = DEFAULT_CONTEXT;
-        t->cut_len = info->context;
-        t->cut_left = t->pad_left = t->literals = false;
-        t->pad_len = t->pad_multiple = 0;
-        info->pad = 0;
-        for (int64_t i = 0; i < t->added_n; i++) vm_free(t->added[i].text);
-        t->added_n = 0;
-    } else if (info->pad < 0) {
-        info->pad = find_name(t, TOK_PADDING, "<|endoftext|>", NULL);
-    }
-    if (t->open_clip || !t->from_json) {
-        t->prefix.n = t->suffix.n = 0;
-        if (info->bos >= 0 && !tok_ids_add(&t->prefix, info->bos)) s = vm_nomem(e, 8, "special tokens");
-        if (info->eos >= 0 && !tok_ids_add(&t->suffix, info->eos)) s = vm_nomem(e, 8, "special tokens");
-    }
-    int32_t ends[2] = {info->bos, info->eos};
-    for (int i = 0; i < 2 && !s && !t->open_clip && !t->from_json; i++) {
-        size_t n;
-        const char *text = vocab_text(&t->words, ends[i], &n);
-        if (text) s = tok_add_token(t, text, n, ends[i], ADDED_SPECIAL, e);
-    }
-    if (!s) s = tok_clip_ready(t, path, e);
+    t->info.vocab_len = t->words.n;
+    if (!t->family) t->family = &tok_clip;
+    vm_status s = t->family->ready(t, path, e);
     return s ? s : index_added(t, path, e);
 }

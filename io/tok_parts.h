@@ -2,6 +2,7 @@
 #ifndef VM_IO_TOK_PARTS_H
 #define VM_IO_TOK_PARTS_H
 #include "io/bpe.h"
+#include "io/json.h"
 #include "io/tokenizer.h"
 #include "io/unicode.h"
 #include "io/vocab.h"
@@ -29,10 +30,14 @@ typedef struct {
     vm_status (*split)(tok *t, const char *s, size_t bytes, tok_ids *out, vm_error *e);
     /* Appends the bytes that an entry stands for; *blank: a blank follows if text follows. */
     bool (*spell)(const tok *t, int32_t id, tok_text *out, bool *blank);
+    /* Called once all is loaded: special tokens, tables, checks. name stands in messages. */
+    vm_status (*ready)(tok *t, const char *name, vm_error *e);
+    bool blank_before; /* spell writes the blank before a word, which falls away at the start; added tokens are words too */
 } tok_family;
 
-enum { TOK_BOS, TOK_EOS, TOK_PADDING, TOK_UNK, TOK_NAMES }; /* special tokens that the small files name */
+enum { TOK_BOS, TOK_EOS, TOK_PADDING, TOK_UNK, TOK_CLS, TOK_SEP, TOK_MASK, TOK_NAMES }; /* special tokens that the small files name */
 
+enum { TOK_CLIP_CONTEXT = 77 }; /* of open_clip, when its configuration states none */
 enum { TOK_MARK_ADDED = 1, TOK_MARK_SPECIAL = 2 };
 
 struct tok {
@@ -57,12 +62,17 @@ struct tok {
     bpe merges;
     bpe_cache cache;
     int32_t inner_id[256], last_id[256]; /* entry of a byte inside and at the end of a word, -1 = none */
+    struct {
+        bool clean, ideographs, strip, lower; /* what the normaliser does */
+        char inside[16];                      /* what stands before entries that go on a word: "##" */
+        int64_t most_chars, longest;          /* longer words are unknown; bytes of the longest entry with `inside` before it */
+    } bert;
     /* scratch */
     uni_text points, points2;
     tok_text clean_text, out_text;
 };
 
-extern const tok_family tok_clip;
+extern const tok_family tok_clip, tok_bert;
 
 /* Adds an added token; its entry joins the vocabulary. */
 vm_status tok_add_token(tok *t, const char *text, size_t bytes, int32_t id, int flags, vm_error *e);
@@ -75,7 +85,11 @@ vm_status tok_load_json(tok *t, const char *path, vm_error *e);
 vm_status tok_load_pair(tok *t, const char *vocab_path, const char *merges_path, vm_error *e);
 /* bpe_simple_vocab_16e6.txt, packed or not, or a merges.txt on its own */
 vm_status tok_load_plain(tok *t, const char *path, vm_error *e);
+/* vocab.txt, one entry per line, and what stands beside it in dir */
+vm_status tok_load_vocab_txt(tok *t, const char *path, const char *dir, vm_error *e);
 vm_status tok_load_finish(tok *t, const char *path, vm_error *e);
+/* The id of the special token that the files name, else of one of the usual ones; -1 = none. */
+int32_t tok_find_name(const tok *t, int which, const char *usual, const char *usual2);
 
 /* Pieces of the loaders. A merge is both[0..a_n) with the b_n bytes behind it; messages name no file. */
 vm_status tok_read_vocab_json(tok *t, const char *path, vm_error *e);
@@ -88,8 +102,14 @@ int32_t byte_char(int byte);
 int char_byte(int32_t c);
 int byte_order(int i);
 
-/* Called once all is loaded: tables of bytes, checks. name stands in messages. */
-vm_status tok_clip_ready(tok *t, const char *name, vm_error *e);
+/* Adds the token {"content", "single_word", "lstrip", "rstrip", "normalized", "special"}. */
+vm_status tok_add_json(tok *t, json_value v, int64_t id, vm_error *e);
+
+/* Parts of a tokenizer.json with a WordPiece model. */
+vm_status tok_bert_model(tok *t, json_value model, vm_error *e);
+vm_status tok_bert_normalizer(tok *t, json_value v, const char *type, vm_error *e);
+vm_status tok_bert_pre_tokenizer(tok *t, json_value v, const char *type, vm_error *e);
+
 /* Length of the next word of clean text, *s moved behind what is dropped before it; 0 at the end. */
 size_t tok_clip_word(const tok *t, const char **s, const char *end);
 #endif

@@ -32,7 +32,7 @@ static bool ends_with(const char *s, const char *end) {
 
 /* Opens the first of the known files in the directory. */
 static vm_status open_dir(tok *t, const char *dir, vm_error *e) {
-    static const char *const known[] = {"tokenizer.json", "vocab.json", "bpe_simple_vocab_16e6.txt.gz",
+    static const char *const known[] = {"tokenizer.json", "vocab.json", "vocab.txt", "bpe_simple_vocab_16e6.txt.gz",
                                         "bpe_simple_vocab_16e6.txt", "merges.txt"};
     char *path[VM_LEN(known)] = {0};
     int hit = -1;
@@ -44,11 +44,12 @@ static vm_status open_dir(tok *t, const char *dir, vm_error *e) {
     if (s) goto done;
     if (hit < 0)
         s = vm_fail(e, VM_EINPUT,
-                    "%s: no tokenizer found; expected tokenizer.json, vocab.json with merges.txt, or "
+                    "%s: no tokenizer found; expected tokenizer.json, vocab.json with merges.txt, vocab.txt, or "
                     "bpe_simple_vocab_16e6.txt.gz: copy them there from the model's repository",
                     dir);
     else if (hit == 0) s = tok_load_json(t, path[0], e);
     else if (hit == 1) s = tok_load_pair(t, path[1], path[VM_LEN(known) - 1], e);
+    else if (hit == 2) s = tok_load_vocab_txt(t, path[2], dir, e);
     else s = tok_load_plain(t, path[hit], e);
 done:
     for (int i = 0; i < VM_LEN(known); i++) vm_free(path[i]);
@@ -62,6 +63,7 @@ static vm_status open_file(tok *t, const char *path, const char *dir, vm_error *
     vm_status s;
     if (!other) return vm_nomem(e, strlen(dir), "a path");
     if (vocabulary) s = tok_load_pair(t, path, other, e);
+    else if (!strcmp(base, "vocab.txt")) s = tok_load_vocab_txt(t, path, dir, e);
     else if (merges && file_exists(other)) s = tok_load_pair(t, other, path, e);
     else if (ends_with(base, ".json")) s = tok_load_json(t, path, e);
     else s = tok_load_plain(t, path, e);
@@ -274,9 +276,11 @@ vm_status tok_decode_next(tok *t, tok_stream *st, int32_t id, bool keep_special,
     ok = tok_text_add(bytes, st->held, (size_t)st->held_len);
     st->held_len = 0;
     if (ok && id != -1) {
-        if (mark & TOK_MARK_ADDED) ok = tok_text_add(bytes, vocab_text(&t->words, id, &n), n);
+        if (mark & TOK_MARK_ADDED && !t->family->blank_before) ok = tok_text_add(bytes, vocab_text(&t->words, id, &n), n);
         else ok = t->family->spell(t, id, bytes, &blank);
     }
+    if (ok && t->family->blank_before && !st->started && bytes->n && bytes->s[0] == ' ')
+        memmove(bytes->s, bytes->s + 1, (size_t)--bytes->n);
     if (ok && bytes->n && st->started)
         for (; st->blanks && ok; st->blanks--) ok = tok_text_add(out, " ", 1);
     st->blanks = bytes->n && ok ? 0 : st->blanks;

@@ -1,8 +1,8 @@
 /* tokenizer.h - text to token ids and back.
  *
  * One handle for every family; which one a model uses is read from its files, and callers never ask. Implemented:
- * CLIP byte-pair encoding in the rules of its two libraries (tok_clip.c). A new family adds a file and a line in
- * tokenizer.c.
+ * CLIP byte-pair encoding in the rules of its two libraries (tok_clip.c), BERT's WordPiece (tok_bert.c). A new family
+ * fills a tok_family (tok_parts.h), which a loader chooses.
  *
  * A handle keeps a cache of words and scratch memory: it serves one thread at a time. */
 #ifndef VM_IO_TOKENIZER_H
@@ -29,7 +29,7 @@ enum {
     TOK_PAD = 2         /* fill up with info.pad to max_len */
 };
 
-/* Opens the tokenizer of a model directory: tokenizer.json, else vocab.json with merges.txt, else
+/* Opens the tokenizer of a model directory: tokenizer.json, else vocab.json with merges.txt, else vocab.txt, else
  * bpe_simple_vocab_16e6.txt[.gz]; or a file of one of these kinds. tokenizer_config.json, special_tokens_map.json and
  * open_clip_config.json beside it are read for special tokens and the context length. A directory that has
  * open_clip_config.json and no config.json follows open_clip's rules, all others those of tokenizer.json.
@@ -39,7 +39,7 @@ void tok_free(tok *t); /* accepts NULL */
 const tok_info *tok_get_info(const tok *t);
 
 /* Replaces out by the ids of the UTF-8 text (invalid bytes count as U+FFFD) with the special tokens of the model.
- * max_len 0: truncation and padding as the files state them (none, usually). max_len > 0: tokens are cut from the end
+ * max_len 0: truncation and padding as the files state them (none, usually; never with WordPiece). max_len > 0: tokens are cut from the end
  * so that at most max_len remain, the end token among them; TOK_PAD pads up to it. Errors: VM_EDEVICE (memory). */
 vm_status tok_encode(tok *t, const char *text, size_t bytes, int flags, int64_t max_len, tok_ids *out, vm_error *e);
 bool tok_ids_add(tok_ids *ids, int32_t id); /* false when memory is out */

@@ -1,4 +1,4 @@
-/* unicode.c - UTF-8, classes, NFC and lower case over utf8proc's tables.
+/* unicode.c - UTF-8, classes, normal forms and lower case over utf8proc's tables.
  *
  * NFC = canonical decomposition, canonical ordering, composition (Unicode Standard Annex 15). utf8proc orders by
  * bubbling, which is quadratic in a long run of marks; here runs are sorted stably by counting. */
@@ -85,6 +85,18 @@ bool uni_number(int32_t c) {
     return k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO;
 }
 
+bool uni_punctuation(int32_t c) {
+    utf8proc_category_t k = utf8proc_category(c);
+    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
+}
+
+bool uni_mark(int32_t c) { return c >= 0x300 && utf8proc_category(c) == UTF8PROC_CATEGORY_MN; }
+
+bool uni_control(int32_t c) {
+    utf8proc_category_t k = utf8proc_category(c);
+    return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO;
+}
+
 int uni_lower(int32_t c, int32_t out[2]) {
     out[0] = c < 0x80 ? (c >= 'A' && c <= 'Z' ? c + 32 : c) : utf8proc_tolower(c);
     if (c != 0x130) return 1;
@@ -150,30 +162,52 @@ static void order_marks(int32_t *c, int64_t n, int32_t *tmp) {
     memcpy(c, tmp, (size_t)n * sizeof *c);
 }
 
-bool uni_nfc(uni_text *t, uni_text *tmp) {
-    int64_t i = 0;
-    while (i < t->n && t->c[i] < 0x300) i++; /* all below U+0300 is in form C already */
-    if (i == t->n) return true;
-    tmp->n = 0;
-    for (i = 0; i < t->n; i++) {
+/* Canonical decomposition of t, ordered, into out; t is scratch afterwards. */
+static bool decompose(uni_text *t, uni_text *out) {
+    out->n = 0;
+    for (int64_t i = 0; i < t->n; i++) {
         int32_t part[8];
         int bound = 0;
         utf8proc_ssize_t n = utf8proc_decompose_char(t->c[i], part, VM_LEN(part), UTF8PROC_DECOMPOSE, &bound);
         if (n < 1 || n > VM_LEN(part)) part[0] = t->c[i], n = 1;
         for (int k = 0; k < n; k++)
-            if (!uni_add(tmp, part[k])) return false;
+            if (!uni_add(out, part[k])) return false;
     }
-    if (!vm_grow(&t->c, &t->cap, tmp->n, sizeof *t->c)) return false;
-    for (i = 0; i < tmp->n;) {
+    if (!vm_grow(&t->c, &t->cap, out->n, sizeof *t->c)) return false;
+    for (int64_t i = 0; i < out->n;) {
         int64_t start = i;
-        while (i < tmp->n && mark_class(tmp->c[i])) i++;
-        if (i > start + 1) order_marks(tmp->c + start, i - start, t->c);
+        while (i < out->n && mark_class(out->c[i])) i++;
+        if (i > start + 1) order_marks(out->c + start, i - start, t->c);
         i += i == start;
     }
+    return true;
+}
+
+static void swap(uni_text *a, uni_text *b) {
+    uni_text was = *a;
+    *a = *b;
+    *b = was;
+}
+
+/* Index of the first character that a normal form may change: c or higher. */
+static int64_t first_from(const uni_text *t, int32_t c) {
+    int64_t i = 0;
+    while (i < t->n && t->c[i] < c) i++;
+    return i;
+}
+
+bool uni_nfd(uni_text *t, uni_text *tmp) {
+    if (first_from(t, 0xc0) == t->n) return true;
+    if (!decompose(t, tmp)) return false;
+    swap(t, tmp);
+    return true;
+}
+
+bool uni_nfc(uni_text *t, uni_text *tmp) {
+    if (first_from(t, 0x300) == t->n) return true;
+    if (!decompose(t, tmp)) return false;
     utf8proc_ssize_t n = utf8proc_normalize_utf32(tmp->c, tmp->n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-    uni_text swap = *t;
-    *t = *tmp;
-    *tmp = swap;
+    swap(t, tmp);
     if (n >= 0) t->n = n;
     return true;
 }

@@ -97,8 +97,8 @@ const vm_command cmd_tokenize = {
     .usage = "DIR [options] < STRINGS",
     .about =
         "Reads one JSON string per line from standard input and writes one JSON array of token ids per line.\n"
-        "DIR is a model directory (tokenizer.json, or vocab.json with merges.txt, or bpe_simple_vocab_16e6.txt.gz)\n"
-        "or one of these files. Special tokens, truncation and padding are those that the files state.\n\n"
+        "DIR is a model directory (tokenizer.json, or vocab.json with merges.txt, vocab.txt, or\n"
+        "bpe_simple_vocab_16e6.txt.gz) or one of these files. Special tokens, truncation and padding are those that the files state.\n\n"
         "    echo '\"a photo of a cat\"' | vismin tokenize clip-vit-base-patch32\n"
         "    vismin tokenize MODEL --plain < captions.txt",
     .opts = opts,

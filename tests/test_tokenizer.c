@@ -1,74 +1,14 @@
 /* test_tokenizer.c - ids of both CLIP flavours against the reference libraries (tests/golden/tokenizer/make.py),
  * lengths, decoding, word vocabularies, malformed files, hostile texts. */
-#include "io/file.h"
-#include "io/json.h"
-#include "io/tokenizer.h"
-#include "tests/test.h"
+#include "tests/tok_cases.h"
 
-#include <unistd.h>
+static const char cases[] = GOLDEN "cases.jsonl";
 
-#define GOLDEN "tests/golden/tokenizer/"
-static char folder[600];
-
-static const char *in(const char *name) {
-    static char path[700];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static tok *open_tok(const char *path) {
-    vm_error e = {0};
-    tok *t;
-    if (tok_open(&t, path, &e)) MISMATCH("%s\n", e.msg);
-    return t;
-}
-
-static bool same_ids(const tok_ids *got, json_value want) {
-    vm_error e = {0};
-    bool same = got->n == json_len(want);
-    for (int64_t i = 0; i < got->n && same; i++) same = got->id[i] == json_as_int(json_at(want, i), 0, 1 << 22, &e);
-    return same;
-}
-
-/* Every line of the goldens: ids under `key`, and the text of the ids where decoded is asked for. */
-static void check_cases(const char *dir, const char *key, bool decoded) {
-    tok *t = open_tok(dir);
-    tok_ids ids = {0};
-    char *all = NULL;
-    vm_error e = {0};
-    int lines = 0;
-    if (!t || file_read(&all, NULL, GOLDEN "cases.jsonl", 0, &e)) {
-        MISMATCH("%s\n", e.msg);
-        tok_free(t);
-        return;
-    }
-    for (char *line = strtok(all, "\n"); line; line = strtok(NULL, "\n"), lines++) {
-        json_doc *d = json_parse(line, strlen(line), "cases.jsonl", 0, &e);
-        json_value root = json_root(d);
-        size_t n = 0, want_n = 0, got_n = 0;
-        const char *text = json_as_text(json_get(root, "text"), &n, &e);
-        EXPECT(text && !tok_encode(t, text, n, 0, 0, &ids, &e));
-        if (!same_ids(&ids, json_get(root, key))) MISMATCH("%s: %s\n", key, line);
-        if (decoded) {
-            char *got;
-            const char *want = json_as_text(json_get(root, "decoded"), &want_n, &e);
-            EXPECT(!tok_decode(t, ids.id, ids.n, false, &got, &got_n, &e));
-            if (got_n != want_n || memcmp(got, want, got_n)) MISMATCH("decoded \"%s\": %s\n", got, line);
-            vm_free(got);
-        }
-        json_free(d);
-    }
-    EXPECT(lines > 250 && !e.status);
-    vm_free(all);
-    tok_ids_free(&ids);
-    tok_free(t);
-}
-
-TEST(ids_of_tokenizer_json) { check_cases(GOLDEN "hf", "hf", true); }
-TEST(ids_of_vocab_and_merges) { check_cases(GOLDEN "pair", "hf", false); }
-TEST(ids_of_a_file_by_name) { check_cases(GOLDEN "pair/merges.txt", "hf", false); }
-TEST(ids_with_stated_lengths) { check_cases(GOLDEN "cut", "cut", false); }
-TEST(ids_of_open_clip) { check_cases(GOLDEN "open_clip", "open_clip", false); }
+TEST(ids_of_tokenizer_json) { check_cases(GOLDEN "hf", cases, "hf", true); }
+TEST(ids_of_vocab_and_merges) { check_cases(GOLDEN "pair", cases, "hf", false); }
+TEST(ids_of_a_file_by_name) { check_cases(GOLDEN "pair/merges.txt", cases, "hf", false); }
+TEST(ids_with_stated_lengths) { check_cases(GOLDEN "cut", cases, "cut", false); }
+TEST(ids_of_open_clip) { check_cases(GOLDEN "open_clip", cases, "open_clip", false); }
 
 /* encodes and returns the ids as text "1 2 3" */
 static const char *ids_text(tok *t, const char *text, int flags, int64_t max_len) {
@@ -238,19 +178,6 @@ TEST(words_become_single_tokens) {
     tok_ids_free(&ids);
 }
 
-/* Writes the files (name, content pairs up to NULL), opens the folder, removes them, returns the message. */
-static const char *message(const char *const *files) {
-    static vm_error e;
-    tok *t;
-    vm_error_clear(&e);
-    for (int i = 0; files[i]; i += 2) EXPECT(!file_write(in(files[i]), files[i + 1], strlen(files[i + 1]), &e));
-    vm_status s = tok_open(&t, folder, &e);
-    EXPECT(s == VM_EINPUT && !t);
-    tok_free(t);
-    for (int i = 0; files[i]; i += 2) unlink(in(files[i]));
-    return e.msg;
-}
-#define MESSAGE(...) message((const char *const[]){__VA_ARGS__, NULL})
 #define VOCAB "{\"a\":0,\"b\":1,\"a</w>\":2,\"ab\":3,\"<|startoftext|>\":4,\"<|endoftext|>\":5}"
 #define MODEL(x) "{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"," x "}}"
 #define RULES(x)                                                                                                     \

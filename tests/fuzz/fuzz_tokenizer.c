@@ -1,6 +1,6 @@
-/* fuzz_tokenizer.c - libFuzzer target: inputs that start with '{' are tokenizer.json, with '#' merges.txt, with a
- * gzip mark open_clip's list; all others are texts for both CLIP flavours, encoded and decoded again. Runs in the
- * repository root. */
+/* fuzz_tokenizer.c - libFuzzer target: inputs that start with '{' are tokenizer.json, with '#' merges.txt, with '[' vocab.txt,
+ * with a gzip mark open_clip's list; all others are texts for both CLIP flavours and for WordPiece, encoded and decoded
+ * again. Runs in the repository root. */
 #include "io/file.h"
 #include "io/tokenizer.h"
 
@@ -12,11 +12,11 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static char folder[] = "/dev/shm/fuzz_tokenizer_XXXXXX"; /* in memory: these files are written at every execution */
-static char json_path[64], merges_path[64], plain_path[64];
+static char json_path[64], merges_path[64], plain_path[64], lines_path[64];
 /* the vocabulary beside merges.txt: few entries, as it is read anew each time */
 static const char vocabulary[] = "{\"a\":0,\"b\":1,\"c\":2,\"a</w>\":3,\"b</w>\":4,\"c</w>\":5,\"ab\":6,\"bc\":7,\"ab</w>\":8,"
                                  "\"bc</w>\":9,\"abc</w>\":10,\"<|startoftext|>\":11,\"<|endoftext|>\":12}";
-static tok *both[2];
+static tok *all[3];
 
 static void require(bool ok) {
     if (!ok) abort();
@@ -29,9 +29,10 @@ static void start(void) {
     snprintf(json_path, sizeof json_path, "%s/tokenizer.json", folder);
     snprintf(merges_path, sizeof merges_path, "%s/merges.txt", folder);
     snprintf(plain_path, sizeof plain_path, "%s/list.txt.gz", folder);
+    snprintf(lines_path, sizeof lines_path, "%s/vocab.txt", folder);
     snprintf(path, sizeof path, "%s/vocab.json", folder);
     require(!file_write(path, vocabulary, sizeof vocabulary - 1, &e));
-    require(!tok_open(&both[0], GOLDEN "hf", &e) && !tok_open(&both[1], GOLDEN "open_clip", &e));
+    require(!tok_open(&all[0], GOLDEN "hf", &e) && !tok_open(&all[1], GOLDEN "open_clip", &e) && !tok_open(&all[2], GOLDEN "bert", &e));
 }
 
 /* Ids stay below vocab_len, lengths are kept, decoding accepts what encoding made. */
@@ -52,8 +53,9 @@ static void check_text(tok *t, const char *text, size_t bytes) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     vm_error e = {0};
     tok *t = NULL;
-    if (!both[0]) start();
-    const char *path = bytes && data[0] == '{' ? json_path : bytes && data[0] == '#' ? merges_path : plain_path;
+    if (!all[0]) start();
+    const char *path = bytes && data[0] == '{' ? json_path : bytes && data[0] == '#' ? merges_path
+                       : bytes && data[0] == '[' ? lines_path : plain_path;
     if (path != plain_path || (bytes && data[0] == 0x1f)) {
         FILE *f = fopen(path, "wb"); /* plain: file_write syncs */
         require(f && fwrite(data, 1, bytes, f) == bytes && !fclose(f));
@@ -62,6 +64,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         tok_free(t);
         return 0;
     }
-    for (int i = 0; i < 2; i++) check_text(both[i], (const char *)data, bytes);
+    for (int i = 0; i < 3; i++) check_text(all[i], (const char *)data, bytes);
     return 0;
 }

@@ -144,4 +144,5 @@ def main():
                                 "cut": cut.encode(s).ids, "open_clip": row}, separators=(",", ":")) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
