@@ -37,6 +37,26 @@ static inline void vm_normal2(const uint32_t x[4], double out[2]) {
     out[0] = r * cos(angle), out[1] = r * sin(angle);
 }
 
+/* Where i stands in the permutation of 0 ... n-1 (i < n <= 2^62) that belongs to (key, stream), without making it: a
+ * Feistel network of six rounds over the next even number of bits, walked again while the result is not below n (Black
+ * and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). */
+static inline uint64_t vm_shuffled(uint64_t key, uint64_t stream, uint64_t i, uint64_t n) {
+    int half = 3;
+    while (n > (uint64_t)1 << 2 * half) half++;
+    uint64_t mask = ((uint64_t)1 << half) - 1;
+    do {
+        uint64_t left = i >> half, right = i & mask;
+        for (uint64_t round = 0; round < 6; round++) {
+            uint32_t x[4];
+            vm_philox(key, stream, round << 32 | right, x);
+            uint64_t next = left ^ (x[0] & mask);
+            left = right, right = next;
+        }
+        i = left << half | right;
+    } while (i >= n);
+    return i;
+}
+
 /* The same numbers read one after the other. */
 typedef struct {
     uint64_t key, stream, index; /* index of the next block */

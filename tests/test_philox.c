@@ -65,11 +65,47 @@ TEST(normals_have_their_moments) {
     EXPECT(isfinite(z[0]) && isfinite(z[1]));
 }
 
+TEST(permutations) {
+    enum { MOST = 5000 };
+    static int seen[MOST], at[720];
+    const uint64_t lengths[] = { 1, 2, 3, 63, 64, 65, 1000, 4096, 4097 };
+    for (int k = 0; k < (int)(sizeof lengths / sizeof *lengths); k++) {
+        uint64_t n = lengths[k];
+        memset(seen, 0, sizeof seen);
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t j = vm_shuffled(7, 3, i, n);
+            EXPECT(j < n);
+            if (j < n) seen[j]++;
+        }
+        for (uint64_t i = 0; i < n; i++) EXPECT(seen[i] == 1);
+    }
+    EXPECT(vm_shuffled(7, 3, 5, 1000) == vm_shuffled(7, 3, 5, 1000));
+    int same_key = 0, same_stream = 0;
+    for (uint64_t i = 0; i < 1000; i++) {
+        same_key += vm_shuffled(7, 3, i, 1000) == vm_shuffled(8, 3, i, 1000);
+        same_stream += vm_shuffled(7, 3, i, 1000) == vm_shuffled(7, 4, i, 1000);
+    }
+    EXPECT(same_key < 10 && same_stream < 10); /* 1 is expected */
+    for (uint64_t stream = 0; stream < 72000; stream++) { /* each of the orders of six things as often */
+        int order = 0;
+        for (int i = 0; i < 5; i++) {
+            int rank = (int)vm_shuffled(1, stream, (uint64_t)i, 6);
+            for (int j = 0; j < i; j++) rank -= vm_shuffled(1, stream, (uint64_t)j, 6) < vm_shuffled(1, stream, (uint64_t)i, 6);
+            order = order * (6 - i) + rank;
+        }
+        at[order]++;
+    }
+    double chi = 0;
+    for (int k = 0; k < 720; k++) chi += (at[k] - 100.0) * (at[k] - 100.0) / 100.0;
+    EXPECT_NEAR(chi, 719, 5 * sqrt(2 * 719.0));
+}
+
 int main(void) {
     RUN(published_vectors);
     RUN(reads_block_after_block);
     RUN(units_stay_below_one);
     RUN(below_is_even);
     RUN(normals_have_their_moments);
+    RUN(permutations);
     return test_end();
 }
