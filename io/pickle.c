@@ -230,7 +230,7 @@ static vm_status read_all(pt_file *f, vm_error *e) {
             vm_fail(e, VM_EINPUT,
                     "%s: zip entry \"%.200s\" is compressed; torch.save stores all as they are, save the file anew",
                     f->path, f->zip.entry[i].name);
-    if (e->status || unpickle(&u, pkl->data, pkl->bytes, name, e) || check_storages(&w)) goto done;
+    if (e->status || unpickle(&u, pkl->data, pkl->bytes, name, UNPICKLE_TENSORS, e) || check_storages(&w)) goto done;
     if (u.root.kind != PK_DICT) vm_fail(e, VM_EINPUT, "%s: holds no dictionary of tensors", name);
     else if (!walk_dict(&w, &u.dict[u.root.i], 0)) settle(&w);
 done:

@@ -7,12 +7,22 @@
 #include <string.h>
 
 enum { MAX_STACK = 1000000 };
-typedef enum { NAME_DICT, NAME_TENSOR, NAME_PARAMETER, NAME_STORAGE /* + st_dtype */ } pk_name;
+typedef enum {
+    NAME_DICT, NAME_ARRAY, NAME_NDARRAY, NAME_DTYPE, NAME_SCALAR, NAME_TENSOR, NAME_PARAMETER,
+    NAME_STORAGE /* + st_dtype */
+} pk_name;
 
-static const struct {
+typedef struct {
     const char *module, *name;
     int64_t id;
-} names[] = {
+} known_name;
+static const known_name of_records[] = {
+    { "collections", "OrderedDict", NAME_DICT },
+    { "numpy.core.multiarray", "_reconstruct", NAME_ARRAY }, { "numpy._core.multiarray", "_reconstruct", NAME_ARRAY },
+    { "numpy", "ndarray", NAME_NDARRAY },                    { "numpy", "dtype", NAME_DTYPE },
+    { "numpy.core.multiarray", "scalar", NAME_SCALAR },      { "numpy._core.multiarray", "scalar", NAME_SCALAR },
+};
+static const known_name of_tensors[] = {
     { "collections", "OrderedDict", NAME_DICT },
     { "torch._utils", "_rebuild_tensor_v2", NAME_TENSOR },
     { "torch._utils", "_rebuild_parameter", NAME_PARAMETER },
@@ -37,7 +47,8 @@ static vm_status bad(const unpickler *u, const char *fmt, ...) {
 /* Room for one more element of an array. A few bytes of pickle can ask for many: their sum is bounded. */
 static bool room(unpickler *u, void *array, int64_t *cap, int64_t n, size_t each) {
     if (n < *cap) return true;
-    size_t most = VM_MAX((size_t)32 << 20, 2 * u->bytes), more = (size_t)VM_MAX(n, (int64_t)64) * 2 * each;
+    size_t most = VM_MAX((size_t)32 << 20, 2 * u->bytes) << u->records;
+    size_t more = (size_t)VM_MAX(n, (int64_t)64) * 2 * each - (u->records ? (size_t)*cap * each : 0);
     if (more > most || u->used > most - more)
         return bad(u, "more objects than %zu bytes of pickle should hold", u->bytes), false;
     int64_t old = *cap;
@@ -101,8 +112,18 @@ static vm_status push_tuple(unpickler *u, const pk_value *v, int64_t n) {
 
 static vm_status push_dict(unpickler *u) {
     if (!room(u, &u->dict, &u->cap_dict, u->n_dict, sizeof *u->dict)) return u->e->status;
-    u->dict[u->n_dict] = (pk_dict){ -1, -1 };
+    u->dict[u->n_dict] = (pk_dict){ -1, -1, 0 };
     return push(u, PK_DICT, u->n_dict++, 0);
+}
+
+static vm_status add_pair(unpickler *u, int64_t dict, pk_value key, pk_value value) {
+    if (!room(u, &u->pair, &u->cap_pair, u->n_pair, sizeof *u->pair)) return u->e->status;
+    pk_dict *d = &u->dict[dict];
+    u->pair[u->n_pair] = (pk_pair){ key, value, -1 };
+    if (d->last >= 0) u->pair[d->last].next = u->n_pair;
+    else d->first = u->n_pair;
+    d->last = u->n_pair++, d->n++;
+    return VM_OK;
 }
 
 /* n keys and values into the dict on top of the stack. */
@@ -110,20 +131,26 @@ static vm_status set_items(unpickler *u, const pk_value *v, int64_t n) {
     if (n % 2) return bad(u, "a key without a value");
     if (!above_mark(u) || u->stack[u->n_stack - 1].kind != PK_DICT)
         return bad(u, "items for something that is no dictionary");
-    pk_dict *d = &u->dict[u->stack[u->n_stack - 1].i];
-    for (int64_t k = 0; k < n; k += 2) {
-        if (!room(u, &u->pair, &u->cap_pair, u->n_pair, sizeof *u->pair)) return u->e->status;
-        u->pair[u->n_pair] = (pk_pair){ v[k], v[k + 1], -1 };
-        if (d->last >= 0) u->pair[d->last].next = u->n_pair;
-        else d->first = u->n_pair;
-        d->last = u->n_pair++;
-    }
+    for (int64_t k = 0; k < n; k += 2)
+        if (add_pair(u, u->stack[u->n_stack - 1].i, v[k], v[k + 1])) return u->e->status;
     return VM_OK;
 }
 
-static vm_status append(unpickler *u) {
+static vm_status push_list(unpickler *u) {
+    int64_t at = -1;
+    if (u->records) {
+        if (!room(u, &u->dict, &u->cap_dict, u->n_dict, sizeof *u->dict)) return u->e->status;
+        u->dict[at = u->n_dict++] = (pk_dict){ -1, -1, 0 };
+    }
+    return push(u, PK_LIST, at, 0);
+}
+
+/* n elements to the end of the list on top of the stack. */
+static vm_status append(unpickler *u, const pk_value *v, int64_t n) {
     if (!above_mark(u) || u->stack[u->n_stack - 1].kind != PK_LIST)
         return bad(u, "elements for something that is no list");
+    for (int64_t k = 0; k < n && u->records; k++)
+        if (add_pair(u, u->stack[u->n_stack - 1].i, (pk_value){ 0 }, v[k])) return u->e->status;
     return VM_OK;
 }
 
@@ -139,7 +166,8 @@ static bool text_is(const unpickler *u, pk_value v, const char *s) {
 }
 
 static vm_status push_name(unpickler *u, const uint8_t *module, size_t n_module, const uint8_t *name, size_t n_name) {
-    for (int k = 0; k < VM_LEN(names); k++)
+    const known_name *names = u->records ? of_records : of_tensors;
+    for (int k = 0; k < (u->records ? VM_LEN(of_records) : VM_LEN(of_tensors)); k++)
         if (strlen(names[k].module) == n_module && strlen(names[k].name) == n_name &&
             !memcmp(names[k].module, module, n_module) && !memcmp(names[k].name, name, n_name))
             return push(u, PK_NAME, names[k].id, 0);
@@ -151,6 +179,11 @@ static vm_status push_name(unpickler *u, const uint8_t *module, size_t n_module,
         text[n++] = c >= 32 && c < 127 ? (char)c : '?';
     }
     text[n] = 0;
+    if (u->records)
+        return bad(u,
+                   "the name %s is refused: nothing of a pickle is executed, and arrays of plain records need only "
+                   "NumPy's own",
+                   text);
     return bad(u,
                "the name %s is refused: nothing of a pickle is executed, and tensors need only OrderedDict, torch "
                "storages and "
@@ -197,22 +230,79 @@ static vm_status push_tensor(unpickler *u, pk_value args) {
     return push(u, PK_TENSOR, u->n_tensor++, 0);
 }
 
+/* --- NumPy -------------------------------------------------------------------------------------------------------- */
+/* ("i8", False, True): a letter and its bytes. The byte order follows by BUILD and is checked there. */
+static vm_status push_dtype(unpickler *u, pk_value args) {
+    pk_value t = args.n == 3 ? u->item[args.i] : (pk_value){ 0 };
+    const char *s = (const char *)u->p + t.i;
+    if (t.kind != PK_TEXT || t.n != 2 || !memchr("Oiufb", s[0], 5) || !memchr("1248", s[1], 4))
+        return bad(u, "a NumPy type other than objects, integers, floats and truth is refused");
+    return push(u, PK_DTYPE, s[0], (uint32_t)(s[1] - '0'));
+}
+
+/* (dtype, the bytes of one number); floats lose their value, which no record needs. */
+static vm_status push_scalar(unpickler *u, pk_value args) {
+    const pk_value *x = args.n == 2 ? u->item + args.i : NULL;
+    if (!x || x[0].kind != PK_DTYPE || x[0].i == 'O' || x[1].kind != PK_BYTES || x[1].n != x[0].n)
+        return bad(u, "a NumPy number with other arguments than its type and its bytes");
+    int64_t v = 0;
+    for (uint32_t k = x[1].n; k-- > 0;) v = (int64_t)((uint64_t)v << 8 | u->p[x[1].i + k]);
+    if (x[0].i == 'i' && x[1].n < 8 && v >> (8 * x[1].n - 1)) v -= (int64_t)1 << 8 * x[1].n;
+    if (x[0].i == 'f') return push(u, PK_FLOAT, 0, 0);
+    return push(u, x[0].i == 'b' ? PK_BOOL : PK_INT, v, 0);
+}
+
+/* The array that BUILD fills stands in a dict of one pair, so that all references to it see the list. */
+static vm_status push_array(unpickler *u, pk_value args) {
+    const pk_value *x = args.n == 3 ? u->item + args.i : NULL;
+    if (!x || x[0].kind != PK_NAME || x[0].i != NAME_NDARRAY)
+        return bad(u, "_reconstruct of something that is no numpy.ndarray");
+    if (!room(u, &u->dict, &u->cap_dict, u->n_dict, sizeof *u->dict)) return u->e->status;
+    u->dict[u->n_dict] = (pk_dict){ -1, -1, 0 };
+    return push(u, PK_ARRAY, u->n_dict++, 0);
+}
+
+/* (version, (n,), dtype, in Fortran's order, [elements]) */
+static vm_status build_array(unpickler *u, pk_value a, pk_value state) {
+    const pk_value *x = state.kind == PK_TUPLE && state.n == 5 ? u->item + state.i : NULL;
+    if (!x || x[1].kind != PK_TUPLE || x[1].n != 1 || x[2].kind != PK_DTYPE || x[2].i != 'O' || x[4].kind != PK_LIST)
+        return bad(u, "an array that is no one-dimensional array of objects");
+    int64_t n = u->dict[x[4].i].n;
+    if (u->item[x[1].i].kind != PK_INT || u->item[x[1].i].i != n)
+        return bad(u, "an array whose length is not that of its %lld elements", (long long)n);
+    u->dict[a.i] = u->dict[x[4].i];
+    return push(u, PK_ARRAY, a.i, 0);
+}
+
+/* (version, byte order, None, None, None, -1, -1, flags) */
+static vm_status build_dtype(unpickler *u, pk_value t, pk_value state) {
+    pk_value order = state.kind == PK_TUPLE && state.n == 8 ? u->item[state.i + 1] : (pk_value){ 0 };
+    if (order.kind != PK_TEXT || order.n != 1 || !memchr("|<=", u->p[order.i], 3))
+        return bad(u, "a NumPy type that is not little-endian");
+    return push(u, PK_DTYPE, t.i, t.n);
+}
+
 static vm_status reduce(unpickler *u) {
     const pk_value *x = pop(u, 2);
     if (!x) return u->e->status;
     pk_value f = x[0], args = x[1];
     if (f.kind != PK_NAME || args.kind != PK_TUPLE) return bad(u, "REDUCE of something that is no name with arguments");
     if (f.i == NAME_DICT && !args.n) return push_dict(u);
+    if (f.i == NAME_ARRAY) return push_array(u, args);
+    if (f.i == NAME_DTYPE) return push_dtype(u, args);
+    if (f.i == NAME_SCALAR) return push_scalar(u, args);
     if (f.i == NAME_TENSOR) return push_tensor(u, args);
     if (f.i == NAME_PARAMETER && args.n == 3 && u->item[args.i].kind == PK_TENSOR)
         return push(u, PK_TENSOR, u->item[args.i].i, 0);
     return bad(u, "REDUCE with arguments that are refused");
 }
 
-/* The attributes of a state dict (_metadata: versions of modules). */
+/* The attributes of a state dict (_metadata: versions of modules), the contents of an array, the rest of a type. */
 static vm_status build(unpickler *u) {
     const pk_value *x = pop(u, 2);
     if (!x) return u->e->status;
+    if (x[0].kind == PK_ARRAY) return build_array(u, x[0], x[1]);
+    if (x[0].kind == PK_DTYPE) return build_dtype(u, x[0], x[1]);
     if (x[0].kind != PK_DICT || x[1].kind != PK_DICT)
         return bad(u, "BUILD of something else than a dictionary is refused");
     return push(u, PK_DICT, x[0].i, 0);
@@ -232,7 +322,9 @@ static int64_t signed_little(const uint8_t *p, int n) {
 }
 
 /* Bytes of the argument that every use of the opcode has; -1 = refused. */
-static int argument(uint8_t op) {
+static int argument(const unpickler *u, uint8_t op) {
+    if (u->records && (op == 'C' || op == 'B')) return op == 'C' ? 1 : 4;
+    if (u->records && op == 'Q') return -1;
     switch (op) {
     case '.': case '(': case 'N': case 0x88: case 0x89: case ')': case 't': case 0x85: case 0x86: case 0x87: case ']':
     case 'a': case 'e': case '}': case 's': case 'u': case 0x94: case 'Q': case 'c': case 0x93: case 'R': case 'b':
@@ -295,14 +387,19 @@ static vm_status step(unpickler *u, uint8_t op, const uint8_t *x, int n_x, size_
         if (push_text(u, *next, v)) return u->e->status;
         *next += (size_t)v;
         return VM_OK;
+    case 'C':
+    case 'B':
+        if (v > u->bytes - *next) return bad(u, "%llu bytes reach beyond the end", (unsigned long long)v);
+        *next += (size_t)v;
+        return push(u, PK_BYTES, (int64_t)(*next - (size_t)v), (uint32_t)v);
     case ')': return push(u, PK_TUPLE, 0, 0);
     case 't': return (p = pop_mark(u, &n)) ? push_tuple(u, p, n) : u->e->status;
     case 0x85:
     case 0x86:
     case 0x87: n = op - 0x84; return (p = pop(u, n)) ? push_tuple(u, p, n) : u->e->status;
-    case ']': return push(u, PK_LIST, 0, 0);
-    case 'a': return pop(u, 1) ? append(u) : u->e->status;
-    case 'e': return pop_mark(u, &n) ? append(u) : u->e->status;
+    case ']': return push_list(u);
+    case 'a': return (p = pop(u, 1)) ? append(u, p, 1) : u->e->status;
+    case 'e': return (p = pop_mark(u, &n)) ? append(u, p, n) : u->e->status;
     case '}': return push_dict(u);
     case 's': return (p = pop(u, 2)) ? set_items(u, p, 2) : u->e->status;
     case 'u': return (p = pop_mark(u, &n)) ? set_items(u, p, n) : u->e->status;
@@ -322,8 +419,8 @@ static vm_status step(unpickler *u, uint8_t op, const uint8_t *x, int n_x, size_
     }
 }
 
-vm_status unpickle(unpickler *u, const uint8_t *data, size_t bytes, const char *name, vm_error *e) {
-    *u = (unpickler){ .p = data, .bytes = bytes, .name = name, .e = e };
+vm_status unpickle(unpickler *u, const uint8_t *data, size_t bytes, const char *name, unpickle_what what, vm_error *e) {
+    *u = (unpickler){ .p = data, .bytes = bytes, .name = name, .records = what == UNPICKLE_RECORDS, .e = e };
     size_t next = 0;
     /* never NULL: where nothing is popped from is a place, too */
     if (!room(u, &u->stack, &u->cap_stack, 0, sizeof *u->stack)) return e->status;
@@ -331,12 +428,12 @@ vm_status unpickle(unpickler *u, const uint8_t *data, size_t bytes, const char *
         u->at = next;
         if (next >= bytes) return bad(u, "the pickle ends without STOP");
         uint8_t op = data[next++];
-        int n = argument(op);
+        int n = argument(u, op);
         if (n < 0)
             return bad(
-                u, "opcode 0x%02x%s%.1s%s is refused: only what plain tensors need is read, and nothing is executed",
+                u, "opcode 0x%02x%s%.1s%s is refused: only what plain %s need is read, and nothing is executed",
                 op, op > 32 && op < 127 ? " '" : "", op > 32 && op < 127 ? (const char *)data + u->at : "",
-                op > 32 && op < 127 ? "'" : "");
+                op > 32 && op < 127 ? "'" : "", u->records ? "records" : "tensors");
         if ((size_t)n > bytes - next) return bad(u, "the pickle is cut off within an opcode");
         if (u->at == 0 && op != 0x80) return bad(u, "no pickle: the protocol is missing");
         next += (size_t)n;
