@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/hub.h"
 #include "pipeline/command.h"
 
 static const vm_opt common[] = {
@@ -28,6 +29,11 @@ typedef struct {
     bool by_default; /* of a preset */
 } value;
 
+struct paths {
+    char **path;
+    int64_t n, cap;
+};
+
 struct vm_args {
     const vm_command *c;
     value *v;
@@ -35,6 +41,7 @@ struct vm_args {
     const char **pos;
     int64_t n_pos, cap_pos;
     char *line;
+    struct paths *paths; /* of models by name */
 };
 
 static int count_opts(const vm_opt *o) {
@@ -176,7 +183,7 @@ vm_status args_parse(vm_args **out, const vm_command *c, int argc, char **argv, 
     int own = count_opts(c->opts), shared = count_opts(common);
     vm_args *a = vm_calloc(1, sizeof *a);
     *out = NULL, *done = false;
-    if (!a || !(a->v = vm_calloc((size_t)(own + shared), sizeof *a->v)) || !(a->line = quote(c, argc, argv))) {
+    if (!a || !(a->v = vm_calloc((size_t)(own + shared), sizeof *a->v)) || !(a->line = quote(c, argc, argv)) || !(a->paths = vm_calloc(1, sizeof *a->paths))) {
         args_free(a);
         return vm_nomem(e, sizeof *a, "the command line");
     }
@@ -198,6 +205,9 @@ void args_free(vm_args *a) {
     for (int k = 0; a->v && k < a->n; k++) vm_free(a->v[k].list);
     vm_free(a->v);
     vm_free(a->pos);
+    for (int64_t k = 0; a->paths && k < a->paths->n; k++) vm_free(a->paths->path[k]);
+    if (a->paths) vm_free(a->paths->path);
+    vm_free(a->paths);
     vm_free(a->line);
     vm_free(a);
 }
@@ -251,4 +261,11 @@ void arg_put_all(const vm_args *a, json_writer *w, const char *key) {
         else json_put_str(w, v->o->name, text);
     }
     json_close_object(w);
+}
+
+const char *arg_model(const vm_args *a, const char *given, vm_error *e) {
+    struct paths *p = a->paths;
+    if (!given) return NULL;
+    if (!vm_grow(&p->path, &p->cap, p->n + 1, sizeof *p->path)) return vm_nomem(e, 256, "the command line"), NULL;
+    return hub_resolve(&p->path[p->n], given, e) ? NULL : p->path[p->n++];
 }

@@ -39,6 +39,9 @@ bool arg_given(const vm_args *a, const char *name);        /* on the command lin
 int arg_list(const vm_args *a, const char *name, const char *const **items); /* repeatable option; count */
 int arg_npos(const vm_args *a);
 const char *arg_pos(const vm_args *a, int i);              /* NULL beyond the last */
+/* A model argument: a path stays what it is, org/name[@revision] becomes its folder in the cache (io/hub.h), valid as long as a. NULL
+ * when given is NULL, and with e set when the cache has no such model. */
+const char *arg_model(const vm_args *a, const char *given, vm_error *e);
 const char *arg_line(const vm_args *a);                    /* the whole command line, quoted, for manifests */
 
 /* A value for an option that is not on the command line (a preset's): as if given, but arg_given stays false. */

@@ -216,9 +216,10 @@ static vm_status convert_plain(const pt_file *f, const char *out, vm_error *e) {
 /* --- the command -------------------------------------------------------------------------------------------------- */
 static vm_status read_target(target *o, const vm_args *a, vm_error *e) {
     const char *layout = arg_str(a, "layout"), *type = arg_str(a, "dtype");
-    *o = (target){ .from = arg_pos(a, 0), .out = arg_pos(a, 1), .tokenizer = arg_str(a, "tokenizer") };
+    *o = (target){ .from = arg_model(a, arg_pos(a, 0), e), .out = arg_pos(a, 1), .tokenizer = arg_str(a, "tokenizer") };
     o->hf = !strcmp(layout, "both") || !strcmp(layout, "hf"),
     o->open_clip = !strcmp(layout, "both") || !strcmp(layout, "open_clip");
+    if (e->status) return e->status;
     if (!o->hf && !o->open_clip) return vm_fail(e, VM_EUSAGE, "--layout %s: expected both, hf or open_clip", layout);
     o->type = !strcmp(type, "auto") ? ST_F32 : st_dtype_of(type);
     if (o->type != ST_F32 && o->type != ST_F16 && o->type != ST_BF16)

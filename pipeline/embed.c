@@ -255,8 +255,9 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_type dtype;
     if (check_args(a, e)) return e->status;
     vm_backend *be = run_backend(a, e);
-    if (!be || run_dtype(a, true, &dtype, e) ||
-        embedder_open(&j.x, be, arg_pos(a, 0), NULL, dtype, arg_flag(a, "deterministic"), e))
+    const char *model = arg_model(a, arg_pos(a, 0), e);
+    if (!model || !be || run_dtype(a, true, &dtype, e) ||
+        embedder_open(&j.x, be, model, NULL, dtype, arg_flag(a, "deterministic"), e))
         return e->status;
     if (embedder_towers(j.x)->unused) vm_warn("%s", embedder_towers(j.x)->unused);
     j.E = embedder_dim(j.x), j.dtype = vm_type_name(dtype);

@@ -38,13 +38,15 @@ static void set_started(eval_facts *f) {
 }
 
 static eval_model *open_model(const vm_args *a, vm_error *e) {
-    const char *name = arg_pos(a, 0);
-    bool built_in = eval_model_is_built_in(name);
+    const char *given = arg_pos(a, 0), *name = arg_str(a, "name");
+    bool built_in = eval_model_is_built_in(given);
+    const char *model = built_in ? given : arg_model(a, given, e);
     eval_model *m = NULL;
     vm_type dtype = VM_F32;
-    vm_backend *be = built_in ? NULL : run_backend(a, e);
+    vm_backend *be = built_in || !model ? NULL : run_backend(a, e);
     if (!built_in && (!be || run_dtype(a, true, &dtype, e))) return NULL;
-    eval_model_open(&m, name, arg_str(a, "name"), be, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"),
+    if (!name && !built_in && strcmp(model, given)) name = given; /* not the commit, which is its folder's name */
+    eval_model_open(&m, model, name, be, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"),
                     e);
     return m;
 }

@@ -150,13 +150,13 @@ static vm_status run_case(forward_case *c, const char *model, bool *done, vm_err
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {
-    const char *in = arg_str(a, "in"), *out = arg_str(a, "out"), *only = arg_str(a, "case"), *model = arg_pos(a, 0);
+    const char *in = arg_str(a, "in"), *out = arg_str(a, "out"), *only = arg_str(a, "case"), *model = arg_model(a, arg_pos(a, 0), e);
     forward_results results = { 0 };
     st_file *f = NULL;
     vm_type dtype;
     int n_done = 0;
     if (!in || !out) return vm_fail(e, VM_EUSAGE, "forward: --in FILE and --out FILE are needed");
-    if (run_dtype(a, false, &dtype, e) || st_open(&f, in, e)) return e->status;
+    if (!model || run_dtype(a, false, &dtype, e) || st_open(&f, in, e)) return e->status;
     vm_backend *be = run_backend(a, e);
     for (int64_t i = 0; be && i < st_meta_len(f) && !e->status; i++) {
         const char *kind, *key = st_meta_at(f, i, &kind), *slash = strrchr(key, '/');

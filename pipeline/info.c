@@ -237,8 +237,9 @@ done:
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {
-    const char *path = arg_pos(a, 0);
+    const char *path = arg_model(a, arg_pos(a, 0), e);
     if (arg_flag(a, "devices")) return devices(a, e);
+    if (e->status) return e->status;
     if (!path) return vm_fail(e, VM_EUSAGE, "info: name a model folder or a file of weights, or ask for --devices");
     if (!arg_flag(a, "json")) return describe(a, path, NULL, e);
     json_writer w = json_to_memory(JSON_COMPACT);

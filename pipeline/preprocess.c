@@ -81,7 +81,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_preprocess *p = vm_alloc(sizeof *p);
     fitted *all = vm_calloc((size_t)n, sizeof *all);
     st_writer *w = NULL;
-    vm_status st = p && all ? preprocess_load(p, arg_pos(a, 0), e) : vm_nomem(e, sizeof *p, "pictures");
+    const char *dir = arg_model(a, arg_pos(a, 0), e);
+    vm_status st = !dir ? e->status : p && all ? preprocess_load(p, dir, e) : vm_nomem(e, sizeof *p, "pictures");
     if (!st) p->alpha = strcmp(alpha, "white") ? ALPHA_DROP : ALPHA_WHITE;
     for (int i = 0; !st && i < n; i++) st = read_picture(&all[i], p, arg_pos(a, i + 1), arg_flag(a, "tolerant-images"), e);
     if (!st) st = st_writer_open(&w, out, 0, e);

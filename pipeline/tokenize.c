@@ -62,7 +62,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
     size_t cap = 0;
     ssize_t n;
     json_writer w = json_to_stream(stdout, JSON_COMPACT);
-    vm_status s = tok_open(&t, arg_pos(a, 0), e);
+    const char *dir = arg_model(a, arg_pos(a, 0), e);
+    vm_status s = dir ? tok_open(&t, dir, e) : e->status;
     for (int64_t number = 1; !s && (n = getline(&line, &cap, stdin)) >= 0; number++) {
         if (n && line[n - 1] == '\n') n--;
         if (arg_flag(a, "decode")) {

@@ -53,7 +53,7 @@ static vm_status export_model(const towers *m, const char *from, const char *out
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {
-    const char *dir = arg_str(a, "init") ? arg_str(a, "init") : arg_str(a, "scratch"), *out = arg_str(a, "out");
+    const char *dir = arg_model(a, arg_str(a, "init") ? arg_str(a, "init") : arg_str(a, "scratch"), e), *out = arg_str(a, "out");
     char *world = NULL; /* --scratch world: its own configuration, written into the run directory */
     towers *m = NULL;
     clip_source *source = NULL;
@@ -61,6 +61,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_preprocess pp;
     file_lock lock = { .fd = -1 };
     train_clip_options o;
+    if (e->status) return e->status;
     if (arg_flag(a, "show")) return train_preset_show(a, e);
     if (train_clip_read(&o, a, e)) return e->status;
     if (dir && !strcmp(dir, "world")) {
