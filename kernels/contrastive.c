@@ -1,4 +1,4 @@
-/* contrastive.c - softmax cross-entropy of all queries against all keys without ever holding the M x N logits.
+/* contrastive.c - losses of all queries against all keys without ever holding the M x N logits: softmax, and sigmoid below.
  *
  *   x_ij = s <q_i, k_j>;  L = mean over kept rows of -log( e^(x_it) / sum_j e^(x_ij) )
  *
@@ -16,6 +16,8 @@
 #include "kernels/infer.h"
 #include "kernels/ops.h"
 
+VM_CPU_DECLARE(pair_sigmoid_cpu);
+VM_CPU_DECLARE(pair_sigmoid_back_cpu);
 VM_CPU_DECLARE(contrastive_cpu);
 VM_CPU_DECLARE(contrastive_back_cpu);
 
@@ -30,16 +32,21 @@ static void tile_out(vm_graph *g, vm_node *n, int64_t M, int64_t N) {
     vm_node_out(g, n, VM_F32, 2, (int64_t[]){ vm_contrastive_tile(M, N), N });
 }
 
-/* in q, k, s, hide, pos; out loss [1], maxima and log-sums (2,M), kept rows [1], a tile */
-static vm_status infer(vm_graph *g, vm_node *n) {
-    int64_t one = 1, M = vm_dim(g, n->in[0], 0), N = vm_dim(g, n->in[1], 0);
+static vm_status check(vm_graph *g, vm_node *n) { /* in q, k, s, hide */
     char a[64], b[64];
     vm_value q = g->v[n->in[0]], k = g->v[n->in[1]];
     if (q.type != VM_F32 || k.type != VM_F32 || q.nd != 2 || k.nd != 2 || q.ne[1] != k.ne[1])
-        return vm_bad(g, "contrastive: queries %s %s do not fit keys %s %s", vm_type_name(q.type), vm_shape_text(g, n->in[0], a),
+        return vm_bad(g, "%s: queries %s %s do not fit keys %s %s", n->op->name, vm_type_name(q.type), vm_shape_text(g, n->in[0], a),
                       vm_type_name(k.type), vm_shape_text(g, n->in[1], b));
     if (!vm_check_type(g, n, 2, VM_F32) || !vm_check_count(g, n, 2, 1)) return VM_EMODEL;
-    if (n->in[3] && (!vm_check_type(g, n, 3, VM_I32) || !vm_check_count(g, n, 3, N))) return VM_EMODEL;
+    if (n->in[3] && (!vm_check_type(g, n, 3, VM_I32) || !vm_check_count(g, n, 3, k.ne[0]))) return VM_EMODEL;
+    return VM_OK;
+}
+
+/* in q, k, s, hide, pos; out loss [1], maxima and log-sums (2,M), kept rows [1], a tile */
+static vm_status infer(vm_graph *g, vm_node *n) {
+    int64_t one = 1, M = vm_dim(g, n->in[0], 0), N = vm_dim(g, n->in[1], 0);
+    if (check(g, n)) return VM_EMODEL;
     if (n->in[4] && (!vm_check_type(g, n, 4, VM_F32) || !vm_check_count(g, n, 4, M))) return VM_EMODEL;
     if (n->i[0] == VM_TARGET_SELF && M > N)
         return vm_bad(g, "contrastive: %lld queries, each with the key of its number, but %lld keys", (long long)M, (long long)N);
@@ -92,4 +99,49 @@ static const vm_op contrastive = { .name = "contrastive", .infer = infer, .grad 
 vm_val vm_contrastive(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val hide, vm_val pos, vm_target target) {
     if (!q || !k || !scale) return 0;
     return vm_append1(g, &contrastive, 5, (vm_val[]){ q, k, scale, hide, pos }, &(vm_node){ .i = { target } });
+}
+
+/* --- sigmoid ----------------------------------------------------------------------------------------------------------
+ *   x_ij = s <q_i, k_j> + b;  y_ij = 1 where i = j, else -1;  L = 1/c sum over kept cells of log(1 + e^(-y_ij x_ij))
+ * (Zhai et al. 2023), c the number of kept rows or of kept cells; cells are kept as columns of VM_TARGET_SELF are.
+ *   G = (sigmoid(x) - [i = j]) dL / c;  dq, dk, ds as above;  db = sum of G. */
+/* in q, k, s, hide, b; out loss [1], c [1], a tile */
+static vm_status infer_sigmoid(vm_graph *g, vm_node *n) {
+    int64_t one = 1, M = vm_dim(g, n->in[0], 0), N = vm_dim(g, n->in[1], 0);
+    if (check(g, n) || !vm_check_type(g, n, 4, VM_F32) || !vm_check_count(g, n, 4, 1)) return VM_EMODEL;
+    if (M > N) return vm_bad(g, "pair_sigmoid: %lld queries, each with the key of its number, but %lld keys", (long long)M, (long long)N);
+    vm_node_out(g, n, VM_F32, 1, &one);
+    vm_node_out(g, n, VM_F32, 1, &one);
+    tile_out(g, n, M, N);
+    return VM_OK;
+}
+/* in q, k, s, hide, b, dL [1], c; out dq, dk, ds, db, a tile */
+static vm_status infer_sigmoid_back(vm_graph *g, vm_node *n) {
+    int64_t one = 1;
+    vm_out_like(g, n, VM_F32, n->in[0]);
+    vm_out_like(g, n, VM_F32, n->in[1]);
+    vm_node_out(g, n, VM_F32, 1, &one);
+    vm_node_out(g, n, VM_F32, 1, &one);
+    tile_out(g, n, vm_dim(g, n->in[0], 0), vm_dim(g, n->in[1], 0));
+    return VM_OK;
+}
+static const vm_op pair_sigmoid_back = { .name = "pair_sigmoid_back", .infer = infer_sigmoid_back, .cost = cost_back,
+    .cpu = VM_CPU(pair_sigmoid_back_cpu), .acc_outs = 15, .free_node = free_products };
+static void grad_sigmoid(vm_graph *g, const vm_node *n) {
+    const vm_node f = *n;
+    vm_val in[] = { f.in[0], f.in[1], f.in[2], f.in[3], f.in[4], vm_dy(g, n, 0), f.out[1] };
+    static const int of[] = { 0, 1, 2, 4 };
+    bool wanted = false;
+    for (int k = 0; k < 4; k++) wanted |= vm_wants(g, f.in[of[k]]);
+    vm_node *b = wanted ? vm_append(g, &pair_sigmoid_back, 7, in, NULL) : NULL;
+    if (!b) return;
+    const vm_val out[] = { b->out[0], b->out[1], b->out[2], b->out[3] };
+    for (int k = 0; k < 4; k++) vm_add_grad(g, f.in[of[k]], out[k]);
+}
+static const vm_op pair_sigmoid = { .name = "pair_sigmoid", .infer = infer_sigmoid, .grad = grad_sigmoid, .cost = cost,
+    .cpu = VM_CPU(pair_sigmoid_cpu), .free_node = free_products };
+
+vm_val vm_pair_sigmoid(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val bias, vm_val hide, bool per_cell) {
+    if (!q || !k || !scale || !bias) return 0;
+    return vm_append1(g, &pair_sigmoid, 5, (vm_val[]){ q, k, scale, hide, bias }, &(vm_node){ .i = { VM_TARGET_SELF, per_cell } });
 }

@@ -36,6 +36,15 @@ static vm_status dots(vm_graph *g, const job *j, vm_contrastive_products *p, int
     return m ? vm_gemm_run(m, j->q + at * j->E, j->k, NULL, j->tile, &g->err) : g->err.status;
 }
 
+/* dq[at..at+R] += tile k;  dk += tile^T q[at..at+R] */
+static vm_status spread(vm_graph *g, const job *j, vm_contrastive_products *p, int64_t at, int64_t R, vm_real *dq, vm_real *dk) {
+    int tail = R < j->R;
+    vm_gemm *a = product(g, &p->dq[tail], (vm_gemm_shape){ .M = R, .N = j->E, .K = j->N, .add = true });
+    vm_gemm *b = product(g, &p->dk[tail], (vm_gemm_shape){ .M = j->N, .N = j->E, .K = R, .ta = true, .add = true });
+    if (!a || !b || vm_gemm_run(a, j->tile, j->k, NULL, dq + at * j->E, &g->err)) return g->err.status;
+    return vm_gemm_run(b, j->tile, j->q + at * j->E, NULL, dk, &g->err);
+}
+
 static bool kept(const job *j, int64_t i) { return j->target != VM_TARGET_SELF || !j->hide || j->hide[i] >= 0; }
 
 /* x = s x in place, -inf in hidden columns. */
@@ -90,6 +99,12 @@ vm_status VM_KERNEL(contrastive_cpu)(vm_graph *g, vm_node *n) {
     return g->err.status;
 }
 
+/* The gradients are summed tile by tile: onto what is there, or onto zeros. */
+static void begin_sums(const vm_graph *g, const vm_node *n) {
+    for (int k = 0; k < 4; k++)
+        if (!vm_adds(g, n, k)) memset(vm_o(g, n, k), 0, (size_t)vm_count(g, n->out[k]) * sizeof(vm_real));
+}
+
 vm_status VM_KERNEL(contrastive_back_cpu)(vm_graph *g, vm_node *n) {
     job j = job_of(g, n, 4);
     vm_contrastive_products *p = products(g, n);
@@ -97,10 +112,7 @@ vm_status VM_KERNEL(contrastive_back_cpu)(vm_graph *g, vm_node *n) {
     const vm_real k = rows > 0 ? *(const vm_real *)vm_in(g, n, 5) / rows : 0;
     vm_real *dq = vm_o(g, n, 0), *dk = vm_o(g, n, 1), *ds = vm_o(g, n, 2), *dpos = vm_o(g, n, 3);
     double scale = 0;
-    if (!vm_adds(g, n, 0)) memset(dq, 0, (size_t)(j.M * j.E) * sizeof *dq);
-    if (!vm_adds(g, n, 1)) memset(dk, 0, (size_t)(j.N * j.E) * sizeof *dk);
-    if (!vm_adds(g, n, 2)) *ds = 0;
-    if (!vm_adds(g, n, 3)) memset(dpos, 0, (size_t)j.M * sizeof *dpos);
+    begin_sums(g, n);
     for (int64_t at = 0; p && at < j.M; at += j.R) {
         int64_t R = VM_MIN(j.R, j.M - at);
         double part[256];
@@ -143,13 +155,86 @@ vm_status VM_KERNEL(contrastive_back_cpu)(vm_graph *g, vm_node *n) {
             }
         }
         for (int64_t r = 0; r < R; r++) scale += part[r];
-        int tail = R < j.R;
-        vm_gemm *a = product(g, &p->dq[tail], (vm_gemm_shape){ .M = R, .N = j.E, .K = j.N, .add = true });
-        vm_gemm *b = product(g, &p->dk[tail], (vm_gemm_shape){ .M = j.N, .N = j.E, .K = R, .ta = true, .add = true });
-        if (!a || !b || vm_gemm_run(a, j.tile, j.k, NULL, dq + at * j.E, &g->err) ||
-            vm_gemm_run(b, j.tile, j.q + at * j.E, NULL, dk, &g->err))
-            return g->err.status;
+        if (spread(g, &j, p, at, R, dq, dk)) return g->err.status;
     }
     *ds += (vm_real)scale;
+    return g->err.status;
+}
+
+/* --- sigmoid --------------------------------------------------------------------------------------------------------- */
+static bool hidden(const job *j, int64_t i, int64_t c) { return j->hide && c != i && (j->hide[c] < 0 || j->hide[c] == j->hide[i]); }
+
+vm_status VM_KERNEL(pair_sigmoid_cpu)(vm_graph *g, vm_node *n) {
+    job j = job_of(g, n, 2);
+    vm_contrastive_products *p = products(g, n);
+    const vm_real bias = *j.pos;
+    double sum = 0;
+    int64_t rows = 0, cells = 0;
+    for (int64_t at = 0; p && at < j.M; at += j.R) {
+        int64_t R = VM_MIN(j.R, j.M - at), seen[256];
+        double loss[256];
+        if (dots(g, &j, p, at, R)) return g->err.status;
+#pragma omp parallel for schedule(static) if (R * j.N > VM_PAR_MIN / 4)
+        for (int64_t r = 0; r < R; r++) {
+            int64_t i = at + r, out = 0;
+            vm_real *restrict x = j.tile + r * j.N, total = 0;
+            loss[r] = 0, seen[r] = 0;
+            if (!kept(&j, i)) continue;
+#pragma omp simd
+            for (int64_t c = 0; c < j.N; c++) x[c] = j.s * x[c] + bias;
+            for (int64_t c = 0; j.hide && c < j.N; c++)
+                if (hidden(&j, i, c)) x[c] = -(vm_real)INFINITY, out++;
+            x[i] = -x[i];
+#pragma omp simd reduction(+ : total)
+            for (int64_t c = 0; c < j.N; c++) total += vm_softplus(x[c]);
+            loss[r] = (double)total, seen[r] = j.N - out;
+        }
+        for (int64_t r = 0; r < R; r++) sum += loss[r], rows += seen[r] > 0, cells += seen[r];
+    }
+    double count = (double)(n->i[1] ? cells : rows);
+    *(vm_real *)vm_o(g, n, 0) = (vm_real)(count > 0 ? sum / count : 0);
+    *(vm_real *)vm_o(g, n, 1) = (vm_real)count;
+    return g->err.status;
+}
+
+vm_status VM_KERNEL(pair_sigmoid_back_cpu)(vm_graph *g, vm_node *n) {
+    job j = job_of(g, n, 4);
+    vm_contrastive_products *p = products(g, n);
+    const vm_real bias = *j.pos, count = *(const vm_real *)vm_in(g, n, 6);
+    const vm_real k = count > 0 ? *(const vm_real *)vm_in(g, n, 5) / count : 0;
+    double scale = 0, shift = 0;
+    begin_sums(g, n);
+    for (int64_t at = 0; p && at < j.M; at += j.R) {
+        int64_t R = VM_MIN(j.R, j.M - at);
+        double part[256], all[256];
+        if (dots(g, &j, p, at, R)) return g->err.status;
+#pragma omp parallel for schedule(static) if (R * j.N > VM_PAR_MIN / 4)
+        for (int64_t r = 0; r < R; r++) {
+            int64_t i = at + r;
+            vm_real *restrict x = j.tile + r * j.N, raw = x[i], gs = 0, gb = 0;
+            part[r] = all[r] = 0;
+            if (!kept(&j, i)) {
+                memset(x, 0, (size_t)j.N * sizeof *x);
+                continue;
+            }
+            for (int64_t c = 0; j.hide && c < j.N; c++)
+                if (hidden(&j, i, c)) x[c] = -(vm_real)INFINITY;
+            x[i] = -(vm_real)INFINITY; /* on its own below */
+#pragma omp simd reduction(+ : gs, gb)
+            for (int64_t c = 0; c < j.N; c++) {
+                vm_real G = k * vm_sigmoid(j.s * x[c] + bias);
+                gs += x[c] > -(vm_real)INFINITY ? G * x[c] : 0; /* 0 times infinity is no number */
+                gb += G;
+                x[c] = G * j.s;
+            }
+            vm_real own = -k * vm_sigmoid(-(j.s * raw + bias));
+            x[i] = own * j.s;
+            part[r] = (double)gs + (double)(own * raw), all[r] = (double)gb + (double)own;
+        }
+        for (int64_t r = 0; r < R; r++) scale += part[r], shift += all[r];
+        if (spread(g, &j, p, at, R, vm_o(g, n, 0), vm_o(g, n, 1))) return g->err.status;
+    }
+    *(vm_real *)vm_o(g, n, 2) += (vm_real)scale;
+    *(vm_real *)vm_o(g, n, 3) += (vm_real)shift;
     return g->err.status;
 }

@@ -214,6 +214,17 @@ static inline float vm_normal(float x, float *phi) {
     return x > 0 ? 1.0f - e * p : e * p;
 }
 #endif
+/* log(1 + e^x) with all digits of small results: 1 + e would drop them */
+static inline vm_real vm_softplus(vm_real x) {
+    vm_real e = vm_exp(x > 0 ? -x : x);
+#ifdef VM_F64_BUILD
+    vm_real l = log1p(e);
+#else
+    vm_real series = e * (1.0f - e * (0.5f - e * (0.333333333f - e * (0.25f - e * 0.2f)))), whole = vm_log(1 + e);
+    vm_real l = e < 0.0625f ? series : whole;
+#endif
+    return (x > 0 ? x : 0) + l;
+}
 static inline vm_real vm_sigmoid(vm_real x) { return 1 / (1 + vm_exp(-x)); }
 
 #endif

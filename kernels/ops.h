@@ -80,6 +80,9 @@ typedef enum { VM_TARGET_SELF, VM_TARGET_POSITIVE, VM_TARGET_FIRST } vm_target;
  * hide (N) i32 or 0: columns with hide < 0 are left out; with SELF so are rows with hide < 0, and columns whose hide equals
  * the row's. Logits are made in tiles and never stored. */
 vm_val vm_contrastive(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val hide, vm_val pos, vm_target target);
+/* The same operands, M <= N, bias [1] -> [1]: sum of log(1 + e^(-y x)), x = scale q k^T + bias, y = 1 for i = j and -1
+ * elsewhere; over the number of kept rows, or of kept cells. */
+vm_val vm_pair_sigmoid(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val bias, vm_val hide, bool per_cell);
 
 /* --- host.c -------------------------------------------------------------------------------------------------------- */
 /* Runs fn on the host between nodes: in[] and out[] are host addresses. No gradient. */

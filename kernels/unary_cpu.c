@@ -22,7 +22,6 @@ static inline vm_real gelu_tanh_slope(vm_real x) {
 }
 static inline vm_real where_positive(vm_real x, vm_real d) { return x > 0 ? d : 0; } /* d is always read */
 /* max(x,0) + log(1 + e^-|x|): no overflow */
-static inline vm_real softplus(vm_real x) { return (x > 0 ? x : 0) + vm_log(1 + vm_exp(x > 0 ? -x : x)); }
 static inline vm_real swish_slope(vm_real x, vm_real beta) {
     vm_real s = vm_sigmoid(beta * x);
     return s * (1 + beta * x * (1 - s));
@@ -51,7 +50,7 @@ static void apply(vm_unary_kind k, const vm_real *restrict a, int64_t n, vm_real
         CASE(VM_LOG, vm_log(x));
         CASE(VM_SQUARE, x * x);
         CASE(VM_SQRT, (vm_real)sqrt(x));
-        CASE(VM_SOFTPLUS, softplus(x));
+        CASE(VM_SOFTPLUS, vm_softplus(x));
         CASE(VM_NEG, -x);
     }
 }

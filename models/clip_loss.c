@@ -19,9 +19,9 @@ struct clip_head {
     int n_theta;
 };
 
-static bool wants_img(const clip_loss_config *c) { return c->kind == CLIP_ITC || c->neg_img || c->twin_weight > 0; }
+static bool wants_img(const clip_loss_config *c) { return c->kind != CLIP_ITC_HN || c->neg_img || c->twin_weight > 0; }
 static bool wants_txt(const clip_loss_config *c) {
-    return c->kind == CLIP_ITC || c->neg_txt || c->twin_weight > 0 || c->imc_weight > 0 || c->cmr_weight > 0;
+    return c->kind != CLIP_ITC_HN || c->neg_txt || c->twin_weight > 0 || c->imc_weight > 0 || c->cmr_weight > 0;
 }
 
 vm_status clip_loss_rows(const clip_loss_config *c, const clip_rows *r, int64_t *n_img, int64_t *n_txt, vm_error *e) {
@@ -43,6 +43,8 @@ vm_status clip_head_new(clip_head **out, const towers *m, const clip_loss_config
     clip_head *h = vm_calloc(1, sizeof *h);
     *out = h;
     if (!h) return vm_nomem(e, sizeof *h, "the loss");
+    if (c->kind == CLIP_SIGMOID && !m->logit_bias)
+        return vm_fail(e, VM_EUSAGE, "the sigmoid loss is for models with a bias of logits, such as SigLIP; this one has none");
     h->c = *c, h->m = m, h->deterministic = deterministic;
     return VM_OK;
 }
@@ -67,8 +69,8 @@ static vm_val weighted(vm_graph *g, vm_val sum, const char *name, vm_val term, f
 
 static void build(clip_head *h, vm_graph *g) {
     const clip_loss_config *c = &h->c;
-    const int64_t n = h->n_orig, B = c->kind == CLIP_ITC ? n + h->n_twins : n, with = h->n_twins / h->K;
-    const int64_t n_neg_txt = c->kind == CLIP_ITC || c->neg_txt ? h->n_txt : n, n_neg_img = c->kind == CLIP_ITC || c->neg_img ? h->n_img : n;
+    const int64_t n = h->n_orig, B = c->kind != CLIP_ITC_HN ? n + h->n_twins : n, with = h->n_twins / h->K;
+    const int64_t n_neg_txt = c->kind != CLIP_ITC_HN || c->neg_txt ? h->n_txt : n, n_neg_img = c->kind != CLIP_ITC_HN || c->neg_img ? h->n_img : n;
     g->training = true, g->deterministic = h->deterministic;
     vm_scope(g, "loss");
     vm_val img = vm_input(g, "img", VM_F32, 2, (int64_t[]){ h->n_img, h->m->embed }), txt = vm_input(g, "txt", VM_F32, 2, (int64_t[]){ h->n_txt, h->m->embed });
@@ -78,7 +80,9 @@ static void build(clip_head *h, vm_graph *g) {
     vm_val i = n_neg_img == h->n_img ? img : vm_slice(g, img, 0, 0, n_neg_img), x = n_neg_txt == h->n_txt ? txt : vm_slice(g, txt, 0, 0, n_neg_txt);
     vm_val hide_t = hide && n_neg_txt < n + h->n_twins ? vm_slice(g, hide, 0, 0, n_neg_txt) : hide;
     vm_val hide_i = hide && n_neg_img < n + h->n_twins ? vm_slice(g, hide, 0, 0, n_neg_img) : hide;
-    vm_val loss = loss_info_nce(g, i, x, scale, B, hide_t, hide_i);
+    vm_val bias = c->kind == CLIP_SIGMOID ? vm_weight(g, h->m->logit_bias) : 0, loss;
+    if (bias) loss = loss_sigmoid(g, img, txt, scale, bias, hide, c->sigmoid_mean);
+    else loss = loss_info_nce(g, i, x, scale, B, hide_t, hide_i);
     vm_output(g, "itc", loss);
     if (h->n_twins && c->twin_weight > 0)
         loss = weighted(g, loss, "twin", loss_twins(g, img, txt, scale, with, n, h->K, valid), c->twin_weight);
@@ -94,8 +98,8 @@ static void build(clip_head *h, vm_graph *g) {
         }
     }
     vm_output(g, "loss", loss);
-    vm_val wrt[] = { img, txt, h->m->logit_scale->trainable ? t : 0 };
-    vm_backward(g, 1, &loss, NULL, 3, wrt);
+    vm_val wrt[] = { img, txt, h->m->logit_scale->trainable ? t : 0, bias && h->m->logit_bias->trainable ? bias : 0 };
+    vm_backward(g, 1, &loss, NULL, 4, wrt);
     const char *names[] = { "d_img", "d_txt" };
     for (int k = 0; k < 2; k++) {
         vm_val d = vm_grad(g, wrt[k]);

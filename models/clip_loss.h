@@ -6,10 +6,12 @@
 #include "models/loss.h"
 #include "models/towers.h"
 
-typedef enum { CLIP_ITC, CLIP_ITC_HN } clip_loss;
+typedef enum { CLIP_ITC, CLIP_ITC_HN, CLIP_SIGMOID } clip_loss;
 
 typedef struct {
-    clip_loss kind;         /* ITC: originals and changes are all pairs; ITC_HN: changes only widen the softmax of originals */
+    clip_loss kind;         /* ITC: originals and changes are all pairs; ITC_HN: changes only widen the softmax of originals;
+                             * SIGMOID: all pairs, for models with a bias */
+    loss_mean sigmoid_mean;
     bool neg_txt, neg_img;  /* ITC_HN: by their captions, by their pictures */
     float twin_weight;      /* of the twin term; 0 = off */
     float imc_weight, cmr_weight; /* of CE-CLIP's two terms; 0 = off */
@@ -38,6 +40,7 @@ typedef struct {
 } clip_terms;
 
 typedef struct clip_head clip_head;
+/* VM_EUSAGE for SIGMOID with a model that has no bias. */
 vm_status clip_head_new(clip_head **out, const towers *m, const clip_loss_config *c, bool deterministic, vm_error *e); /* keeps m */
 void clip_head_free(clip_head *h);
 /* img (n_img,E), txt (n_txt,E), normalised -> terms; d_img and d_txt of the same sizes; the temperature's gradient in its

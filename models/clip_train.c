@@ -272,7 +272,7 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
     double clip = t->c.clip_norm > 0 && out->grad_norm > t->c.clip_norm ? t->c.clip_norm / out->grad_norm : 1;
     vm_real hyper[4] = { (vm_real)lr, (vm_real)(1 - pow(t->c.adam.beta1, k)), (vm_real)(1 - pow(t->c.adam.beta2, k)), (vm_real)clip };
     if (vm_set(t->update, "hyper", hyper) || vm_run(t->update)) return failed(t->update, e);
-    log_scale[0] = VM_MIN(VM_MAX(log_scale[0], 0), (vm_real)t->c.max_logit_scale);
+    if (t->c.loss.kind != CLIP_SIGMOID) log_scale[0] = VM_MIN(VM_MAX(log_scale[0], 0), (vm_real)t->c.max_logit_scale);
     vm_param_touch(t->m->logit_scale);
     clip_head_commit(t->head);
     return VM_OK;

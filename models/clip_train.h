@@ -6,7 +6,8 @@
  * time (GradCache, Gao et al. 2021): all chunks forward without keeping activations; the loss once; each chunk forward again
  * and backward with its slice. The same gradients as of the batch in one piece, that of the temperature included.
  *
- * AdamW as open_clip uses it: no decay for vectors and the temperature, which is clamped to [0, ln 100] after each step. */
+ * AdamW as open_clip uses it: no decay for vectors and the temperature, which is clamped to [0, ln 100]
+ * after each step unless the loss is the sigmoid one. */
 #ifndef VM_CLIP_TRAIN_H
 #define VM_CLIP_TRAIN_H
 #include "models/clip_loss.h"

@@ -81,14 +81,6 @@ void loss_theta(double *theta, loss_theta_kind kind, double upper, int64_t n, in
     }
 }
 
-vm_val loss_sigmoid(vm_graph *g, vm_val img, vm_val txt, vm_val scale, vm_val bias, vm_val sign, loss_mean mean) {
-    if (!img || !txt) return 0;
-    vm_val x = vm_binary(g, vm_binary(g, vm_matmul(g, img, txt, false, true, 1, VM_F32), scale, VM_MUL), bias, VM_ADD);
-    x = vm_mean(g, vm_unary(g, vm_binary(g, x, sign, VM_MUL), VM_SOFTPLUS, VM_F32)); /* -log sigmoid(yx) = softplus(-yx) */
-    return mean == LOSS_PER_CELL ? x : vm_scale(g, x, (float)vm_dim(g, txt, 0), 0);
-}
-
-void loss_signs(float *sign, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t k = 0; k < n; k++) sign[i * n + k] = i == k ? -1 : 1;
+vm_val loss_sigmoid(vm_graph *g, vm_val img, vm_val txt, vm_val scale, vm_val bias, vm_val hide, loss_mean mean) {
+    return vm_pair_sigmoid(g, img, txt, scale, bias, hide, mean == LOSS_PER_CELL);
 }

@@ -43,9 +43,8 @@ void loss_theta(double *theta, loss_theta_kind kind, double upper, int64_t n, in
 
 /* The sigmoid loss (Zhai et al. 2023) of N pairs: x = s img txt^T + bias, y = 1 on the diagonal and -1 elsewhere,
  *   L = 1/N sum_ij -log sigmoid(y_ij x_ij)     (LOSS_PER_ROW)     or 1/N^2 of the sum (LOSS_PER_CELL: the fork that trained VisMin)
- * sign (N,N) f32: -y, as loss_signs writes it. -> [1] */
+ * hide (N) i32 or 0: which cells are left out, as vm_contrastive has it; N then counts what is kept. -> [1] */
 typedef enum { LOSS_PER_ROW, LOSS_PER_CELL } loss_mean;
-vm_val loss_sigmoid(vm_graph *g, vm_val img, vm_val txt, vm_val scale, vm_val bias, vm_val sign, loss_mean mean);
-void loss_signs(float *sign, int64_t n);
+vm_val loss_sigmoid(vm_graph *g, vm_val img, vm_val txt, vm_val scale, vm_val bias, vm_val hide, loss_mean mean);
 
 #endif

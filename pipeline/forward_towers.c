@@ -16,12 +16,11 @@ typedef struct {
     float *pixels;
     const st_tensor *images; /* (B,3,H,W) in the file */
     int32_t *ids, *given, *at, *mask;
-    float *sign;
     int64_t B, T; /* texts */
 } inputs;
 
 static void inputs_free(inputs *x) {
-    vm_free(x->pixels), vm_free(x->ids), vm_free(x->given), vm_free(x->at), vm_free(x->mask), vm_free(x->sign);
+    vm_free(x->pixels), vm_free(x->ids), vm_free(x->given), vm_free(x->at), vm_free(x->mask);
 }
 
 static vm_status read_inputs(inputs *x, const forward_case *c, const towers *t, vm_error *e) {
@@ -42,7 +41,6 @@ static vm_status read_inputs(inputs *x, const forward_case *c, const towers *t, 
 static vm_status set_inputs(vm_graph *g, const inputs *x, vm_error *e) {
     if (x->ids) vm_set(g, "ids", x->ids), vm_set(g, "at", x->at), vm_set(g, "mask", x->mask);
     if (x->pixels) vm_set(g, "pixels", x->pixels);
-    if (x->sign) vm_set(g, "sign", x->sign);
     if (!vm_run(g)) return VM_OK;
     *e = g->err;
     return e->status;
@@ -83,16 +81,12 @@ static vm_val clip_loss(vm_graph *g, const forward_case *c, const towers *t, vm_
     return loss_info_nce(g, img, txt, vm_unary(g, vm_weight(g, t->logit_scale), VM_EXP, VM_F32), B, 0, 0);
 }
 
-static vm_val sigmoid_loss(vm_graph *g, inputs *x, const forward_case *c, const towers *t, vm_val img, vm_val txt, vm_error *e) {
+static vm_val sigmoid_loss(vm_graph *g, const forward_case *c, const towers *t, vm_val img, vm_val txt, vm_error *e) {
     if (!img || !txt || vm_dim(g, img, 0) != vm_dim(g, txt, 0) || !t->logit_bias) {
         vm_fail(e, VM_EINPUT, "%s: case %s: the sigmoid loss needs as many images as texts, and a model with logit_bias", st_path(c->in, NULL), c->name);
         return 0;
     }
-    int64_t n = x->B;
-    if (!(x->sign = vm_alloc((size_t)(n * n) * sizeof *x->sign + 1))) return vm_nomem(e, (size_t)(n * n) * 4, "the signs"), 0;
-    loss_signs(x->sign, n);
-    return loss_sigmoid(g, img, txt, vm_unary(g, vm_weight(g, t->logit_scale), VM_EXP, VM_F32), vm_weight(g, t->logit_bias),
-                        vm_input(g, "sign", VM_F32, 2, (int64_t[]){ n, n }), LOSS_PER_ROW);
+    return loss_sigmoid(g, img, txt, vm_unary(g, vm_weight(g, t->logit_scale), VM_EXP, VM_F32), vm_weight(g, t->logit_bias), 0, LOSS_PER_ROW);
 }
 
 static vm_status run(forward_case *c, vm_error *e) {
@@ -117,7 +111,7 @@ static vm_status run(forward_case *c, vm_error *e) {
         vm_output(g, "logits_per_image", towers_logits(g, t, img, txt)), vm_output(g, "logits_per_text", towers_logits(g, t, txt, img));
     if (loss) {
         bool sigmoid = kind && !strcmp(kind, "siglip");
-        value = sigmoid ? sigmoid_loss(g, &x, c, t, img, txt, e) : clip_loss(g, c, t, img, txt, e);
+        value = sigmoid ? sigmoid_loss(g, c, t, img, txt, e) : clip_loss(g, c, t, img, txt, e);
         if (e->status) goto done;
         vm_output(g, "loss", value);
         if (c->grad) vm_backward(g, 1, &value, NULL, 0, NULL);

@@ -18,20 +18,20 @@ static int one_of(const vm_args *a, const char *option, const char *const *known
 }
 
 static vm_status read_loss(clip_loss_config *c, const vm_args *a, vm_error *e) {
-    static const char *const losses[] = { "itc", "itc-hn", NULL }, *const sides[] = { "both", "text", "image", NULL },
+    static const char *const losses[] = { "itc", "itc-hn", "sigmoid", NULL }, *const sides[] = { "both", "text", "image", NULL },
                       *const imc[] = { "itc-positive", "ref-head", "ref-2023", NULL };
     int side = one_of(a, "hard-negatives", sides, e);
     *c = (clip_loss_config){ .kind = (clip_loss)one_of(a, "loss", losses, e), .neg_txt = side != 2, .neg_img = side != 1,
                              .twin_weight = (float)arg_float(a, "twin-weight"), .imc_weight = (float)arg_float(a, "imc-weight"),
                              .cmr_weight = (float)arg_float(a, "cmr-weight"), .imc = (loss_imc_kind)one_of(a, "imc", imc, e),
-                             .theta_upper = arg_float(a, "cmr-bound"), .ref_invalid = arg_flag(a, "ref-invalid"),
+                             .theta_upper = arg_float(a, "cmr-bound"), .sigmoid_mean = arg_flag(a, "ref-sigmoid-mean") ? LOSS_PER_CELL : LOSS_PER_ROW, .ref_invalid = arg_flag(a, "ref-invalid"),
                              .dedup = arg_flag(a, "dedup-captions"), .feature_grad = 1 / (float)arg_int(a, "ref-grad-scale") };
     const char *theta = arg_str(a, "cmr-threshold");
     char *end;
     c->theta = !strcmp(theta, "mean") ? LOSS_THETA_MEAN : !strcmp(theta, "max") ? LOSS_THETA_MAX : LOSS_THETA_FIXED;
     if (c->theta == LOSS_THETA_FIXED && (c->theta_fixed = strtod(theta, &end), end == theta || *end || !isfinite(c->theta_fixed)))
         vm_fail(e, VM_EUSAGE, "--cmr-threshold %s: known are mean, max, and a number", theta);
-    if (c->kind == CLIP_ITC && arg_given(a, "hard-negatives")) vm_fail(e, VM_EUSAGE, "--hard-negatives goes with --loss itc-hn");
+    if (c->kind != CLIP_ITC_HN && arg_given(a, "hard-negatives")) vm_fail(e, VM_EUSAGE, "--hard-negatives goes with --loss itc-hn");
     return e->status;
 }
 
@@ -85,9 +85,9 @@ const vm_opt train_clip_opts[] = {
     { "init", OPT_STR, NULL, "DIR", "model directory to start from", 0, 0 },
     { "scratch", OPT_STR, NULL, "DIR", "model directory to train from random weights; world: the small built-in one", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/", 0, 0 },
-    { "preset", OPT_STR, NULL, "NAME", "a published recipe (vismin-clip, ce-clip, ceclip-head, ceclip-single, negclip, trohn-img); options given win", 0, 0 },
+    { "preset", OPT_STR, NULL, "NAME", "a published recipe (vismin-clip, vismin-siglip, ce-clip, ceclip-head, ceclip-single, negclip, trohn-img); options given win", 0, 0 },
     { "show", OPT_FLAG, NULL, NULL, "print the values of the preset, or of all, with the source of each number, and end", 0, 0 },
-    { "loss", OPT_STR, "itc", "NAME", "itc: originals and edits are all pairs; itc-hn: edits are extra columns only", 0, 0 },
+    { "loss", OPT_STR, "itc", "NAME", "itc: originals and edits are all pairs; itc-hn: edits are extra columns only; sigmoid: all pairs, SigLIP", 0, 0 },
     { "twin-weight", OPT_FLOAT, "0", "X", "weight of the two-way terms within each original and its edit", 0, 100 },
     { "hard-negatives", OPT_STR, "both", "OF", "itc-hn: what widens the softmax of originals: text, image or both", 0, 0 },
     { "imc-weight", OPT_FLOAT, "0", "X", "weight of CE-CLIP's intra-modal term: captions against changed captions; CE-CLIP uses 0.2 or 0.3", 0, 100 },
@@ -97,6 +97,7 @@ const vm_opt train_clip_opts[] = {
     { "cmr-bound", OPT_FLOAT, "10", "X", "largest adaptive margin, in logits", 0, 1000 },
     { "cmr-reset", OPT_FLAG, NULL, NULL, "adaptive margins begin at 0 in every epoch, as in CE-CLIP's code", 0, 0 },
     { "ref-invalid", OPT_FLAG, NULL, NULL, "places without a change count as negatives in ITC and IMC, as in CE-CLIP's code", 0, 0 },
+    { "ref-sigmoid-mean", OPT_FLAG, NULL, NULL, "sigmoid: mean over all N x N cells, 1/N of the loss, as VisMin's code has it", 0, 0 },
     { "dedup-captions", OPT_FLAG, NULL, NULL, "rows of a batch with equal captions are no negatives of each other", 0, 0 },
     { "ref-grad-scale", OPT_INT, "1", "W", "divides the towers' gradients by W: open_clip's default on W GPUs, which Adam mostly hides", 1, 65536 },
     { "batch", OPT_INT, "128", "N", "rows of a step, originals and edits together", 2, 65536 },

@@ -39,7 +39,7 @@ check frozen '[ $rc = 0 ] && grep -q "step 2/2" "$dir/err"'
 "$vismin" train clip --preset ce-clip --lr 1e-5 --show > "$dir/out"; rc=$?
 check show '[ $rc = 0 ] && grep -q -e "--cmr-bound *10 *script of" "$dir/out" && grep -q "5e-6 .*; the command line says 1e-5" "$dir/out"'
 "$vismin" train clip --show > "$dir/out"
-check show_all '[ "$(grep -c "^[a-z].*: " "$dir/out")" = 6 ]'
+check show_all '[ "$(grep -c "^[a-z].*: " "$dir/out")" = 7 ]'
 train preset --preset ceclip-head --steps 2 --warmup 1; rc=$?
 check preset '[ $rc = 0 ] && state preset | grep -q "\"imc\": \"ref-head\"" && state preset | grep -q "\"warmup\": 1," &&
     state preset | grep -q "\"cmr-reset\": true" && state preset | grep -q "\"batch\": 16,"'
@@ -49,7 +49,8 @@ refuse() { # NAME TEXT OPTIONS...
     train refused "$@"; rc=$?
     check "$name" '[ $rc = 2 ] && grep -q -e "$text" "$dir/err" && [ ! -e "$dir/refused/checkpoints" ]'
 }
-refuse unknown_loss "loss nce: known are itc, itc-hn" --loss nce --steps 1
+refuse unknown_loss "loss nce: known are itc, itc-hn, sigmoid" --loss nce --steps 1
+refuse sigmoid_without_bias "models with a bias of logits, such as SigLIP" --loss sigmoid --steps 1
 refuse unknown_preset "did you mean negclip?" --preset negclap --steps 1
 refuse unknown_side "hard-negatives left: known are both, text, image" --loss itc-hn --hard-negatives left --steps 1
 refuse side_without_loss "hard-negatives goes with --loss itc-hn" --hard-negatives text --steps 1

@@ -4,10 +4,14 @@
 #include "tests/gradcheck.h"
 
 static int pairs, columns, kind; /* rows that are pairs; columns of changes; reading */
-static bool hidden, invalid, no_img;
+static bool hidden, invalid, no_img, free_theta;
 
 static int build_nce(vm_graph *g, const vm_val *in, vm_val *out) {
     out[0] = loss_info_nce(g, in[0], in[1], in[2], pairs, hidden ? in[3] : 0, 0);
+    return 1;
+}
+static int build_sigmoid(vm_graph *g, const vm_val *in, vm_val *out) {
+    out[0] = loss_sigmoid(g, in[0], in[1], in[2], vm_reshape(g, in[5], 1, (int64_t[]){ 1 }), hidden ? in[3] : 0, (loss_mean)kind);
     return 1;
 }
 static int build_twins(vm_graph *g, const vm_val *in, vm_val *out) {
@@ -44,7 +48,7 @@ static void sized(gc_build build, int64_t n_img, int64_t n_txt, int64_t E, int n
                                    { "scale", .nd = 1, .ne = { 1 }, .param = true, .lo = 0.5, .hi = 2 },
                                    { "hide", .nd = 1, .ne = { n_txt }, .ids = hide },
                                    { "valid", .nd = 2, .ne = { VM_MAX(K, 1), cells }, .fixed = true, .lo = 0.2, .hi = 1 },
-                                   { "theta", .nd = 2, .ne = { VM_MAX(K, 1), cells }, .fixed = true, .lo = 0, .hi = 2 } });
+                                   { "theta", .nd = 2, .ne = { VM_MAX(K, 1), cells }, .fixed = !free_theta, .lo = 0, .hi = 2 } });
 }
 
 TEST(info_nce) {
@@ -81,6 +85,16 @@ TEST(rank) {
     }
     invalid = false;
 }
+TEST(sigmoid) { /* the bias is the first of theta's numbers */
+    free_theta = true;
+    for (kind = LOSS_PER_ROW; kind <= LOSS_PER_CELL; kind++)
+        for (int k = 0; k < 2; k++) {
+            hidden = k;
+            sized(build_sigmoid, 5, 5, 3, 1, 0);
+            sized(build_sigmoid, 2, 2, 4, 1, 0);
+        }
+    kind = 0, hidden = free_theta = false;
+}
 TEST(together) {
     sized(build_all, 6, 6, 4, 2, 2);
     sized(build_all, 4, 4, 4, 2, 1);
@@ -92,6 +106,7 @@ int main(void) {
     RUN(twins);
     RUN(imc);
     RUN(rank);
+    RUN(sigmoid);
     RUN(together);
     return test_end();
 }

@@ -4,7 +4,7 @@
 #include "models/clip_loss.h"
 #include "tests/test.h"
 
-enum { N, WITH, K, TEXT_ONLY, KIND, NEG_TXT, NEG_IMG, TWIN, IMC_W, IMC, CMR_W, THETA, FIXED, UPPER, REF_INVALID, SCALE, N_FIELDS };
+enum { N, WITH, K, TEXT_ONLY, KIND, NEG_TXT, NEG_IMG, TWIN, IMC_W, IMC, CMR_W, THETA, FIXED, UPPER, REF_INVALID, SCALE, BIAS, PER_CELL };
 
 static float *numbers(const st_file *f, const char *name, const char *what) {
     char key[128];
@@ -17,13 +17,17 @@ static float *numbers(const st_file *f, const char *name, const char *what) {
     return x;
 }
 
-/* Towers of which the loss sees the temperature alone. */
-static towers with_temperature(double value, int64_t E) {
+/* Towers of which the loss sees temperature and bias alone. */
+static vm_param *one_number(const char *name, double value) {
+    vm_param *p = vm_param_new(vm_backend_cpu(), name, VM_F32, 1, (int64_t[]){ 1 }, NULL);
+    *(float *)p->data = (float)value, p->trainable = true;
+    return p;
+}
+static towers with_temperature(double value, double bias, int64_t E) {
     static weight_set none;
     none.be = vm_backend_cpu();
     towers m = { .w = &none, .embed = E };
-    m.logit_scale = vm_param_new(none.be, "logit_scale", VM_F32, 1, (int64_t[]){ 1 }, NULL);
-    *(float *)m.logit_scale->data = (float)value, m.logit_scale->trainable = true;
+    m.logit_scale = one_number("logit_scale", value), m.logit_bias = one_number("logit_bias", bias);
     return m;
 }
 
@@ -44,13 +48,14 @@ static void one(const st_file *f, const char *name, bool deterministic) {
     vm_error e = { 0 };
     float *o = numbers(f, name, "options"), *img = numbers(f, name, "img"), *txt = numbers(f, name, "txt"), *valid = numbers(f, name, "valid");
     float *terms = numbers(f, name, "terms"), *di = numbers(f, name, "d_img"), *dt = numbers(f, name, "d_txt"), *ds = numbers(f, name, "d_scale"),
-          *theta = numbers(f, name, "theta");
+          *db = numbers(f, name, "d_bias"), *theta = numbers(f, name, "theta");
     clip_loss_config c = { .kind = (clip_loss)o[KIND], .neg_txt = o[NEG_TXT] > 0, .neg_img = o[NEG_IMG] > 0, .twin_weight = o[TWIN],
                            .imc_weight = o[IMC_W], .cmr_weight = o[CMR_W], .imc = (loss_imc_kind)o[IMC], .theta = (loss_theta_kind)o[THETA],
-                           .theta_fixed = (double)o[FIXED], .theta_upper = (double)o[UPPER], .ref_invalid = o[REF_INVALID] > 0 };
+                           .theta_fixed = (double)o[FIXED], .theta_upper = (double)o[UPPER], .ref_invalid = o[REF_INVALID] > 0,
+                           .sigmoid_mean = o[PER_CELL] > 0 ? LOSS_PER_CELL : LOSS_PER_ROW };
     clip_rows r = { (int64_t)o[N], (int64_t)(o[WITH] * o[K]), (int64_t)o[K], o[TEXT_ONLY] > 0, valid, NULL };
     int64_t n_img = 0, n_txt = 0;
-    towers m = with_temperature((double)o[SCALE], E);
+    towers m = with_temperature((double)o[SCALE], (double)o[BIAS], E);
     clip_head *h;
     EXPECT(!clip_loss_rows(&c, &r, &n_img, &n_txt, &e) && !clip_head_new(&h, &m, &c, deterministic, &e));
     float *gi = vm_alloc((size_t)(n_img * E) * 4), *gt = vm_alloc((size_t)(n_txt * E) * 4);
@@ -65,12 +70,13 @@ static void one(const st_file *f, const char *name, bool deterministic) {
     near_all(name, "d_img", gi, di, n_img * E, 2 * tol);
     near_all(name, "d_txt", gt, dt, n_txt * E, 2 * tol);
     near_all(name, "d_scale", m.logit_scale->grad, ds, 1, 2 * tol);
+    near_all(name, "d_bias", m.logit_bias->grad, db, 1, 2 * tol);
     double th[CLIP_THETA_MAX];
     EXPECT(clip_head_theta(h, th) == (theta ? (int)o[K] : 0));
     for (int k = 0; theta && k < (int)o[K]; k++) EXPECT_NEAR(th[k], (double)theta[k], 1e-4);
     clip_head_free(h);
-    vm_param_free(m.logit_scale);
-    vm_free(o), vm_free(img), vm_free(txt), vm_free(valid), vm_free(terms), vm_free(di), vm_free(dt), vm_free(ds), vm_free(theta);
+    vm_param_free(m.logit_scale), vm_param_free(m.logit_bias);
+    vm_free(o), vm_free(img), vm_free(txt), vm_free(valid), vm_free(terms), vm_free(di), vm_free(dt), vm_free(ds), vm_free(db), vm_free(theta);
     vm_free(gi), vm_free(gt);
 }
 
@@ -91,7 +97,7 @@ TEST(goldens) {
         }
         cases++;
     }
-    EXPECT(cases == 19);
+    EXPECT(cases == 22);
     st_close(f);
 }
 
@@ -107,7 +113,7 @@ static answer ask(const clip_loss_config *c, const clip_rows *r, double scale, c
     enum { E = 16 };
     answer a = { 0 };
     vm_error e = { 0 };
-    towers m = with_temperature(scale, E);
+    towers m = with_temperature(scale, 0, E);
     clip_head *h = NULL;
     if (clip_loss_rows(c, r, &a.n_img, &a.n_txt, &e)) MISMATCH("%s\n", e.msg);
     size_t n = (size_t)VM_MAX(a.n_img, a.n_txt) * E;
@@ -121,7 +127,7 @@ static answer ask(const clip_loss_config *c, const clip_rows *r, double scale, c
         MISMATCH("%s\n", e.msg);
     a.d_scale = m.logit_scale->grad ? m.logit_scale->grad[0] : NAN;
     clip_head_free(h);
-    vm_param_free(m.logit_scale);
+    vm_param_free(m.logit_scale), vm_param_free(m.logit_bias);
     return a;
 }
 static void answer_free(answer *a) { vm_free(a->img), vm_free(a->txt), vm_free(a->d_img), vm_free(a->d_txt); }
@@ -188,6 +194,15 @@ TEST(what_is_refused) {
     vm_error_clear(&e);
     EXPECT(clip_loss_rows(&cmr, &(clip_rows){ 4, 260, 65, true, NULL, NULL }, &a, &b, &e) == VM_EUSAGE);
     EXPECT_STR(e.msg, "CMR has at most 64 columns of changes");
+    vm_error_clear(&e);
+    clip_loss_config sigmoid = { .kind = CLIP_SIGMOID };
+    towers m = with_temperature(1, 0, 4), without = m;
+    clip_head *h;
+    without.logit_bias = NULL;
+    EXPECT(clip_head_new(&h, &without, &sigmoid, false, &e) == VM_EUSAGE);
+    EXPECT_STR(e.msg, "the sigmoid loss is for models with a bias of logits, such as SigLIP; this one has none");
+    clip_head_free(h);
+    vm_param_free(m.logit_scale), vm_param_free(m.logit_bias);
 }
 
 int main(void) {

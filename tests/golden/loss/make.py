@@ -24,14 +24,14 @@ def ce(logits, target):
 
 # what a case may set, in the order in which test_clip_loss.c reads it
 FIELDS = ["n", "with", "K", "text_only", "kind", "neg_txt", "neg_img", "twin", "imc_w", "imc", "cmr_w", "theta", "fixed", "upper",
-          "ref_invalid", "scale"]
-KIND = {"itc": 0, "itc-hn": 1}
+          "ref_invalid", "scale", "bias", "per_cell"]
+KIND = {"itc": 0, "itc-hn": 1, "sigmoid": 2}
 IMC = {"positive": 0, "head": 1, "2023": 2}
 THETA = {"mean": 0, "max": 1, "fixed": 2}
 
 
 def case(name, n, K=0, with_=None, E=6, kind="itc", neg_txt=False, neg_img=False, text_only=False, twin=0.0, imc_w=0.0, imc="positive",
-         cmr_w=0.0, theta="mean", fixed=0.0, upper=10.0, ref_invalid=False, invalid=(), scale=math.log(20.0), empty=None, near=0.0):
+         cmr_w=0.0, theta="mean", fixed=0.0, upper=10.0, ref_invalid=False, invalid=(), scale=math.log(20.0), empty=None, near=0.0, bias=0.0, per_cell=False):
     m = n if with_ is None else with_
     I, T = unit(n, E), unit(n, E)
     NI, NT = unit(m, K, E) if K else None, unit(m, K, E) if K else None       # by sample, as the published data has them
@@ -47,9 +47,10 @@ def case(name, n, K=0, with_=None, E=6, kind="itc", neg_txt=False, neg_img=False
     txt = (torch.cat([T, flat(NT)]) if K else T).clone()
     img64, txt64 = img.double().requires_grad_(), txt.double().requires_grad_()
     ls = torch.tensor(float(torch.tensor(scale, dtype=torch.float32)), dtype=torch.float64, requires_grad=True)
+    lb = torch.tensor(float(bias), dtype=torch.float64, requires_grad=True)
     has = lambda w: w > 0
-    use_img = kind == "itc" or neg_img or has(twin)
-    use_txt = kind == "itc" or neg_txt or has(twin) or has(imc_w) or has(cmr_w)
+    use_img = kind != "itc-hn" or neg_img or has(twin)
+    use_txt = kind != "itc-hn" or neg_txt or has(twin) or has(imc_w) or has(cmr_w)
     col = lambda X: X[n:].reshape(K, m, E).transpose(0, 1)                    # back to (sample, K, E)
     thetas = torch.full((max(K, 1),), fixed if theta == "fixed" else 0.0, dtype=torch.float64)
     res = []
@@ -58,13 +59,17 @@ def case(name, n, K=0, with_=None, E=6, kind="itc", neg_txt=False, neg_img=False
         i0, t0 = img64[:n], txt64[:n]
         ni, nt = (col(img64) if K and use_img and not text_only else None), (col(txt64) if K and use_txt else None)
         live = valid.bool() if not ref_invalid else torch.ones_like(valid).bool()
-        if kind == "itc":
+        if kind != "itc-hn":
             q = torch.cat([torch.ones(n).bool(), live.reshape(-1)]) if K else torch.ones(n).bool()
             a = torch.cat([i0, ni.reshape(-1, E)])[q] if K else i0
             b = torch.cat([t0, nt.reshape(-1, E)])[q] if K else t0
             A = s * a @ b.T
             y = torch.arange(len(A))
             itc = (ce(A, y) + ce(A.T, y)) / 2
+            if kind == "sigmoid":
+                z = 2 * torch.eye(len(A), dtype=torch.float64) - 1
+                each = -torch.nn.functional.logsigmoid(z * (A + lb))
+                itc = each.mean() if per_cell else each.sum(1).mean()
         else:
             y = torch.arange(n)
             texts = torch.cat([t0, nt[live]]) if neg_txt else t0
@@ -94,7 +99,7 @@ def case(name, n, K=0, with_=None, E=6, kind="itc", neg_txt=False, neg_img=False
             d = s * torch.einsum("ie,ike->ik", i0[:m], nt) * valid
             cm = (torch.relu(thetas[None] + d - g[:, None]) * valid).sum() / (m * K)
             loss = loss + cmr_w * cm
-        gi, gt, gs = torch.autograd.grad(loss, [img64, txt64, ls], allow_unused=True)
+        gi, gt, gs, gb = torch.autograd.grad(loss, [img64, txt64, ls, lb], allow_unused=True)
         res.append([float(x.detach()) for x in (loss, itc, tw, im, cm)])
         if has(cmr_w):
             with torch.no_grad():
@@ -109,7 +114,7 @@ def case(name, n, K=0, with_=None, E=6, kind="itc", neg_txt=False, neg_img=False
     rows_i = n + (m * K if use_img and K else 0)
     rows_t = n + (m * K if use_txt and K else 0)
     fields = dict(n=n, K=K, text_only=text_only, kind=KIND[kind], neg_txt=neg_txt, neg_img=neg_img, twin=twin, imc_w=imc_w, imc=IMC[imc],
-                  cmr_w=cmr_w, theta=THETA[theta], fixed=fixed, upper=upper, ref_invalid=ref_invalid, scale=scale)
+                  cmr_w=cmr_w, theta=THETA[theta], fixed=fixed, upper=upper, ref_invalid=ref_invalid, scale=scale, bias=bias, per_cell=per_cell)
     fields["with"] = m if K else 0
     out[name + ".options"] = torch.tensor([float(fields[f]) for f in FIELDS])
     out[name + ".img"], out[name + ".txt"] = img[:rows_i].contiguous(), txt[:rows_t].contiguous()
@@ -117,6 +122,7 @@ def case(name, n, K=0, with_=None, E=6, kind="itc", neg_txt=False, neg_img=False
     out[name + ".terms"] = torch.tensor(res)
     out[name + ".d_img"], out[name + ".d_txt"] = gi[:rows_i].float().contiguous(), gt[:rows_t].float().contiguous()
     out[name + ".d_scale"] = gs.float().reshape(1)
+    if kind == "sigmoid": out[name + ".d_bias"] = gb.float().reshape(1)
     if has(cmr_w): out[name + ".theta"] = thetas.float()
 
 
@@ -140,5 +146,8 @@ case("cmr_empty_column", 4, 4, kind="itc-hn", neg_txt=True, text_only=True, cmr_
 case("ceclip", 6, 4, kind="itc-hn", neg_txt=True, text_only=True, imc_w=0.3, cmr_w=0.2, near=0.4, invalid=[(0, 1), (5, 3)], scale=math.log(100.0))
 case("ceclip_head", 6, 4, kind="itc-hn", neg_txt=True, text_only=True, imc_w=0.3, imc="head", cmr_w=0.2, near=0.4, invalid=[(0, 1), (5, 3)],
      ref_invalid=True, scale=math.log(100.0))
+case("sigmoid", 5, kind="sigmoid", bias=-2.0)
+case("sigmoid_edits", 4, 2, kind="sigmoid", bias=-10.0, near=0.4, scale=math.log(100.0), invalid=[(1, 0), (3, 1)], twin=0.5)
+case("sigmoid_per_cell", 4, 1, kind="sigmoid", bias=-10.0, per_cell=True, near=0.4, invalid=[(2, 0)])
 save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), "loss.safetensors"), {"format": "pt"})
 print(len(out), "tensors")
