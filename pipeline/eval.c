@@ -163,6 +163,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     set_started(&f);
     real = realpath(source.data, NULL);
     f.data = real ? real : source.data;
+    source.no_media = !strncmp(arg_pos(a, 0), "scores:", 7); /* they are re-judged without pictures */
     if (eval_load(&set, d, &source, e)) goto done;
     if (arg_int(a, "show")) show_items(set, arg_int(a, "show"));
     if (!(m = open_model(a, e)) || (!(dir = make_folder(a, m, e)) && e->status) || e->status) goto done;
@@ -223,7 +224,9 @@ const vm_command cmd_eval = {
     .summary = "score a model on a benchmark of minimal changes",
     .usage = "MODEL --dataset NAME --data PATH [--out DIR]",
     .about =
-        "MODEL is a CLIP directory, or random, oracle or constant, which look at nothing and test data and scoring.\n"
+        "MODEL is a CLIP directory, or random, oracle or constant, which look at nothing and test data and scoring, or "
+        "scores:FILE,\n"
+        "the predictions.csv or samples.jsonl of an earlier run (or of another program), which is judged without pictures.\n"
         "A pair has two captions and two pictures. text: each picture prefers its caption; image: each caption prefers "
         "its\n"
         "picture; group: both. A choice has one right option of K. Ties are wrong. Records that cannot be scored are "

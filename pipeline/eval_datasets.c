@@ -117,7 +117,7 @@ vm_status eval_load(eval_set **out, const eval_dataset *d, const eval_source *sr
     for (int k = 0; k < src->places.n_roots; k++) roots[k] = src->places.roots[k];
     roots[src->places.n_roots] = home;
     all.places.roots = roots, all.places.n_roots = src->places.n_roots + 1;
-    s->limit = src->limit, s->on_error = src->on_error, s->dup = src->dup;
+    s->limit = src->limit, s->on_error = src->on_error, s->dup = src->dup, s->no_media = src->no_media;
     if (!check_variants(d, src, e) && !media_check(&all.places, e) && !d->load(s, &all, e) && !check(s, src, e)) cut(s);
 done:
     vm_free(home), vm_free(roots);

@@ -12,7 +12,10 @@ static const char *const built_in[] = {
     [EVAL_TOWERS] = "", [EVAL_RANDOM] = "random", [EVAL_ORACLE] = "oracle", [EVAL_CONSTANT] = "constant"
 };
 
+static const char scores_prefix[] = "scores:";
+
 static eval_model_kind kind_of(const char *model) {
+    if (!strncmp(model, scores_prefix, strlen(scores_prefix))) return EVAL_GIVEN;
     for (int k = 1; k < VM_LEN(built_in); k++)
         if (!strcmp(model, built_in[k])) return (eval_model_kind)k;
     return EVAL_TOWERS;
@@ -89,8 +92,13 @@ vm_status eval_model_open(eval_model **out, const char *model, const char *name,
     if (!m) return vm_nomem(e, sizeof *m, "a model");
     m->kind = kind_of(model), m->seed = seed;
     size_t len = name ? strlen(name) : 0;
-    if (!name) name = folder_name(model, &len);
+    if (m->kind == EVAL_GIVEN) m->scores = model + strlen(scores_prefix);
+    if (!name) name = folder_name(m->scores ? m->scores : model, &len);
     set_name(m, name, len);
+    if (m->scores && sha256_file(m->weights_sha256, m->scores, e)) {
+        eval_model_free(m);
+        return e->status;
+    }
     if (m->kind == EVAL_TOWERS) {
         if (embedder_open(&m->x, be, model, NULL, dtype, deterministic, e) || hash_weights(m, model, e)) {
             eval_model_free(m);

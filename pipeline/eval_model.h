@@ -1,5 +1,5 @@
-/* eval_model.h - what can be evaluated: a directory of two towers, or one of three that look at nothing and test the
- * evaluation. */
+/* eval_model.h - what can be evaluated: a directory of two towers, one of three that look at nothing and test the
+ * evaluation, or the scores of a file. */
 #ifndef VM_EVAL_MODEL_H
 #define VM_EVAL_MODEL_H
 #include "models/embedder.h"
@@ -8,7 +8,8 @@ typedef enum {
     EVAL_TOWERS,
     EVAL_RANDOM,   /* independent uniform scores, a function of seed, category and id */
     EVAL_ORACLE,   /* 1 where caption and image belong together, else 0 */
-    EVAL_CONSTANT  /* 0.5 always: every comparison is a tie */
+    EVAL_CONSTANT, /* 0.5 always: every comparison is a tie */
+    EVAL_GIVEN     /* the scores of a file, of an earlier run or another program: eval_read_scores */
 } eval_model_kind;
 
 typedef struct {
@@ -21,17 +22,19 @@ typedef struct {
     float logit_scale, logit_bias; /* logit = scale * cosine + bias; scale 0 = none */
     bool calibrated;        /* 1 / (1 + exp(-logit)) is the probability that text and picture fit */
     uint64_t seed;
-    embedder *x;           /* NULL = none */
+    const char *scores;     /* EVAL_GIVEN: the file */
+    embedder *x;            /* NULL = none */
     bool owns_x;
 } eval_model;
 
-/* "random", "oracle", "constant" or a model directory. name NULL: the last part of the path. */
+/* "random", "oracle", "constant", "scores:FILE" or a model directory; the string must stay. name NULL: the last part of
+ * the path. */
 vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype,
                           bool deterministic, uint64_t seed, vm_error *e);
 /* Around an embedder in use elsewhere, which is not owned; precision as shown in the results. */
 vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const char *precision, vm_error *e);
 void eval_model_free(eval_model *m); /* accepts NULL */
-/* True when open would give one of the three that need no weights. */
+/* True when open would give one that needs no weights. */
 bool eval_model_is_built_in(const char *model);
 
 /* Values of a vector that eval_model_embed_* writes; 0: the model has scores of its own (eval_model_score). */

@@ -35,6 +35,7 @@ typedef struct {
     const char *template;
     journal *j;
     known *known;
+    bool *given; /* EVAL_GIVEN: items that the file has scores of; NULL for other models */
     progress *bar;
 } run;
 
@@ -194,7 +195,7 @@ static vm_status key_of(run *x, const eval_item *item, char key[KEY], vm_error *
 
 /* Why the item cannot be scored, or NULL. */
 static const char *fault_of(const run *x, const eval_item *item) {
-    const char *why = NULL;
+    const char *why = x->given && !x->given[item - x->set->item] ? "no scores in the file" : NULL;
     for (int k = 0; k < item->n_images && !why; k++)
         why = eval_vectors_fault(x->v, eval_image_number(x->set, item, k));
     return why;
@@ -215,10 +216,10 @@ static vm_status skip(run *x, const eval_item *item, const char *why, vm_error *
 }
 
 static void score(run *x, const eval_item *item, eval_score *y) {
-    for (int c = 0; c < item->n_captions; c++)
+    for (int c = 0; c < item->n_captions && !x->given; c++)
         for (int i = 0; i < item->n_images; i++)
             x->r->s[item->at + c * item->n_images + i] = eval_vectors_score(x->v, item, c, i);
-    y->scored = true, y->truncated = eval_vectors_truncated(x->v, item);
+    y->scored = true, y->truncated |= eval_vectors_truncated(x->v, item);
     eval_judge(x->r, item, y);
 }
 
@@ -250,6 +251,18 @@ static vm_status score_block(run *x, int64_t from, int64_t to, const eval_item *
     return e->status;
 }
 
+/* The scores of a file into the result; which items have them. */
+static vm_status read_given(run *x, vm_error *e) {
+    int64_t found, others;
+    if (x->m->kind != EVAL_GIVEN) return VM_OK;
+    if (!(x->given = vm_calloc((size_t)x->set->n + 1, 1))) return vm_nomem(e, (size_t)x->set->n, "scores");
+    if (eval_read_scores(x->r, x->m->scores, &found, &others, e)) return e->status;
+    for (int64_t i = 0; i < x->set->n; i++)
+        x->given[i] = x->r->score[i].scored, x->r->score[i].scored = false;
+    if (others) vm_warn("%s: %" PRId64 " of its records are not in the data set", x->m->scores, others);
+    return VM_OK;
+}
+
 vm_status eval_run(eval_result **out, const eval_set *set, const eval_model *m, const eval_options *o, vm_error *e) {
     run x = { .set = set, .m = m, .o = o };
     int64_t block = o->batch > 0 ? o->batch : 64, at = 0;
@@ -269,7 +282,7 @@ vm_status eval_run(eval_result **out, const eval_set *set, const eval_model *m, 
     }
     if (!(x.r = eval_result_new(set, rule, m->name, e))) goto done;
     x.r->temperature = o->temperature, x.r->ties = o->ties, x.r->calibrated = m->calibrated, x.r->scale = m->logit_scale, x.r->bias = m->logit_bias;
-    if (eval_vectors_new(&x.v, set, m, o, x.template, e) || open_journal(&x, e)) goto done;
+    if (eval_vectors_new(&x.v, set, m, o, x.template, e) || open_journal(&x, e) || read_given(&x, e)) goto done;
     x.bar = progress_start(m->name, set->n, "items");
     for (; at < set->n && !e->status && !run_stopping(); at += block)
         score_block(&x, at, VM_MIN(at + block, set->n), todo, keys, e);
@@ -284,7 +297,7 @@ done:;
     vm_error closing = { 0 };
     if (x.j && journal_close(x.j, &closing) && (!e->status || e->status == VM_ESTOP)) *e = closing;
     eval_vectors_free(x.v);
-    vm_free(x.known), vm_free(todo), vm_free(keys);
+    vm_free(x.known), vm_free(x.given), vm_free(todo), vm_free(keys);
     if (!e->status) eval_result_tally(x.r, e);
     if (e->status) eval_result_free(x.r);
     else *out = x.r;

@@ -172,6 +172,7 @@ vm_status eval_set_add_named(eval_set *s, const media_places *p, int split, eval
                              const char *const *folders, const char *where, vm_error *e) {
     vm_error missing = { 0 };
     if (eval_set_full(s, split)) return VM_OK;
+    if (s->no_media) return eval_set_add(s, split, kind, r, where, e);
     char **path = vm_calloc((size_t)r->n_images + 1, sizeof *path), *why = NULL;
     bool whole = path != NULL;
     for (int k = 0; k < r->n_images && whole && !missing.status; k++)

@@ -75,6 +75,7 @@ typedef struct {
     double limit;    /* records per split that are taken: a number from 1, or a share below 1; 0 = all */
     eval_on_error on_error;
     eval_dup dup;
+    bool no_media;   /* pictures are names only: nobody looks for their files */
 } eval_set;
 
 /* The number of a split, added when it is new; -1 when memory is out. */
@@ -96,7 +97,8 @@ typedef struct {
  * outside the options. */
 vm_status eval_set_add(eval_set *s, int split, eval_kind kind, const eval_record *r, const char *where, vm_error *e);
 /* The same for images named as annotations store them: each is looked for in p (folders: a folder for each image to
- * look into first, or NULL). One that is missing makes the record a fault. Asks eval_set_full itself. */
+ * look into first, or NULL), unless s->no_media. One that is missing makes the record a fault. Asks eval_set_full
+ * itself. */
 vm_status eval_set_add_named(eval_set *s, const media_places *p, int split, eval_kind kind, const eval_record *r,
                              const char *const *folders, const char *where, vm_error *e);
 /* Adds a record whose pictures are missing, with the sentence that says so; id may be NULL, split -1. */
@@ -138,6 +140,7 @@ typedef struct {
     double limit;          /* see eval_set */
     eval_on_error on_error;
     eval_dup dup;
+    bool no_media;
 } eval_source;
 
 /* Does the user want the split? A loader asks before it reads one. */

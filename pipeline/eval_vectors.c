@@ -88,6 +88,14 @@ vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_erro
         vm_error bad = { 0 };
         int64_t before = v->contents.n, c = UNREADABLE, file = UNREADABLE;
         char key[SUM + 64];
+        if (v->set->no_media) { /* its name stands for what is in it, and nobody embeds it */
+            v->content[i] = keymap_put_text(&v->contents, p.path);
+            if (v->content[i] < 0 || !vm_grow(&v->state, &v->cap_state, v->contents.n, sizeof *v->state))
+                return vm_nomem(e, 256, "names of pictures");
+            v->state[v->content[i]] = READY;
+            *sum = p.path;
+            return VM_OK;
+        }
         if (sum_file(v, p.path, &file, &bad, e)) return e->status;
         if (file < 0) {
             blame(v, i, bad.msg);
