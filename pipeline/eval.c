@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "io/log.h"
 #include "pipeline/eval_files.h"
@@ -28,13 +27,6 @@ static void say_faults(const eval_result *r, const char *dir) {
     if (t->n_empty) vm_warn("%" PRId64 " items have an empty caption", t->n_empty);
     if (r->set->n_twice)
         vm_warn("%" PRId64 " records have an id that was there already; they count once", r->set->n_twice);
-}
-
-static void set_started(eval_facts *f) {
-    time_t now = time(NULL);
-    struct tm t;
-    gmtime_r(&now, &t);
-    strftime(f->started, sizeof f->started, "%Y-%m-%dT%H:%M:%SZ", &t);
 }
 
 static eval_model *open_model(const vm_args *a, vm_error *e) {
@@ -160,7 +152,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
         return vm_fail(e, VM_EUSAGE, "eval: --predict-only needs --out DIR for the predictions");
     const eval_dataset *d = eval_find_dataset(arg_str(a, "dataset"), e);
     if (!d || get_options(a, &o, e) || get_source(a, &source, e)) return e->status;
-    set_started(&f);
+    eval_facts_start(&f);
     real = realpath(source.data, NULL);
     f.data = real ? real : source.data;
     source.no_media = !strncmp(arg_pos(a, 0), "scores:", 7); /* they are re-judged without pictures */

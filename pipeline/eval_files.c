@@ -4,9 +4,17 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "io/csv.h"
 #include "pipeline/run.h"
+
+void eval_facts_start(eval_facts *f) {
+    time_t now = time(NULL);
+    struct tm t;
+    gmtime_r(&now, &t);
+    strftime(f->started, sizeof f->started, "%Y-%m-%dT%H:%M:%SZ", &t);
+}
 
 /* --- results.json ------------------------------------------------------------------------------------------------- */
 static double percent(double share) { return round(1e12 * share) / 1e10; } /* NaN: null */

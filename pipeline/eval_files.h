@@ -21,6 +21,7 @@ typedef struct {
     const eval_options *options;
     const eval_source *source;
 } eval_facts;
+void eval_facts_start(eval_facts *f); /* sets started */
 
 vm_status eval_write_files(const eval_result *r, const eval_model *m, const eval_facts *f, const char *dir,
                            vm_error *e);

@@ -55,6 +55,7 @@ float eval_probability(const eval_result *r, const eval_item *x, int k) {
 /* --- outcomes and counts ------------------------------------------------------------------------------------------ */
 void eval_judge(const eval_result *r, const eval_item *x, eval_score *y) {
     const float *s = eval_scores(r, x);
+    if (r->rule->given) return;
     if (x->kind == EVAL_PAIR) {
         pair_outcome o = pair_judge(s);
         y->invalid = o.invalid, y->tie = o.tie, y->match = o.match;
@@ -226,7 +227,7 @@ vm_status eval_difference(const eval_result *r, const eval_result *control, int 
             a[at] = r->score[i].credit[metric], b[at] = control ? control->score[j].credit[metric] : 0;
             at++, n[k]++;
         }
-        for (; !control && n[k] < r->tally[k].n; n[k]++) a[at++] = 0; /* --on-error wrong */
+        for (; !control && n[k] < r->tally[k].n; n[k]++, at++) a[at] = b[at] = 0; /* --on-error wrong */
     }
     paired_bootstrap(K, n, from_a, from_b, BOOTSTRAP_RESAMPLES, seed, each, mean, e);
 done:

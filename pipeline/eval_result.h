@@ -13,6 +13,7 @@ typedef struct {
     const char *metric[EVAL_METRICS];
     double chance[EVAL_METRICS]; /* of independent continuous scores; NaN: 1/K, item by item */
     const char *template; /* of captions; NULL = as they are */
+    bool given;           /* outcomes are there without scores */
 } eval_rule;
 /* The rule of that name (NULL: the usual one) for items of the kind; NULL and VM_EUSAGE. */
 const eval_rule *eval_find_rule(eval_kind kind, const char *name, vm_error *e);

@@ -38,6 +38,71 @@ TEST(pairs_count_ties) {
     EXPECT(!pair_judge((float[]){ .3f, .2f, .2f, .3f }).tie); /* s01 and s10, s00 and s11 are never compared */
 }
 
+TEST(pairs_match_and_mmvp) {
+    EXPECT(pair_judge((float[]){ .3f, .4f, .1f, .5f }).match);                                          /* .8 > .5 */
+    EXPECT(!pair_judge((float[]){ .3f, .4f, .4f, .3f }).match && !pair_judge((float[]){ 1, 1, 1, 1 }).match);
+    /* the image score, but equal scores choose the second image */
+    EXPECT(pair_judge((float[]){ .3f, .2f, .4f, .4f }).mmvp && !pair_judge((float[]){ .3f, .3f, .1f, .4f }).mmvp);
+    EXPECT(pair_judge((float[]){ .3f, .1f, .4f, .5f }).mmvp && !pair_judge((float[]){ .3f, .4f, .1f, .5f }).mmvp);
+}
+
+TEST(choices_and_ties) {
+    const float best[] = { .1f, .5f, .3f }, tied[] = { .5f, .5f, .3f, .5f }, worse[] = { .6f, .5f, .5f };
+    for (int t = TIES_WRONG; t <= TIES_FIRST; t++) {
+        choice_outcome o = choice_judge(best, 3, 1, (tie_rule)t);
+        EXPECT(o.credit == 1 && o.rank == 1 && !o.tie && !o.invalid);
+        EXPECT_NEAR(o.margin, (double)best[1] - (double)best[2], 0);
+        o = choice_judge(best, 3, 0, (tie_rule)t);
+        EXPECT(o.credit == 0 && o.rank == 3);
+        o = choice_judge(worse, 3, 2, (tie_rule)t); /* level with another one behind a better one */
+        EXPECT(o.credit == 0 && o.tie);
+    }
+    static const double credit[] = { 0, 1.0 / 3, 1 }, rank[] = { 3, 2, 1 };
+    for (int t = TIES_WRONG; t <= TIES_FIRST; t++) {
+        choice_outcome o = choice_judge(tied, 4, 1, (tie_rule)t);
+        EXPECT_NEAR(o.credit, credit[t], 1e-15);
+        EXPECT(o.rank == rank[t] && o.tie && o.margin == 0);
+    }
+    EXPECT(choice_judge((float[]){ 1, NAN }, 2, 0, TIES_FIRST).invalid && !choice_judge((float[]){ 1, INFINITY }, 2, 1, TIES_FIRST).credit);
+    EXPECT(isnan(choice_judge((float[]){ 1, NAN }, 2, 0, TIES_WRONG).margin));
+}
+
+/* The area by its definition, over all pairs. */
+TEST(auroc_is_the_share_of_ordered_pairs) {
+    vm_error e = { 0 };
+    uint64_t seed = 9;
+    for (int round = 0; round < 20; round++) {
+        float p[30], q[20];
+        double sum = 0;
+        for (int i = 0; i < 30; i++) p[i] = (float)(test_rand(&seed) % 7); /* with many ties */
+        for (int i = 0; i < 20; i++) q[i] = (float)(test_rand(&seed) % 6);
+        for (int i = 0; i < 30; i++)
+            for (int j = 0; j < 20; j++) sum += p[i] > q[j] ? 1 : p[i] == q[j] ? .5 : 0;
+        estimate a;
+        EXPECT(!auroc(p, 30, q, 20, &a, &e));
+        EXPECT_NEAR(a.value, sum / 600, 1e-12);
+        EXPECT(a.low < a.value && a.value < a.high);
+    }
+    estimate a;
+    EXPECT(!auroc((float[]){ 2, NAN }, 2, (float[]){ 1 }, 1, &a, &e) && a.value == 1 && a.high == 1);
+    EXPECT(!auroc(NULL, 0, (float[]){ 1 }, 1, &a, &e) && isnan(a.value));
+}
+
+TEST(valse_numbers) {
+    vm_error e = { 0 };
+    valse_scores v;
+    const float c[] = { .9f, .6f, .4f, .5f }, f[] = { .2f, .7f, .4f, .1f };
+    EXPECT(!valse_judge(4, c, f, c, f, &v, &e));
+    EXPECT_NEAR(v.acc_r.value, 2 / 4.0, 1e-15); /* the equal one does not count */
+    EXPECT_NEAR(v.p_c.value, 2 / 4.0, 1e-15);   /* above one half */
+    EXPECT_NEAR(v.p_f.value, 3 / 4.0, 1e-15);
+    EXPECT_NEAR(v.acc.value, 5 / 8.0, 1e-15);
+    EXPECT(v.min.value == v.p_c.value);
+    EXPECT_NEAR(v.auroc.value, 12.5 / 16, 1e-15);
+    EXPECT(!valse_judge(4, c, f, NULL, NULL, &v, &e));
+    EXPECT(isnan(v.p_c.value) && isnan(v.p_f.value) && isnan(v.acc.value) && isnan(v.min.value) && v.acc_r.value == .5);
+}
+
 /* Independent scores: 1/4, 1/4, 1/6. */
 TEST(chance_of_random_scores) {
     int64_t right[PAIR_METRICS] = { 0 }, n = 200000;
@@ -169,6 +234,10 @@ int main(void) {
     RUN(pairs_strictly_greater);
     RUN(pairs_without_numbers_are_invalid_and_wrong);
     RUN(pairs_count_ties);
+    RUN(pairs_match_and_mmvp);
+    RUN(choices_and_ties);
+    RUN(auroc_is_the_share_of_ordered_pairs);
+    RUN(valse_numbers);
     RUN(chance_of_random_scores);
     RUN(wilson_known_values);
     RUN(published_digits);
