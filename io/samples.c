@@ -13,7 +13,7 @@
 
 const char *const sample_category[SAMPLE_CATEGORIES] = { "object", "attribute", "relation", "counting" };
 const char *const sample_image_keys[] = { "image_path", "filepath", "image", "file_name", NULL };
-const char *const sample_caption_keys[] = { "caption", "title", "text", NULL };
+const char *const sample_caption_keys[] = { "caption", "title", "text", "captions", NULL };
 const char *const sample_augmented[SAMPLES_AUGMENTED] = { "relation_aug_caption", "adj_aug_caption", "noun_aug_caption",
                                                           "verb_aug_caption" };
 

@@ -3,7 +3,9 @@
  * The first bytes of a file say what it is, never its name:
  *   VisMin       a JSON array of {image_path, caption, negatives: [{edited_image_path, edited_caption, category}, ...]}
  *   COCO         a JSON object with images [{id, file_name}] and annotations [{image_id, caption}]
- *   JSON Lines   one object a line: an element of VisMin's array, a record of CE-CLIP's, or a picture and its caption
+ *   Karpathy     a JSON object with images [{filepath, filename, split, sentences: [{raw}, ...]}] (samples_karpathy.c)
+ *   JSON Lines   one object a line: an element of VisMin's array, a record of CE-CLIP's, or a picture and its caption,
+ *                or a list of captions (one group for each; also in an array)
  *   NumPy        CE-CLIP's records {image_id, caption, relation_aug_caption, adj_..., noun_..., verb_..., valid_caption}
  *                as numpy.save writes an array of them (npy_records.h): the changes have captions and no pictures
  *   tar          WebDataset shards: KEY.jpg (jpeg, png, webp, bmp, gif) and KEY.txt or KEY.json, KEY up to the first dot
@@ -46,11 +48,13 @@ typedef struct {
 
 typedef struct {
     const char *image_key,
-        *caption_key;       /* columns or members; NULL: image_path, filepath, image, file_name; caption, title, text */
+        *caption_key;       /* columns or members; NULL: image_path, filepath, image, file_name; caption, title, text,
+                               captions */
     const char *image_name; /* file of a CE-CLIP record; {} stands for the twelve digits of its image_id */
     const char *const *categories; /* only changes of these; 0 = all */
     int n_categories;
     bool originals_only;
+    const char *split; /* of Karpathy's file: only pictures of this one; NULL = all */
 } samples_options;
 
 /* Reads all paths into one. VM_EINPUT, VM_EUSAGE (an unknown category), VM_EIO, VM_EDEVICE. */

@@ -11,6 +11,7 @@ typedef struct {
     json_scan s;
     char wrong[200]; /* why the record at hand cannot be used; "" = so far it can */
     const char *at;  /* and where that stands */
+    int64_t *more, n_more, cap_more; /* the captions of a list behind its first */
 } reader;
 
 static void blame(reader *r, const char *what) {
@@ -47,6 +48,27 @@ static int64_t take_text(reader *r, const char *member) {
     if (member) blame(r, what);
     json_scan_skip(&r->s, t);
     return -1;
+}
+
+/* A caption, or the first of a list of them; the others go to r->more. -1 when there is none. */
+static int64_t take_captions(reader *r) {
+    json_scan before = r->s;
+    int64_t first = -1;
+    r->n_more = 0;
+    if (json_scan_next(&r->s) != JSON_T_ARRAY) {
+        r->s = before;
+        return take_text(r, NULL); /* several members may go by such a name, and not all be texts */
+    }
+    for (json_token t;;) {
+        before = r->s;
+        if ((t = json_scan_next(&r->s)) <= JSON_T_END || t == JSON_T_ARRAY_END) return first;
+        r->s = before;
+        int64_t at = take_text(r, "a caption of the list");
+        if (first < 0) first = at;
+        else if (vm_grow(&r->more, &r->cap_more, r->n_more + 1, sizeof *r->more)) r->more[r->n_more++] = at;
+        else vm_nomem(r->b->e, (size_t)r->n_more * sizeof at, "the captions");
+        if (r->b->e->status) return -1;
+    }
 }
 
 static sample_side *side(reader *r, int64_t k) { return &r->b->s->side[r->b->open.first + k]; }
@@ -126,6 +148,7 @@ static bool take_record(reader *r) {
     const char *from = r->s.from;
     int64_t image = -1, caption = -1, id = -1, text[SAMPLES_AUGMENTED] = { -1, -1, -1, -1 };
     int image_rank = 99, caption_rank = 99, rank, augmented = 0, valid = 31;
+    int64_t n_more = 0; /* of the caption taken */
     r->wrong[0] = 0;
     if (!samples_begin(b)) return false;
     json_token t;
@@ -135,8 +158,8 @@ static bool take_record(reader *r) {
             int64_t at = take_text(r, NULL); /* several members may go by such a name, and not all be texts */
             if (at >= 0 && rank < image_rank) image = at, image_rank = rank;
         } else if ((rank = samples_key_rank(sample_caption_keys, b->o->caption_key, r->s.from, r->s.len)) >= 0) {
-            int64_t at = take_text(r, NULL);
-            if (at >= 0 && rank < caption_rank) caption = at, caption_rank = rank;
+            int64_t at = rank < caption_rank ? take_captions(r) : (json_scan_skip(&r->s, JSON_T_KEY), -1);
+            if (at >= 0) caption = at, caption_rank = rank, n_more = r->n_more;
         } else if (is(&r->s, "negatives")) {
             if (!take_changes(r)) return false;
         } else if (is(&r->s, "valid_caption")) {
@@ -164,6 +187,13 @@ static bool take_record(reader *r) {
     /* what samples_keep finds is told with the place of the record, which is worked out only then */
     int64_t faults = b->s->n_faults, n = b->s->n;
     if (samples_keep(b, "")) return false;
+    for (int64_t i = 0; i < n_more && b->s->n > n; i++) { /* the same picture once more */
+        if (!samples_begin(b)) return false;
+        side(r, 0)->name = image, side(r, 0)->caption = r->more[i];
+        char where[120];
+        snprintf(where, sizeof where, "%.40s: caption %lld of a list", r->s.name, (long long)i + 1);
+        if (samples_keep(b, where)) return false;
+    }
     if (b->s->n > n || faults >= SAMPLES_FAULTS) return true;
     char *said = b->s->fault[faults];
     b->s->n_faults = faults;
@@ -317,13 +347,16 @@ static vm_status read_coco(reader *r) {
     return r->b->e->status;
 }
 
-/* Whether the object at the beginning has a member called annotations: COCO's, and nobody else's. */
-static bool is_coco(const char *text, size_t bytes) {
+/* Whether the object at the beginning has a member called annotations: COCO's, and nobody else's. One that has images
+ * without annotations is Karpathy's. */
+static bool is_coco(const char *text, size_t bytes, bool *karpathy) {
     json_scan s;
     vm_error ignored = { 0 };
+    *karpathy = false;
     if (json_scan_start(&s, text, bytes, "", 0, &ignored) || json_scan_next(&s) != JSON_T_OBJECT) return false;
     while (json_scan_next(&s) == JSON_T_KEY) {
         if (is(&s, "annotations")) return true;
+        *karpathy |= is(&s, "images"); /* and no annotations */
         if (!json_scan_skip(&s, JSON_T_KEY)) break;
     }
     return false;
@@ -333,9 +366,11 @@ vm_status samples_read_json(samples_builder *b, const char *text, size_t bytes, 
     reader r = { .b = b };
     const char *p = text;
     while (p < text + bytes && *p != '[' && *p != '{') p++;
-    bool array = p < text + bytes && *p == '[', coco_file = !array && is_coco(text, bytes);
-    b->s->layout = array ? "VisMin JSON" : coco_file ? "COCO captions" : "JSON Lines";
-    if (!array && !coco_file) return read_lines(&r, text, bytes, path);
-    if (json_scan_start(&r.s, text, bytes, path, 0, b->e)) return b->e->status;
-    return array ? read_array(&r) : read_coco(&r);
+    bool array = p < text + bytes && *p == '[', karpathy = false, coco_file = !array && is_coco(text, bytes, &karpathy);
+    b->s->layout = array ? "VisMin JSON" : coco_file ? "COCO captions" : karpathy ? "Karpathy JSON" : "JSON Lines";
+    if (karpathy && !coco_file) return samples_read_karpathy(b, text, bytes, path);
+    if (!array && !coco_file) read_lines(&r, text, bytes, path);
+    else if (!json_scan_start(&r.s, text, bytes, path, 0, b->e)) array ? read_array(&r) : read_coco(&r);
+    vm_free(r.more);
+    return b->e->status;
 }

@@ -40,6 +40,7 @@ enum { SAMPLES_AUGMENTED = 4 };
 extern const char *const sample_augmented[SAMPLES_AUGMENTED];
 
 vm_status samples_read_json(samples_builder *b, const char *text, size_t bytes, const char *path);
+vm_status samples_read_karpathy(samples_builder *b, const char *text, size_t bytes, const char *path);
 vm_status samples_read_table(samples_builder *b, const char *text, size_t bytes, const char *path);
 vm_status samples_read_tar(samples_builder *b, const uint8_t *data, size_t bytes, const char *path);
 vm_status samples_read_npy(samples_builder *b, const uint8_t *data, size_t bytes, const char *path);

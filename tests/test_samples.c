@@ -140,6 +140,32 @@ TEST(coco) {
     EXPECT_STR(text("{\"annotations\":[],\"images\":[{\"id\":1,"),
                "f:1:37: found the end, expected a name in double quotes");
 }
+TEST(lists_of_captions) {
+    EXPECT_STR(text("[{\"image\":\"a.jpg\",\"caption\":[\"A\",\"B\",\"C\"]},{\"image\":\"b.jpg\",\"caption\":[\"D\"]}]"),
+               "a.jpg|A ; a.jpg|B ; a.jpg|C ; b.jpg|D");
+    EXPECT_STR(text("{\"captions\":[\"A\",\"B\"],\"image\":\"a.jpg\"}\n{\"image\":\"b.jpg\",\"captions\":\"C\"}\n"),
+               "a.jpg|A ; a.jpg|B ; b.jpg|C");
+    EXPECT_STR(text("[{\"image\":\"a.jpg\",\"caption\":[]}]"), "! f:1:2: no caption");
+    EXPECT_STR(text("[{\"image\":\"a.jpg\",\"caption\":[\"A\",5]}]"), "! f:1:34: a caption of the list is no text");
+    EXPECT_STR(text("[{\"image\":\"a.jpg\",\"caption\":[\"A\",\" \"]}]"),
+               "a.jpg|A ! f: caption 1 of a list: the caption is empty");
+    EXPECT_STR(text("[{\"image\":\"a.jpg\",\"caption\":[\"A\""), "f:1:33: found the end, expected ',' or ']'");
+}
+TEST(karpathy) {
+    const char *two = "{\"images\": [{\"filepath\": \"val2014\", \"sentids\": [1], \"filename\": \"a.jpg\", \"split\": \"test\", "
+                      "\"sentences\": [{\"tokens\": [\"x\"], \"raw\": \"A\"}, {\"raw\": \"B\", \"sentid\": 2}]},\n"
+                      "{\"sentences\": [{\"raw\": \"C\"}], \"split\": \"train\", \"filename\": \"b.jpg\"}], \"dataset\": \"coco\"}";
+    EXPECT_STR(text(two), "val2014/a.jpg|A ; val2014/a.jpg|B ; b.jpg|C");
+    EXPECT_STR(show(two, strlen(two), &(samples_options){ .split = "test" }), "val2014/a.jpg|A ; val2014/a.jpg|B");
+    EXPECT_STR(show(two, strlen(two), &(samples_options){ .split = "val" }), "");
+    EXPECT_STR(text("{\"images\":[{\"filename\":\"a.jpg\",\"sentences\":[{\"raw\":\"A\"},{\"tokens\":[]}]},\n{\"sentences\":[{\"raw\":\"B\"}]},"
+                    "{\"filename\":\"c.jpg\"}]}"),
+               "a.jpg|A ! f:1:12: no caption ! f:2:1: no picture ! f:2:29: no caption");
+    EXPECT_STR(text("{\"images\":7}"), "f:1:11: images is no array");
+    EXPECT_STR(text("{\"images\":[7]}"), "f:1:12: images holds something that is no object");
+    EXPECT_STR(text("{\"images\":[{\"sentences\":[7]}]}"), "f:1:26: sentences holds no object");
+    EXPECT_STR(text("{\"images\":[{\"filename\":\"a.jpg\","), "f:1:32: found the end, expected a name in double quotes");
+}
 TEST(tables) {
     EXPECT_STR(text("image_path\tcaption\na.jpg\tA dog, red.\nb.jpg\tB\n"), "a.jpg|A dog, red. ; b.jpg|B");
     EXPECT_STR(text("title,filepath,x\n\"A \"\"dog\"\", red\",a.jpg,1\n"), "a.jpg|A \"dog\", red");
@@ -380,7 +406,9 @@ TEST(every_allocation_may_fail) {
         "[{\"image_path\":\"a\",\"caption\":\"A\",\"negatives\":[{\"edited_image_path\":\"b\",\"edited_caption\":\"B\"}"
         "]}, 7]",
         "{\"annotations\":[{\"image_id\":7,\"caption\":\"S\"}],\"images\":[{\"id\":7,\"file_name\":\"n\"}]}",
-        "{\"image\":\"a\",\"text\":\"A\"}\n{\"image\":\"b\"", "image,text\na,A\nb\n"
+        "{\"image\":\"a\",\"text\":\"A\"}\n{\"image\":\"b\"", "image,text\na,A\nb\n",
+        "[{\"image\":\"a\",\"captions\":[\"A\",\"B\",\"C\"]}]",
+        "{\"images\":[{\"filepath\":\"f\",\"filename\":\"a\",\"sentences\":[{\"raw\":\"A\"},{\"raw\":\"B\"}]}]}"
     };
     for (int k = 0; k <= VM_LEN(texts); k++) {
         size_t bytes = k < VM_LEN(texts) ? strlen(texts[k]) : shard(0, 2, false);
@@ -407,6 +435,8 @@ int main(void) {
     RUN(json_lines);
     RUN(ce_clip);
     RUN(coco);
+    RUN(lists_of_captions);
+    RUN(karpathy);
     RUN(tables);
     RUN(archives);
     RUN(archive_members);
