@@ -147,6 +147,11 @@ lint: ## layering by #include lines, file sizes, forbidden calls
 bench: $(BIN) $(BENCHES) ## measure kernels and models; JSON in bench/results/
 	@sh bench/run.sh $(D)
 
+VENV ?= $(B)/peers
+.PHONY: peers
+peers: all ## Python libraries load what was exported: transformers, open_clip, PEFT, TensorBoard (their own environment; not part of the tests)
+	@VISMIN=$(BIN) VENV=$(VENV) sh tests/compat/run.sh
+
 demo: all ## the main job on the embedded miniature world; report/index.html
 	@$(BIN) demo
 
