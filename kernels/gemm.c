@@ -1,4 +1,4 @@
-/* gemm.c - see gemm.h. Hides the difference between oneDNN 2.x (Debian 12) and 3.x (Debian 13). */
+/* gemm.c - see gemm.h. */
 #include "kernels/gemm.h"
 
 #include <inttypes.h>
@@ -56,73 +56,22 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
     return VM_OK;
 }
 const void *vm_gemm_pack(vm_gemm *m, vm_param *p, vm_error *e) { return p->data; }
-void vm_packs_free(vm_param *p) {}
 const vm_gemm_shape *vm_gemm_of(const vm_gemm *m) { return &m->s; }
 
 #else /* ---------------------------------------------------------------------------------------------------- oneDNN */
-#include <oneapi/dnnl/dnnl.h>
-
-typedef struct { /* one primitive for one size; up to four in deterministic mode (tails of M and N) */
-    dnnl_primitive_t prim;
-    size_t scratch_bytes;
-} product;
+#include "kernels/onednn.h"
 
 #if DNNL_VERSION_MAJOR >= 3
-typedef dnnl_memory_desc_t layout;
-static bool layout_strided(layout *l, int nd, const dnnl_dims_t d, dnnl_data_type_t t, const dnnl_dims_t s) {
-    return dnnl_memory_desc_create_with_strides(l, nd, d, t, s) == dnnl_success;
-}
-static bool layout_any(layout *l, int nd, const dnnl_dims_t d, dnnl_data_type_t t) {
-    return dnnl_memory_desc_create_with_tag(l, nd, d, t, dnnl_format_tag_any) == dnnl_success;
-}
-static void layout_free(layout *l) { if (*l) dnnl_memory_desc_destroy(*l), *l = NULL; }
-static size_t layout_bytes(const layout *l) { return dnnl_memory_desc_get_size(*l); }
-static bool layout_equal(const layout *a, const layout *b) { return dnnl_memory_desc_equal(*a, *b); }
-#define APPEND_ELTWISE(po, alg, a) dnnl_post_ops_append_eltwise(po, alg, a, 0)
-#define APPEND_SUM(po, t) dnnl_post_ops_append_sum(po, 1.0f, 0, t)
-static bool query_layout(const_dnnl_primitive_desc_t pd, dnnl_query_t what, layout *out) {
-    const_dnnl_memory_desc_t md = dnnl_primitive_desc_query_md(pd, what, 0);
-    return md && dnnl_memory_desc_clone(out, md) == dnnl_success;
-}
-static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout a, layout b, const layout *bias,
-                                   layout c, dnnl_primitive_attr_t attr) {
-    return dnnl_matmul_primitive_desc_create(pd, eng, a, b, bias ? *bias : NULL, c, attr);
-}
-static dnnl_status_t reorder_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout from, layout to) {
-    return dnnl_reorder_primitive_desc_create(pd, from, eng, to, eng, NULL);
-}
-static dnnl_status_t memory_create(dnnl_memory_t *m, const layout *l, dnnl_engine_t eng, void *p) {
-    return dnnl_memory_create(m, *l, eng, p);
+static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnn_layout a, dnn_layout b, const dnn_layout *bias,
+                                   dnn_layout c, dnnl_primitive_attr_t attr) {
+    return dnnl_matmul_primitive_desc_create(pd, dnn_engine, a, b, bias ? *bias : NULL, c, attr);
 }
 #else
-typedef dnnl_memory_desc_t layout;
-static bool layout_strided(layout *l, int nd, const dnnl_dims_t d, dnnl_data_type_t t, const dnnl_dims_t s) {
-    return dnnl_memory_desc_init_by_strides(l, nd, d, t, s) == dnnl_success;
-}
-static bool layout_any(layout *l, int nd, const dnnl_dims_t d, dnnl_data_type_t t) {
-    return dnnl_memory_desc_init_by_tag(l, nd, d, t, dnnl_format_tag_any) == dnnl_success;
-}
-static void layout_free(layout *l) { (void)l; }
-static size_t layout_bytes(const layout *l) { return dnnl_memory_desc_get_size(l); }
-static bool layout_equal(const layout *a, const layout *b) { return dnnl_memory_desc_equal(a, b); }
-#define APPEND_ELTWISE(po, alg, a) dnnl_post_ops_append_eltwise(po, 1.0f, alg, a, 0)
-#define APPEND_SUM(po, t) dnnl_post_ops_append_sum_v2(po, 1.0f, t)
-static bool query_layout(const_dnnl_primitive_desc_t pd, dnnl_query_t what, layout *out) {
-    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, what, 0);
-    if (md) *out = *md;
-    return md != NULL;
-}
-static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout a, layout b, const layout *bias,
-                                   layout c, dnnl_primitive_attr_t attr) {
+static dnnl_status_t matmul_create(dnnl_primitive_desc_t *pd, dnn_layout a, dnn_layout b, const dnn_layout *bias,
+                                   dnn_layout c, dnnl_primitive_attr_t attr) {
     dnnl_matmul_desc_t d;
     dnnl_status_t st = dnnl_matmul_desc_init(&d, &a, &b, bias, &c);
-    return st ? st : dnnl_primitive_desc_create(pd, &d, attr, eng, NULL);
-}
-static dnnl_status_t reorder_create(dnnl_primitive_desc_t *pd, dnnl_engine_t eng, layout from, layout to) {
-    return dnnl_reorder_primitive_desc_create(pd, &from, eng, &to, eng, NULL);
-}
-static dnnl_status_t memory_create(dnnl_memory_t *m, const layout *l, dnnl_engine_t eng, void *p) {
-    return dnnl_memory_create(m, l, eng, p);
+    return st ? st : dnnl_primitive_desc_create(pd, &d, attr, dnn_engine, NULL);
 }
 #endif
 
@@ -136,32 +85,17 @@ enum { CHUNK_M = 48, CHUNK_N = 512 };
 
 struct vm_gemm {
     vm_gemm_shape s;
-    product p[2][2];         /* [M tail][N tail]; p[0][0] alone unless deterministic */
-    layout b_layout;         /* what p[0][0] wants for B */
+    dnn_product p[2][2];     /* [M tail][N tail]; p[0][0] alone unless deterministic */
+    dnn_layout b_layout;     /* what p[0][0] wants for B */
     dnnl_memory_t a, b, bias, c;   /* of p[0][0] outside deterministic mode */
     char *scratch;
     size_t scratch_bytes;    /* per thread in deterministic mode */
     int threads;
 };
 
-static dnnl_engine_t engine;
-static dnnl_stream_t stream;
-
-static bool start(vm_error *e) {
-    bool ok = true;
-#pragma omp critical(vm_gemm_start)
-    if (!stream)
-        ok = !dnnl_engine_create(&engine, dnnl_cpu, 0) &&
-             !dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
-    if (!ok) vm_fail(e, VM_EDEVICE, "oneDNN could not start its CPU engine");
-    return ok;
-}
-
-static dnnl_data_type_t type_of(vm_type t) { return t == VM_BF16 ? dnnl_bf16 : dnnl_f32; }
-
 /* [batch x] rows x cols with the strides of a stored matrix; nd is 2 or 3. The stride of a single row or
  * column counts nothing, but where it is the smaller one oneDNN 3.7 takes the other for dense. */
-static bool matrix(layout *l, int nd, int64_t batch, int64_t rows, int64_t cols, bool trans, int64_t ld, int64_t step,
+static bool matrix(dnn_layout *l, int nd, int64_t batch, int64_t rows, int64_t cols, bool trans, int64_t ld, int64_t step,
                    vm_type t, bool any) {
     dnnl_dims_t d = { batch, rows, cols }, s = { step, trans ? 1 : ld, trans ? ld : 1 };
     if (ld > 1 && rows == 1 && trans) s[1] = ld * cols;
@@ -169,40 +103,19 @@ static bool matrix(layout *l, int nd, int64_t batch, int64_t rows, int64_t cols,
     const int64_t *dp = nd == 3 ? d : d + 1, *sp = nd == 3 ? s : s + 1;
     dnnl_dims_t dims = { 0 }, strides = { 0 };
     memcpy(dims, dp, (size_t)nd * sizeof *dp), memcpy(strides, sp, (size_t)nd * sizeof *sp);
-    return any ? layout_any(l, nd, dims, type_of(t)) : layout_strided(l, nd, dims, type_of(t), strides);
-}
-
-static bool post_ops(dnnl_primitive_attr_t attr, const vm_gemm_shape *s) {
-    static const struct { vm_unary_kind k; dnnl_alg_kind_t alg; float alpha; } acts[] = {
-        { VM_RELU, dnnl_eltwise_relu, 0 },           { VM_QUICK_GELU, dnnl_eltwise_swish, 1.702f },
-        { VM_GELU, dnnl_eltwise_gelu_erf, 0 },       { VM_GELU_TANH, dnnl_eltwise_gelu_tanh, 0 },
-        { VM_SILU, dnnl_eltwise_swish, 1 },          { VM_SIGMOID, dnnl_eltwise_logistic, 0 },
-        { VM_TANH, dnnl_eltwise_tanh, 0 },
-    };
-    dnnl_post_ops_t po;
-    if (dnnl_post_ops_create(&po)) return false;
-    bool ok = s->alpha == 1 || !APPEND_ELTWISE(po, dnnl_eltwise_linear, s->alpha);
-    if (s->act != VM_NONE) {
-        int k = 0;
-        while (k < VM_LEN(acts) && acts[k].k != s->act) k++;
-        ok = ok && k < VM_LEN(acts) && !APPEND_ELTWISE(po, acts[k].alg, acts[k].alpha);
-    }
-    if (s->add) ok = ok && !APPEND_SUM(po, type_of(s->c));
-    ok = ok && !dnnl_primitive_attr_set_post_ops(attr, po) &&
-         !dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    dnnl_post_ops_destroy(po);
-    return ok;
+    return any ? dnn_any(l, nd, dims, dnn_type(t)) : dnn_strided(l, nd, dims, dnn_type(t), strides);
 }
 
 /* The memory objects of one call; NULL data is filled in at the run. */
-static bool operands(const vm_gemm_shape *s, int64_t M, int64_t N, layout *a, layout *b, layout *bias, layout *c) {
+static bool operands(const vm_gemm_shape *s, int64_t M, int64_t N, dnn_layout *a, dnn_layout *b,
+                     dnn_layout *bias, dnn_layout *c) {
     dnnl_dims_t bd = { 1, N }, bs = { N, 1 }, bd3 = { 1, 1, N }, bs3 = { N, N, 1 };
     bool batched = s->batch > 1;
     int nd = batched ? 3 : 2;
     return matrix(a, nd, s->batch, M, s->K, s->ta, s->lda, s->sa, s->a, false) &&
            matrix(b, nd, s->sb ? s->batch : 1, s->K, N, s->tb, s->ldb, s->sb ? s->sb : s->K * N, s->b, s->packed) &&
            matrix(c, nd, s->batch, M, N, false, s->ldc, s->sc, s->c, false) &&
-           (!s->bias || layout_strided(bias, batched ? 3 : 2, batched ? bd3 : bd, dnnl_f32, batched ? bs3 : bs));
+           (!s->bias || dnn_strided(bias, batched ? 3 : 2, batched ? bd3 : bd, dnnl_f32, batched ? bs3 : bs));
 }
 
 static vm_status refuse(const vm_gemm_shape *s, vm_error *e, const char *what, int code) {
@@ -213,32 +126,33 @@ static vm_status refuse(const vm_gemm_shape *s, vm_error *e, const char *what, i
 }
 
 /* One primitive for M x N; b_want receives the layout of B it asks for. */
-static vm_status make_product(const vm_gemm_shape *s, int64_t M, int64_t N, product *p, layout *b_want, vm_error *e) {
-    layout a = { 0 }, b = { 0 }, bias = { 0 }, c = { 0 };
+static vm_status make_product(const vm_gemm_shape *s, int64_t M, int64_t N, dnn_product *p, dnn_layout *b_want,
+                              vm_error *e) {
+    dnn_layout a = { 0 }, b = { 0 }, bias = { 0 }, c = { 0 };
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    layout scratch = { 0 };
     int code = -1;
-    if (!operands(s, M, N, &a, &b, &bias, &c) || dnnl_primitive_attr_create(&attr) || !post_ops(attr, s)) goto done;
-    if ((code = (int)matmul_create(&pd, engine, a, b, s->bias ? &bias : NULL, c, attr))) goto done;
-    if (b_want && !query_layout(pd, dnnl_query_weights_md, b_want)) goto done;
-    if (query_layout(pd, dnnl_query_scratchpad_md, &scratch)) p->scratch_bytes = layout_bytes(&scratch);
-    code = (int)dnnl_primitive_create(&p->prim, pd);
+    if (!operands(s, M, N, &a, &b, &bias, &c) || dnnl_primitive_attr_create(&attr) ||
+        !dnn_epilogue(attr, s->alpha, s->act, s->add, s->c))
+        goto done;
+    if ((code = (int)matmul_create(&pd, a, b, s->bias ? &bias : NULL, c, attr))) goto done;
+    if (b_want && !dnn_query(pd, dnnl_query_weights_md, b_want)) goto done;
+    code = dnn_make(p, pd);
 done:
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (attr) dnnl_primitive_attr_destroy(attr);
-    layout_free(&a), layout_free(&b), layout_free(&bias), layout_free(&c), layout_free(&scratch);
+    dnn_layout_free(&a), dnn_layout_free(&b), dnn_layout_free(&bias), dnn_layout_free(&c);
     return code ? refuse(s, e, "a product", code) : VM_OK;
 }
 
 static bool bind(vm_gemm *m) {
-    layout a = { 0 }, b = { 0 }, bias = { 0 }, c = { 0 };
+    dnn_layout a = { 0 }, b = { 0 }, bias = { 0 }, c = { 0 };
     bool ok = operands(&m->s, m->s.M, m->s.N, &a, &b, &bias, &c) &&
-              !memory_create(&m->a, &a, engine, DNNL_MEMORY_NONE) &&
-              !memory_create(&m->b, &m->b_layout, engine, DNNL_MEMORY_NONE) &&
-              !memory_create(&m->c, &c, engine, DNNL_MEMORY_NONE) &&
-              (!m->s.bias || !memory_create(&m->bias, &bias, engine, DNNL_MEMORY_NONE));
-    layout_free(&a), layout_free(&b), layout_free(&bias), layout_free(&c);
+              !dnn_memory(&m->a, &a, DNNL_MEMORY_NONE) &&
+              !dnn_memory(&m->b, &m->b_layout, DNNL_MEMORY_NONE) &&
+              !dnn_memory(&m->c, &c, DNNL_MEMORY_NONE) &&
+              (!m->s.bias || !dnn_memory(&m->bias, &bias, DNNL_MEMORY_NONE));
+    dnn_layout_free(&a), dnn_layout_free(&b), dnn_layout_free(&bias), dnn_layout_free(&c);
     return ok;
 }
 
@@ -257,7 +171,7 @@ vm_gemm *vm_gemm_new(const vm_gemm_shape *s, vm_error *e) {
         m->s.packed = false;
         return m;
     }
-    if (!start(e)) goto fail;
+    if (!dnn_start(e)) goto fail;
     if (!s->deterministic) {
         if (make_product(s, s->M, s->N, &m->p[0][0], &m->b_layout, e)) goto fail;
         if (!bind(m)) {
@@ -300,13 +214,9 @@ fail:
 
 void vm_gemm_free(vm_gemm *m) {
     if (!m) return;
-    for (int i = 0; i < 4; i++)
-        if (m->p[i / 2][i % 2].prim) dnnl_primitive_destroy(m->p[i / 2][i % 2].prim);
-    if (m->a) dnnl_memory_destroy(m->a);
-    if (m->b) dnnl_memory_destroy(m->b);
-    if (m->bias) dnnl_memory_destroy(m->bias);
-    if (m->c) dnnl_memory_destroy(m->c);
-    layout_free(&m->b_layout);
+    for (int i = 0; i < 4; i++) dnn_product_free(&m->p[i / 2][i % 2]);
+    dnn_memory_free(m->a), dnn_memory_free(m->b), dnn_memory_free(m->bias), dnn_memory_free(m->c);
+    dnn_layout_free(&m->b_layout);
     vm_free(m->scratch);
     vm_free(m);
 }
@@ -326,23 +236,11 @@ static void run_empty(const vm_gemm_shape *s, const float *bias, void *c) {
             }
 }
 
-static int execute(product *p, dnnl_memory_t a, dnnl_memory_t b, dnnl_memory_t bias, dnnl_memory_t c, char *scratch) {
-    dnnl_memory_t sm = NULL;
-    layout sl = { 0 };
-    dnnl_dims_t d = { (int64_t)p->scratch_bytes }, one = { 1 };
+static int execute(dnn_product *p, dnnl_memory_t a, dnnl_memory_t b, dnnl_memory_t bias, dnnl_memory_t c, char *scratch) {
     dnnl_exec_arg_t args[5] = { { DNNL_ARG_SRC, a }, { DNNL_ARG_WEIGHTS, b }, { DNNL_ARG_DST, c } };
-    int n = 3, code = 0;
+    int n = 3;
     if (bias) args[n++] = (dnnl_exec_arg_t){ DNNL_ARG_BIAS, bias };
-    if (p->scratch_bytes) {
-        if (!layout_strided(&sl, 1, d, dnnl_u8, one) || (code = (int)memory_create(&sm, &sl, engine, scratch)))
-            goto done;
-        args[n++] = (dnnl_exec_arg_t){ DNNL_ARG_SCRATCHPAD, sm };
-    }
-    code = (int)dnnl_primitive_execute(p->prim, stream, n, args);
-done:
-    if (sm) dnnl_memory_destroy(sm);
-    layout_free(&sl);
-    return code;
+    return dnn_execute(p, n, args, scratch);
 }
 
 /* One chunk of deterministic mode: rows i0.., columns j0.. */
@@ -352,7 +250,7 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
     size_t ea = vm_type_size(s.a), eb = vm_type_size(s.b), ec = vm_type_size(s.c);
     int64_t rows = VM_MIN((int64_t)CHUNK_M, s.M - i0), cols = VM_MIN((int64_t)CHUNK_N, s.N - j0);
     bool pad = !s.ta && rows < CHUNK_M;
-    product *p = &m->p[s.ta && rows < CHUNK_M][j0 > 0 && cols < CHUNK_N];
+    dnn_product *p = &m->p[s.ta && rows < CHUNK_M][j0 > 0 && cols < CHUNK_N];
     a += (size_t)(z * s.sa + (s.ta ? i0 : i0 * s.lda)) * ea;
     b += (size_t)(z * s.sb + (s.tb ? j0 * s.ldb : j0)) * eb;
     c += (size_t)(z * s.sc + i0 * s.ldc + j0) * ec;
@@ -366,20 +264,17 @@ static int run_chunk(vm_gemm *m, int64_t z, int64_t i0, int64_t j0, const char *
         for (size_t i = 0; i < n && s.add; i++) memcpy(pc + i * rc, c + i * rc, (size_t)cols * ec);
     }
     s.batch = 1;
-    layout la = { 0 }, lb = { 0 }, lbias = { 0 }, lc = { 0 };
+    dnn_layout la = { 0 }, lb = { 0 }, lbias = { 0 }, lc = { 0 };
     dnnl_memory_t ma = NULL, mb = NULL, mbias = NULL, mc = NULL;
     int code = -1;
     if (operands(&s, s.ta ? rows : CHUNK_M, cols, &la, &lb, &lbias, &lc) &&
-        !memory_create(&ma, &la, engine, pad ? pa : (char *)(uintptr_t)a) &&
-        !memory_create(&mb, &lb, engine, (char *)(uintptr_t)b) && !memory_create(&mc, &lc, engine, pad ? pc : c) &&
-        (!s.bias || !memory_create(&mbias, &lbias, engine, (float *)(uintptr_t)bias + j0)))
+        !dnn_memory(&ma, &la, pad ? pa : (char *)(uintptr_t)a) &&
+        !dnn_memory(&mb, &lb, (char *)(uintptr_t)b) && !dnn_memory(&mc, &lc, pad ? pc : c) &&
+        (!s.bias || !dnn_memory(&mbias, &lbias, (float *)(uintptr_t)bias + j0)))
         code = execute(p, ma, mb, mbias, mc, scratch);
     for (size_t i = 0; pad && i < n; i++) memcpy(c + i * rc, pc + i * rc, (size_t)cols * ec);
-    if (ma) dnnl_memory_destroy(ma);
-    if (mb) dnnl_memory_destroy(mb);
-    if (mc) dnnl_memory_destroy(mc);
-    if (mbias) dnnl_memory_destroy(mbias);
-    layout_free(&la), layout_free(&lb), layout_free(&lbias), layout_free(&lc);
+    dnn_memory_free(ma), dnn_memory_free(mb), dnn_memory_free(mc), dnn_memory_free(mbias);
+    dnn_layout_free(&la), dnn_layout_free(&lb), dnn_layout_free(&lbias), dnn_layout_free(&lc);
     return code;
 }
 
@@ -417,66 +312,15 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
 }
 
 /* --- packed weights ---------------------------------------------------------------------------------------------- */
-struct vm_pack {
-    struct vm_pack *next;
-    layout l;
-    bool tb; /* of the product: a square weight and its transpose want equal layouts */
-    uint64_t version;
-    void *data;
-};
-
-void vm_packs_free(vm_param *p) {
-    for (struct vm_pack *k = p->packs, *next; k; k = next) {
-        next = k->next;
-        layout_free(&k->l);
-        vm_free(k->data);
-        vm_free(k);
-    }
-    p->packs = NULL;
-}
-
-static vm_status reorder(const vm_gemm *m, const vm_param *p, struct vm_pack *k, vm_error *e) {
-    vm_gemm_shape s = m->s;
-    layout from = { 0 };
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t prim = NULL;
-    dnnl_memory_t mf = NULL, mt = NULL;
-    int code = -1;
-    if (!matrix(&from, 2, 1, s.K, s.N, s.tb, s.ldb, 0, p->type, false)) goto done;
-    if ((code = (int)reorder_create(&pd, engine, from, k->l)) || (code = (int)dnnl_primitive_create(&prim, pd)))
-        goto done;
-    if (memory_create(&mf, &from, engine, p->data) || memory_create(&mt, &k->l, engine, k->data)) goto done;
-    dnnl_exec_arg_t args[] = { { DNNL_ARG_FROM, mf }, { DNNL_ARG_TO, mt } };
-    if (!(code = (int)dnnl_primitive_execute(prim, stream, 2, args))) k->version = p->version;
-done:
-    if (mf) dnnl_memory_destroy(mf);
-    if (mt) dnnl_memory_destroy(mt);
-    if (prim) dnnl_primitive_destroy(prim);
-    if (pd) dnnl_primitive_desc_destroy(pd);
-    layout_free(&from);
-    return code ? refuse(&s, e, "to pack a weight", code) : VM_OK;
-}
-
 const void *vm_gemm_pack(vm_gemm *m, vm_param *p, vm_error *e) {
-    if (!m->s.packed) return p->data;
-    struct vm_pack *k = p->packs;
-    while (k && (k->tb != m->s.tb || !layout_equal(&k->l, &m->b_layout))) k = k->next;
-    if (!k) {
-        k = vm_calloc(1, sizeof *k);
-        if (k) k->data = vm_alloc(layout_bytes(&m->b_layout));
-        if (!k || !k->data) {
-            vm_free(k);
-            vm_nomem(e, layout_bytes(&m->b_layout), p->name);
-            return NULL;
-        }
-#if DNNL_VERSION_MAJOR >= 3
-        dnnl_memory_desc_clone(&k->l, m->b_layout);
-#else
-        k->l = m->b_layout;
-#endif
-        k->tb = m->s.tb, k->next = p->packs, p->packs = k;
-    }
-    if (k->version != p->version && reorder(m, p, k, e)) return NULL;
-    return k->data;
+    const vm_gemm_shape *s = &m->s;
+    dnn_layout from = { 0 };
+    int code = -1;
+    const void *data = NULL;
+    if (!s->packed) return p->data;
+    if (matrix(&from, 2, 1, s->K, s->N, s->tb, s->ldb, 0, p->type, false)) data = dnn_pack(p, &from, &m->b_layout, &code, e);
+    dnn_layout_free(&from);
+    if (!data && code) refuse(s, e, "to pack a weight", code);
+    return data;
 }
 #endif

@@ -45,7 +45,7 @@ vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, cons
     return p;
 }
 
-void vm_packs_free(vm_param *p); /* gemm.c */
+void vm_packs_free(vm_param *p); /* onednn.c */
 
 void vm_param_free(vm_param *p) {
     if (!p) return;

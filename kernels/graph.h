@@ -45,7 +45,7 @@ typedef struct vm_param {
     float *m, *v;     /* AdamW moments; allocated by the optimizer */
     uint64_t version; /* bumped whenever data changes: keys packed copies */
     uint32_t id;      /* unique in the process: random keys, packs */
-    struct vm_pack *packs; /* re-laid copies kept by the GEMM layer (gemm.h) */
+    struct vm_pack *packs; /* re-laid copies for products and convolutions (onednn.h) */
     vm_backend *be;
 } vm_param;
 
