@@ -7,8 +7,7 @@
 
 #include "kernels/cpu.h"
 
-/* The activations that a product can end in, for the plain loops and for sums over nothing. */
-static vm_real activate(double x, vm_unary_kind k) {
+vm_real vm_activation(double x, vm_unary_kind k) {
     switch (k) {
     case VM_RELU: return (vm_real)(x > 0 ? x : 0);
     case VM_QUICK_GELU: return (vm_real)(x / (1 + exp(-1.702 * x)));
@@ -50,7 +49,7 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
                 for (int64_t k = 0; k < s->K; k++)
                     sum += A[z * s->sa + (s->ta ? k * s->lda + i : i * s->lda + k)] *
                            B[z * s->sb + (s->tb ? j * s->ldb + k : k * s->ldb + j)];
-                sum = activate(s->alpha * sum + (b0 ? b0[j] : 0), s->act);
+                sum = vm_activation(s->alpha * sum + (b0 ? b0[j] : 0), s->act);
                 *y = s->add ? *y + sum : sum;
             }
     return VM_OK;
@@ -229,7 +228,7 @@ static void run_empty(const vm_gemm_shape *s, const float *bias, void *c) {
         for (int64_t i = 0; i < s->M; i++)
             for (int64_t j = 0; j < s->N; j++) {
                 int64_t at = z * s->sc + i * s->ldc + j;
-                float y = activate(bias ? (double)bias[j] : 0, s->act), *f = (float *)c + at;
+                float y = vm_activation(bias ? (double)bias[j] : 0, s->act), *f = (float *)c + at;
                 uint16_t *h = (uint16_t *)c + at;
                 if (s->c == VM_BF16) *h = vm_f32_to_bf16(s->add ? y + vm_bf16_to_f32(*h) : y);
                 else *f = s->add ? y + *f : y;

@@ -32,4 +32,7 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
  * changes, shared by all plans that want the same. */
 const void *vm_gemm_pack(vm_gemm *m, vm_param *p, vm_error *e);
 
+/* The activations that a product or a convolution can end in, for plain loops and for sums over nothing. */
+vm_real vm_activation(double x, vm_unary_kind k);
+
 #endif

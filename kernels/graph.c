@@ -81,6 +81,7 @@ void vm_graph_free(vm_graph *g) {
     for (int64_t i = 0; i < g->n_named; i++) vm_free(g->named[i].name);
     if (g->be->forget) g->be->forget(g->be, g);
     if (g->arena) g->be->free(g->be, g->arena);
+    if (g->scratch) g->be->free(g->be, g->scratch);
     vm_free(g->trace);
     vm_free(g->named);
     vm_free(g->v);
@@ -163,6 +164,14 @@ void vm_output(vm_graph *g, const char *name, vm_val v) {
     g->v[v].is_output = true;
     if (!g->v[v].name) g->v[v].name = g->named[g->n_named - 1].name;
     g->planned = false;
+}
+
+void *vm_scratch(vm_graph *g, size_t bytes) {
+    if (g->scratch && bytes <= g->scratch_bytes) return g->scratch;
+    if (g->scratch) g->be->free(g->be, g->scratch);
+    g->scratch = g->be->alloc(g->be, bytes), g->scratch_bytes = bytes;
+    if (!g->scratch) vm_nomem(&g->err, bytes, "a kernel's workspace");
+    return g->scratch;
 }
 
 void *vm_data(const vm_graph *g, vm_val v) { return v ? g->v[v].data : NULL; }

@@ -145,6 +145,7 @@ struct vm_graph {
     bool planned;
     char *arena; size_t arena_bytes, sum_bytes; /* plan: arena against the sum of all activations */
     double *trace; int64_t n_trace;             /* begin,end per node of the last run when profiling */
+    char *scratch; size_t scratch_bytes; /* vm_scratch */
     void *kept;          /* the backend's own for this plan (captured launches); vm_backend.forget frees it */
 };
 
@@ -203,6 +204,10 @@ static inline void *vm_o(const vm_graph *g, const vm_node *n, int k) { return n-
 static inline bool vm_adds(const vm_graph *g, const vm_node *n, int k) {
     return n->acc[k] && (!n->acc_first[k] || g->accumulate);
 }
+
+/* At least this much memory, aligned to 64, until the kernel returns: for libraries that say only when they run how much they
+ * need. One block per graph; what the plan can know is a further output of the node instead. NULL (and g->err) when out. */
+void *vm_scratch(vm_graph *g, size_t bytes);
 
 /* --- looking in ---------------------------------------------------------------------------------------------------- */
 void vm_dot(const vm_graph *g, FILE *f);

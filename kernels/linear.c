@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #include "kernels/infer.h"
+#include "kernels/linear.h"
 #include "kernels/ops.h"
 
 VM_CPU_DECLARE(linear_cpu);
@@ -89,6 +90,7 @@ static vm_status infer_db(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op linear_db = { .name = "linear_db", .infer = infer_db, .cpu = VM_CPU(linear_db_cpu), .acc_outs = 1 };
+vm_val vm_column_sums(vm_graph *g, vm_val dy) { return vm_append1(g, &linear_db, 1, &dy, NULL); }
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val dy = vm_dy(g, n, 0), x = n->in[0], w = n->in[1], b = n->in[2], residual = n->in[3];
@@ -96,7 +98,7 @@ static void grad(vm_graph *g, const vm_node *n) {
         vm_bad(g, "linear: a fused activation has no gradient; build the graph with g->training");
         return;
     }
-    if (vm_wants(g, b)) vm_add_grad(g, b, vm_append1(g, &linear_db, 1, &dy, NULL));
+    if (vm_wants(g, b)) vm_add_grad(g, b, vm_column_sums(g, dy));
     if (vm_wants(g, x) || vm_wants(g, w)) {
         vm_val d = g->v[dy].type == g->v[x].type ? dy : vm_cast(g, dy, g->v[x].type);
         if (vm_wants(g, w)) vm_add_grad(g, w, vm_append1(g, &linear_dw, 2, (vm_val[]){ d, x }, NULL));

@@ -74,10 +74,15 @@ done:
 int dnn_reorder(dnn_product *p, const dnn_layout *from, const dnn_layout *to, bool add) {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
+    dnnl_post_ops_t po = NULL;
     int code = -1;
-    if (!dnnl_primitive_attr_create(&attr) && dnn_epilogue(attr, 1, VM_NONE, add, VM_F32) &&
-        !(code = (int)dnn_reorder_pd(&pd, from, to, attr)))
-        code = dnn_make(p, pd);
+    if (dnnl_primitive_attr_create(&attr) || dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) ||
+        dnnl_post_ops_create(&po) || (add && DNN_APPEND_SUM(po, dnnl_data_type_undef)) ||
+        dnnl_primitive_attr_set_post_ops(attr, po))
+        goto done;
+    if (!(code = (int)dnn_reorder_pd(&pd, from, to, attr))) code = dnn_make(p, pd);
+done:
+    if (po) dnnl_post_ops_destroy(po);
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (attr) dnnl_primitive_attr_destroy(attr);
     return code;

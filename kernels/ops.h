@@ -18,6 +18,18 @@ vm_val vm_linear(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_unary_kind act, v
  * or b 2-d (not with ta). a and b f32 or bf16, alike; out VM_F32, or VM_BF16 of bf16 products. */
 vm_val vm_matmul(vm_graph *g, vm_val a, vm_val b, bool ta, bool tb, float scale, vm_type out);
 
+/* --- conv.c ----------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    int KH, KW;
+    int stride[2], dilation[2]; /* rows, columns; 0 = 1 */
+    int pad[4];                 /* top, left, bottom, right: zeros around x */
+    int groups;                 /* 0 = 1; C = depthwise */
+} vm_conv;
+/* y (B,OH,OW,N) = act(x (B,H,W,C) * w (N, C/groups*KH*KW) + b (N)) [+ residual (B,OH,OW,N)], OH = (H + pads - (KH-1) dilation - 1)
+ * / stride + 1 rounded down: correlation, as published networks mean it. The columns of w stand in channel, row, column order, as
+ * the published (N,C/groups,KH,KW). Types, act and residual as in vm_linear, which a kernel of 1 x 1 on every pixel is. */
+vm_val vm_conv2d(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_conv k, vm_unary_kind act, vm_val residual, vm_type out);
+
 /* --- attention.c --------------------------------------------------------------------------------------------------- */
 typedef struct {
     int NH, NKV;        /* query heads, key/value heads (NH % NKV == 0) */
