@@ -32,7 +32,8 @@ vm_conv vm_conv_of(const vm_node *n) {
 
 /* Rows (axis 0) or columns (1) of the output; 0 when the kernel does not fit. */
 static int64_t extent(const vm_conv *k, int axis, int64_t n) {
-    int64_t span = (axis ? k->KW : k->KH) - 1, room = n + k->pad[axis] + k->pad[axis + 2] - span * k->dilation[axis] - 1;
+    int64_t span = (axis ? k->KW : k->KH) - 1,
+            room = n + k->pad[axis] + k->pad[axis + 2] - span * k->dilation[axis] - 1;
     return n < 1 || room < 0 ? 0 : room / k->stride[axis] + 1;
 }
 
@@ -44,23 +45,28 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     char a[64], b[64];
     for (int j = 0; j < 11; j++)
         if (n->i[j] < (j < 6 || j == 10) || n->i[j] > most)
-            return vm_bad(g, "conv2d: kernel, stride, dilation and groups are 1 to %" PRId64 ", padding 0 to as many", most);
+            return vm_bad(g, "conv2d: kernel, stride, dilation and groups are 1 to %" PRId64 ", padding 0 to as many",
+                          most);
     if ((x.type != VM_F32 && x.type != VM_BF16) || (w.type != VM_F32 && w.type != VM_BF16) ||
         (n->i[VM_CONV_OUT] != VM_F32 && (n->i[VM_CONV_OUT] != VM_BF16 || x.type != VM_BF16)))
-        return vm_bad(g, "conv2d: %s x %s -> %s is not possible", vm_type_name(x.type), vm_type_name(w.type), vm_type_name((vm_type)n->i[VM_CONV_OUT]));
+        return vm_bad(g, "conv2d: %s x %s -> %s is not possible", vm_type_name(x.type), vm_type_name(w.type),
+                      vm_type_name((vm_type)n->i[VM_CONV_OUT]));
     if (x.nd != 4) return vm_bad(g, "conv2d: x %s, pictures (B,H,W,C) are needed", vm_shape_text(g, n->in[0], a));
     if (w.nd != 2 || x.ne[3] % k.groups || w.ne[0] % k.groups || w.ne[1] != x.ne[3] / k.groups * k.KH * k.KW)
-        return vm_bad(g, "conv2d: x %s does not fit weight %s with a kernel of %d x %d in %d groups", vm_shape_text(g, n->in[0], a),
-                      vm_shape_text(g, n->in[1], b), k.KH, k.KW, k.groups);
+        return vm_bad(g, "conv2d: x %s does not fit weight %s with a kernel of %d x %d in %d groups",
+                      vm_shape_text(g, n->in[0], a), vm_shape_text(g, n->in[1], b), k.KH, k.KW, k.groups);
     if (n->in[2] && (g->v[n->in[2]].nd != 1 || g->v[n->in[2]].ne[0] != w.ne[0]))
         return vm_bad(g, "conv2d: bias %s for %" PRId64 " outputs", vm_shape_text(g, n->in[2], a), w.ne[0]);
     if (n->in[2] && !vm_check_type(g, n, 2, VM_F32)) return VM_EMODEL;
     int64_t OH = extent(&k, 0, x.ne[1]), OW = extent(&k, 1, x.ne[2]);
-    if (!OH || !OW) return vm_bad(g, "conv2d: a kernel of %d x %d does not fit into x %s", k.KH, k.KW, vm_shape_text(g, n->in[0], a));
+    if (!OH || !OW)
+        return vm_bad(g, "conv2d: a kernel of %d x %d does not fit into x %s", k.KH, k.KW,
+                      vm_shape_text(g, n->in[0], a));
     vm_node_out(g, n, (vm_type)n->i[VM_CONV_OUT], 4, (int64_t[]){ x.ne[0], OH, OW, w.ne[0] });
     if (n->in[3]) {
         if (!vm_same_shape(g, n->in[3], n->out[0]))
-            return vm_bad(g, "conv2d: residual %s for an output %s", vm_shape_text(g, n->in[3], a), vm_shape_text(g, n->out[0], b));
+            return vm_bad(g, "conv2d: residual %s for an output %s", vm_shape_text(g, n->in[3], a),
+                          vm_shape_text(g, n->out[0], b));
         n->acc[0] = n->in[3];
     }
     return VM_OK;
@@ -123,7 +129,8 @@ static void grad(vm_graph *g, const vm_node *n) {
 static const vm_op conv2d = { .name = "conv2d", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(conv2d_cpu),
                               .acc_outs = 1, .acc_in = 3, .free_node = free_conv };
 
-vm_val vm_conv2d(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_conv k, vm_unary_kind act, vm_val residual, vm_type out) {
+vm_val vm_conv2d(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_conv k, vm_unary_kind act, vm_val residual,
+                 vm_type out) {
     for (int j = 0; j < 2; j++) k.stride[j] += !k.stride[j], k.dilation[j] += !k.dilation[j];
     k.groups += !k.groups;
     if (!x || !w) return 0;

@@ -21,7 +21,8 @@ size_t vm_convolve_scratch(const vm_convolve *m) { return 0; }
 void *vm_convolve_pack(vm_convolve *m, vm_param *p, vm_error *e) { return p->data; }
 
 /* All products x w that belong to output (b,i,j,n): visits them with pointers, adds `d` times one to the other. */
-static vm_real taps(const vm_convolve_shape *s, int64_t b, int64_t i, int64_t j, int64_t n, vm_real *x, vm_real *w, vm_real d) {
+static vm_real taps(const vm_convolve_shape *s, int64_t b, int64_t i, int64_t j, int64_t n, vm_real *x, vm_real *w,
+                    vm_real d) {
     int64_t Cg = s->C / s->k.groups, c0 = n / (s->N / s->k.groups) * Cg;
     vm_real sum = 0;
     for (int64_t c = 0; c < Cg; c++)
@@ -77,8 +78,8 @@ static size_t rounded(size_t n) { return (n + 63) & ~(size_t)63; }
 
 static vm_status refuse(const vm_convolve_shape *s, vm_error *e, const char *what, int code) {
     return vm_fail(e, VM_EDEVICE,
-                   "oneDNN refused %s of a convolution of [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "] %s with %" PRId64
-                   " kernels of %d x %d (status %d); try --dtype f32",
+                   "oneDNN refused %s of a convolution of [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
+                   "] %s with %" PRId64 " kernels of %d x %d (status %d); try --dtype f32",
                    what, s->B, s->H, s->W, s->C, vm_type_name(s->x), s->N, s->k.KH, s->k.KW, code);
 }
 
@@ -92,7 +93,8 @@ static bool weights(dnn_layout *l, const vm_convolve_shape *s, vm_type t, bool a
     dnnl_dims_t d = { G, N, C, K, L }, one = { N, C, K, L };
     dnnl_dims_t st = { N * C * K * L, C * K * L, K * L, L, 1 }, one_st = { C * K * L, K * L, L, 1 };
     int nd = G > 1 ? 5 : 4;
-    return any ? dnn_any(l, nd, G > 1 ? d : one, dnn_type(t)) : dnn_strided(l, nd, G > 1 ? d : one, dnn_type(t), G > 1 ? st : one_st);
+    return any ? dnn_any(l, nd, G > 1 ? d : one, dnn_type(t))
+               : dnn_strided(l, nd, G > 1 ? d : one, dnn_type(t), G > 1 ? st : one_st);
 }
 
 typedef struct {
@@ -107,11 +109,13 @@ static bool operands_of(operands *o, const vm_convolve_shape *s, int64_t B) {
     dnnl_dims_t n = { s->N }, one = { 1 };
     vm_type product = s->what == CONVOLVE_DX ? s->y : s->x;
     return picture(&o->x, B, s->H, s->W, s->C, s->x) && picture(&o->y, B, s->OH, s->OW, s->N, s->y) &&
-           weights(&o->w, s, s->what == CONVOLVE_DW ? VM_F32 : product, true) && dnn_strided(&o->bias, 1, n, dnnl_f32, one);
+           weights(&o->w, s, s->what == CONVOLVE_DW ? VM_F32 : product, true) &&
+           dnn_strided(&o->bias, 1, n, dnnl_f32, one);
 }
 
 /* One primitive for B images. Backward ones need the forward one as a hint. */
-static int create(dnnl_primitive_desc_t *pd, const operands *o, const vm_convolve_shape *s, dnnl_primitive_attr_t attr) {
+static int create(dnnl_primitive_desc_t *pd, const operands *o, const vm_convolve_shape *s,
+                  dnnl_primitive_attr_t attr) {
     dnnl_dims_t st = { s->k.stride[0], s->k.stride[1] }, di = { s->k.dilation[0] - 1, s->k.dilation[1] - 1 };
     dnnl_dims_t p0 = { s->k.pad[0], s->k.pad[1] }, p1 = { s->k.pad[2], s->k.pad[3] };
     const bool y = s->what == CONVOLVE_Y;
@@ -121,11 +125,11 @@ static int create(dnnl_primitive_desc_t *pd, const operands *o, const vm_convolv
     if (!weights(&any, s, s->what == CONVOLVE_DX ? s->y : s->x, true)) return code;
 #if DNNL_VERSION_MAJOR >= 3
     code = (int)dnnl_convolution_forward_primitive_desc_create(
-        y ? pd : &hint, dnn_engine, y ? dnnl_forward_inference : dnnl_forward_training, dnnl_convolution_direct, o->x, any,
-        y && s->bias ? o->bias : NULL, o->y, st, di, p0, p1, y ? attr : NULL);
+        y ? pd : &hint, dnn_engine, y ? dnnl_forward_inference : dnnl_forward_training, dnnl_convolution_direct, o->x,
+        any, y && s->bias ? o->bias : NULL, o->y, st, di, p0, p1, y ? attr : NULL);
     if (!code && s->what == CONVOLVE_DX)
-        code = (int)dnnl_convolution_backward_data_primitive_desc_create(pd, dnn_engine, dnnl_convolution_direct, o->x, o->w,
-                                                                        o->y, st, di, p0, p1, hint, attr);
+        code = (int)dnnl_convolution_backward_data_primitive_desc_create(pd, dnn_engine, dnnl_convolution_direct, o->x,
+                                                                         o->w, o->y, st, di, p0, p1, hint, attr);
     if (!code && s->what == CONVOLVE_DW)
         code = (int)dnnl_convolution_backward_weights_primitive_desc_create(
             pd, dnn_engine, dnnl_convolution_direct, o->x, o->w, NULL, o->y, st, di, p0, p1, hint, attr);
@@ -137,10 +141,10 @@ static int create(dnnl_primitive_desc_t *pd, const operands *o, const vm_convolv
         (code = (int)dnnl_primitive_desc_create(y ? pd : &hint, &d, y ? attr : NULL, dnn_engine, NULL)) || y)
         goto done;
     code = s->what == CONVOLVE_DX
-               ? (int)dnnl_dilated_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, &o->x, &o->w, &o->y, st, di,
-                                                                       p0, p1)
-               : (int)dnnl_dilated_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, &o->x, &o->w, NULL,
-                                                                          &o->y, st, di, p0, p1);
+               ? (int)dnnl_dilated_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, &o->x, &o->w, &o->y,
+                                                                       st, di, p0, p1)
+               : (int)dnnl_dilated_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, &o->x, &o->w,
+                                                                          NULL, &o->y, st, di, p0, p1);
     if (!code) code = (int)dnnl_primitive_desc_create(pd, &d, attr, dnn_engine, hint);
 done:
 #endif
@@ -171,7 +175,8 @@ static int make(vm_convolve *m, int64_t B, dnn_product *p, bool first) {
         if (!dnn_copy(&o.w, &m->want)) goto done;
     }
     if ((code = create(&pd, &o, s, attr))) goto done;
-    if (first && !dnn_query(pd, s->what == CONVOLVE_DW ? dnnl_query_diff_weights_md : dnnl_query_weights_md, &m->want)) code = -1;
+    if (first && !dnn_query(pd, s->what == CONVOLVE_DW ? dnnl_query_diff_weights_md : dnnl_query_weights_md, &m->want))
+        code = -1;
     else code = dnn_make(p, pd);
 done:
     if (pd) dnnl_primitive_desc_destroy(pd);
@@ -206,7 +211,8 @@ vm_convolve *vm_convolve_new(const vm_convolve_shape *shape, vm_error *e) {
         refuse(s, e, s->what == CONVOLVE_Y ? "" : dw ? "the weight gradient" : "the input gradient", code);
         goto fail;
     }
-    if (dw && (m->calls > 1 || s->add || !dnn_equal(&m->plain, &m->want))) code = dnn_reorder(&m->relay, &m->want, &m->plain, s->add);
+    if (dw && (m->calls > 1 || s->add || !dnn_equal(&m->plain, &m->want)))
+        code = dnn_reorder(&m->relay, &m->want, &m->plain, s->add);
     if (!dw && !s->packed && !dnn_equal(&m->plain, &m->want)) code = dnn_reorder(&m->relay, &m->plain, &m->want, false);
     if (code) {
         refuse(s, e, "the weights", code);
@@ -277,8 +283,8 @@ static int run_part(vm_convolve *m, int64_t k, char *x, void *w, const float *bi
     int code = -1;
     x += (size_t)(b * s->H * s->W * s->C) * vm_type_size(s->x);
     y += (size_t)(b * s->OH * s->OW * s->N) * vm_type_size(s->y);
-    if (operands_of(&o, s, n) && !dnn_memory(&mx, &o.x, x) && !dnn_memory(&mw, &m->want, w) && !dnn_memory(&my, &o.y, y) &&
-        !dnn_memory(&mb, &o.bias, (float *)(uintptr_t)bias)) {
+    if (operands_of(&o, s, n) && !dnn_memory(&mx, &o.x, x) && !dnn_memory(&mw, &m->want, w) &&
+        !dnn_memory(&my, &o.y, y) && !dnn_memory(&mb, &o.bias, (float *)(uintptr_t)bias)) {
         dnnl_exec_arg_t args[5] = { { arg[s->what][0], mx }, { arg[s->what][1], mw }, { arg[s->what][2], my } };
         if (s->bias) args[3] = (dnnl_exec_arg_t){ DNNL_ARG_BIAS, mb };
         code = dnn_execute(&m->p[n != m->images], s->bias ? 4 : 3, args, scratch);
@@ -316,7 +322,8 @@ vm_status vm_convolve_run(vm_convolve *m, void *x, void *w, const float *bias, v
         w = room;
     }
     char *to_w = dw && m->relay.prim ? room : w, *stage = room + m->at_stage;
-    char *to_x = m->staged && s->what == CONVOLVE_DX ? stage : x, *to_y = m->staged && s->what == CONVOLVE_Y ? stage : y;
+    char *to_x = m->staged && s->what == CONVOLVE_DX ? stage : x,
+         *to_y = m->staged && s->what == CONVOLVE_Y ? stage : y;
     size_t each = rounded(VM_MAX(m->p[0].scratch_bytes, m->p[1].scratch_bytes));
     if (m->calls == 1 && !s->deterministic && !code) {
         code = run_part(m, 0, to_x, to_w, bias, to_y, room + m->at_prim);

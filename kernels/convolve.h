@@ -1,11 +1,12 @@
-/* convolve.h - two-dimensional convolutions on the CPU, for op kernels: oneDNN underneath, plain loops in the f64 build.
+/* convolve.h - two-dimensional convolutions on the CPU, for op kernels: oneDNN underneath, plain loops in the f64
+ * build.
  *
  *   y[b,i,j,n]  = act(sum_{c,u,v} x[b, i sh - pt + u dh, j sw - pl + v dw, c] w[n,c,u,v] + bias[n]) [+ y]
  *   dx, dw      = the adjoints of that sum in x and in w
  *
- * x (B,H,W,C), y (B,OH,OW,N), w (N,C/groups,KH,KW) as published. oneDNN's direct kernels want weights in blocks, so weights
- * are re-laid: constant ones once (vm_convolve_pack), others into the scratch of each run, and gradients of weights on
- * their way out. */
+ * x (B,H,W,C), y (B,OH,OW,N), w (N,C/groups,KH,KW) as published. oneDNN's direct kernels want weights in blocks, so
+ * weights are re-laid: constant ones once (vm_convolve_pack), others into the scratch of each run, and gradients of
+ * weights on their way out. */
 #ifndef VM_CONVOLVE_H
 #define VM_CONVOLVE_H
 #include "kernels/ops.h"
@@ -15,13 +16,13 @@ typedef enum { CONVOLVE_Y, CONVOLVE_DX, CONVOLVE_DW } vm_convolve_what;
 typedef struct {
     vm_convolve_what what;
     int64_t B, H, W, C, OH, OW, N;
-    vm_conv k;              /* no field left at 0 for its default */
-    vm_type x, w, y;        /* as stored: of x and dx, of w (dw is f32), of y and dy. Products of x with w have x's type */
-    bool bias, add;         /* Y: a bias; any: onto what the result holds */
-    vm_unary_kind act;      /* Y: as in vm_gemm_shape */
-    bool packed;            /* Y, DX: w comes from vm_convolve_pack */
-    bool deterministic;     /* one image at a time on one thread: the bits of an image depend neither on the thread count
-                             * nor on the rest of the batch; DW: sums over fixed groups of images, in their order */
+    vm_conv k;          /* no field left at 0 for its default */
+    vm_type x, w, y;    /* as stored: of x and dx, of w (dw is f32), of y and dy; products are in x's type */
+    bool bias, add;     /* Y: a bias; any: onto what the result holds */
+    vm_unary_kind act;  /* Y: as in vm_gemm_shape */
+    bool packed;        /* Y, DX: w comes from vm_convolve_pack */
+    bool deterministic; /* one image at a time on one thread: the bits of an image depend neither on the thread count
+                         * nor on the rest of the batch; DW: sums over fixed groups of images, in their order */
 } vm_convolve_shape;
 
 typedef struct vm_convolve vm_convolve;

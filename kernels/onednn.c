@@ -88,7 +88,7 @@ done:
     return code;
 }
 
-/* --- packed weights ------------------------------------------------------------------------------------------------ */
+/* --- packed weights ----------------------------------------------------------------------------------------------- */
 struct vm_pack {
     struct vm_pack *next;
     dnn_layout from, to; /* both: a square weight and its transpose may want equal layouts */
@@ -111,7 +111,8 @@ static int repack(const vm_param *p, struct vm_pack *k, vm_error *e) {
     dnnl_memory_t mf = NULL, mt = NULL;
     char *scratch = NULL;
     int code = dnn_reorder(&r, &k->from, &k->to, false);
-    if (code || (code = (int)dnn_memory(&mf, &k->from, p->data)) || (code = (int)dnn_memory(&mt, &k->to, k->data))) goto done;
+    if (code || (code = (int)dnn_memory(&mf, &k->from, p->data)) || (code = (int)dnn_memory(&mt, &k->to, k->data)))
+        goto done;
     if (r.scratch_bytes && !(scratch = vm_alloc(r.scratch_bytes))) {
         vm_nomem(e, r.scratch_bytes, p->name);
         goto done;

@@ -1,5 +1,6 @@
-/* onednn.h - oneDNN for the files that use it (gemm.c, convolve.c): its 2.x (Debian 12) and 3.x (Debian 13) under one set
- * of names, the engine of the process, primitives with their scratch, re-laid copies of weights. Not in the f64 build. */
+/* onednn.h - oneDNN for the files that use it (gemm.c, convolve.c): its 2.x (Debian 12) and 3.x (Debian 13) under one
+ * set of names, the engine of the process, primitives with their scratch, re-laid copies of weights. Not in the f64
+ * build. */
 #ifndef VM_ONEDNN_H
 #define VM_ONEDNN_H
 #include <oneapi/dnnl/dnnl.h>
@@ -69,13 +70,13 @@ static inline dnnl_status_t dnn_reorder_pd(dnnl_primitive_desc_t *pd, const dnn_
 static inline dnnl_data_type_t dnn_type(vm_type t) { return t == VM_BF16 ? dnnl_bf16 : dnnl_f32; }
 static inline void dnn_memory_free(dnnl_memory_t m) { if (m) dnnl_memory_destroy(m); }
 
-/* --- primitives ---------------------------------------------------------------------------------------------------- */
+/* --- primitives --------------------------------------------------------------------------------------------------- */
 typedef struct {
     dnnl_primitive_t prim;
     size_t scratch_bytes;
 } dnn_product;
 
-/* attr: alpha * result, then the activation, then onto what stands there (of type t) if add; scratch is the caller's. */
+/* attr: alpha * result, then the activation, then onto what stands there (of type t) if add; scratch by the user. */
 bool dnn_epilogue(dnnl_primitive_attr_t attr, float alpha, vm_unary_kind act, bool add, vm_type t);
 int dnn_make(dnn_product *p, dnnl_primitive_desc_t pd); /* 0 or oneDNN's status */
 /* args has room for one more; scratch: p->scratch_bytes of memory aligned to 64. */
@@ -84,8 +85,8 @@ void dnn_product_free(dnn_product *p);
 /* One layout into another, converting; add: onto what stands there. */
 int dnn_reorder(dnn_product *p, const dnn_layout *from, const dnn_layout *to, bool add);
 
-/* The copy of parameter p, which stands in layout `from`, in layout `to`; kept with p until its version changes, shared by
- * all plans that want the same. NULL with oneDNN's status in *code, or with e set when memory is out. */
+/* The copy of parameter p, which stands in layout `from`, in layout `to`; kept with p until its version changes,
+ * shared by all plans that want the same. NULL with oneDNN's status in *code, or with e set when memory is out. */
 const void *dnn_pack(vm_param *p, const dnn_layout *from, const dnn_layout *to, int *code, vm_error *e);
 
 #endif

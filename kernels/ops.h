@@ -50,6 +50,39 @@ vm_val vm_layernorm(vm_graph *g, vm_val x, vm_val w, vm_val b, float eps, vm_typ
 vm_val vm_rmsnorm(vm_graph *g, vm_val x, vm_val w, float eps, vm_type out); /* x/sqrt(mean(x^2)+eps)*w */
 vm_val vm_l2norm(vm_graph *g, vm_val x, float eps); /* rows x/max(||x||,eps); eps 0 = plain division */
 
+/* --- batchnorm.c ------------------------------------------------------------------------------------------------- */
+/* y (...,C) = act((x - mean) / sqrt(var + eps) * w + b [+ residual]) per channel; w, b, mean, var (C) f32; residual as
+ * x, may be 0; act VM_NONE or VM_RELU. mean and var are constants: as in inference, and in training with frozen
+ * statistics. */
+vm_val vm_batchnorm(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_val mean, vm_val var, vm_val residual, float eps,
+                    vm_unary_kind act, vm_type out);
+/* The same with mean and biased variance of x over all its rows (at least 2), which gradients flow through. stats
+ * receives both. */
+vm_val vm_batchnorm_batch(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_val residual, float eps, vm_unary_kind act,
+                          vm_type out, vm_val stats[2]);
+/* State: at each run mean += momentum (stats[0] - mean), var += momentum (stats[1] rows/(rows-1) - var) and
+ * count (1) += 1. Stands outside checkpoint segments, unlike the normalisation itself. */
+void vm_running_stats(vm_graph *g, const vm_val stats[2], int64_t rows, vm_param *mean, vm_param *var, vm_param *count,
+                      float momentum);
+/* A product (w (N,K), no bias) and the normalisation of its result with constant statistics as one weight and bias,
+ * made at the runs where a source has changed; for graphs that need no gradient of w. norm: weight, bias, mean, var.
+ * Then vm_weight(to->w) and vm_weight(to->b) are what the product reads. */
+typedef struct {
+    vm_param *w, *b; /* (N,K), (N) of the caller */
+    uint64_t of[5];  /* versions of the sources; 0 at first */
+} vm_folded;
+void vm_batchnorm_fold(vm_graph *g, vm_param *w, vm_param *const norm[4], float eps, vm_folded *to);
+
+/* --- pool.c ------------------------------------------------------------------------------------------------------ */
+typedef struct {
+    int KH, KW;
+    int stride[2]; /* 0: the window's size */
+    int pad[4];    /* top, left, bottom, right; below the window's size */
+} vm_pool;
+/* x (B,H,W,C) -> (B,OH,OW,C), OH = (H + pads - KH) / stride + 1 rounded down. */
+vm_val vm_avgpool2d(vm_graph *g, vm_val x, vm_pool k, vm_type out); /* padding counts as zeros */
+vm_val vm_maxpool2d(vm_graph *g, vm_val x, vm_pool k, vm_type out); /* KH*KW <= 256; padding never wins */
+
 /* --- unary.c, binary.c, reduce.c ----------------------------------------------------------------------------------- */
 vm_val vm_unary(vm_graph *g, vm_val x, vm_unary_kind k, vm_type out);
 vm_val vm_scale(vm_graph *g, vm_val x, float scale, float shift);        /* scale*x + shift */

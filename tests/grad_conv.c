@@ -48,14 +48,16 @@ TEST(kernels) {
 TEST(strides_padding_dilation) {
     KERNEL(.KH = 3, .KW = 3, .stride = { 2, 3 }, .pad = { 0, 1, 2, 3 }), sized(build, 2, 5, 7, 2, 3);
     KERNEL(.KH = 3, .KW = 2, .dilation = { 2, 3 }, .pad = { 2, 0, 1, 3 }), sized(build, 1, 5, 6, 2, 2);
-    KERNEL(.KH = 3, .KW = 3, .stride = { 2, 2 }, .dilation = { 2, 2 }, .pad = { 2, 2, 2, 2 }), sized(build, 1, 7, 7, 2, 2);
+    KERNEL(.KH = 3, .KW = 3, .stride = { 2, 2 }, .dilation = { 2, 2 }, .pad = { 2, 2, 2, 2 }),
+        sized(build, 1, 7, 7, 2, 2);
     KERNEL(.KH = 2, .KW = 2, .stride = { 3, 3 }), sized(build, 1, 7, 8, 2, 2); /* pixels that nothing reads */
     KERNEL(.KH = 2, .KW = 2, .pad = { 3, 3, 0, 0 }), sized(build, 1, 2, 1, 2, 2); /* outputs of padding alone */
 }
 TEST(groups) {
     KERNEL(.KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 }, .groups = 2), sized(build, 2, 3, 4, 4, 6);
     KERNEL(.KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 }, .groups = 5), sized(build, 1, 4, 3, 5, 5);
-    KERNEL(.KH = 3, .KW = 3, .stride = { 2, 2 }, .groups = 3), sized(build, 1, 5, 5, 3, 6); /* two kernels per channel */
+    KERNEL(.KH = 3, .KW = 3, .stride = { 2, 2 }, .groups = 3),
+        sized(build, 1, 5, 5, 3, 6); /* two kernels per channel */
     KERNEL(.KH = 1, .KW = 1, .groups = 2), sized(build, 1, 3, 3, 4, 2);
 }
 TEST(empty) {

@@ -1,5 +1,5 @@
-/* test_conv.c - vm_conv2d in floats against double loops, forward and backward: types, kernels, strides, padding, dilation,
- * groups, epilogues, weights that change, deterministic graphs. Runs at every processor level. */
+/* test_conv.c - vm_conv2d in floats against double loops, forward and backward: types, kernels, strides, padding,
+ * dilation, groups, epilogues, weights that change, deterministic graphs. Runs at every processor level. */
 #include "tests/optest.h"
 
 static double act(double x, vm_unary_kind k) {
@@ -21,7 +21,8 @@ static void fill_in(sizes *s) {
 }
 
 /* Visits every product: y += x w, and with dy: dx += dy w, dw += dy x. */
-static void loops(const sizes *s, const double *x, const double *w, double *y, const double *dy, double *dx, double *dw) {
+static void loops(const sizes *s, const double *x, const double *w, double *y, const double *dy, double *dx,
+                  double *dw) {
     int64_t Cg = s->C / s->k.groups, Ng = s->N / s->k.groups;
     for (int64_t b = 0; b < s->B; b++)
         for (int64_t i = 0; i < s->OH; i++)
@@ -32,7 +33,8 @@ static void loops(const sizes *s, const double *x, const double *w, double *y, c
                         int64_t r = i * s->k.stride[0] - s->k.pad[0] + u * s->k.dilation[0];
                         int64_t q = j * s->k.stride[1] - s->k.pad[1] + v * s->k.dilation[1];
                         if (r < 0 || r >= s->H || q < 0 || q >= s->W) continue;
-                        int64_t iy = ((b * s->OH + i) * s->OW + j) * s->N + n, ix = ((b * s->H + r) * s->W + q) * s->C + c;
+                        int64_t iy = ((b * s->OH + i) * s->OW + j) * s->N + n,
+                                ix = ((b * s->H + r) * s->W + q) * s->C + c;
                         int64_t iw = n * Cg * s->k.KH * s->k.KW + t;
                         y[iy] += x[ix] * w[iw];
                         if (dy) dx[ix] += dy[iy] * w[iw], dw[iw] += dy[iy] * x[ix];
@@ -52,10 +54,13 @@ static void check(how h, sizes s) {
     fill_in(&s);
     op_case c = op_begin(h.t);
     c.g->training = h.mode & 1, c.g->deterministic = h.mode > 1;
-    int64_t K = s.C / s.k.groups * s.k.KH * s.k.KW, ny = s.B * s.OH * s.OW * s.N, nx = s.B * s.H * s.W * s.C, nw = s.N * K;
+    int64_t K = s.C / s.k.groups * s.k.KH * s.k.KW, ny = s.B * s.OH * s.OW * s.N, nx = s.B * s.H * s.W * s.C,
+            nw = s.N * K;
     const int64_t ye[] = { s.B, s.OH, s.OW, s.N };
-    vm_val x = op_input(&c, h.t, 4, (int64_t[]){ s.B, s.H, s.W, s.C }, -1, 1), w = op_input(&c, h.wt, 2, (int64_t[]){ s.N, K }, -1, 1);
-    vm_val b = op_input(&c, VM_F32, 1, &s.N, -1, 1), r = op_input(&c, VM_F32, 4, ye, -1, 1), seed = op_input(&c, VM_F32, 4, ye, -1, 1);
+    vm_val x = op_input(&c, h.t, 4, (int64_t[]){ s.B, s.H, s.W, s.C }, -1, 1),
+           w = op_input(&c, h.wt, 2, (int64_t[]){ s.N, K }, -1, 1);
+    vm_val b = op_input(&c, VM_F32, 1, &s.N, -1, 1), r = op_input(&c, VM_F32, 4, ye, -1, 1),
+           seed = op_input(&c, VM_F32, 4, ye, -1, 1);
     vm_param *p = NULL;
     if (h.param) w = vm_weight(c.g, p = vm_param_new(vm_backend_cpu(), "w", h.wt, 2, (int64_t[]){ s.N, K }, NULL));
     if (h.residual) r = vm_scale(c.g, r, 1, 0); /* one reader: may stand in place */
@@ -76,9 +81,11 @@ static void check(how h, sizes s) {
         if (p) memcpy(p->data, c.raw[1], (size_t)nw * vm_type_size(h.wt)), vm_param_touch(p);
         double *wy = zeros(ny), *wdx = zeros(nx), *wdw = zeros(nw), *wdb = zeros(s.N), *rw = zeros(nw), *rd = zeros(ny);
         for (int64_t i = 0; i < nw; i++) rw[i] = h.t == VM_BF16 ? bf16(c.x[1][i]) : c.x[1][i];
-        for (int64_t i = 0; i < ny; i++) rd[i] = h.t == VM_BF16 ? bf16(c.x[4][i]) : c.x[4][i], wdb[i % s.N] += c.x[4][i];
+        for (int64_t i = 0; i < ny; i++)
+            rd[i] = h.t == VM_BF16 ? bf16(c.x[4][i]) : c.x[4][i], wdb[i % s.N] += c.x[4][i];
         loops(&s, c.x[0], rw, wy, rd, wdx, wdw);
-        for (int64_t i = 0; i < ny; i++) wy[i] = act(wy[i] + (h.bias ? c.x[2][i % s.N] : 0), h.act) + (h.residual ? c.x[3][i] : 0);
+        for (int64_t i = 0; i < ny; i++)
+            wy[i] = act(wy[i] + (h.bias ? c.x[2][i % s.N] : 0), h.act) + (h.residual ? c.x[3][i] : 0);
         for (int64_t i = 0; h.again && i < nx; i++) wdx[i] += c.x[0][i];
         for (int64_t i = 0; h.again && i < nw; i++) wdw[i] += c.x[1][i];
         c.level = -1;
@@ -106,7 +113,8 @@ TEST(types) {
                 check((how){ t[d], VM_F32, VM_F32, mode, param, true, true, true, VM_NONE }, same3);
                 check((how){ t[d], VM_F32, t[d], mode, param, true, false, false, VM_RELU }, same3);
                 check((how){ t[d], VM_F32, VM_F32, mode, param, false, true, false, VM_SILU }, same3);
-                check((how){ t[d], VM_F32, VM_F32, mode, param, true, false, false, VM_SOFTPLUS }, same3); /* no epilogue */
+                check((how){ t[d], VM_F32, VM_F32, mode, param, true, false, false, VM_SOFTPLUS },
+                      same3); /* no epilogue */
             }
     check((how){ .t = VM_F32, .wt = VM_BF16, .out = VM_F32, .param = true, .bias = true }, same3);
     check((how){ .t = VM_F32, .wt = VM_F16, .out = VM_F32, .param = true, .act = VM_RELU }, same3);
@@ -118,18 +126,32 @@ TEST(kernels) {
             { 2, 5, 4, 3, 8, { .KH = 1, .KW = 1 }, 0, 0 },
             { 2, 5, 6, 16, 8, { .KH = 1, .KW = 1, .stride = { 2, 2 } }, 0, 0 },
             { 1, 9, 8, 3, 16, { .KH = 3, .KW = 3, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } }, 0, 0 },
-            { 1, 8, 8, 32, 16, { .KH = 3, .KW = 3, .stride = { 2, 2 }, .pad = { 0, 0, 1, 1 } }, 0, 0 }, /* as VAEs reduce */
+            { 1,
+              8,
+              8,
+              32,
+              16,
+              { .KH = 3, .KW = 3, .stride = { 2, 2 }, .pad = { 0, 0, 1, 1 } },
+              0,
+              0 }, /* as VAEs reduce */
             { 2, 15, 13, 3, 16, { .KH = 7, .KW = 7, .stride = { 2, 2 }, .pad = { 3, 3, 3, 3 } }, 0, 0 },
             { 1, 4, 3, 1, 1, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } }, 0, 0 },
             { 1, 1, 1, 7, 5, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } }, 0, 0 },
             { 3, 7, 11, 17, 13, { .KH = 5, .KW = 2, .stride = { 1, 3 }, .pad = { 0, 1, 2, 3 } }, 0, 0 },
             { 1, 9, 9, 16, 16, { .KH = 3, .KW = 3, .dilation = { 2, 3 }, .pad = { 2, 3, 2, 3 } }, 0, 0 },
-            { 1, 7, 8, 5, 6, { .KH = 2, .KW = 2, .stride = { 3, 3 } }, 0, 0 },         /* pixels that nothing reads */
-            { 1, 2, 1, 4, 4, { .KH = 2, .KW = 2, .pad = { 3, 3, 0, 0 } }, 0, 0 },      /* outputs of padding alone */
+            { 1, 7, 8, 5, 6, { .KH = 2, .KW = 2, .stride = { 3, 3 } }, 0, 0 },    /* pixels that nothing reads */
+            { 1, 2, 1, 4, 4, { .KH = 2, .KW = 2, .pad = { 3, 3, 0, 0 } }, 0, 0 }, /* outputs of padding alone */
             { 2, 6, 5, 32, 32, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 }, .groups = 32 }, 0, 0 },
             { 1, 6, 5, 7, 7, { .KH = 3, .KW = 3, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 }, .groups = 7 }, 0, 0 },
             { 1, 5, 6, 12, 18, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 }, .groups = 6 }, 0, 0 },
-            { 19, 4, 4, 16, 16, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } }, 0, 0 },   /* more images than groups of them */
+            { 19,
+              4,
+              4,
+              16,
+              16,
+              { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } },
+              0,
+              0 }, /* more images than groups of them */
             { 0, 4, 4, 16, 16, { .KH = 3, .KW = 3 }, 0, 0 },
             { 2, 4, 4, 0, 3, { .KH = 3, .KW = 3 }, 0, 0 },
             { 2, 4, 4, 3, 0, { .KH = 3, .KW = 3 }, 0, 0 },
@@ -139,7 +161,7 @@ TEST(kernels) {
         for (int k = 0; k < VM_LEN(s); k += 2) check(h, s[k]);
     }
 }
-TEST(does_not_depend_on_threads_or_batch) { /* deterministic graphs: forward and gradients to the bit */
+TEST(does_not_depend_on_threads_or_batch){ /* deterministic graphs: forward and gradients to the bit */
     enum { H = 9, C = 24 };
     const vm_conv k = { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } };
     void *bits[3] = { NULL };
@@ -169,7 +191,7 @@ TEST(does_not_depend_on_threads_or_batch) { /* deterministic graphs: forward and
     vm_threads(0);
     for (int j = 0; j < 3; j++) vm_free(bits[j]);
 }
-TEST(memory_that_runs_out) { /* every allocation of a first run fails once */
+TEST(memory_that_runs_out){ /* every allocation of a first run fails once */
     for (int64_t fail = 0; fail < 200; fail++) {
         vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ 24, 144 }, NULL);
         op_case c = op_begin(VM_F32);
@@ -196,18 +218,24 @@ TEST(memory_that_runs_out) { /* every allocation of a first run fails once */
     } while (0)
 TEST(errors) {
     op_case c = op_begin(VM_F32);
-    vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 1, 4, 4, 6 }, 0, 1), w = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 54 }, 0, 1);
-    vm_val b = op_input(&c, VM_F32, 1, (int64_t[]){ 5 }, 0, 1), ids = op_input(&c, VM_I32, 4, (int64_t[]){ 1, 4, 4, 6 }, 0, 1);
+    vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 1, 4, 4, 6 }, 0, 1),
+           w = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 54 }, 0, 1);
+    vm_val b = op_input(&c, VM_F32, 1, (int64_t[]){ 5 }, 0, 1),
+           ids = op_input(&c, VM_I32, 4, (int64_t[]){ 1, 4, 4, 6 }, 0, 1);
     vm_val flat = vm_reshape(c.g, x, 2, (int64_t[]){ 16, 6 });
     const vm_conv k3 = { .KH = 3, .KW = 3 };
-    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 0, .KW = 3 }, VM_NONE, 0, VM_F32), "conv2d: kernel, stride, dilation and groups are 1 to");
-    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 3, .KW = 3, .pad = { -1 } }, VM_NONE, 0, VM_F32), "padding 0 to as many");
-    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 3, .KW = 2 }, VM_NONE, 0, VM_F32), "conv2d: x [1,4,4,6] does not fit weight [4,54] with a kernel of 3 x 2 in 1 groups");
+    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 0, .KW = 3 }, VM_NONE, 0, VM_F32),
+          "conv2d: kernel, stride, dilation and groups are 1 to");
+    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 3, .KW = 3, .pad = { -1 } }, VM_NONE, 0, VM_F32),
+          "padding 0 to as many");
+    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 3, .KW = 2 }, VM_NONE, 0, VM_F32),
+          "conv2d: x [1,4,4,6] does not fit weight [4,54] with a kernel of 3 x 2 in 1 groups");
     WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 3, .KW = 3, .groups = 4 }, VM_NONE, 0, VM_F32), "in 4 groups");
     WRONG(vm_conv2d(c.g, flat, w, 0, k3, VM_NONE, 0, VM_F32), "conv2d: x [16,6], pictures (B,H,W,C) are needed");
     WRONG(vm_conv2d(c.g, x, w, b, k3, VM_NONE, 0, VM_F32), "conv2d: bias [5] for 4 outputs");
     WRONG(vm_conv2d(c.g, x, w, 0, k3, VM_NONE, x, VM_F32), "conv2d: residual [1,4,4,6] for an output [1,2,2,4]");
-    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 3, .KW = 3, .dilation = { 2, 1 } }, VM_NONE, 0, VM_F32), "conv2d: a kernel of 3 x 3 does not fit into x [1,4,4,6]");
+    WRONG(vm_conv2d(c.g, x, w, 0, (vm_conv){ .KH = 3, .KW = 3, .dilation = { 2, 1 } }, VM_NONE, 0, VM_F32),
+          "conv2d: a kernel of 3 x 3 does not fit into x [1,4,4,6]");
     WRONG(vm_conv2d(c.g, ids, w, 0, k3, VM_NONE, 0, VM_F32), "conv2d: i32 x f32 -> f32 is not possible");
     WRONG(vm_conv2d(c.g, x, w, 0, k3, VM_NONE, 0, VM_BF16), "conv2d: f32 x f32 -> bf16 is not possible");
     vm_error_clear(&c.g->err);

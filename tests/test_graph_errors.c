@@ -138,6 +138,10 @@ TEST(no_value) {
         vm_l2norm(g, 0, 0),
         vm_softmax(g, 0),
         vm_patchify(g, 0, 2, VM_F32),
+        vm_conv2d(g, 0, x, 0, (vm_conv){ .KH = 1, .KW = 1 }, VM_NONE, 0, VM_F32),
+        vm_batchnorm(g, 0, x, x, x, x, 0, 0, VM_NONE, VM_F32),
+        vm_avgpool2d(g, 0, (vm_pool){ .KH = 2, .KW = 2 }, VM_F32),
+        vm_maxpool2d(g, 0, (vm_pool){ .KH = 2, .KW = 2 }, VM_F32),
         vm_dropout(g, 0, 0.5f),
         vm_weight(g, NULL),
     };

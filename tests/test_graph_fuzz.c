@@ -3,7 +3,7 @@
 #include "kernels/ops.h"
 #include "tests/test.h"
 
-enum { R = 6, C = 8, POOL = 40, N_PARAM = 4, N_INPUT = 3 };
+enum { R = 6, C = 8, POOL = 40, N_PARAM = 5, N_INPUT = 3 };
 
 typedef struct {
     bool separate, recompute;
@@ -15,7 +15,7 @@ typedef struct {
     int n_out, kinds; /* kinds: bits of the shapes of operations that were drawn */
 } net;
 
-static vm_param *params[N_PARAM]; /* w (C,C), b (C), position table (R,C), norm weight (C) */
+static vm_param *params[N_PARAM]; /* w (C,C), b (C), position table (R,C), norm weight (C), 3 x 3 kernels (C,9C) */
 
 static int draw(uint64_t *s, int n) { return (int)(test_rand(s) % (uint64_t)n); }
 
@@ -25,7 +25,7 @@ static vm_val node(vm_graph *g, uint64_t *s, vm_val a, vm_val b, vm_val ids, int
     int64_t rows[] = { R, C }, at = draw(s, R + 1), axis = draw(s, 2), cut = draw(s, (axis ? C : R) + 1);
     vm_val w = vm_weight(g, params[0]), bias = vm_weight(g, params[1]), t;
     (void)at;
-    switch (*kind = draw(s, 22)) {
+    switch (*kind = draw(s, 25)) {
     case 0: return vm_scale(g, a, 0.5f, 0.1f);
     case 1: return vm_unary(g, a, acts[draw(s, VM_LEN(acts))], VM_F32);
     case 2: return vm_binary(g, a, b, VM_ADD);
@@ -55,6 +55,18 @@ static vm_val node(vm_graph *g, uint64_t *s, vm_val a, vm_val b, vm_val ids, int
     case 18: return vm_broadcast(g, vm_sum_axis(g, a, 0, 0.2f), R);
     case 19: return vm_embedding(g, a, ids);
     case 20: return vm_reshape(g, vm_scale(g, vm_reshape(g, a, 1, (int64_t[]){ R * C }), 0.7f, 0), 2, rows);
+    case 21: /* rows as pixels of a picture */
+        t = vm_reshape(g, a, 4, (int64_t[]){ 1, 3, R / 3, C }), b = vm_reshape(g, b, 4, (int64_t[]){ 1, 3, R / 3, C });
+        t = vm_conv2d(g, t, vm_weight(g, params[4]), bias, (vm_conv){ .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } },
+                      VM_NONE, draw(s, 2) ? b : 0, VM_F32);
+        return vm_reshape(g, t, 2, rows);
+    case 22:
+        return vm_batchnorm_batch(g, a, vm_weight(g, params[3]), bias, draw(s, 2) ? b : 0, 1e-5f,
+                                  draw(s, 2) ? VM_RELU : VM_NONE, VM_F32, (vm_val[2]){ 0 });
+    case 23: /* windows of 3 rows around each */
+        t = vm_reshape(g, a, 4, (int64_t[]){ 1, R, 1, C });
+        t = (draw(s, 2) ? vm_avgpool2d : vm_maxpool2d)(g, t, (vm_pool){ 3, 1, { 1, 1 }, { 1, 0, 1, 0 } }, VM_F32);
+        return vm_reshape(g, t, 2, rows);
     default: /* attention: queries, keys and values may be one value */
         t = vm_reshape(g, a, 3, (int64_t[]){ 1, R, C });
         b = draw(s, 2) ? t : vm_reshape(g, b, 3, (int64_t[]){ 1, R, C });
@@ -166,14 +178,14 @@ TEST(places_do_not_matter) {
         vm_free(want);
         vm_graph_free(x.g);
     }
-    EXPECT(kinds == (1 << 22) - 1);
+    EXPECT(kinds == (1 << 25) - 1);
     EXPECT(planned < apart * 3 / 4);
     (void)recomputed;
 }
 
 int main(void) {
-    const int64_t CC[] = { C, C }, RC[] = { R, C };
-    const int64_t *const ne[] = { CC, CC, RC, CC };
+    const int64_t CC[] = { C, C }, RC[] = { R, C }, C9C[] = { C, 9 * C };
+    const int64_t *const ne[] = { CC, CC, RC, CC, C9C };
     for (int k = 0; k < N_PARAM; k++) {
         uint64_t s = (uint64_t)k;
         params[k] = vm_param_new(vm_backend_cpu(), "p", VM_F32, k % 2 ? 1 : 2, ne[k], NULL);
