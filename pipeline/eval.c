@@ -104,10 +104,8 @@ static void list_datasets(void) {
     for (int k = 0; eval_datasets[k]; k++) {
         const eval_dataset *d = eval_datasets[k];
         printf("%-20s %s\n", d->name, d->summary);
-        for (int v = 0; d->variants && d->variants[v]; v++)
-            printf("%-20s %s--option %s=...", "", v ? " " : "", d->variants[v]);
-        if (d->variants && d->variants[0]) printf("\n");
-        if (d->counts) printf("%-20s records: %s\n", "", d->counts);
+        for (int v = 0; d->variants && d->variants[v]; v++) printf("%-20s --option %s\n", "", d->variants[v]);
+        if (d->counts) printf("%-20s records: %.*s\n", "", (int)strcspn(d->counts, "\n"), d->counts);
     }
 }
 

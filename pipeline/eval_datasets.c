@@ -8,7 +8,12 @@
 #include "pipeline/eval_set.h"
 #include "pipeline/run.h"
 
-#define DATASETS(X) X(vismin)
+#define DATASETS(X) \
+    X(vismin) X(winoground) X(eqben) X(eqben_all) X(mmvp) \
+    X(valse_v2) X(sugarcrepe) X(whatsup_controlled) X(whatsup_clevr) X(coco_spatial) X(gqa_spatial) \
+    X(spec_i2t) X(spec_t2i) X(imagecode) X(countbench) X(vsr) \
+    X(aro_vg_relation) X(aro_vg_attribution) X(aro_coco_order) X(aro_flickr_order) \
+    X(pairs) X(choice)
 
 #define DECLARE(name) extern const eval_dataset eval_##name;
 DATASETS(DECLARE)
@@ -66,7 +71,7 @@ static vm_status check_variants(const eval_dataset *d, const eval_source *src, v
         const char *v = src->variants[k];
         int at = 0;
         if (!v[key_len(v)]) return vm_fail(e, VM_EUSAGE, "eval: --option %s: expected KEY=VALUE", v);
-        while (known[at] && (strlen(known[at]) != key_len(v) || strncmp(known[at], v, key_len(v)))) at++;
+        while (known[at] && (key_len(known[at]) != key_len(v) || strncmp(known[at], v, key_len(v)))) at++;
         if (known[at]) continue;
         enumerate(names, sizeof names, known);
         return vm_fail(e, VM_EUSAGE, "eval: --option %s: %s has %s%s", v, d->name,

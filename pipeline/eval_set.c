@@ -20,7 +20,7 @@ eval_set *eval_set_new(const char *name, vm_error *e) {
 
 void eval_set_free(eval_set *s) {
     if (!s) return;
-    keymap_free(&s->splits), keymap_free(&s->tags), keymap_free(&s->captions), keymap_free(&s->images);
+    keymap_free(&s->files), keymap_free(&s->splits), keymap_free(&s->tags), keymap_free(&s->captions), keymap_free(&s->images);
     keymap_free(&s->text), keymap_free(&s->ids);
     vm_free(s->item), vm_free(s->ref), vm_free(s->same_as), vm_free(s->rows), vm_free(s->fault);
     vm_free(s);
@@ -36,10 +36,12 @@ int eval_set_split(eval_set *s, const char *name) {
 bool eval_set_full(const eval_set *s, int split) { return s->limit >= 1 && (double)s->rows[split] >= s->limit; }
 
 /* --- records that cannot be scored -------------------------------------------------------------------------------- */
-static vm_status add_fault(eval_set *s, int split, int tag, const char *id, const char *why, vm_error *e) {
+static vm_status add_fault(eval_set *s, int split, int tag, const char *id, const char *why, bool malformed,
+                           vm_error *e) {
     if (!vm_grow(&s->fault, &s->cap_faults, s->n_faults + 1, sizeof *s->fault))
         return vm_nomem(e, sizeof *s->fault, "the list of faults");
-    eval_fault f = { split, tag, id ? keep(s, id) : NULL, keep(s, why), split < 0 ? 0 : s->rows[split]++ };
+    eval_fault f = { split, tag, id ? keep(s, id) : NULL, keep(s, why), split < 0 ? 0 : s->rows[split]++,
+                     malformed };
     if (!f.why || (id && !f.id)) return vm_nomem(e, strlen(why), "the list of faults");
     s->fault[s->n_faults++] = f;
     return VM_OK;
@@ -47,14 +49,14 @@ static vm_status add_fault(eval_set *s, int split, int tag, const char *id, cons
 
 vm_status eval_set_add_fault(eval_set *s, int split, const char *id, const char *why, vm_error *e) {
     if (s->on_error == EVAL_FAIL) return vm_fail(e, VM_EINPUT, "%s", why);
-    return add_fault(s, split, -1, id, why, e);
+    return add_fault(s, split, -1, id, why, false, e);
 }
 
 vm_status eval_set_add_malformed(eval_set *s, int split, const char *id, const char *why, vm_error *e) {
     if (s->on_error == EVAL_FAIL) return vm_fail(e, VM_EINPUT, "%s", why);
     if (s->on_error == EVAL_SKIP_MEDIA)
         return vm_fail(e, VM_EINPUT, "%s (--on-error skip leaves such records out)", why);
-    return add_fault(s, split, -1, id, why, e);
+    return add_fault(s, split, -1, id, why, true, e);
 }
 
 /* Takes over the sentence. */
@@ -181,7 +183,7 @@ vm_status eval_set_add_named(eval_set *s, const media_places *p, int split, eval
         int64_t tag = r->tag ? keymap_put_text(&s->tags, r->tag) : -1;
         why = vm_asprintf("%s: id %s: %s", where, r->id, missing.msg);
         if (why && s->on_error == EVAL_FAIL) vm_fail(e, VM_EINPUT, "%s", why);
-        else if (why) add_fault(s, split, (int)tag, r->id, why, e);
+        else if (why) add_fault(s, split, (int)tag, r->id, why, false, e);
         else whole = false;
     } else if (whole) {
         eval_record found = *r;

@@ -40,6 +40,7 @@ typedef struct {
     const char *id;  /* NULL = not known */
     const char *why; /* one sentence with file and line */
     int64_t row;
+    bool malformed;  /* the annotation, not a picture */
 } eval_fault;
 
 /* What becomes of records that cannot be scored: a picture that is missing or broken, an annotation that is malformed. */
@@ -59,6 +60,7 @@ typedef enum {
 
 typedef struct {
     const char *name; /* of the data set */
+    keymap files;     /* annotation files that were read */
     eval_kind kind;   /* of all its items; of the first one that is added */
     keymap splits, tags, captions, images /* path, NUL, box */, text /* ids, sentences */, ids /* "split id" */;
     eval_item *item;
@@ -170,8 +172,8 @@ typedef struct eval_result eval_result; /* pipeline/eval_run.h */
 typedef struct eval_dataset {
     const char *name;            /* --dataset */
     const char *summary;         /* for --list: what it is, the files that --data must hold */
-    const char *counts;          /* what is expected: "split:n split:n ..."; NULL = not known */
-    const char *const *variants; /* keys of --option that it knows, NULL-terminated; NULL = none */
+    const char *counts;          /* what is expected, see eval_expected; NULL = not known */
+    const char *const *variants; /* --option it knows, "KEY=VALUE|VALUE", NULL-terminated; NULL = none */
     vm_status (*load)(eval_set *s, const eval_source *src, vm_error *e);
     /* numbers beside those that every item of its kind gets, added to the results; NULL = none */
     vm_status (*extra)(const eval_result *r, eval_extras *out, vm_error *e);

@@ -69,8 +69,12 @@ static char *settle(char *path, bool respelled) {
 }
 
 static char *in_root(const char *root, const char *folder, const char *name, bool respelled) {
-    char *sub = folder ? path_join(root, folder) : NULL, *found = sub ? settle(path_join(sub, name), respelled) : NULL;
-    vm_free(sub);
+    char *found = NULL;
+    while (folder && *folder && !found) {
+        size_t n = strcspn(folder, ":");
+        found = settle(vm_asprintf("%s/%.*s/%s", root, (int)n, folder, name), respelled);
+        folder += n + (folder[n] == ':');
+    }
     return found ? found : settle(path_join(root, name), respelled);
 }
 
