@@ -68,18 +68,6 @@ void eval_judge(const eval_result *r, const eval_item *x, eval_score *y) {
     }
 }
 
-/* Two options of the item are the same. */
-static bool degenerate(const eval_set *s, const eval_item *x) {
-    const int32_t *caption = s->ref + x->at, *image = caption + x->n_captions;
-    for (int i = 1; i < x->n_captions; i++)
-        for (int j = 0; j < i; j++)
-            if (caption[i] == caption[j]) return true;
-    for (int i = 1; i < x->n_images; i++)
-        for (int j = 0; j < i; j++)
-            if (image[i] == image[j]) return true;
-    return false;
-}
-
 static bool blank(const char *s) { return !s[strspn(s, " \t\r\n")]; }
 
 static double chance_of(const eval_rule *rule, int metric, const eval_item *x) {
@@ -96,7 +84,7 @@ static void count(const eval_result *r, eval_tally *t, const eval_item *x, const
         return;
     }
     for (int k = 0; k < x->n_captions; k++) empty |= blank(eval_caption(r->set, x, k));
-    t->n_scored++, t->n_invalid += y->invalid, t->ties += y->tie, t->n_degenerate += degenerate(r->set, x);
+    t->n_scored++, t->n_invalid += y->invalid, t->ties += y->tie, t->n_degenerate += eval_degenerate(r->set, x);
     t->n_truncated += y->truncated, t->n_empty += empty, t->match += y->match;
     for (int m = 0; m < r->rule->n; m++) t->correct[m] += (double)y->credit[m];
     if (x->kind != EVAL_CHOICE) return;

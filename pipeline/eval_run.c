@@ -210,7 +210,7 @@ static vm_status skip(run *x, const eval_item *item, const char *why, vm_error *
     if (n < 0 || !vm_grow(&r->fault, &r->cap_faults, r->n_faults + 1, sizeof *r->fault))
         return vm_nomem(e, 256, "the list of faults");
     r->fault[r->n_faults++] =
-        (eval_fault){ item->split, item->tag, item->id, keymap_at(&r->text, n, NULL), item->row };
+        (eval_fault){ item->split, item->tag, item->id, keymap_at(&r->text, n, NULL), item->row, false };
     progress_add_bad(x->bar, 1);
     return e->status;
 }

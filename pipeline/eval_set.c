@@ -80,6 +80,17 @@ int64_t eval_set_find(const eval_set *s, const char *split, const char *id) {
     return i < 0 ? -1 : s->same_as[i];
 }
 
+bool eval_degenerate(const eval_set *s, const eval_item *x) {
+    const int32_t *caption = s->ref + x->at, *image = caption + x->n_captions;
+    for (int i = 1; i < x->n_captions; i++)
+        for (int j = 0; j < i; j++)
+            if (caption[i] == caption[j]) return true;
+    for (int i = 1; i < x->n_images; i++)
+        for (int j = 0; j < i; j++)
+            if (image[i] == image[j]) return true;
+    return false;
+}
+
 /* A picture's key: its path, and behind the NUL its box when it has one. */
 static int64_t put_picture(eval_set *s, const char *path, const int32_t *box) {
     size_t n = strlen(path);

@@ -123,6 +123,8 @@ static inline const char *eval_split_name(const eval_set *s, int k) { return key
 static inline const char *eval_tag_name(const eval_set *s, int k) { return k < 0 ? NULL : keymap_at(&s->tags, k, NULL); }
 /* Scores of an item: one for each caption and image, n_images * caption + image. Pairs 4, choices K. */
 static inline int eval_n_scores(const eval_item *x) { return x->n_captions * x->n_images; }
+/* Are two captions or two pictures of the item the same? Every answer is a tie then. */
+bool eval_degenerate(const eval_set *s, const eval_item *x);
 /* The item of the split's name and id, or -1. */
 int64_t eval_set_find(const eval_set *s, const char *split, const char *id);
 
@@ -172,7 +174,9 @@ typedef struct eval_result eval_result; /* pipeline/eval_run.h */
 typedef struct eval_dataset {
     const char *name;            /* --dataset */
     const char *summary;         /* for --list: what it is, the files that --data must hold */
-    const char *counts;          /* what is expected, see eval_expected; NULL = not known */
+    /* Records of each split, "SPLIT:N SPLIT:N ...": "~" before N, not confirmed; "?" behind it, only with --split. Another
+     * line "KEY=VALUE SPLIT:N ..." holds with that --option. NULL = not known. */
+    const char *counts;
     const char *const *variants; /* --option it knows, "KEY=VALUE|VALUE", NULL-terminated; NULL = none */
     vm_status (*load)(eval_set *s, const eval_source *src, vm_error *e);
     /* numbers beside those that every item of its kind gets, added to the results; NULL = none */

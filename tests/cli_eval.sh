@@ -142,7 +142,7 @@ ev oracle --data "$t/csv/bad.json" --images "$t/coco" --on-error skip >"$t/out";
 printf '[{"image_path":"a.png","caption":"x"}]' | bad_json no_negatives 3 'negatives'
 printf '[{"image_path":5,"caption":"x",%s}]' "$e" | bad_json number_for_text 3 'image_path'
 ev oracle --data "$t/coco" >/dev/null; check no_data_status 3 $?
-has no_data 'no object.csv, attribute.csv, relation.csv or counting.csv' "$(cat "$t/err")"
+has no_data 'none of the files object.csv, attribute.csv, relation.csv, counting.csv in this folder' "$(cat "$t/err")"
 ev oracle --data "$t/nowhere" >/dev/null; check no_folder_status 3 $?
 ev oracle >/dev/null; check usage 2 $?
 ev oracle --data "$b" --dataset vismim >/dev/null; has near_dataset 'did you mean vismin' "$(cat "$t/err")"
