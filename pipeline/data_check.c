@@ -1,5 +1,5 @@
-/* data_check.c - `vismin data check`: is a copy of a benchmark whole? Records against the published numbers, pictures that
- * are missing, records that decide nothing, and the sums of the annotation files. */
+/* data_check.c - `vismin data check`: is a copy of a benchmark whole? Records against the published numbers, pictures
+ * that are missing, records that decide nothing, and the sums of the annotation files. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,7 +145,8 @@ static vm_status print_json(const report *r, vm_error *e) {
 }
 
 static void print_table(const report *r) {
-    printf("%-22s %8s %12s %14s %10s %11s\n", r->d->name, "records", "expected", "missing media", "malformed", "degenerate");
+    printf("%-22s %8s %12s %14s %10s %11s\n", r->d->name, "records", "expected", "missing media", "malformed",
+           "degenerate");
     for (int64_t k = 0; k < r->n; k++) print_split(&r->split[k]);
     printf("\nsha256 of the annotation files\n");
     for (int64_t k = 0; k < r->set->files.n; k++) printf("%s  %s\n", r->sum[k], keymap_at(&r->set->files, k, NULL));
@@ -166,7 +167,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
     char(*sum)[65] = NULL;
     int64_t n = 0, cap = 0;
     bool ok = true;
-    src.places.n_roots = arg_list(a, "images", &src.places.roots), src.places.n_map = arg_list(a, "map", &src.places.map);
+    src.places.n_roots = arg_list(a, "images", &src.places.roots),
+    src.places.n_map = arg_list(a, "map", &src.places.map);
     src.n_splits = arg_list(a, "split", &src.splits), src.n_variants = arg_list(a, "option", &src.variants);
     const eval_dataset *d = eval_find_dataset(arg_pos(a, 0), e);
     if (!d) return e->status;
@@ -204,10 +206,10 @@ const vm_command cmd_data_check = {
     .summary = "is a copy of a benchmark whole: counts, pictures, sums",
     .usage = "DATASET --data PATH [--images DIR]",
     .about =
-        "Reads the annotations of a benchmark (`vismin eval --list` names all), looks for every picture, and compares the\n"
-        "number of records of each split with the published one. missing media: a picture of the record is not there.\n"
-        "malformed: the annotation says something impossible. degenerate: two options of the record are the same, so that\n"
-        "every answer is a tie. The exit code is 1 when anything is off.\n\n"
+        "Reads the annotations of a benchmark (`vismin eval --list` names all), looks for every picture, and compares\n"
+        "the number of records of each split with the published one. missing media: a picture of the record is not\n"
+        "there. malformed: the annotation says something impossible. degenerate: two options of the record are the\n"
+        "same, so that every answer is a tie. The exit code is 1 when anything is off.\n\n"
         "  vismin data check valse_v2 --data VALSE/data --images coco/val2017 --images visual7w\n"
         "  vismin data check vsr --data vsr/ --split zeroshot_test --images coco/train2017 --json",
     .opts = opts,

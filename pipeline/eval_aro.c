@@ -5,8 +5,8 @@
  *   VG-Attribution  visual_genome_attribution.json: the same fields and attributes [a, b]. The number is the mean over
  *                   those pairs a_b that have 25 cases or more.
  *   COCO-Order, Flickr30k-Order  aro_coco_order.json, aro_flickr_order.json: { image, caption_options: [5] }, the first
- *                   one is right. The four perturbations are drawn with a part-of-speech tagger, so they are exported once
- *                   and then fixed.
+ *                   one is right. The four perturbations are drawn with a part-of-speech tagger, so they are
+ *                   exported once from a tool that has one, and then fixed.
  * Pictures of the first two are cropped to the box, and the wrong caption stands first as in the authors' code. */
 #include <inttypes.h>
 #include <string.h>
@@ -57,11 +57,15 @@ static vm_status order_record(eval_row *r, vm_error *e) {
                                    .n_images = 1, .folders = "images:coco:flickr30k-images" }, e);
 }
 
-static vm_status read_relation(const eval_reading *of, vm_error *e) { return eval_read_rows(of, ROWS_LIST, relation_record, e); }
+static vm_status read_relation(const eval_reading *of, vm_error *e) {
+    return eval_read_rows(of, ROWS_LIST, relation_record, e);
+}
 static vm_status read_attribution(const eval_reading *of, vm_error *e) {
     return eval_read_rows(of, ROWS_LIST, attribution_record, e);
 }
-static vm_status read_order(const eval_reading *of, vm_error *e) { return eval_read_rows(of, ROWS_LIST, order_record, e); }
+static vm_status read_order(const eval_reading *of, vm_error *e) {
+    return eval_read_rows(of, ROWS_LIST, order_record, e);
+}
 
 static vm_status load_relation(eval_set *s, const eval_source *src, vm_error *e) {
     return eval_read_splits(&(eval_reading){ .set = s, .src = src }, relation, 1, read_relation, e);

@@ -1,8 +1,8 @@
 /* eval_countbench.c - CountBench (arXiv 2302.12066): a caption with a number word, two to ten, and the same with the
  * others.
  *
- * CountBench.json: a list of { image_url, text, number }. The first occurrence of the word counts, in whatever case; the
- * foils take over its case. --option foils= all (default: nine options), or N from 1 to 8 of them drawn by --seed.
+ * CountBench.json: a list of { image_url, text, number }. The first occurrence of the word counts, in whatever case;
+ * the foils take over its case. --option foils= all (default: nine options), or N from 1 to 8 of them drawn by --seed.
  * Pictures are not distributed, only their addresses; each is looked for, in this order, as
  *   what --option image-map=FILE names: rows "address TAB file"
  *   the last part of the address without its query - unless another address ends alike
@@ -39,8 +39,8 @@ static vm_status read_map(state *x, const char *path, vm_error *e) {
     if (csv_open(&t, path, '\t', 0, e)) return e->status;
     while (!e->status && csv_next(t, &row, e) > 0) {
         if (row.n != 2) {
-            vm_fail(e, VM_EINPUT, "%s:%" PRId64 ": found %" PRId64 " fields, expected an address, a tab and a file", path,
-                    row.line, row.n);
+            vm_fail(e, VM_EINPUT, "%s:%" PRId64 ": found %" PRId64 " fields, expected an address, a tab and a file",
+                    path, row.line, row.n);
             break;
         }
         int64_t u = keymap_put_text(&x->url, row.field[0]), f = keymap_put_text(&x->file, row.field[1]);
@@ -66,7 +66,8 @@ static vm_status see_address(eval_row *r, vm_error *e) {
     vm_error_clear(&r->bad); /* said when the record is read */
     if (!url) return VM_OK;
     base_of(url, base);
-    int64_t before = x->seen.n, bases = x->base.n, u = keymap_put_text(&x->seen, url), b = keymap_put_text(&x->base, base);
+    int64_t before = x->seen.n, bases = x->base.n, u = keymap_put_text(&x->seen, url),
+            b = keymap_put_text(&x->base, base);
     if (u < 0 || b < 0 || !vm_grow(&x->n_base, &x->cap_base, x->base.n, sizeof *x->n_base))
         return vm_nomem(e, 256, "addresses");
     if (b == bases) x->n_base[b] = 0;
@@ -112,7 +113,7 @@ static char *with_word(const char *text, const char *at, const char *old, const 
     return out;
 }
 
-/* The numbers that are offered, in their order: all, or the right one and n of the others, drawn without replacement. */
+/* The numbers that are offered, in their order: the right one and n of the others, drawn without replacement. */
 static int choose(int number[WORDS], int right, int n, uint64_t seed, int64_t row) {
     bool taken[WORDS] = { false };
     int m = 0;
@@ -149,8 +150,16 @@ static vm_status record(eval_row *r, vm_error *e) {
         if (number[k] == right) gold = k;
     }
     if (!e->status) image = find_picture(r, url, e);
-    row_add(r, &(row_item){ .id = id, .tag = words[right], .gold = gold, .captions = (const char *const *)captions,
-                            .n_captions = n, .images = (const char *const *)&image, .n_images = 1, .folders = "images" }, e);
+    row_add(r,
+            &(row_item){ .id = id,
+                         .tag = words[right],
+                         .gold = gold,
+                         .captions = (const char *const *)captions,
+                         .n_captions = n,
+                         .images = (const char *const *)&image,
+                         .n_images = 1,
+                         .folders = "images" },
+            e);
     for (int k = 0; k < n; k++) vm_free(captions[k]);
     vm_free(image);
     return e->status;

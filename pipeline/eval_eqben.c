@@ -2,8 +2,8 @@
  *
  * Records { image0, image1, caption0, caption1 }, pictures relative to the root. They stand in one list, or below
  * objects and lists to any depth: VIDEO -> [...] (YouCook2, GEBC), VIDEO -> SUBJECT -> [...] (AG, whose captions are
- * lists: the first one counts). The first part of the path is the source of the pair and its tag. Captions are formatted
- * (eval_format_caption). */
+ * lists: the first one counts). The first part of the path is the source of the pair and its tag. Captions are
+ * formatted (eval_format_caption). */
 #include <inttypes.h>
 #include <string.h>
 
@@ -45,9 +45,15 @@ static vm_status record(eval_row *r, vm_error *e) {
     char *text[] = { caption(r, "caption0", "caption_0", e), caption(r, "caption1", "caption_1", e) },
          *id = make_id(images[0], (*number)++, e), *tag = vm_strndup(images[0], strcspn(images[0], "/"));
     if (!tag) vm_nomem(e, 64, "a tag");
-    row_add_pair(r, &(row_item){ .id = id, .tag = tag && images[0][strlen(tag)] ? tag : NULL,
-                                 .captions = (const char *const *)text, .n_captions = 2, .images = images, .n_images = 2,
-                                 .folders = "image_subset:images" }, e);
+    row_add_pair(r,
+                 &(row_item){ .id = id,
+                              .tag = tag && images[0][strlen(tag)] ? tag : NULL,
+                              .captions = (const char *const *)text,
+                              .n_captions = 2,
+                              .images = images,
+                              .n_images = 2,
+                              .folders = "image_subset:images" },
+                 e);
     vm_free(text[0]), vm_free(text[1]), vm_free(id), vm_free(tag);
     return e->status;
 }

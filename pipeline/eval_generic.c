@@ -2,8 +2,8 @@
  *
  *   pairs   id, category, image_0, image_1, caption_0, caption_1 (also image0, text_0, caption0, image_path,
  *           edited_image_path, caption, edited_caption); category is the split, "default" without one
- *   choice  id, image or images, caption or captions, label (the right option, from 0), tag, category; in CSV the options
- *           stand in caption_0, caption_1, ... or image_0, image_1, ... */
+ *   choice  id, image or images, caption or captions, label (the right option, from 0), tag, category; in CSV the
+ *           options stand in caption_0, caption_1, ... or image_0, image_1, ... */
 #include <string.h>
 
 #include "pipeline/eval_rows.h"
@@ -23,10 +23,18 @@ static bool find_split(eval_row *r, vm_error *e) {
 static vm_status pair(eval_row *r, vm_error *e) {
     const char *captions[] = { row_need(r, "caption_0 text_0 caption0 text0 caption"),
                                row_need(r, "caption_1 text_1 caption1 text1 edited_caption") },
-               *images[] = { row_need(r, "image_0 image0 image_path"), row_need(r, "image_1 image1 edited_image_path") };
+               *images[] = { row_need(r, "image_0 image0 image_path"),
+                             row_need(r, "image_1 image1 edited_image_path") };
     if (!find_split(r, e)) return e->status;
-    return row_add_pair(r, &(row_item){ .id = row_id(r, "id idx edit_id"), .tag = row_text(r, "tag"), .captions = captions,
-                                        .n_captions = 2, .images = images, .n_images = 2, .folders = "images" }, e);
+    return row_add_pair(r,
+                        &(row_item){ .id = row_id(r, "id idx edit_id"),
+                                     .tag = row_text(r, "tag"),
+                                     .captions = captions,
+                                     .n_captions = 2,
+                                     .images = images,
+                                     .n_images = 2,
+                                     .folders = "images" },
+                        e);
 }
 
 /* The options: a list (JSON), NAME_0, NAME_1, ..., or one text. How many; 0 and r->bad when there are none. */
@@ -55,8 +63,8 @@ static vm_status choice(eval_row *r, vm_error *e) {
         n_images = find_options(r, "image", "images", images), options = n_captions * n_images;
     int64_t label = row_need_int(r, "label", 0, INT32_MAX);
     if (!r->bad.status && ((n_captions > 1 && n_images > 1) || options < 2))
-        row_fail(r, "found %d captions and %d pictures, expected one of the one and at least two of the other", n_captions,
-                 n_images);
+        row_fail(r, "found %d captions and %d pictures, expected one of the one and at least two of the other",
+                 n_captions, n_images);
     if (!r->bad.status && label >= options)
         row_fail(r, "label: found %lld, expected 0 to %d", (long long)label, options - 1);
     if (!find_split(r, e)) return e->status;
@@ -76,8 +84,8 @@ static vm_status load(eval_set *s, const eval_source *src, const char *files,
     char *path = eval_first_file(src->data, files, e);
     if (path) r.file = path, read(&r, e);
     else if (!e->status)
-        vm_fail(e, VM_EINPUT, "%s: none of the files %s in this folder; --data takes such a folder or one file", src->data,
-                files);
+        vm_fail(e, VM_EINPUT, "%s: none of the files %s in this folder; --data takes such a folder or one file",
+                src->data, files);
     vm_free(path);
     return e->status;
 }

@@ -59,10 +59,13 @@ static bool open_set(eval_row *r, const char *directory, picture_set *x, char **
     char *dir = strstr(directory, "..") || *directory == '/' ? NULL : find_folder(r, directory), **names = NULL;
     int64_t n = 0, m = 0;
     *x = (picture_set){ 0 };
-    if (strstr(directory, "..") || *directory == '/') row_fail(r, "directory %s: a name below image-sets/ is expected", directory);
-    else if (!dir)
-        *missing = vm_asprintf("%s: folder image-sets/%s not found; --images names further folders", row_where(r), directory);
-    else if (!dir_list(&names, &n, dir, e)) {
+    if (strstr(directory, "..") || *directory == '/')
+        row_fail(r, "directory %s: a name below image-sets/ is expected", directory);
+    else if (!dir) {
+        *missing = vm_asprintf("%s: folder image-sets/%s not found; --images names further folders", row_where(r),
+                               directory);
+        if (!*missing) vm_nomem(e, 256, "a sentence");
+    } else if (!dir_list(&names, &n, dir, e)) {
         for (int64_t i = 0; i < n; i++)
             if (frame_of(names[i]) >= 0) names[m++] = names[i];
         qsort(names, (size_t)m, sizeof *names, by_frame);
@@ -121,8 +124,12 @@ static vm_status full_caption(eval_row *r, vm_error *e) {
 
 static vm_status full_record(eval_row *r, vm_error *e) { return row_each(r, r->value, full_caption, e); }
 
-static vm_status read_simple(const eval_reading *of, vm_error *e) { return eval_read_rows(of, ROWS_LIST, simple_record, e); }
-static vm_status read_full(const eval_reading *of, vm_error *e) { return eval_read_rows(of, ROWS_MEMBERS, full_record, e); }
+static vm_status read_simple(const eval_reading *of, vm_error *e) {
+    return eval_read_rows(of, ROWS_LIST, simple_record, e);
+}
+static vm_status read_full(const eval_reading *of, vm_error *e) {
+    return eval_read_rows(of, ROWS_MEMBERS, full_record, e);
+}
 
 static vm_status load(eval_set *s, const eval_source *src, vm_error *e) {
     const char *task = eval_variant(src, "task", "simple", tasks, e);

@@ -84,7 +84,8 @@ static vm_status record(eval_row *r, vm_error *e) {
                                                               vm_asprintf("%s/%s.jpg", pattern, id) };
     if (!name || !image[0] || !image[1]) vm_nomem(e, 256, "a pair");
     else if (strcmp(x->pattern, pattern))
-        row_fail(r, "pattern \"%s\", but the first row of this pair has \"%s\"; rows come in pairs", pattern, x->pattern);
+        row_fail(r, "pattern \"%s\", but the first row of this pair has \"%s\"; rows come in pairs", pattern,
+                 x->pattern);
     else
         row_add_pair(r, &(row_item){ .id = name, .tag = x->patterns.n == PATTERNS && p >= 0 ? display[p] : x->pattern,
                                      .captions = (const char *[]){ x->text, text }, .n_captions = 2,

@@ -258,8 +258,8 @@ static vm_status add(eval_row *r, eval_kind kind, const row_item *x, vm_error *e
     const char **folder = x->folder ? NULL : vm_alloc((size_t)x->n_images * sizeof *folder + 1);
     if (!x->folder && !folder) return vm_nomem(e, (size_t)x->n_images * sizeof *folder, "folders");
     for (int k = 0; k < x->n_images && folder; k++) folder[k] = x->folders;
-    eval_set_add_named(r->of->set, &r->of->src->places, r->split, kind, &y, x->folder ? x->folder : folder, row_where(r),
-                       e);
+    eval_set_add_named(r->of->set, &r->of->src->places, r->split, kind, &y, x->folder ? x->folder : folder,
+                       row_where(r), e);
     vm_free(folder);
     return e->status;
 }

@@ -34,13 +34,13 @@ typedef struct {
     bool on_request;    /* only when --split names it */
 } eval_file;
 
-/* The files of a data set: those of the folder --data, or the file --data alone. A file alone belongs to the split whose
- * name it has, to the only split of the table, or to the only one of --split. A split without file: a warning, an error
- * when --split names it or when there is none at all. each is called with file and split set. */
+/* The files of a data set: those of the folder --data, or the file --data alone. A file alone belongs to the split
+ * whose name it has, to the only split of the table, or to the only one of --split. A split without file: a warning, an
+ * error when --split names it or when there is none at all. each is called with file and split set. */
 vm_status eval_read_splits(const eval_reading *r, const eval_file *files, int n,
                            vm_status (*each)(const eval_reading *r, vm_error *e), vm_error *e);
 
-/* The first of the names (separated by blanks) that is there below dir, vm_free; NULL = none, or no memory (e is set). */
+/* The first of the names (separated by blanks) that is there below dir, vm_free; NULL = none, or no memory (e set). */
 char *eval_first_file(const char *dir, const char *names, vm_error *e);
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
@@ -67,8 +67,8 @@ enum {
     ROWS_ANY = 4,     /* records need not be objects */
     ROWS_BY_KEY = 8   /* members in the order of their names, which are decimal numbers */
 };
-/* The records of the file: .csv and .tsv tables, .jsonl JSON Lines, else JSON. A last line of JSON Lines that is cut off
- * is left out with a warning. */
+/* The records of the file: .csv and .tsv tables, .jsonl JSON Lines, else JSON. A last line of JSON Lines that is cut
+ * off is left out with a warning. */
 vm_status eval_read_rows(const eval_reading *r, int flags, eval_row_fn one, vm_error *e);
 /* Elements or members of an array or object as records of their own, with the same number. */
 vm_status row_each(const eval_row *r, json_value of, eval_row_fn one, vm_error *e);
@@ -102,8 +102,8 @@ vm_status row_add(eval_row *r, const row_item *x, vm_error *e);
 vm_status row_add_pair(eval_row *r, const row_item *x, vm_error *e);
 
 /* --- texts -------------------------------------------------------------------------------------------------------- */
-/* Without white space at both ends, the first letter upper case, a full stop at the end; what is empty stays empty. NULL
- * when memory is out; vm_free. */
+/* Without white space at both ends, the first letter upper case, a full stop at the end; what is empty stays empty.
+ * NULL when memory is out; vm_free. */
 char *eval_format_caption(const char *text, vm_error *e);
 /* Without white space at both ends. vm_free. */
 char *eval_trimmed(const char *text, vm_error *e);

@@ -9,7 +9,8 @@
 
 #include "pipeline/eval_rows.h"
 
-static const eval_file coco_files[] = { { "one", "coco_qa_one_obj.json", false }, { "two", "coco_qa_two_obj.json", false } };
+static const eval_file coco_files[] = { { "one", "coco_qa_one_obj.json", false },
+                                        { "two", "coco_qa_two_obj.json", false } };
 static const eval_file gqa_files[] = { { "one", "vg_qa_one_obj.json", false }, { "two", "vg_qa_two_obj.json", false } };
 typedef struct {
     bool coco;
@@ -46,14 +47,22 @@ static vm_status record(eval_row *r, vm_error *e) {
     snprintf(id, sizeof id, "%" PRId64, r->number);
     find_tag(tag, right, !strcmp(eval_split_name(r->of->set, r->split), "one"), from->coco);
     char *captions[] = { eval_format_caption(right, e), eval_format_caption(wrong, e) };
-    row_add(r, &(row_item){ .id = id, .tag = tag, .captions = (const char *const *)captions, .n_captions = 2,
-                            .images = &image, .n_images = 1,
-                            .folders = from->coco ? "val2017:images/val2017:images" : "vg_images:gqa_images:images" }, e);
+    row_add(r,
+            &(row_item){ .id = id,
+                         .tag = tag,
+                         .captions = (const char *const *)captions,
+                         .n_captions = 2,
+                         .images = &image,
+                         .n_images = 1,
+                         .folders = from->coco ? "val2017:images/val2017:images" : "vg_images:gqa_images:images" },
+            e);
     vm_free(captions[0]), vm_free(captions[1]);
     return e->status;
 }
 
-static vm_status read_file(const eval_reading *of, vm_error *e) { return eval_read_rows(of, ROWS_LIST | ROWS_ANY, record, e); }
+static vm_status read_file(const eval_reading *of, vm_error *e) {
+    return eval_read_rows(of, ROWS_LIST | ROWS_ANY, record, e);
+}
 
 static vm_status load_coco(eval_set *s, const eval_source *src, vm_error *e) {
     source from = { .coco = true };

@@ -1,17 +1,21 @@
 /* eval_spec.c - SPEC (arXiv 2312.00081): size, position, existence and count, each in both directions.
  *
  * SUBSET/image2text.json (one picture, K captions) and SUBSET/text2image.json (one caption, K pictures): JSON lists of
- * { query, keys: [K], label }; pictures are relative to the folder of the subset. All K options count. SPEC's own number
- * is the mean over the six subsets. */
+ * { query, keys: [K], label }; pictures are relative to the folder of the subset. All K options count. SPEC's own
+ * number is the mean over the six subsets. */
 #include <string.h>
 
 #include "pipeline/eval_rows.h"
 
 enum { SUBSETS = 6, OPTIONS = 64 };
-#define TABLE(file)                                                                                                    \
-    { { "absolute_spatial", "absolute_spatial/" file, false }, { "absolute_size", "absolute_size/" file, false },      \
-      { "relative_size", "relative_size/" file, false },       { "relative_spatial", "relative_spatial/" file, false }, \
-      { "existence", "existence/" file, false },               { "count", "count/" file, false } }
+#define TABLE(file)                                                                                                 \
+    {                                                                                                               \
+        { "absolute_spatial", "absolute_spatial/" file, false }, { "absolute_size", "absolute_size/" file, false }, \
+            { "relative_size", "relative_size/" file, false },                                                      \
+            { "relative_spatial", "relative_spatial/" file, false }, { "existence", "existence/" file, false }, {   \
+            "count", "count/" file, false                                                                           \
+        }                                                                                                           \
+    }
 static const eval_file to_text[SUBSETS] = TABLE("image2text.json"), to_image[SUBSETS] = TABLE("text2image.json");
 
 static vm_status record(eval_row *r, vm_error *e) {
@@ -23,9 +27,15 @@ static vm_status record(eval_row *r, vm_error *e) {
     if (n < 2 || n > OPTIONS) json_fail(list, &r->bad, "found %lld options, expected 2 to %d", (long long)n, OPTIONS);
     else if (label >= n) row_fail(r, "label: found %lld, expected 0 to %lld", (long long)label, (long long)n - 1);
     for (int64_t k = 0; k < n && n <= OPTIONS; k++) key[k] = json_as_str(json_at(list, k), &r->bad);
-    return row_add(r, &(row_item){ .id = row_id(r, "id"), .gold = (int)label, .captions = captions ? key : &query,
-                                   .n_captions = captions ? (int)n : 1, .images = captions ? &query : key,
-                                   .n_images = captions ? 1 : (int)n, .folders = eval_split_name(r->of->set, r->split) }, e);
+    return row_add(r,
+                   &(row_item){ .id = row_id(r, "id"),
+                                .gold = (int)label,
+                                .captions = captions ? key : &query,
+                                .n_captions = captions ? (int)n : 1,
+                                .images = captions ? &query : key,
+                                .n_images = captions ? 1 : (int)n,
+                                .folders = eval_split_name(r->of->set, r->split) },
+                   e);
 }
 
 static vm_status read_file(const eval_reading *of, vm_error *e) { return eval_read_rows(of, ROWS_LIST, record, e); }
@@ -37,7 +47,8 @@ static vm_status load_to_text(eval_set *s, const eval_source *src, vm_error *e) 
 
 static vm_status load_to_image(eval_set *s, const eval_source *src, vm_error *e) {
     bool captions = false;
-    return eval_read_splits(&(eval_reading){ .set = s, .src = src, .user = &captions }, to_image, SUBSETS, read_file, e);
+    return eval_read_splits(&(eval_reading){ .set = s, .src = src, .user = &captions }, to_image, SUBSETS, read_file,
+                            e);
 }
 
 const eval_dataset eval_spec_i2t = {

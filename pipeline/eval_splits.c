@@ -96,7 +96,8 @@ vm_status eval_read_splits(const eval_reading *of, const eval_file *files, int n
                 path = eval_first_file(src->data, slash + 1, e);
             if (path) found++, read_one(of, files[k].split, path, each, e);
             else if (!e->status && src->n_splits)
-                vm_fail(e, VM_EINPUT, "%s: has no %s, the file of --split %s", src->data, files[k].names, files[k].split);
+                vm_fail(e, VM_EINPUT, "%s: has no %s, the file of --split %s", src->data, files[k].names,
+                        files[k].split);
             else lacks |= 1ull << k;
         }
         vm_free(path);
@@ -105,7 +106,7 @@ vm_status eval_read_splits(const eval_reading *of, const eval_file *files, int n
         if (lacks >> k & 1)
             vm_warn("%s: has no %s; the split %s is left out", src->data, files[k].names, files[k].split);
     if (!e->status && !found && !src->n_splits)
-        vm_fail(e, VM_EINPUT, "%s: none of the files %s in this folder; --data takes such a folder or one file", src->data,
-                known);
+        vm_fail(e, VM_EINPUT, "%s: none of the files %s in this folder; --data takes such a folder or one file",
+                src->data, known);
     return e->status;
 }

@@ -17,7 +17,8 @@ static const eval_file files[] = {
 };
 
 static vm_status record(eval_row *r, vm_error *e) {
-    const char *captions[] = { row_need(r, "caption"), row_need(r, "negative_caption") }, *image = row_need(r, "filename");
+    const char *captions[] = { row_need(r, "caption"), row_need(r, "negative_caption") },
+               *image = row_need(r, "filename");
     if (!strcmp(eval_split_name(r->of->set, r->split), "swap_obj") && !strcmp(r->key, "108"))
         vm_warn("%s: has record 108, which its authors withdrew; the current file has 245 records", r->of->file);
     return row_add(r, &(row_item){ .id = r->key, .captions = captions, .n_captions = 2, .images = &image, .n_images = 1,

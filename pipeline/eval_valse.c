@@ -1,7 +1,7 @@
 /* eval_valse.c - VALSE (arXiv 2112.07566): a caption and a foil in eleven instruments of seven phenomena.
  *
- * One JSON object per instrument, the keys are ids; fields image_file, caption, foil, mturk { caption: how many of three
- * annotators found that only the caption fits }. --option filter=
+ * One JSON object per instrument, the keys are ids; fields image_file, caption, foil, mturk { caption: how many of
+ * three annotators found that only the caption fits }. --option filter=
  *   official  at least 2 votes, VALSE's own definition of valid (the default)
  *   strict    3 votes, what the VisMin paper's code keeps
  *   none      all; some of them have a foil that is the caption

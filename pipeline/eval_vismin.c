@@ -37,8 +37,11 @@ static vm_status add_pair(eval_row *r, eval_row *from, const char *id, vm_error 
         vm_error_clear(&r->bad);
         return e->status;
     }
-    return row_add_pair(r, &(row_item){ .id = id, .captions = captions, .n_captions = 2, .images = images, .n_images = 2,
-                                        .folder = folder }, e);
+    return row_add_pair(
+        r,
+        &(row_item){
+            .id = id, .captions = captions, .n_captions = 2, .images = images, .n_images = 2, .folder = folder },
+        e);
 }
 
 static vm_status edit(eval_row *r, vm_error *e) {
@@ -79,7 +82,8 @@ static vm_status load(eval_set *s, const eval_source *src, vm_error *e) {
 
 const eval_dataset eval_vismin = {
     .name = "vismin",
-    .summary = "minimal changes: object.csv, attribute.csv, relation.csv, counting.csv (or .json), data.jsonl, or one file",
+    .summary =
+        "minimal changes: object.csv, attribute.csv, relation.csv, counting.csv (or .json), data.jsonl, or one file",
     .counts = "object:579 attribute:294 relation:622 counting:589",
     .load = load,
 };

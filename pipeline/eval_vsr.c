@@ -1,7 +1,7 @@
-/* eval_vsr.c - VSR, Visual Spatial Reasoning (arXiv 2205.00363): one caption with a spatial relation, true or false of a
- * COCO picture. JSON Lines with image, caption, label, relation; splits random and zeroshot. --option task=
+/* eval_vsr.c - VSR, Visual Spatial Reasoning (arXiv 2205.00363): one caption with a spatial relation, true or false of
+ * a COCO picture. JSON Lines with image, caption, label, relation; splits random and zeroshot. --option task=
  *   negation  true captions only, each against the same with the relation turned round (the VisMin paper; the default)
- *   truth     all captions, each against its plain negation ("not ..."), which is right where the label is 0. No
+ *   truth     all captions, each against its plain negation ("not ..."), which is right where the label is 0; no
  *             threshold is needed. Beside it: AUROC of the captions' scores, true against false
  * Results are broken down by VSR's seven categories of relations. --option negation=
  *   fixed     the relation is replaced as a whole word, once (the default)
@@ -167,7 +167,8 @@ static vm_status extra(const eval_result *r, eval_extras *out, vm_error *e) {
 const eval_dataset eval_vsr = {
     .name = "vsr",
     .summary = "spatial relations, true or turned round: random/dev.jsonl (others by --split), pictures of COCO 2017",
-    .counts = "random_dev:564 random_train:3876? random_test:1181? zeroshot_train:1799? zeroshot_dev:167? zeroshot_test:629?\n"
+    .counts = "random_dev:564 random_train:3876? random_test:1181? zeroshot_train:1799? zeroshot_dev:167? "
+              "zeroshot_test:629?\n"
               "task=truth random_dev:1097 random_train:7680? random_test:2195? zeroshot_train:3489? zeroshot_dev:340? "
               "zeroshot_test:1222?",
     .variants = options,

@@ -68,14 +68,22 @@ static vm_status record(eval_row *r, vm_error *e) {
     }
     const char *tail = at + 1 + strlen(preposition[p].token), *dot = strrchr(tail, '.');
     char *id = vm_strndup(image, dot ? (size_t)(dot - image) : strlen(image)),
-         *group = id ? vm_asprintf("%.*s%.*s", (int)(at - image), image, (int)(dot ? dot - tail : (int)strlen(tail)), tail)
-                     : NULL;
+         *group =
+             id ? vm_asprintf("%.*s%.*s", (int)(at - image), image, (int)(dot ? dot - tail : (int)strlen(tail)), tail)
+                : NULL;
     if (!group) vm_nomem(e, 64, "an id");
     else
-        row_add(r, &(row_item){ .id = id, .tag = preposition[p].name, .group = group, .captions = option, .n_captions = n,
-                                .images = &image, .n_images = 1,
-                                .folders = "controlled_images:controlled_clevr:data/controlled_images:"
-                                           "data/controlled_clevr:images" }, e);
+        row_add(r,
+                &(row_item){ .id = id,
+                             .tag = preposition[p].name,
+                             .group = group,
+                             .captions = option,
+                             .n_captions = n,
+                             .images = &image,
+                             .n_images = 1,
+                             .folders = "controlled_images:controlled_clevr:data/controlled_images:"
+                                        "data/controlled_clevr:images" },
+                e);
     vm_free(id), vm_free(group);
     return e->status;
 }
@@ -119,14 +127,17 @@ static vm_status extra(const eval_result *r, eval_extras *out, vm_error *e) {
     }
     for (int64_t k = 0; k < names.n && !e->status; k++) {
         const bool *in = set[k].scored, *right = set[k].right;
-        for (int p = 0; p < 4; p += 2) pairs += in[p] && in[p + 1], right_pairs += in[p] && in[p + 1] && right[p] && right[p + 1];
+        for (int p = 0; p < 4; p += 2)
+            pairs += in[p] && in[p + 1], right_pairs += in[p] && in[p + 1] && right[p] && right[p + 1];
         if (!(in[0] && in[1] && in[2] && in[3])) continue;
         sets++, right_sets += right[0] && right[1] && right[2] && right[3];
     }
     keymap_free(&names);
     vm_free(set);
-    if (!e->status && pairs) eval_extra_add(out, "overall", "pair accuracy", share_estimate((double)right_pairs, pairs), pairs, e);
-    if (!e->status && sets) eval_extra_add(out, "overall", "set accuracy", share_estimate((double)right_sets, sets), sets, e);
+    if (!e->status && pairs)
+        eval_extra_add(out, "overall", "pair accuracy", share_estimate((double)right_pairs, pairs), pairs, e);
+    if (!e->status && sets)
+        eval_extra_add(out, "overall", "set accuracy", share_estimate((double)right_sets, sets), sets, e);
     return e->status;
 }
 

@@ -16,8 +16,14 @@ static vm_status record(eval_row *r, vm_error *e) {
     const char *captions[] = { row_need(r, "caption_0 caption0 text_0"), row_need(r, "caption_1 caption1 text_1") },
                *images[] = { row_need(r, "image_0 image0"), row_need(r, "image_1 image1") };
     const char *field = r->of->user, *tag = row_has(r, field) ? row_id(&other, field) : NULL;
-    return row_add_pair(r, &(row_item){ .id = row_id(r, "id"), .tag = tag && *tag ? tag : NULL, .captions = captions,
-                                        .n_captions = 2, .images = images, .n_images = 2, .folders = "images:data/images" },
+    return row_add_pair(r,
+                        &(row_item){ .id = row_id(r, "id"),
+                                     .tag = tag && *tag ? tag : NULL,
+                                     .captions = captions,
+                                     .n_captions = 2,
+                                     .images = images,
+                                     .n_images = 2,
+                                     .folders = "images:data/images" },
                         e);
 }
 
