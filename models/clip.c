@@ -207,4 +207,5 @@ static vm_status load(towers *t, const char *dir, vm_error *e) {
     return e->status;
 }
 
-const towers_family clip_family = { "clip", is_clip, open_towers, free_towers, image, text, rows, save, map, load };
+const towers_family clip_family = { .name = "clip", .is = is_clip, .open = open_towers, .free = free_towers, .image = image, .text = text,
+                                    .text_rows = rows, .save = save, .map = map, .load = load };

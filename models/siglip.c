@@ -169,4 +169,5 @@ static vm_status load(towers *t, const char *dir, vm_error *e) {
     return e->status;
 }
 
-const towers_family siglip_family = { "siglip", is_siglip, open_towers, free_towers, image, text, rows, save, map, load };
+const towers_family siglip_family = { .name = "siglip", .is = is_siglip, .open = open_towers, .free = free_towers, .image = image, .text = text,
+                                      .text_rows = rows, .save = save, .map = map, .load = load };

@@ -6,7 +6,7 @@
 
 #include "io/file.h"
 
-const towers_family *const towers_families[] = { &clip_family, &siglip_family, NULL };
+const towers_family *const towers_families[] = { &clip_family, &siglip_family, &blip_family, NULL };
 
 enum { TEXT_STEP = 8 }; /* lengths of batches are multiples: few plans serve all */
 
@@ -70,12 +70,12 @@ vm_val towers_texts(vm_graph *g, const towers *t, int64_t n, int64_t T) {
 vm_val towers_normalise(vm_graph *g, const towers *t, vm_val features) { return vm_l2norm(g, features, t->norm_eps); }
 
 vm_val towers_logits(vm_graph *g, const towers *t, vm_val a, vm_val b) {
-    vm_val scale = vm_unary(g, vm_weight(g, t->logit_scale), VM_EXP, VM_F32);
-    vm_val x = vm_binary(g, vm_matmul(g, a, b, false, true, 1, VM_F32), scale, VM_MUL);
+    vm_val x = vm_matmul(g, a, b, false, true, 1, VM_F32);
+    if (t->logit_scale) x = vm_binary(g, x, vm_unary(g, vm_weight(g, t->logit_scale), VM_EXP, VM_F32), VM_MUL);
     return t->logit_bias ? vm_binary(g, x, vm_weight(g, t->logit_bias), VM_ADD) : x;
 }
 
-float towers_scale(const towers *t) { return expf((float)((const vm_real *)t->logit_scale->data)[0]); }
+float towers_scale(const towers *t) { return !t->logit_scale ? 1 : expf((float)((const vm_real *)t->logit_scale->data)[0]); }
 float towers_bias(const towers *t) { return t->logit_bias ? (float)((const vm_real *)t->logit_bias->data)[0] : 0; }
 
 /* --- texts ---------------------------------------------------------------------------------------------------------- */
@@ -98,7 +98,7 @@ vm_status towers_encode(const towers *t, tok *k, int64_t n, int64_t B, const cha
 
 /* --- the files beside ----------------------------------------------------------------------------------------------- */
 vm_status towers_copy_processors(const char *from, const char *to, bool images, vm_error *e) {
-    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
                                          "bpe_simple_vocab_16e6.txt.gz", "preprocessor_config.json", "processor_config.json" };
     for (int k = 0; k < VM_LEN(files) - (images ? 0 : 2) && !e->status; k++) {
         char *src = path_join(from, files[k]), *dst = path_join(to, files[k]), *data = NULL;

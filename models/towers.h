@@ -41,13 +41,18 @@ typedef struct {
     void (*map)(const towers *t, weight_map *map);
     /* The weights of a directory that save wrote, into a model made with TOWERS_TRAIN or TOWERS_FRESH: bit for bit when f32. */
     vm_status (*load)(towers *t, const char *dir, vm_error *e);
+    /* A head that reads a picture and a text together; NULL, as row counts are 0, where there is none. pixels -> (I,rows,row_width) f32
+     * of I pictures; these, and ids and mask (B,T) of texts, B/I for each picture -> (B): log p/(1-p) of the probability p that they fit. */
+    vm_val (*rows)(vm_graph *g, const towers *t, vm_val pixels);
+    vm_val (*match)(vm_graph *g, const towers *t, vm_val rows, vm_val ids, vm_val mask);
 } towers_family;
 
 struct towers {
     const towers_family *family;
     weight_set *w;
-    vm_param *logit_scale, *logit_bias; /* [1]: a logarithm; added to logits, NULL = none */
+    vm_param *logit_scale, *logit_bias; /* [1]: a logarithm, NULL = none, as 0; added to logits, NULL = none */
     int64_t image_size, context, vocab, embed;
+    int64_t rows, row_width; /* of a picture, for the head that reads both */
     int32_t pad;            /* fills texts up to the columns of a batch */
     float norm_eps;         /* of the normalisation of features: x / max(|x|, eps); 0 = plain division */
     vm_unary_kind text_act, vision_act;
@@ -60,7 +65,7 @@ vm_status towers_open(towers **out, vm_backend *be, const char *dir, const tower
 bool towers_is(const char *dir); /* whether open would know the family */
 void towers_free(towers *t);     /* accepts NULL */
 extern const towers_family *const towers_families[]; /* NULL-ended */
-extern const towers_family clip_family, siglip_family;
+extern const towers_family clip_family, siglip_family, blip_family;
 /* hidden_act of a tower's configuration; dflt when it is not stated. */
 vm_unary_kind towers_activation(json_value config, const char *dflt, vm_error *e);
 
@@ -70,7 +75,7 @@ vm_val towers_texts(vm_graph *g, const towers *t, int64_t n, int64_t T);
 vm_val towers_normalise(vm_graph *g, const towers *t, vm_val features);
 /* exp(logit_scale) * a b^T + logit_bias: a (M,E), b (N,E) -> (M,N) */
 vm_val towers_logits(vm_graph *g, const towers *t, vm_val a, vm_val b);
-float towers_scale(const towers *t); /* exp(logit_scale) */
+float towers_scale(const towers *t); /* exp(logit_scale); 1 when there is none */
 float towers_bias(const towers *t);  /* 0 when there is none */
 
 /* Texts as the text tower reads them: n texts cut to the context; rows n..B-1 are empty. ids and mask have room for B * context, at for

@@ -39,6 +39,6 @@ typedef struct {
     bool (*is)(const char *dir);
     vm_status (*run)(forward_case *c, vm_error *e);
 } forward_family;
-extern const forward_family forward_bert, forward_towers;
+extern const forward_family forward_bert, forward_blip, forward_towers;
 
 #endif
