@@ -18,7 +18,7 @@
 #define VM_IO_SAMPLES_H
 #include "kernels/base.h"
 
-enum { SAMPLE_CATEGORIES = 4, SAMPLES_FAULTS = 200 };
+enum { SAMPLE_CATEGORIES = 4, SAMPLES_AUGMENTED = 4 /* changes of a CE-CLIP record */, SAMPLES_FAULTS = 200 };
 extern const char *const sample_category[SAMPLE_CATEGORIES]; /* "object", "attribute", "relation", "counting" */
 
 typedef struct {

@@ -36,7 +36,6 @@ bool samples_wanted(const samples_builder *b, int category);
 int samples_key_rank(const char *const *keys, const char *given, const char *key, size_t n);
 
 /* CE-CLIP's four changes in its order: the names of their members, and what an invalid one holds. */
-enum { SAMPLES_AUGMENTED = 4 };
 extern const char *const sample_augmented[SAMPLES_AUGMENTED];
 
 vm_status samples_read_json(samples_builder *b, const char *text, size_t bytes, const char *path);

@@ -47,20 +47,19 @@ static void fill_pair(const world *w, uint64_t seed, const scene_opts *o, float 
     }
 }
 
-static vm_status fill(clip_source *source, int64_t step, float *pixels, char (*texts)[512], vm_error *e) {
+static vm_status fill(const clip_source *source, int64_t step, int64_t i, clip_slot *out, vm_error *e) {
     const world *w = (const world *)source;
-    int64_t S = source->m->image_size, px = S * S * 3, n_pairs = w->spec ? source->n_orig : source->n_twins;
+    int64_t n_pairs = w->spec ? source->n_orig : source->n_twins;
     scene_opts o = limits(w, step);
-#pragma omp parallel for schedule(dynamic, 4)
-    for (int64_t i = 0; i < source->n_orig; i++) {
-        uint32_t x[4];
-        vm_philox(source->seed, (uint64_t)step, (uint64_t)i, x);
-        uint64_t seed = scene_seed(SCENE_TRAIN, ((uint64_t)x[0] << 8 | x[1] >> 24) & (((uint64_t)1 << 40) - 1));
-        float *p[2] = { pixels + i * px, pixels + (source->n_orig + i) * px };
-        char *t[2] = { texts[i], texts[i < source->n_twins ? source->n_orig + i : i] };
-        if (i < n_pairs) fill_pair(w, seed, &o, p, t);
-        else fill_plain(w, seed, &o, p[0], t[0]);
-    }
+    uint32_t x[4];
+    vm_philox(source->seed, (uint64_t)step, (uint64_t)i, x);
+    uint64_t seed = scene_seed(SCENE_TRAIN, ((uint64_t)x[0] << 8 | x[1] >> 24) & (((uint64_t)1 << 40) - 1));
+    char text[2][SCENE_TEXT];
+    out->sample = (int64_t)seed;
+    if (i < n_pairs) fill_pair(w, seed, &o, out->pixels, (char *[]){ text[0], text[1] });
+    else fill_plain(w, seed, &o, out->pixels[0], text[0]);
+    for (int k = 0; k < (i < source->n_twins ? 2 : 1); k++)
+        if (!(out->text[k] = vm_strdup(text[k]))) return vm_nomem(e, SCENE_TEXT, "a caption");
     return VM_OK;
 }
 

@@ -4,36 +4,11 @@
 
 #include "io/file.h"
 #include "io/log.h"
-#include "pipeline/clip_data.h"
 #include "pipeline/run.h"
 #include "pipeline/train_clip.h"
+#include "pipeline/train_data.h"
 
 /* --- set-up --------------------------------------------------------------------------------------------------------- */
-static vm_status parse_mix(const char *text, double mix[4], vm_error *e) {
-    char end;
-    if (sscanf(text, "%lf:%lf:%lf:%lf%c", &mix[0], &mix[1], &mix[2], &mix[3], &end) != 4)
-        return vm_fail(e, VM_EUSAGE, "--mix %s: four numbers object:attribute:relation:counting are needed", text);
-    double sum = 0;
-    for (int k = 0; k < 4; k++) {
-        if (!(mix[k] >= 0)) return vm_fail(e, VM_EUSAGE, "--mix %s: a weight is negative", text);
-        sum += mix[k];
-    }
-    return sum > 0 ? VM_OK : vm_fail(e, VM_EUSAGE, "--mix %s: all weights are 0", text);
-}
-
-static vm_status open_source(clip_source **out, const vm_args *a, vm_error *e) {
-    const char *data = arg_str(a, "data");
-    int64_t rows = arg_int(a, "batch");
-    double mix[4];
-    if (!data) return vm_fail(e, VM_EUSAGE, "train clip: --data FILE.json or --data world:KIND is needed");
-    if (parse_mix(arg_str(a, "mix"), mix, e)) return e->status;
-    if (!strncmp(data, "world:", 6)) return clip_source_world(out, data + 6, rows, arg_float(a, "plain-share"), mix, arg_flag(a, "curriculum"), e);
-    clip_json_options o = { .path = data, .edits = !arg_flag(a, "no-edits"), .augment = !arg_flag(a, "no-augment") };
-    o.n_images = arg_list(a, "images", &o.images);
-    o.n_categories = arg_list(a, "category", &o.categories);
-    return clip_source_json(out, &o, rows, e);
-}
-
 static vm_status open_model(towers **out, vm_backend *be, const char *dir, const vm_args *a, vm_error *e) {
     const char *init = arg_str(a, "init");
     towers_options o = { .how = init ? TOWERS_TRAIN : TOWERS_FRESH, .seed = (uint64_t)arg_int(a, "seed") };
@@ -63,18 +38,22 @@ static vm_status run(const vm_args *a, vm_error *e) {
     train_clip_options o;
     if (e->status) return e->status;
     if (arg_flag(a, "show")) return train_preset_show(a, e);
+    if (arg_flag(a, "check-data") && !out) { /* alone: nothing is trained */
+        train_data_open(&source, a, e);
+        return e->status;
+    }
     if (train_clip_read(&o, a, e)) return e->status;
     if (dir && !strcmp(dir, "world")) {
         if (!(dir = world = path_join(out, "base"))) return vm_nomem(e, 256, "a path");
         if (clip_world_model(dir, e)) goto done;
     }
     vm_backend *be = run_backend(a, e);
-    if (!be || open_source(&source, a, e) || open_model(&m, be, dir, a, e)) goto done;
+    if (!be || train_data_open(&source, a, e) || open_model(&m, be, dir, a, e)) goto done;
     m->recompute = o.recompute;
     if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e) || dir_make(out, e) || file_lock_take(&lock, out, e)) goto done;
     double epochs = arg_given(a, "steps") ? 0 : arg_float(a, "epochs");
     if (epochs > 0 && !source->n_groups) vm_fail(e, VM_EUSAGE, "--epochs: the world has no end; give --steps");
-    else if (epochs > 0) o.steps = (int64_t)(epochs * (double)(source->n_groups / source->n_orig));
+    else if (epochs > 0) o.steps = (int64_t)(epochs * (double)clip_source_epoch(source));
     if (!e->status && o.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
     if (e->status) goto done;
     vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,
@@ -94,6 +73,11 @@ const vm_command cmd_train_clip = {
     .about = "Trains both towers. Originals and their edits share a batch, so each is the other's hard negative. Kill it at any time:\n"
              "the same command goes on from the last checkpoint with the same result.\n\n"
              "  vismin train clip --data train.json --images coco/ --init clip-vit-large-patch14 --batch 256 --epochs 10 --out run/\n"
-             "  vismin train clip --data world:pairs --init weights/tiny/clip-plain --twin-weight 1 --batch 160 --steps 300 --lr 6e-4 --out run/",
+             "  vismin train clip --data 'shards/{000..010}.tar' --init clip-vit-base-patch32 --out run/\n"
+             "  vismin train clip --data train.json --images coco/ --check-data\n"
+             "  vismin train clip --data world:pairs --init weights/tiny/clip-plain --twin-weight 1 --batch 160 --steps 300 --lr 6e-4 --out run/\n\n"
+             "Training files are known by their first bytes: VisMin's JSON; COCO's captions; JSON Lines of VisMin's samples, of CE-CLIP's\n"
+             "records or of pictures with captions; CE-CLIP's .npy records; comma or tab separated tables; WebDataset tar shards.\n"
+             "A picture that cannot be read is passed over, listed in RUN/bad_samples.jsonl, and replaced by another one.\n",
     .opts = train_clip_opts, .run = run,
 };

@@ -2,7 +2,7 @@
 #ifndef VM_TRAIN_CLIP_H
 #define VM_TRAIN_CLIP_H
 #include "models/tower_groups.h"
-#include "pipeline/clip_data.h"
+#include "pipeline/clip_feed.h"
 
 typedef struct {
     const char *out, *command; /* run directory; what made it (resume refuses another) */
@@ -11,7 +11,8 @@ typedef struct {
     tower_groups groups;
     const vm_args *args;         /* recorded in checkpoints; NULL = nothing is */
     int64_t steps, log_every, save_every, first_step;
-    int keep_last;
+    int keep_last, workers;      /* checkpoints; data threads */
+    double max_bad;              /* share of the samples that may be unreadable */
     bool resume, recompute, theta_reset; /* theta_reset: adaptive margins begin anew in every epoch */
     uint64_t seed;
 } train_clip_options;

@@ -11,17 +11,20 @@
 #include "pipeline/checkpoint.h"
 #include "pipeline/run.h"
 #include "pipeline/train_clip.h"
+#include "pipeline/train_data.h"
 
 typedef struct {
     train_clip_options o;
     towers *m;
     clip_trainer *t;
     clip_source *source;
-    clip_batch batch;
+    clip_feed *feed;
+    train_bad *bad;
     int64_t step, skipped_in_row;
     FILE *log;
     double t0, t_log;
     int64_t at_log;
+    double waited;          /* seconds for data since the last log line */
 } loop;
 
 static void put_number(FILE *f, const char *key, double v) {
@@ -60,13 +63,14 @@ static void log_step(loop *l, const clip_step *s, double lr) {
     if (c->cmr_weight > 0) put_thresholds(l, s->terms.cmr);
     put_number(l->log, "lr", lr), put_number(l->log, "scale", s->scale), put_number(l->log, "grad_norm", s->grad_norm);
     put_number(l->log, "samples_per_s", rate);
+    put_number(l->log, "data_s", l->waited / (double)VM_MAX(l->step - l->at_log, (int64_t)1)); /* a step waited for data */
     fprintf(l->log, ",\"skipped\":%s}\n", s->skipped ? "true" : "false");
     fflush(l->log); /* a log that cannot be written never ends a training */
     char terms[96];
     double left = (now - l->t0) / (double)VM_MAX(l->step - l->o.first_step, (int64_t)1) * (double)(l->o.steps - l->step);
     vm_info("step %lld/%lld  loss %.4f%s  lr %.2e  scale %.1f  %.0f samples/s  %d:%02d left", (long long)l->step, (long long)l->o.steps, s->terms.loss,
             term_text(terms, &l->o.train.loss, &s->terms), lr, s->scale, rate, (int)(left / 60), (int)left % 60);
-    l->t_log = now, l->at_log = l->step;
+    l->t_log = now, l->at_log = l->step, l->waited = 0;
 }
 
 static vm_status write_state(const char *dir, const void *ctx, vm_error *e) {
@@ -113,16 +117,22 @@ static vm_status resume(loop *l, vm_error *e) {
 
 /* As CE-CLIP's code has it, thresholds begin again with every pass over the data. */
 static void new_epoch(loop *l) {
-    int64_t per_epoch = l->source->n_groups ? l->source->n_groups / l->source->n_orig : 0;
+    int64_t per_epoch = clip_source_epoch(l->source);
     if (l->o.theta_reset && per_epoch && l->step % per_epoch == 0) clip_head_set_theta(clip_trainer_head(l->t), 0, NULL);
 }
 
 /* Three steps in a row without finite numbers end the run: the last checkpoint is good. */
 static vm_status one_step(loop *l, vm_error *e) {
     clip_step s;
-    double lr = clip_lr(&l->o.schedule, l->step);
+    clip_bad_list bad = { 0 };
+    const clip_batch *batch;
+    double waited, lr = clip_lr(&l->o.schedule, l->step);
     new_epoch(l);
-    if (clip_batch_fill(&l->batch, l->source, l->step, e) || clip_trainer_step(l->t, &l->batch, lr, &s, e)) return e->status;
+    clip_feed_next(l->feed, &batch, &bad, &waited, e);
+    vm_error too_many = { 0 };
+    if (train_bad_add(l->bad, &bad, &too_many) && !e->status) *e = too_many;
+    if (e->status || clip_trainer_step(l->t, batch, lr, &s, e)) return e->status;
+    l->waited += waited;
     l->step++;
     l->skipped_in_row = s.skipped ? l->skipped_in_row + 1 : 0;
     if (s.skipped) vm_warn("step %lld: loss or gradient is not finite; skipped", (long long)l->step);
@@ -136,9 +146,10 @@ vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_prepro
     clip_train_config c = o->train;
     l.o.schedule.total = o->steps;
     source->m = m, source->t = t, source->pp = pp, source->seed = o->seed, source->total_steps = o->steps;
-    if (clip_trainer_new(&l.t, m, &c, e) || clip_batch_new(&l.batch, source, e)) goto done;
+    if (clip_trainer_new(&l.t, m, &c, e) || train_bad_open(&l.bad, o->out, source->n_groups, o->max_bad, e)) goto done;
     if (o->resume && resume(&l, e)) goto done;
     l.o.first_step = l.step;
+    if (clip_feed_open(&l.feed, source, l.step, o->steps, o->workers, e)) goto done;
     if (!(l.log = checkpoint_log(o->out, l.step, e))) goto done;
     l.t0 = l.t_log = run_seconds(), l.at_log = l.step;
     while (l.step < o->steps && !run_stopping()) {
@@ -154,7 +165,8 @@ vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_prepro
     if (l.step < o->steps) vm_fail(e, VM_ESTOP, "stopped at step %lld of %lld; the same command goes on", (long long)l.step, (long long)o->steps);
 done:
     if (l.log) fclose(l.log);
-    clip_batch_free(&l.batch);
+    clip_feed_free(l.feed);
+    train_bad_close(l.bad);
     clip_trainer_free(l.t);
     return e->status;
 }

@@ -54,7 +54,7 @@ static void end(training *x) {
 static clip_step step(training *x, int64_t data, double lr) {
     vm_error e = { 0 };
     clip_step s = { .terms.loss = NAN };
-    if (clip_batch_fill(&x->batch, x->source, data, &e) || clip_trainer_step(x->t, &x->batch, lr, &s, &e))
+    if (clip_batch_fill(&x->batch, x->source, data, NULL, &e) || clip_trainer_step(x->t, &x->batch, lr, &s, &e))
         MISMATCH("%s\n", e.msg);
     return s;
 }
@@ -102,7 +102,7 @@ TEST(steps_without_finite_numbers) {
     vm_error e = { 0 };
     step(&x, 0, 1e-3), step(&y, 0, 1e-3);
     clip_step s;
-    EXPECT(!clip_batch_fill(&x.batch, x.source, 1, &e));
+    EXPECT(!clip_batch_fill(&x.batch, x.source, 1, NULL, &e));
     x.batch.pixels[7] = NAN;
     EXPECT(!clip_trainer_step(x.t, &x.batch, 1e-3, &s, &e) && s.skipped && isnan(s.terms.loss));
     EXPECT(same_state(x.m, y.m) && clip_trainer_steps(x.t) == 1);
@@ -138,7 +138,7 @@ TEST(schedules_and_shapes) { /* batches of two shapes share weights, gradients a
     vm_error e = { 0 };
     clip_step s;
     for (int k = 0; k < 4; k++) {
-        EXPECT(!clip_batch_fill(&x.batch, x.source, k, &e));
+        EXPECT(!clip_batch_fill(&x.batch, x.source, k, NULL, &e));
         clip_batch b = x.batch;
         if (k & 1) b.n_twins = 0; /* the first rows are pairs of their own */
         EXPECT(!clip_trainer_step(x.t, &b, 1e-3, &s, &e) && !s.skipped && (s.terms.twin > 0) == !(k & 1));
@@ -172,7 +172,7 @@ TEST(chunks_have_the_gradients_of_the_whole) {
         vm_error e = { 0 };
         clip_terms want, got;
         int64_t n;
-        EXPECT(!clip_batch_fill(&x.batch, x.source, 0, &e));
+        EXPECT(!clip_batch_fill(&x.batch, x.source, 0, NULL, &e));
         float *a = gradients(&x, &x.batch, 0, &losses[l], &want, &n), temperature = x.m->t.logit_scale->grad[0];
         double norm = 0, off;
         for (int64_t i = 0; i < n; i++) norm += (double)(a[i] * a[i]);
@@ -194,7 +194,7 @@ TEST(chunks_need_less_memory) {
     vm_error e = { 0 };
     clip_terms terms;
     int64_t n;
-    EXPECT(!clip_batch_fill(&x.batch, x.source, 0, &e));
+    EXPECT(!clip_batch_fill(&x.batch, x.source, 0, NULL, &e));
     vm_free(gradients(&x, &x.batch, 0, &defaults.loss, &terms, &n));
     size_t whole = clip_trainer_bytes(x.t);
     vm_free(gradients(&x, &x.batch, 4, &defaults.loss, &terms, &n));
