@@ -7,7 +7,7 @@
 #include "io/json.h"
 #include "io/log.h"
 #include "io/progress.h"
-#include "models/embedder.h"
+#include "pipeline/eval_vectors.h"
 #include "pipeline/run.h"
 
 /* Names in the order they were given, without those that could not be read, and a row of E numbers for each. */
@@ -19,77 +19,39 @@ typedef struct {
 
 typedef struct {
     embedder *x;
+    eval_model *m;     /* around x */
+    embed_cache *cache;
     int64_t E, bad;
     const char *dtype;
+    eval_set *set;     /* the different paths and texts */
+    eval_vectors *v;   /* and their vectors */
+    int32_t *number;   /* in the set: of each picture, then of each text */
     vectors images, texts;
     char *lines; /* the text of --text, cut at line feeds */
     progress *p;
 } job;
 
-/* Room for m more rows; the first of them. */
-static float *more(vectors *l, int64_t m, int64_t E, vm_error *e) {
-    if (vm_grow(&l->name, &l->cap_name, l->n + m, sizeof *l->name) &&
-        vm_grow(&l->v, &l->cap_v, (l->n + m) * E, sizeof *l->v))
-        return l->v + l->n * E;
-    vm_nomem(e, (size_t)(m * E) * sizeof *l->v, "vectors");
-    return NULL;
-}
-
-/* --- pictures ----------------------------------------------------------------------------------------------------- */
-/* At most a batch of files; a picture that cannot be read is named, counted and left out. */
-static vm_status embed_some_images(job *j, int64_t n, const char *const *path, vm_error *e) {
-    vm_image *image = vm_calloc((size_t)n, sizeof *image);
-    const vm_image **good = vm_calloc((size_t)n, sizeof *good);
-    float *out = more(&j->images, n, j->E, e);
-    int64_t m = 0, bad = 0;
-    if (!image || !good) vm_nomem(e, (size_t)n * sizeof *image, "a batch of pictures");
-    if (e->status) goto done;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < n; i++) {
-        vm_error mine = { 0 };
-        if (image_read(&image[i], path[i], NULL, &mine)) vm_warn("%s", mine.msg), image[i].px = NULL;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        if (!image[i].px) {
-            bad++;
-            continue;
-        }
-        j->images.name[j->images.n + m] = path[i], good[m++] = &image[i];
-    }
-    if (m && embedder_images(j->x, m, good, out, e)) goto done;
-    j->images.n += m, j->bad += bad;
-    progress_add(j->p, m), progress_add_bad(j->p, bad);
-done:
-    for (int64_t i = 0; image && i < n; i++) image_free(&image[i]);
-    vm_free(image);
-    vm_free(good);
-    return e->status;
-}
-
-static vm_status embed_images(job *j, const vm_args *a, vm_error *e) {
-    const int64_t n = arg_npos(a) - 1, step = embedder_batch(j->x);
-    for (int64_t i = 0; i < n && !e->status && !run_stopping(); i += step) {
-        const char *path[256];
-        int64_t m = VM_MIN(VM_MIN(step, n - i), (int64_t)VM_LEN(path));
-        for (int64_t k = 0; k < m; k++) path[k] = arg_pos(a, (int)(1 + i + k));
-        embed_some_images(j, m, path, e);
-    }
-    return e->status;
-}
-
-/* --- texts -------------------------------------------------------------------------------------------------------- */
-static vm_status add_text(job *j, const char *text, vm_error *e) {
-    if (!more(&j->texts, 1, j->E, e)) return e->status;
-    j->texts.name[j->texts.n++] = text;
+/* Room for one more; its row is filled later. */
+static vm_status add_name(vectors *l, const char *name, int64_t E, vm_error *e) {
+    if (!vm_grow(&l->name, &l->cap_name, l->n + 1, sizeof *l->name) ||
+        !vm_grow(&l->v, &l->cap_v, (l->n + 1) * E, sizeof *l->v))
+        return vm_nomem(e, (size_t)(l->n * E) * sizeof *l->v, "vectors");
+    l->name[l->n++] = name;
     return VM_OK;
 }
 
+static void keep_row(vectors *l, int64_t to, const char *name, const float *row, int64_t E) {
+    l->name[to] = name;
+    memcpy(l->v + to * E, row, (size_t)E * sizeof *row);
+}
+
+/* --- texts -------------------------------------------------------------------------------------------------------- */
 /* --texts, then the lines of --text. */
 static vm_status read_texts(job *j, const vm_args *a, vm_error *e) {
     const char *const *given, *file = arg_str(a, "text");
     const int n = arg_list(a, "texts", &given);
     size_t bytes;
-    for (int k = 0; k < n && !e->status; k++) add_text(j, given[k], e);
+    for (int k = 0; k < n && !e->status; k++) add_name(&j->texts, given[k], j->E, e);
     if (e->status || !file || file_read(&j->lines, &bytes, file, 0, e)) return e->status;
     int64_t number = 1;
     for (char *p = j->lines, *end = p + bytes; p < end && !e->status; number++) {
@@ -99,17 +61,53 @@ static vm_status read_texts(job *j, const vm_args *a, vm_error *e) {
         *stop = 0;
         if (strlen(p) != (size_t)(stop - p))
             return vm_fail(e, VM_EINPUT, "%s:%" PRId64 ": a character U+0000; give one text per line", file, number);
-        add_text(j, p, e);
+        add_name(&j->texts, p, j->E, e);
         p = next;
     }
     return e->status;
 }
 
-static vm_status embed_texts(job *j, vm_error *e) {
+/* --- vectors ------------------------------------------------------------------------------------------------------ */
+static vm_status number_all(job *j, vm_error *e) {
+    int64_t n = j->images.n + j->texts.n;
+    if (!(j->set = eval_set_new("embed", e))) return e->status;
+    if (!(j->number = vm_alloc((size_t)n * sizeof *j->number + 1))) vm_nomem(e, (size_t)n * sizeof *j->number, "names");
+    for (int64_t i = 0; i < n && !e->status; i++) {
+        const bool text = i >= j->images.n;
+        int64_t k = text ? keymap_put_text(&j->set->captions, j->texts.name[i - j->images.n])
+                         : keymap_put_text(&j->set->images, j->images.name[i]);
+        if (k < 0) vm_nomem(e, 256, "names");
+        else j->number[i] = (int32_t)k;
+    }
+    const eval_options o = { .exif_rotate = true, .cache = j->cache };
+    return e->status ? e->status : eval_vectors_new(&j->v, j->set, j->m, &o, NULL, e);
+}
+
+/* A picture that cannot be read is named, counted and left out. */
+static vm_status embed_images(job *j, vm_error *e) {
+    const int64_t n = j->images.n, step = embedder_batch(j->x);
+    int64_t good = 0;
+    for (int64_t i = 0; i < n && !run_stopping(); i += step) {
+        int64_t m = VM_MIN(step, n - i);
+        if (eval_vectors_need(j->v, m, j->number + i, 0, NULL, e)) return e->status;
+        for (int64_t k = i; k < i + m; k++) {
+            const char *why = eval_vectors_fault(j->v, j->number[k]);
+            if (why) vm_warn("%s", why), j->bad++, progress_add_bad(j->p, 1);
+            else keep_row(&j->images, good++, j->images.name[k], eval_vectors_image(j->v, j->number[k]), j->E);
+            if (!why) progress_add(j->p, 1);
+        }
+    }
+    j->images.n = good;
+    return VM_OK;
+}
+
+static vm_status embed_texts(job *j, const int32_t *number, vm_error *e) {
     const int64_t step = embedder_batch(j->x);
     for (int64_t i = 0; i < j->texts.n && !run_stopping(); i += step) {
         int64_t m = VM_MIN(step, j->texts.n - i);
-        if (embedder_texts(j->x, m, j->texts.name + i, j->texts.v + i * j->E, e)) return e->status;
+        if (eval_vectors_need(j->v, 0, NULL, m, number + i, e)) return e->status;
+        for (int64_t k = i; k < i + m; k++)
+            keep_row(&j->texts, k, j->texts.name[k], eval_vectors_caption(j->v, number[k]), j->E);
         progress_add(j->p, m);
     }
     return VM_OK;
@@ -250,28 +248,43 @@ static vm_status check_args(const vm_args *a, vm_error *e) {
     return VM_OK;
 }
 
+static vm_status open_model(job *j, const vm_args *a, vm_error *e) {
+    vm_type dtype;
+    vm_backend *be = run_backend(a, e);
+    const char *model = arg_model(a, arg_pos(a, 0), e), *cache = arg_str(a, "embed-cache");
+    if (!model || !be || run_dtype(a, true, &dtype, e) ||
+        embedder_open(&j->x, be, model, NULL, dtype, arg_flag(a, "deterministic"), e))
+        return e->status;
+    j->E = embedder_dim(j->x), j->dtype = vm_type_name(dtype);
+    if (embedder_towers(j->x)->unused) vm_warn("%s", embedder_towers(j->x)->unused);
+    if (eval_model_wrap(&j->m, j->x, model, j->dtype, e) || !cache) return e->status;
+    j->m->deterministic = arg_flag(a, "deterministic");
+    if (!eval_model_hash(j->m, model, e)) eval_model_cache(j->m, cache, &j->cache, e);
+    return e->status;
+}
+
 static vm_status run(const vm_args *a, vm_error *e) {
     job j = { 0 };
-    vm_type dtype;
     if (check_args(a, e)) return e->status;
-    vm_backend *be = run_backend(a, e);
-    const char *model = arg_model(a, arg_pos(a, 0), e);
-    if (!model || !be || run_dtype(a, true, &dtype, e) ||
-        embedder_open(&j.x, be, model, NULL, dtype, arg_flag(a, "deterministic"), e))
-        return e->status;
-    if (embedder_towers(j.x)->unused) vm_warn("%s", embedder_towers(j.x)->unused);
-    j.E = embedder_dim(j.x), j.dtype = vm_type_name(dtype);
-    if (read_texts(&j, a, e)) goto done;
-    j.p = progress_start("embed", arg_npos(a) - 1 + j.texts.n, "items");
-    if (!embed_images(&j, a, e)) embed_texts(&j, e);
+    if (open_model(&j, a, e) || read_texts(&j, a, e)) goto done;
+    for (int k = 1; k < arg_npos(a); k++)
+        if (add_name(&j.images, arg_pos(a, k), j.E, e)) goto done;
+    if (number_all(&j, e)) goto done;
+    const int32_t *texts = j.number + j.images.n;
+    j.p = progress_start("embed", j.images.n + j.texts.n, "items");
+    if (!embed_images(&j, e)) embed_texts(&j, texts, e);
     progress_end(j.p);
     if (!e->status && run_stopping()) vm_fail(e, VM_ESTOP, "stopped; nothing was written");
     if (!e->status && !write_results(&j, a, e) && j.bad)
         vm_fail(e, VM_EPARTIAL, "%" PRId64 " of %d pictures could not be read and are left out", j.bad,
                 arg_npos(a) - 1);
 done:
+    embed_cache_close(j.cache);
+    eval_vectors_free(j.v);
+    eval_set_free(j.set);
+    eval_model_free(j.m);
     vm_free(j.images.name), vm_free(j.images.v), vm_free(j.texts.name), vm_free(j.texts.v);
-    vm_free(j.lines);
+    vm_free(j.lines), vm_free(j.number);
     embedder_free(j.x);
     return e->status;
 }
@@ -280,6 +293,8 @@ static const vm_opt opts[] = {
     { "texts", OPT_LIST, NULL, "TEXT", "a text (repeatable)", 0, 0 },
     { "text", OPT_STR, NULL, "FILE", "texts, one per line; - is stdin", 0, 0 },
     { "out", OPT_STR, NULL, "FILE", "*.safetensors, *.jsonl, or - for JSON lines on stdout", 0, 0 },
+    { "embed-cache", OPT_STR, NULL, "DIR", "keep vectors of pictures and texts in DIR for later runs of the same model", 0,
+      0 },
     { "similarity", OPT_FLAG, NULL, NULL, "print cosines of pictures and texts (or of one kind among itself)", 0, 0 },
     { 0 },
 };

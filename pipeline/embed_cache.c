@@ -45,17 +45,14 @@ embed_key embed_key_text(const char *text) {
     return k;
 }
 
-embed_key embed_key_picture(const void *file, size_t bytes, const image_options *o, const int32_t box[4]) {
-    static const image_options plain = { 0 };
-    static const int32_t all[4] = { -1, -1, -1, -1 };
-    const int32_t how[3] = { o ? (int32_t)o->alpha : 0, (o ? o : &plain)->stored_orientation, (o ? o : &plain)->tolerant };
+embed_key embed_key_picture(const char *content, const image_options *o) {
+    const int32_t how[] = { (int32_t)o->alpha, o->stored_orientation, o->tolerant };
     embed_key k;
     sha256 s;
     sha256_start(&s);
     sha256_add(&s, "picture", 8);
     sha256_add(&s, how, sizeof how);
-    sha256_add(&s, box ? box : all, sizeof all);
-    sha256_add(&s, file, bytes);
+    sha256_add(&s, content, strlen(content));
     sha256_end(&s, k.of);
     return k;
 }

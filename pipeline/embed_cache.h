@@ -23,8 +23,8 @@ vm_status embed_cache_open(embed_cache **out, const char *dir, const char *ident
 void embed_cache_close(embed_cache *c);
 
 embed_key embed_key_text(const char *text);
-/* Of the bytes of a picture file, as it is decoded (o may be NULL) and the part of it (box x, y, w, h; NULL = all). */
-embed_key embed_key_picture(const void *file, size_t bytes, const image_options *o, const int32_t box[4]);
+/* Of a picture: what names its content (the sum of the file, a part of it), and how it is decoded. */
+embed_key embed_key_picture(const char *content, const image_options *o);
 
 /* The vector of that content, if it was there when the cache was opened. */
 bool embed_cache_get(embed_cache *c, const embed_key *k, float *out);

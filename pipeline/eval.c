@@ -142,6 +142,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     eval_set *set = NULL;
     eval_model *m = NULL;
     eval_result *r = NULL;
+    embed_cache *cache = NULL;
     char *dir = NULL, *journal = NULL, *real = NULL;
     bool partial = false;
     if (arg_flag(a, "list")) return list_datasets(), VM_OK;
@@ -162,12 +163,15 @@ static vm_status run(const vm_args *a, vm_error *e) {
         goto done;
     }
     o.journal = journal;
+    if (eval_model_cache(m, arg_str(a, "embed-cache"), &cache, e)) goto done;
+    o.cache = cache;
     if (eval_run(&r, set, m, &o, e)) goto done;
     f.wall_s = run_seconds() - from;
     if (finish(a, r, d, m, &f, dir, e)) goto done;
     say_faults(r, dir);
     partial = r->set->n_faults + r->n_faults > arg_int(a, "max-skip") || r->all.n_invalid > arg_int(a, "max-invalid");
 done:
+    embed_cache_close(cache);
     eval_result_free(r);
     eval_model_free(m);
     eval_set_free(set);
@@ -196,6 +200,8 @@ static const vm_opt opts[] = {
     { "limit", OPT_FLOAT, "0", "N", "only the first N records of each split, or a share below 1; 0 = all", 0, 1e9 },
     { "show", OPT_INT, "0", "N", "print the first N items as they were understood", 0, 1e9 },
     { "predict-only", OPT_FLAG, NULL, NULL, "write samples.jsonl and predictions.csv, judge nothing", 0, 0 },
+    { "embed-cache", OPT_STR, NULL, "DIR", "keep vectors of pictures and texts in DIR for later runs of the same model", 0,
+      0 },
     { "fresh", OPT_FLAG, NULL, NULL, "forget the scores that DIR/DATASET/MODEL has", 0, 0 },
     { "on-error", OPT_STR, NULL, "POLICY",
       "records that cannot be scored: skip, fail, or wrong; unset: skip missing pictures, fail on bad annotations", 0, 0 },

@@ -7,6 +7,7 @@
 #include "io/file.h"
 #include "io/hash.h"
 #include "kernels/philox.h"
+#include "pipeline/run.h"
 
 static const char *const built_in[] = {
     [EVAL_TOWERS] = "", [EVAL_RANDOM] = "random", [EVAL_ORACLE] = "oracle", [EVAL_CONSTANT] = "constant"
@@ -39,27 +40,41 @@ static const char *folder_name(const char *dir, size_t *len) {
     return from;
 }
 
-static vm_status hash_weights(eval_model *m, const char *dir, vm_error *e) {
-    char **names = NULL, sum[65];
+static bool ends(const char *name, const char *with) {
+    size_t n = strlen(name), w = strlen(with);
+    return n > w && !strcmp(name + n - w, with);
+}
+
+static void take_digest(sha256 *s, char hex[65]) {
+    uint8_t digest[32];
+    sha256_end(s, digest);
+    hex_text(hex, digest, sizeof digest);
+}
+
+/* Sums of the weights, and of all files that tokenizer, image processor and model are read from. */
+vm_status eval_model_hash(eval_model *m, const char *dir, vm_error *e) {
+    static const char *const kinds[] = { ".safetensors", ".json", ".txt", ".model" };
+    char **names = NULL, sum[65], only[65] = "";
     int64_t n = 0, files = 0;
-    sha256 all;
-    sha256_start(&all);
+    sha256 weights, all;
+    sha256_start(&weights), sha256_start(&all);
     if (dir_list(&names, &n, dir, e)) return e->status;
     for (int64_t i = 0; i < n && !e->status; i++) {
-        size_t len = strlen(names[i]);
-        if (len < 12 || strcmp(names[i] + len - 12, ".safetensors")) continue;
+        int kind = 0;
+        while (kind < VM_LEN(kinds) && !ends(names[i], kinds[kind])) kind++;
+        if (kind == VM_LEN(kinds)) continue;
         char *path = path_join(dir, names[i]);
         if (!path) vm_nomem(e, 256, "a path");
-        else if (!sha256_file(sum, path, e)) sha256_add(&all, sum, 64), files++;
+        else if (!sha256_file(sum, path, e)) {
+            sha256_add(&all, names[i], strlen(names[i]) + 1), sha256_add(&all, sum, 64);
+            if (kind == 0) sha256_add(&weights, sum, 64), files++, memcpy(only, sum, sizeof only);
+        }
         vm_free(path);
     }
     vm_free(names);
-    if (files == 1) memcpy(m->weights_sha256, sum, sizeof sum);
-    else if (files) {
-        uint8_t digest[32];
-        sha256_end(&all, digest);
-        hex_text(m->weights_sha256, digest, sizeof digest);
-    }
+    take_digest(&all, m->files_sha256);
+    if (files == 1) memcpy(m->weights_sha256, only, sizeof only);
+    else if (files) take_digest(&weights, m->weights_sha256);
     return e->status;
 }
 
@@ -100,11 +115,11 @@ vm_status eval_model_open(eval_model **out, const char *model, const char *name,
         return e->status;
     }
     if (m->kind == EVAL_TOWERS) {
-        if (embedder_open(&m->x, be, model, NULL, dtype, deterministic, e) || hash_weights(m, model, e)) {
+        if (embedder_open(&m->x, be, model, NULL, dtype, deterministic, e) || eval_model_hash(m, model, e)) {
             eval_model_free(m);
             return e->status;
         }
-        m->owns_x = true;
+        m->owns_x = true, m->deterministic = deterministic;
         describe(m, dtype == VM_BF16 ? "bf16" : "f32");
     }
     *out = m;
@@ -126,8 +141,23 @@ vm_status eval_model_embed_images(const eval_model *m, int64_t n, const vm_image
 vm_status eval_model_embed_texts(const eval_model *m, int64_t n, const char *const *texts, float *out, bool *cut,
                                  vm_error *e) {
     for (int64_t i = 0; i < n; i++)
-        if (embedder_cuts(m->x, texts[i], &cut[i], e)) return e->status;
+        if (eval_model_cuts(m, texts[i], &cut[i], e)) return e->status;
     return embedder_texts(m->x, n, texts, out, e);
+}
+
+vm_status eval_model_cuts(const eval_model *m, const char *text, bool *cut, vm_error *e) {
+    return embedder_cuts(m->x, text, cut, e);
+}
+
+vm_status eval_model_cache(const eval_model *m, const char *dir, embed_cache **out, vm_error *e) {
+    *out = NULL;
+    if (!dir || !m->x || !m->files_sha256[0]) return VM_OK;
+    char *identity = vm_asprintf("vismin %s files %s %s%s", VM_VERSION, m->files_sha256, m->precision,
+                                 m->deterministic ? " deterministic" : "");
+    if (!identity) return vm_nomem(e, 256, "a name");
+    embed_cache_open(out, dir, identity, embedder_dim(m->x), e);
+    vm_free(identity);
+    return e->status;
 }
 
 float eval_model_score(const eval_model *m, const char *split, const char *id, int k, bool right) {

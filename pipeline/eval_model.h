@@ -3,6 +3,7 @@
 #ifndef VM_EVAL_MODEL_H
 #define VM_EVAL_MODEL_H
 #include "models/embedder.h"
+#include "pipeline/embed_cache.h"
 
 typedef enum {
     EVAL_TOWERS,
@@ -17,7 +18,9 @@ typedef struct {
     char name[200];          /* in tables */
     char slug[80];           /* the name made fit for a folder */
     char weights_sha256[65]; /* of the weight file, of the list of sums when there are several; "" = no file */
+    char files_sha256[65];   /* of the names and contents of all files that a model directory is read from */
     const char *precision, *activation; /* NULL = none */
+    bool deterministic;
     int64_t image_size;     /* 0 = none */
     float logit_scale, logit_bias; /* logit = scale * cosine + bias; scale 0 = none */
     bool calibrated;        /* 1 / (1 + exp(-logit)) is the probability that text and picture fit */
@@ -33,6 +36,8 @@ vm_status eval_model_open(eval_model **out, const char *model, const char *name,
                           bool deterministic, uint64_t seed, vm_error *e);
 /* Around an embedder in use elsewhere, which is not owned; precision as shown in the results. */
 vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const char *precision, vm_error *e);
+/* The sums of the files of the directory that a wrapped model came from. */
+vm_status eval_model_hash(eval_model *m, const char *dir, vm_error *e);
 void eval_model_free(eval_model *m); /* accepts NULL */
 /* True when open would give one that needs no weights. */
 bool eval_model_is_built_in(const char *model);
@@ -44,6 +49,11 @@ vm_status eval_model_embed_images(const eval_model *m, int64_t n, const vm_image
                                   vm_error *e);
 vm_status eval_model_embed_texts(const eval_model *m, int64_t n, const char *const *texts, float *out, bool *cut,
                                  vm_error *e);
+/* Is the text longer than the model takes? */
+vm_status eval_model_cuts(const eval_model *m, const char *text, bool *cut, vm_error *e);
+/* The cache of the model's vectors in that folder; *out NULL without error when there is none to be had (warned), or dir
+ * is NULL, or the model has no vectors or no files. */
+vm_status eval_model_cache(const eval_model *m, const char *dir, embed_cache **out, vm_error *e);
 /* The score of number k (of caption k / images, image k % images) of an item of a built-in model. right: what the oracle
  * is asked for. */
 float eval_model_score(const eval_model *m, const char *split, const char *id, int k, bool right);

@@ -2,6 +2,7 @@
 #ifndef VM_EVAL_RUN_H
 #define VM_EVAL_RUN_H
 #include "io/image.h"
+#include "pipeline/embed_cache.h"
 #include "pipeline/eval_model.h"
 #include "pipeline/eval_result.h"
 
@@ -16,6 +17,7 @@ typedef struct {
     bool allow_truncated, exif_rotate;
     image_alpha alpha;
     int64_t max_pixels;      /* 0 = as io/image.h */
+    embed_cache *cache;      /* of this model's vectors; NULL = none */
 } eval_options;
 
 /* Scores every item. With a journal, items whose captions and pictures are as they were are taken from it. A journal of

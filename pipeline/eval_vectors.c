@@ -14,6 +14,7 @@ enum { UNHASHED = -1, UNREADABLE = -2 }; /* a picture, in place of the number of
 struct eval_vectors {
     const eval_set *set;
     const eval_model *m;
+    embed_cache *cache;      /* NULL = none */
     image_options decode;
     const char *template;    /* of captions; NULL = as they are */
     int64_t dim;
@@ -37,7 +38,7 @@ vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_m
     size_t images = (size_t)set->images.n + 1, captions = (size_t)set->captions.n + 1, bytes;
     *out = NULL;
     if (!v) return vm_nomem(e, sizeof *v, "vectors");
-    v->set = set, v->m = m, v->dim = eval_model_dim(m), v->template = template;
+    v->set = set, v->m = m, v->dim = eval_model_dim(m), v->template = template, v->cache = o->cache;
     v->decode = (image_options){ .stored_orientation = !o->exif_rotate, .tolerant = o->allow_truncated,
                                  .alpha = o->alpha, .max_pixels = o->max_pixels };
     v->content = vm_alloc(images * sizeof *v->content), v->why = vm_alloc(images * sizeof *v->why);
@@ -139,13 +140,21 @@ static void check_length(float *x, int64_t n) {
     if (!(sum > 0.25)) x[0] = NAN;
 }
 
+/* Is the file still what its sum says? Only then may the vector be kept for others. */
+static bool unchanged(const eval_vectors *v, int64_t number) {
+    vm_error gone = { 0 };
+    char hex[65];
+    return !sha256_file(hex, eval_picture_at(v->set, number).path, &gone) &&
+           !memcmp(hex, keymap_at(&v->contents, v->content[number], NULL), SUM);
+}
+
 /* Decodes the pictures (numbers in the set, each of another content) and embeds those that are sound. */
 static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm_error *e) {
     vm_image im[SLICE] = { { 0 } };
     vm_error bad[SLICE] = { { 0 } };
     bool in_box[SLICE];
     const vm_image *sound[SLICE];
-    int64_t content[SLICE], m = 0;
+    int64_t from[SLICE], m = 0;
     float *out = vm_alloc((size_t)(SLICE * v->dim) * sizeof *out + 1);
     if (!out) return vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of pictures");
 #pragma omp parallel for schedule(dynamic)
@@ -155,12 +164,17 @@ static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm
         v->state[c] = bad[k].status ? BROKEN : READY, v->empty_boxes += !in_box[k];
         if (bad[k].status == VM_EDEVICE) *e = bad[k]; /* memory, not the picture */
         if (bad[k].status) blame(v, number[k], bad[k].msg);
-        else sound[m] = &im[k], content[m++] = c;
+        else sound[m] = &im[k], from[m++] = number[k];
     }
     if (!e->status && v->dim && m && !eval_model_embed_images(v->m, m, sound, out, e))
         for (int64_t k = 0; k < m; k++) {
+            int64_t c = v->content[from[k]];
             check_length(out + k * v->dim, v->dim);
-            memcpy(v->vector + content[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
+            memcpy(v->vector + c * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
+            if (v->cache && unchanged(v, from[k])) {
+                embed_key key = embed_key_picture(keymap_at(&v->contents, c, NULL), &v->decode);
+                embed_cache_put(v->cache, &key, out + k * v->dim);
+            }
         }
     for (int k = 0; k < n; k++) image_free(&im[k]);
     vm_free(out);
@@ -173,70 +187,132 @@ static char *fill_template(const char *template, const char *caption) {
     return vm_asprintf("%.*s%s%s", (int)(at - template), template, caption, at + 2);
 }
 
+/* The text of a caption as the model reads it; *made is vm_free. */
+static const char *caption_text(const eval_vectors *v, int64_t number, char **made, vm_error *e) {
+    const char *text = keymap_at(&v->set->captions, number, NULL);
+    *made = NULL;
+    if (!v->template) return text;
+    if (!(*made = fill_template(v->template, text))) vm_nomem(e, 256, "a caption");
+    return *made;
+}
+
 static vm_status fill_captions(eval_vectors *v, int n, const int64_t *number, vm_error *e) {
     char *made[SLICE] = { 0 };
     const char *text[SLICE];
     bool cut[SLICE];
     float *out = vm_alloc((size_t)(SLICE * v->dim) * sizeof *out + 1);
     if (!out) vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of captions");
-    for (int k = 0; k < n; k++) {
-        text[k] = keymap_at(&v->set->captions, number[k], NULL);
-        if (v->template && !(text[k] = made[k] = fill_template(v->template, text[k]))) vm_nomem(e, 256, "a caption");
-    }
+    for (int k = 0; k < n && !e->status; k++) text[k] = caption_text(v, number[k], &made[k], e);
     if (!e->status && n && !eval_model_embed_texts(v->m, n, text, out, cut, e))
         for (int k = 0; k < n; k++) {
+            embed_key key = embed_key_text(text[k]);
             check_length(out + k * v->dim, v->dim);
             memcpy(v->caption + number[k] * v->dim, out + k * v->dim, (size_t)v->dim * sizeof *out);
             v->cut[number[k]] = cut[k];
+            embed_cache_put(v->cache, &key, out + k * v->dim);
         }
     for (int k = 0; k < n; k++) vm_free(made[k]);
     vm_free(out);
     return e->status;
 }
 
-vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *items, vm_error *e) {
-    int64_t picture[SLICE], caption[SLICE];
-    int n_pictures = 0, n_captions = 0;
-    for (int64_t i = 0; i < n && !e->status; i++) {
-        for (int k = 0; k < items[i]->n_images && !e->status; k++) {
-            const char *sum;
-            int64_t number = eval_image_number(v->set, items[i], k);
-            if (eval_vectors_sum(v, number, &sum, e) || !sum || v->state[v->content[number]] != UNSEEN) continue;
-            v->state[v->content[number]] = WAITING;
-            picture[n_pictures++] = number;
-            if (n_pictures == SLICE) fill_pictures(v, n_pictures, picture, e), n_pictures = 0;
-        }
-        for (int k = 0; k < items[i]->n_captions && v->dim && !e->status; k++) {
-            int64_t number = eval_caption_number(v->set, items[i], k);
-            if (v->captioned[number]) continue;
-            v->captioned[number] = true;
-            caption[n_captions++] = number;
-            if (n_captions == SLICE) fill_captions(v, n_captions, caption, e), n_captions = 0;
-        }
+/* Takes the vector of a picture, a caption, from the cache. */
+static bool picture_is_kept(eval_vectors *v, int64_t number) {
+    int64_t c = v->content[number];
+    if (!v->cache || !v->dim) return false;
+    embed_key key = embed_key_picture(keymap_at(&v->contents, c, NULL), &v->decode);
+    if (!embed_cache_get(v->cache, &key, v->vector + c * v->dim)) return false;
+    v->state[c] = READY;
+    return true;
+}
+
+static bool caption_is_kept(eval_vectors *v, int64_t number, vm_error *e) {
+    char *made = NULL;
+    const char *text = v->cache ? caption_text(v, number, &made, e) : NULL;
+    bool kept = false;
+    if (text) {
+        embed_key key = embed_key_text(text);
+        kept = embed_cache_get(v->cache, &key, v->caption + number * v->dim) &&
+               !eval_model_cuts(v->m, text, &v->cut[number], e);
     }
-    if (!e->status && n_pictures) fill_pictures(v, n_pictures, picture, e);
-    if (!e->status && n_captions) fill_captions(v, n_captions, caption, e);
-    /* other files with the content of a broken one */
-    for (int64_t i = 0; i < n && !e->status; i++)
-        for (int k = 0; k < items[i]->n_images; k++) {
-            int64_t number = eval_image_number(v->set, items[i], k), c = v->content[number];
-            if (c < 0 || v->state[c] != BROKEN || v->why[number] >= 0) continue;
-            vm_error bad = { 0 };
-            vm_image im = { 0 };
-            read_picture(v, &im, number, &bad);
-            image_free(&im);
-            blame(v, number, bad.status ? bad.msg : "the picture changed while it was read");
-        }
+    vm_free(made);
+    return kept;
+}
+
+/* Other files with the content of a broken one. */
+static void blame_again(eval_vectors *v, int64_t number) {
+    int64_t c = v->content[number];
+    vm_error bad = { 0 };
+    vm_image im = { 0 };
+    if (c < 0 || v->state[c] != BROKEN || v->why[number] >= 0) return;
+    read_picture(v, &im, number, &bad);
+    image_free(&im);
+    blame(v, number, bad.status ? bad.msg : "the picture changed while it was read");
+}
+
+vm_status eval_vectors_need(eval_vectors *v, int64_t n_images, const int32_t *image, int64_t n_captions,
+                            const int32_t *caption, vm_error *e) {
+    int64_t todo[SLICE];
+    int n = 0;
+    for (int64_t i = 0; i < n_images && !e->status; i++) {
+        const char *sum;
+        int64_t number = image[i];
+        if (eval_vectors_sum(v, number, &sum, e) || !sum || v->state[v->content[number]] != UNSEEN) continue;
+        if (picture_is_kept(v, number)) continue;
+        v->state[v->content[number]] = WAITING;
+        todo[n++] = number;
+        if (n == SLICE) fill_pictures(v, n, todo, e), n = 0;
+    }
+    if (!e->status && n) fill_pictures(v, n, todo, e);
+    n = 0;
+    for (int64_t i = 0; i < n_captions && v->dim && !e->status; i++) {
+        int64_t number = caption[i];
+        if (v->captioned[number]) continue;
+        v->captioned[number] = true;
+        if (caption_is_kept(v, number, e)) continue;
+        todo[n++] = number;
+        if (n == SLICE) fill_captions(v, n, todo, e), n = 0;
+    }
+    if (!e->status && n) fill_captions(v, n, todo, e);
+    for (int64_t i = 0; i < n_images && !e->status; i++) blame_again(v, image[i]);
     return e->status;
 }
+
+vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *items, vm_error *e) {
+    int64_t n_images = 0, n_captions = 0;
+    for (int64_t i = 0; i < n; i++) n_images += items[i]->n_images, n_captions += items[i]->n_captions;
+    int32_t *number = vm_alloc((size_t)(n_images + n_captions) * sizeof *number + 1), *image = number,
+            *caption = number + n_images;
+    if (!number) return vm_nomem(e, (size_t)(n_images + n_captions) * sizeof *number, "a list of items");
+    for (int64_t i = 0; i < n; i++) {
+        for (int k = 0; k < items[i]->n_images; k++) *image++ = eval_image_number(v->set, items[i], k);
+        for (int k = 0; k < items[i]->n_captions; k++) *caption++ = eval_caption_number(v->set, items[i], k);
+    }
+    eval_vectors_need(v, n_images, number, n_captions, number + n_images, e);
+    vm_free(number);
+    return e->status;
+}
+
+int64_t eval_vectors_content(const eval_vectors *v, int64_t i) { return v->content[i]; }
+
+const float *eval_vectors_contents(const eval_vectors *v, int64_t *contents) {
+    *contents = v->contents.n;
+    return v->vector;
+}
+
+const float *eval_vectors_image(const eval_vectors *v, int64_t i) {
+    return v->why[i] >= 0 ? NULL : v->vector + v->content[i] * v->dim;
+}
+
+const float *eval_vectors_caption(const eval_vectors *v, int64_t i) { return v->caption + i * v->dim; }
 
 float eval_vectors_score(const eval_vectors *v, const eval_item *x, int caption, int image) {
     int k = caption * x->n_images + image;
     if (!v->dim)
         return eval_model_score(v->m, eval_split_name(v->set, x->split), x->id, k,
                                 x->kind == EVAL_PAIR ? caption == image : k == x->gold);
-    const float *t = v->caption + eval_caption_number(v->set, x, caption) * v->dim,
-                *p = v->vector + v->content[eval_image_number(v->set, x, image)] * v->dim;
+    const float *t = eval_vectors_caption(v, eval_caption_number(v->set, x, caption)),
+                *p = eval_vectors_image(v, eval_image_number(v->set, x, image));
     double sum = 0;
     for (int64_t i = 0; i < v->dim; i++) sum += (double)t[i] * (double)p[i];
     return (float)sum;

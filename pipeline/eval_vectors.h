@@ -13,8 +13,19 @@ void eval_vectors_free(eval_vectors *v); /* accepts NULL */
 /* *sum: 32 hexadecimal digits of the SHA-256 of the file of picture i of the set, and its box when it has one; NULL when
  * the file cannot be read. */
 vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_error *e);
-/* Reads and embeds what the n items need and is not there yet. A picture that cannot be used is no error. */
+/* Reads and embeds what the n items need and is not there yet, or takes it from the cache of the options. A picture that
+ * cannot be used is no error. */
 vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *items, vm_error *e);
+/* The same for pictures and captions by their numbers in the set. */
+vm_status eval_vectors_need(eval_vectors *v, int64_t n_images, const int32_t *image, int64_t n_captions,
+                            const int32_t *caption, vm_error *e);
+/* What was needed: unit vectors of eval_model_dim values, valid until more is needed; a picture with a fault has NULL. */
+const float *eval_vectors_image(const eval_vectors *v, int64_t i);
+const float *eval_vectors_caption(const eval_vectors *v, int64_t i);
+/* The number of the content of picture i: files of equal bytes have one number. After eval_vectors_need. */
+int64_t eval_vectors_content(const eval_vectors *v, int64_t i);
+/* The table of the vectors of all contents; [*contents][dim]. */
+const float *eval_vectors_contents(const eval_vectors *v, int64_t *contents);
 /* Why picture i cannot be used, or NULL. */
 const char *eval_vectors_fault(const eval_vectors *v, int64_t i);
 /* Cosine of a caption and a picture of the item; f64 sum, one rounding. Models without vectors: their score. */
