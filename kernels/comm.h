@@ -25,6 +25,7 @@ struct vm_comm {
     vm_status (*broadcast)(vm_comm *c, void *x, size_t bytes, int root, vm_error *e);           /* in place */
     /* small numbers of the host, whatever device the rest is on */
     vm_status (*all_reduce_f64)(vm_comm *c, double *x, int64_t n, vm_comm_op op, vm_error *e);
+    void (*abort)(vm_comm *c, int code); /* ends all ranks: this one cannot go on; does not return when there are others */
     void (*close)(vm_comm *c);
 };
 

@@ -45,6 +45,8 @@ static vm_status broadcast(vm_comm *c, void *x, size_t bytes, int root, vm_error
     return e->status;
 }
 
+static void end_all(vm_comm *c, int code) { MPI_Abort(MPI_COMM_WORLD, code); }
+
 static void close_mpi(vm_comm *c) {
     int done = 0;
     MPI_Finalized(&done);
@@ -53,7 +55,8 @@ static void close_mpi(vm_comm *c) {
 
 static vm_status open_mpi(vm_comm **out, vm_error *e) {
     static vm_comm world = { .name = "mpi", .all_gather = all_gather, .reduce_scatter = reduce_scatter, .all_reduce = all_reduce,
-                             .broadcast = broadcast, .all_reduce_f64 = all_reduce_f64, .close = close_mpi };
+                             .broadcast = broadcast, .all_reduce_f64 = all_reduce_f64,
+                             .abort = end_all, .close = close_mpi };
     int started = 0, level;
     MPI_Initialized(&started);
     /* only the thread that trains calls MPI */

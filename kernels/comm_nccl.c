@@ -55,6 +55,8 @@ static vm_status all_reduce_f64(vm_comm *c, double *v, int64_t n, vm_comm_op op,
     return host->all_reduce_f64(host, v, n, op, e);
 }
 
+static void end_all(vm_comm *c, int code) { ((nccl_comm *)c)->host->abort(((nccl_comm *)c)->host, code); }
+
 static void close_nccl(vm_comm *c) {
     nccl_comm *x = (nccl_comm *)c;
     if (x->nccl) x->destroy(x->nccl);
@@ -80,7 +82,8 @@ vm_status vm_comm_nccl(vm_comm **out, vm_comm *host, void *stream, vm_error *e) 
     nccl_comm *x = vm_calloc(1, sizeof *x);
     *out = NULL;
     if (!x) return vm_nomem(e, sizeof *x, "a communicator");
-    x->c = (vm_comm){ "nccl", host->rank, host->size, all_gather, reduce_scatter, all_reduce, broadcast, all_reduce_f64, close_nccl };
+    x->c = (vm_comm){ "nccl", host->rank, host->size, all_gather, reduce_scatter, all_reduce, broadcast, all_reduce_f64, end_all,
+                      close_nccl };
     x->host = host, x->stream = stream;
     x->lib = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
     if (!x->lib || !load(x)) vm_fail(e, VM_EDEVICE, "libnccl.so.2 cannot be opened (%s); install NCCL or train on one GPU", x->lib ? "a function is missing" : dlerror());

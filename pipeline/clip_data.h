@@ -35,7 +35,8 @@ typedef struct {
 typedef struct clip_source clip_source;
 struct clip_source {
     int64_t n_groups;        /* of an epoch; 0 = unlimited */
-    int64_t n_orig, n_twins; /* of each batch */
+    int64_t n_orig, n_twins; /* of each batch, over all processes */
+    int rank, ranks;         /* this process makes its share of every batch (models/clip_ranks.h); ranks 0 = 1 */
     int64_t K;               /* changes of each of the first n_twins / K originals; 0 = 1 */
     bool text_only;          /* the changes have no pictures */
     bool fills;              /* some changes may only fill their place */
@@ -53,6 +54,15 @@ struct clip_source {
 };
 /* Steps until every group was seen once (those of an incomplete last batch are left out); 0 = never. */
 static inline int64_t clip_source_epoch(const clip_source *s) { return s->n_groups / s->n_orig; }
+
+/* --- one of several processes: equal shares of the originals that have changes, and of those that have none --- */
+static inline int64_t clip_source_ranks(const clip_source *s) { return s->ranks > 1 ? s->ranks : 1; }
+static inline int64_t clip_share_orig(const clip_source *s) { return s->n_orig / clip_source_ranks(s); }   /* originals */
+static inline int64_t clip_share_twins(const clip_source *s) { return s->n_twins / clip_source_ranks(s); } /* changes */
+/* The slot of the whole batch that is slot i of this process. */
+int64_t clip_share_slot(const clip_source *s, int64_t i);
+/* Gives the source its share; VM_EUSAGE when the batch cannot be divided evenly. */
+vm_status clip_source_share(clip_source *s, int rank, int ranks, vm_error *e);
 
 /* The miniature world, rendered on the fly. kind: "plain" (ordinary captions), "pairs" (minimal changes in all four
  * categories by mix[object, attribute, relation, counting], specific captions), "spec" (the same captions, one twin of each
@@ -97,7 +107,7 @@ char *clip_files_find(const media_places *p, const char *name, vm_error *e);
  * clip_batch_finish, which reads their tokens. */
 vm_status clip_batch_new(clip_batch *b, const clip_source *s, vm_error *e);
 void clip_batch_free(clip_batch *b);
-void clip_batch_slot(clip_slot *slot, const clip_batch *b, const clip_source *s, int64_t i);     /* where slot i goes */
+void clip_batch_slot(clip_slot *slot, const clip_batch *b, const clip_source *s, int64_t i);     /* where slot i of the share goes */
 vm_status clip_batch_finish(clip_batch *b, const clip_source *s, clip_slot *slots, vm_error *e); /* frees their texts */
 /* All of it, one slot after the other. bad NULL: those are dropped. */
 vm_status clip_batch_fill(clip_batch *b, const clip_source *s, int64_t step, clip_bad_list *bad, vm_error *e);

@@ -36,7 +36,7 @@ static place *place_of(clip_feed *f, int64_t step) { return &f->place[step % f->
 static place *find_work(clip_feed *f) {
     for (int64_t step = f->next; step < f->end && step < f->next - f->held + f->n_places; step++) {
         place *p = place_of(f, step);
-        if (p->step == step && p->taken < f->s->n_orig) return p;
+        if (p->step == step && p->taken < clip_share_orig(f->s)) return p;
     }
     return NULL;
 }
@@ -51,10 +51,10 @@ static void fill_one(clip_feed *f, place *p) {
     vm_error e = { 0 };
     pthread_mutex_unlock(&f->lock);
     clip_batch_slot(&p->slot[i], &p->batch, f->s, i);
-    f->s->fill(f->s, p->step, i, &p->slot[i], &e);
+    f->s->fill(f->s, p->step, clip_share_slot(f->s, i), &p->slot[i], &e);
     pthread_mutex_lock(&f->lock);
     if (e.status && i < p->err_slot) p->err = e, p->err_slot = i;
-    if (++p->filled < f->s->n_orig) return;
+    if (++p->filled < clip_share_orig(f->s)) return;
     if (!p->err.status) {
         pthread_mutex_unlock(&f->lock);
         pthread_mutex_lock(&f->tokens);
@@ -98,13 +98,13 @@ vm_status clip_feed_open(clip_feed **out, const clip_source *s, int64_t first, i
     pthread_cond_init(&f->work, NULL), pthread_cond_init(&f->done, NULL);
     f->s = s, f->next = first, f->end = end;
     /* one in use and two ahead; large ones would fill the memory */
-    double bytes = (double)(s->n_orig + s->n_twins) * (double)(s->m->image_size * s->m->image_size * 3) * sizeof(float);
+    double bytes = (double)(clip_share_orig(s) + clip_share_twins(s)) * (double)(s->m->image_size * s->m->image_size * 3) * sizeof(float);
     f->n_places = workers < 1 ? 1 : bytes > 512e6 ? 2 : bytes > 64e6 ? 3 : MOST_BATCHES;
     for (int k = 0; k < f->n_places && !e->status; k++) {
         place *p = &f->place[k];
         if (clip_batch_new(&p->batch, s, e)) break;
-        if (!(p->slot = vm_calloc((size_t)s->n_orig, sizeof *p->slot)))
-            vm_nomem(e, (size_t)s->n_orig * sizeof *p->slot, "a batch");
+        if (!(p->slot = vm_calloc((size_t)clip_share_orig(s), sizeof *p->slot)))
+            vm_nomem(e, (size_t)clip_share_orig(s) * sizeof *p->slot, "a batch");
     }
     if (e->status) {
         clip_feed_free(f);
@@ -129,7 +129,7 @@ void clip_feed_free(clip_feed *f) {
     pthread_mutex_unlock(&f->lock);
     for (int k = 0; k < f->n_workers; k++) pthread_join(f->worker[k], NULL);
     for (int k = 0; k < f->n_places; k++) {
-        for (int64_t i = 0; f->place[k].slot && i < f->s->n_orig; i++) empty_slot(&f->place[k].slot[i]);
+        for (int64_t i = 0; f->place[k].slot && i < clip_share_orig(f->s); i++) empty_slot(&f->place[k].slot[i]);
         vm_free(f->place[k].slot);
         clip_batch_free(&f->place[k].batch);
     }
@@ -140,7 +140,7 @@ void clip_feed_free(clip_feed *f) {
 
 /* Samples that were passed over, in the order of the slots; slots become empty. */
 static vm_status collect(clip_feed *f, place *p, clip_bad_list *bad, vm_error *e) {
-    for (int64_t i = 0; i < f->s->n_orig; i++) {
+    for (int64_t i = 0; i < clip_share_orig(f->s); i++) {
         clip_bad_list *l = &p->slot[i].bad;
         for (int64_t k = 0; k < l->n && !e->status; k++) {
             if (!vm_grow(&bad->v, &bad->cap, bad->n + 1, sizeof *bad->v))

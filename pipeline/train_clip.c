@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/log.h"
 #include "pipeline/run.h"
 #include "pipeline/train_clip.h"
@@ -27,7 +28,15 @@ static vm_status export_model(const towers *m, const char *from, const char *out
     return e->status;
 }
 
-static vm_status run(const vm_args *a, vm_error *e) {
+/* Processes that do not do the same thing would wait for each other forever. */
+static vm_status agree(vm_comm *c, const clip_source *s, const train_clip_options *o, vm_error *e) {
+    bool same;
+    uint64_t x = (uint64_t)crc32c(crc32c(0, o->command, strlen(o->command)), s->digest, strlen(s->digest)) << 32 | (uint32_t)o->steps;
+    if (vm_comm_same(c, x, &same, e) || same) return e->status;
+    return vm_fail(e, VM_EUSAGE, "rank %d of %d: options or data differ between the processes; start all of them with one command on the same files", c->rank, c->size);
+}
+
+static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     const char *dir = arg_model(a, arg_str(a, "init") ? arg_str(a, "init") : arg_str(a, "scratch"), e), *out = arg_str(a, "out");
     char *world = NULL; /* --scratch world: its own configuration, written into the run directory */
     towers *m = NULL;
@@ -50,21 +59,38 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_backend *be = run_backend(a, e);
     if (!be || train_data_open(&source, a, e) || open_model(&m, be, dir, a, e)) goto done;
     m->recompute = o.recompute;
-    if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e) || dir_make(out, e) || file_lock_take(&lock, out, e)) goto done;
+    if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e) || dir_make(out, e)) goto done;
+    o.comm = comm;
+    if (clip_source_share(source, comm->rank, comm->size, e)) goto done;
+    if (!comm->rank && file_lock_take(&lock, out, e)) goto done; /* one lock for all ranks */
     double epochs = arg_given(a, "steps") ? 0 : arg_float(a, "epochs");
     if (epochs > 0 && !source->n_groups) vm_fail(e, VM_EUSAGE, "--epochs: the world has no end; give --steps");
     else if (epochs > 0) o.steps = (int64_t)(epochs * (double)clip_source_epoch(source));
     if (!e->status && o.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
-    if (e->status) goto done;
+    if (e->status || agree(comm, source, &o, e)) goto done;
+    if (comm->size > 1) vm_info("%d processes", comm->size);
     vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,
             (long long)source->n_twins, vm_type_name(o.train.dtype));
-    if (!train_clip_run(m, source, t, &pp, &o, e)) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
+    if (!train_clip_run(m, source, t, &pp, &o, e) && !comm->rank) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
 done:
     file_lock_free(&lock);
     tok_free(t);
     if (source) source->free(source);
     towers_free(m);
     vm_free(world);
+    return e->status;
+}
+
+static vm_status run(const vm_args *a, vm_error *e) {
+    vm_comm *comm;
+    if (vm_comm_open(&comm, e)) return e->status;
+    if (comm->rank) log_set(log_to_stderr, NULL, LOG_WARN); /* rank 0 says what goes on */
+    train(a, comm, e);
+    if (comm->size > 1 && e->status && e->status != VM_ESTOP) {
+        vm_warn("rank %d of %d ends all: %s", comm->rank, comm->size, e->msg);
+        comm->abort(comm, e->status); /* the others wait for this one */
+    }
+    vm_comm_close(comm);
     return e->status;
 }
 

@@ -13,6 +13,7 @@ typedef struct {
     int64_t steps, log_every, save_every, first_step;
     int keep_last, workers;      /* checkpoints; data threads */
     double max_bad;              /* share of the samples that may be unreadable */
+    vm_comm *comm;               /* processes that share the batches; only rank 0 writes; NULL = one process */
     bool resume, recompute, theta_reset; /* theta_reset: adaptive margins begin anew in every epoch */
     uint64_t seed;
 } train_clip_options;

@@ -139,10 +139,12 @@ static vm_status read_seen(train_bad *b, vm_error *e) {
     return e->status;
 }
 
-vm_status train_bad_open(train_bad **out, const char *dir, int64_t n_samples, double most, vm_error *e) {
+vm_status train_bad_open(train_bad **out, const char *dir, int rank, int64_t n_samples, double most, vm_error *e) {
     train_bad *b = vm_calloc(1, sizeof *b);
     *out = b;
-    if (!b || !(b->path = path_join(dir, "bad_samples.jsonl"))) return vm_nomem(e, sizeof *b, "the bad samples");
+    char name[48] = "bad_samples.jsonl";
+    if (rank) snprintf(name, sizeof name, "bad_samples.rank%d.jsonl", rank);
+    if (!b || !(b->path = path_join(dir, name))) return vm_nomem(e, sizeof *b, "the bad samples");
     b->samples = n_samples, b->most = most;
     return read_seen(b, e);
 }

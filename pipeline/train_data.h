@@ -12,7 +12,7 @@ vm_status train_data_open(clip_source **out, const vm_args *a, vm_error *e);
 /* OUT/bad_samples.jsonl (journal.h): every sample that was passed over, once: {"sample":7,"step":12,"what":"..."}. */
 typedef struct train_bad train_bad;
 /* most: share of all samples that may be bad; n_samples 0 = no limit. */
-vm_status train_bad_open(train_bad **out, const char *dir, int64_t n_samples, double most, vm_error *e);
+vm_status train_bad_open(train_bad **out, const char *dir, int rank, int64_t n_samples, double most, vm_error *e);
 void train_bad_close(train_bad *b); /* accepts NULL */
 /* Adds those that are new, and frees the list. VM_EINPUT when there are too many. */
 vm_status train_bad_add(train_bad *b, clip_bad_list *l, vm_error *e);

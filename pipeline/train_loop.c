@@ -21,7 +21,8 @@ typedef struct {
     clip_feed *feed;
     train_bad *bad;
     int64_t step, skipped_in_row;
-    FILE *log;
+    FILE *log;       /* of rank 0 */
+    vm_comm *comm;
     double t0, t_log;
     int64_t at_log;
     double waited;          /* seconds for data since the last log line */
@@ -73,6 +74,12 @@ static void log_step(loop *l, const clip_step *s, double lr) {
     l->t_log = now, l->at_log = l->step, l->waited = 0;
 }
 
+/* Has a signal come, to any rank? */
+static vm_status stopping(loop *l, bool *stop, vm_error *e) {
+    *stop = run_stopping();
+    return vm_comm_any(l->comm, stop, e);
+}
+
 static vm_status write_state(const char *dir, const void *ctx, vm_error *e) {
     const loop *l = ctx;
     if (clip_trainer_save(l->t, dir, e)) return e->status;
@@ -92,10 +99,24 @@ static vm_status write_state(const char *dir, const void *ctx, vm_error *e) {
     return json_save(&w, dir, "state.json", e);
 }
 
+/* The newest good checkpoint, NULL when there is none: rank 0 looks, all go on from the same one. */
+static vm_status newest(loop *l, char **dir, vm_error *e) {
+    char path[4096] = "";
+    *dir = NULL;
+    if (!l->comm->rank && !checkpoint_newest(dir, l->o.out, e) && *dir) snprintf(path, sizeof path, "%s", *dir);
+    if (e->status || l->comm->broadcast(l->comm, path, sizeof path, 0, e)) return e->status;
+    if (l->comm->rank && path[0] && !(*dir = vm_strdup(path))) return vm_nomem(e, sizeof path, "a path");
+    return VM_OK;
+}
+
+static vm_status save(loop *l, vm_error *e) {
+    return l->comm->rank ? VM_OK : checkpoint_save(l->o.out, l->step, l->o.keep_last, write_state, l, e);
+}
+
 /* Goes on where the newest good checkpoint stands; without one, at step 0. */
 static vm_status resume(loop *l, vm_error *e) {
     char *dir = NULL;
-    if (checkpoint_newest(&dir, l->o.out, e) || !dir) return e->status;
+    if (newest(l, &dir, e) || !dir) return e->status;
     char *path = path_join(dir, "state.json");
     json_doc *d = path ? json_open(path, e) : NULL;
     json_value root = json_root(d);
@@ -136,7 +157,7 @@ static vm_status one_step(loop *l, vm_error *e) {
     l->step++;
     l->skipped_in_row = s.skipped ? l->skipped_in_row + 1 : 0;
     if (s.skipped) vm_warn("step %lld: loss or gradient is not finite; skipped", (long long)l->step);
-    if (l->step % l->o.log_every == 0 || l->step == l->o.steps || l->step == 1) log_step(l, &s, lr);
+    if (l->log && (l->step % l->o.log_every == 0 || l->step == l->o.steps || l->step == 1)) log_step(l, &s, lr);
     if (l->skipped_in_row > 3) return vm_fail(e, VM_EMODEL, "%s: no finite loss in 4 steps up to step %lld; lower --lr", l->o.out, (long long)l->step);
     return VM_OK;
 }
@@ -144,24 +165,26 @@ static vm_status one_step(loop *l, vm_error *e) {
 vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_preprocess *pp, const train_clip_options *o, vm_error *e) {
     loop l = { .o = *o, .m = m, .source = source };
     clip_train_config c = o->train;
+    bool stop = false;
+    l.comm = c.comm = o->comm ? o->comm : vm_comm_self();
     l.o.schedule.total = o->steps;
     source->m = m, source->t = t, source->pp = pp, source->seed = o->seed, source->total_steps = o->steps;
-    if (clip_trainer_new(&l.t, m, &c, e) || train_bad_open(&l.bad, o->out, source->n_groups, o->max_bad, e)) goto done;
+    if (clip_trainer_new(&l.t, m, &c, e) || train_bad_open(&l.bad, o->out, l.comm->rank, source->n_groups, o->max_bad, e)) goto done;
     if (o->resume && resume(&l, e)) goto done;
     l.o.first_step = l.step;
     if (clip_feed_open(&l.feed, source, l.step, o->steps, o->workers, e)) goto done;
-    if (!(l.log = checkpoint_log(o->out, l.step, e))) goto done;
+    if (!l.comm->rank && !(l.log = checkpoint_log(o->out, l.step, e))) goto done;
     l.t0 = l.t_log = run_seconds(), l.at_log = l.step;
-    while (l.step < o->steps && !run_stopping()) {
+    while (l.step < o->steps && !stopping(&l, &stop, e) && !stop) {
         if (one_step(&l, e)) goto done;
         bool due = o->save_every && l.step % o->save_every == 0 && l.step < o->steps;
-        if (due && checkpoint_save(o->out, l.step, o->keep_last, write_state, &l, e)) {
+        if (due && save(&l, e)) {
             if (e->status != VM_EIO) goto done;
             vm_warn("%s; training goes on, the next checkpoint is tried at step %lld", e->msg, (long long)(l.step + o->save_every));
             vm_error_clear(e); /* a full disk must not cost the run */
         }
     }
-    if (checkpoint_save(o->out, l.step, o->keep_last, write_state, &l, e)) goto done;
+    if (e->status || save(&l, e)) goto done;
     if (l.step < o->steps) vm_fail(e, VM_ESTOP, "stopped at step %lld of %lld; the same command goes on", (long long)l.step, (long long)o->steps);
 done:
     if (l.log) fclose(l.log);

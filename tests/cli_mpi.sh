@@ -27,6 +27,32 @@ for n in 1 2 3; do
     ranks $n "$program" > "$dir/out" 2> "$dir/err"
     check collectives_$n 'grep -q "$n ranks: 0 wrong" "$dir/out" || { [ $n = 1 ] && grep -q "0 wrong" "$dir/out"; }'
 done
+# the command: losses of every step as of one process; killed and started again, the same bytes
+"$vismin" train clip --data world:plain --scratch world --out "$dir/seed" --batch 2 --steps 1 --quiet --dtype f32
+sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 2/' "$dir/seed/base/config.json" > "$dir/config" && mv "$dir/config" "$dir/seed/base/config.json"
+train() { # RANKS OUT STEPS-BETWEEN-CHECKPOINTS
+    ranks "$1" "$vismin" train clip --data world:pairs --scratch "$dir/seed/base" --out "$2" --twin-weight 1 --plain-share 0.25 --batch 16 --steps 12 \
+        --lr 1e-3 --warmup 3 --save-every 4 --log-every 1 --threads 1 --dtype f32 --deterministic
+}
+losses() { sed 's/.*"loss":\([^,]*\),.*/\1/' "$1/log.jsonl"; }
+train 1 "$dir/one" 2> "$dir/err1"
+train 2 "$dir/two" 2> "$dir/err2"; rc=$?
+losses "$dir/one" > "$dir/l1"; losses "$dir/two" > "$dir/l2"
+check train_losses '[ $rc = 0 ] && [ "$(wc -l < "$dir/l2")" = 12 ] && paste "$dir/l1" "$dir/l2" | awk "{ d = \$1 - \$2; if (d < 0) d = -d; if (d > 1e-4 * \$1) bad = 1 } END { exit bad }"'
+cp -r "$dir/two" "$dir/three" && rm -r "$dir/three/model" "$dir/three"/checkpoints/step-00000012
+train 2 "$dir/three" 2> "$dir/err3"; rc=$?
+check train_command_is_part_of_the_run '[ $rc != 0 ] && grep -q "made by another command" "$dir/err3"'
+rm -rf "$dir/three"; mv "$dir/two" "$dir/whole"
+train 2 "$dir/two" 2> "$dir/err4" &
+n=0
+while [ ! -e "$dir/two/checkpoints/step-00000004" ] && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
+pkill -9 -f "train clip .*--out $dir/two" -n
+wait
+train 2 "$dir/two" 2> "$dir/err5"; rc=$?
+check train_goes_on_after_a_kill '[ $rc = 0 ] && cmp -s "$dir/whole/model/model.safetensors" "$dir/two/model/model.safetensors"'
+train 3 "$dir/odd" 2> "$dir/err6"; rc=$?
+check uneven_batch '[ $rc != 0 ] && grep -q "cannot be divided among 3 processes" "$dir/err6"'
+
 # weights and losses of one process with the whole batch, within 1e-4 (sums in another order)
 for n in 2 3; do
     ranks $n "$build/$mode/tests/mpi_train" > "$dir/out" 2> "$dir/err"
