@@ -80,7 +80,7 @@ void vm_graph_free(vm_graph *g) {
         if (g->n[i].cache && g->n[i].op->free_node) g->n[i].op->free_node(&g->n[i]);
     for (int64_t i = 0; i < g->n_named; i++) vm_free(g->named[i].name);
     if (g->be->forget) g->be->forget(g->be, g);
-    if (g->arena) g->be->free(g->be, g->arena);
+    if (g->arena && !g->shared) g->be->free(g->be, g->arena);
     if (g->scratch) g->be->free(g->be, g->scratch);
     vm_free(g->trace);
     vm_free(g->named);

@@ -126,6 +126,15 @@ struct vm_node {
     int64_t t_n;
 };
 
+/* Memory that several graphs take turns in: what a run leaves there is gone when another of them runs. Belongs to the
+ * caller, who frees it after the graphs. It grows with the largest plan. */
+typedef struct {
+    vm_backend *be;
+    char *p;
+    size_t bytes;
+} vm_arena;
+void vm_arena_free(vm_arena *a);
+
 struct vm_graph {
     vm_backend *be;
     vm_type dtype;       /* type of matmul inputs: VM_F32 or VM_BF16 */
@@ -144,6 +153,7 @@ struct vm_graph {
     const char *scope;
     bool planned;
     char *arena; size_t arena_bytes, sum_bytes; /* plan: arena against the sum of all activations */
+    vm_arena *shared;    /* set before vm_plan: the arena lies there; NULL = memory of its own */
     double *trace; int64_t n_trace;             /* begin,end per node of the last run when profiling */
     char *scratch; size_t scratch_bytes; /* vm_scratch */
     void *kept;          /* the backend's own for this plan (captured launches); vm_backend.forget frees it */
@@ -160,6 +170,7 @@ void vm_output(vm_graph *g, const char *name, vm_val v); /* keeps v's storage un
 vm_val vm_find(const vm_graph *g, const char *name);     /* input or output by name; 0 = none */
 
 vm_status vm_plan(vm_graph *g);  /* liveness, arena, addresses; returns the sticky error if any */
+size_t vm_plan_bytes(vm_graph *g); /* what vm_plan would take, without taking it; 0 and g->err when it would fail */
 vm_status vm_run(vm_graph *g);
 vm_status vm_set(vm_graph *g, const char *name, const void *data);  /* copies the whole input in */
 vm_status vm_get(vm_graph *g, const char *name, void *data);        /* copies the whole output out (f32 for bf16 values) */

@@ -140,15 +140,53 @@ static void set_addresses(vm_graph *g) {
     }
 }
 
+static vm_status lay_out(vm_graph *g) {
+    if (drop_dead(g)) return g->err.status;
+    find_lives(g);
+    return place(g);
+}
+
+static vm_status take_own(vm_graph *g) {
+    if (g->arena) g->be->free(g->be, g->arena);
+    g->arena = g->be->alloc(g->be, g->arena_bytes + ALIGN);
+    return g->arena ? VM_OK : vm_nomem(&g->err, g->arena_bytes, "the activations");
+}
+
+static vm_status take_shared(vm_graph *g) {
+    vm_arena *a = g->shared;
+    if (!a->p || a->bytes < g->arena_bytes + ALIGN) {
+        vm_arena_free(a);
+        *a = (vm_arena){ g->be, g->be->alloc(g->be, g->arena_bytes + ALIGN), g->arena_bytes + ALIGN };
+        if (!a->p) a->bytes = 0;
+    }
+    g->arena = a->p;
+    return a->p ? VM_OK : vm_nomem(&g->err, g->arena_bytes, "the activations");
+}
+
+void vm_arena_free(vm_arena *a) {
+    if (a->p) a->be->free(a->be, a->p);
+    *a = (vm_arena){ 0 };
+}
+
+size_t vm_plan_bytes(vm_graph *g) {
+    if (g->planned) return g->arena_bytes;
+    return g->err.status || lay_out(g) ? 0 : g->arena_bytes;
+}
+
+/* Another graph may have made the shared arena anew. */
+static vm_status stay(vm_graph *g) {
+    if (!g->shared || g->arena == g->shared->p) return VM_OK;
+    if (g->shared->bytes < g->arena_bytes + ALIGN && take_shared(g)) return g->err.status; /* after a failure: it is empty */
+    g->arena = g->shared->p;
+    set_addresses(g);
+    return VM_OK;
+}
+
 vm_status vm_plan(vm_graph *g) {
     if (g->err.status) return g->err.status;
     if (g->planned) return VM_OK;
-    if (drop_dead(g)) return g->err.status;
-    find_lives(g);
-    if (place(g)) return g->err.status;
-    if (g->arena) g->be->free(g->be, g->arena);
-    if (!(g->arena = g->be->alloc(g->be, g->arena_bytes + ALIGN)))
-        return vm_nomem(&g->err, g->arena_bytes, "the activations");
+    if (lay_out(g)) return g->err.status;
+    if (g->shared ? take_shared(g) : take_own(g)) return g->err.status;
 #if defined(VM_F64_BUILD) || defined(__SANITIZE_ADDRESS__)
     memset(g->arena, 0xff, g->arena_bytes); /* NaN: what nobody wrote must not pass for a zero */
 #endif
@@ -160,6 +198,7 @@ vm_status vm_plan(vm_graph *g) {
 vm_status vm_run(vm_graph *g) {
     if (!g->planned && vm_plan(g)) return g->err.status;
     vm_error_clear(&g->err);
+    if (stay(g)) return g->err.status;
     bool moved = false; /* a parameter may have been loaded anew */
     for (int64_t v = 1; v < g->n_v; v++) moved |= g->v[v].kind == VM_PARAM && g->v[v].data != g->v[v].param->data;
     if (moved) set_addresses(g);
@@ -169,7 +208,7 @@ vm_status vm_run(vm_graph *g) {
 vm_status vm_set(vm_graph *g, const char *name, const void *data) {
     vm_val v = vm_find(g, name);
     if (!v || g->v[v].kind != VM_INPUT) return vm_fail(&g->err, VM_EMODEL, "the graph has no input %s", name);
-    if (!g->planned && vm_plan(g)) return g->err.status; /* a failed run is no reason not to start another */
+    if ((!g->planned && vm_plan(g)) || stay(g)) return g->err.status; /* a failed run is no reason not to start another */
     return g->be->upload(g->be, g->v[v].data, data, (size_t)vm_count(g, v) * vm_type_size(g->v[v].type), &g->err);
 }
 

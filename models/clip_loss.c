@@ -164,13 +164,15 @@ static vm_status set_inputs(clip_head *h, const clip_rows *r, const vm_real *img
     return VM_OK;
 }
 
-vm_status clip_head_run(clip_head *h, const clip_rows *r, const vm_real *img, const vm_real *txt, vm_real *d_img, vm_real *d_txt,
-                        clip_terms *out, vm_error *e) {
+vm_status clip_head_plan(clip_head *h, const clip_rows *r, vm_error *e) {
     int64_t n_img, n_txt;
     bool fillers = r->valid && !h->c.ref_invalid && r->n_twins;
-    if (clip_loss_rows(&h->c, r, &n_img, &n_txt, e) || rebuild(h, r, n_img, n_txt, fillers || (h->c.dedup && r->same), e) ||
-        set_inputs(h, r, img, txt, e))
-        return e->status;
+    return clip_loss_rows(&h->c, r, &n_img, &n_txt, e) ? e->status : rebuild(h, r, n_img, n_txt, fillers || (h->c.dedup && r->same), e);
+}
+
+vm_status clip_head_run(clip_head *h, const clip_rows *r, const vm_real *img, const vm_real *txt, vm_real *d_img, vm_real *d_txt,
+                        clip_terms *out, vm_error *e) {
+    if (clip_head_plan(h, r, e) || set_inputs(h, r, img, txt, e)) return e->status;
     vm_graph *g = h->g;
     if (vm_run(g) || vm_get(g, "d_img", d_img) || vm_get(g, "d_txt", d_txt)) return *e = g->err, e->status;
     if (h->c.cmr_weight > 0 && (vm_get(g, "g", h->seen_g) || vm_get(g, "d", h->seen_d))) return *e = g->err, e->status;

@@ -52,6 +52,7 @@ void clip_head_commit(clip_head *h);
 enum { CLIP_THETA_MAX = 64 }; /* columns */
 int clip_head_theta(const clip_head *h, double theta[CLIP_THETA_MAX]); /* number of columns so far; 0 = CMR is off or has not run */
 void clip_head_set_theta(clip_head *h, int n, const double *theta);    /* of a checkpoint; n 0 = as at the start */
-size_t clip_head_bytes(const clip_head *h);
+size_t clip_head_bytes(const clip_head *h);                            /* of its plan so far */
+vm_status clip_head_plan(clip_head *h, const clip_rows *r, vm_error *e); /* makes the plan of such a batch */
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "io/file.h"
 
-enum { MAX_PLANS = 8 };
+enum { MAX_PLANS = 24 }; /* of up to ten lengths of captions; they share one arena */
 
 /* What a plan computes: features of pictures, of captions, or both; and what from them. */
 typedef enum { FORWARD, BACKWARD, WHOLE } tower_pass; /* features; gradients from given ones of features; all with the loss in between */
@@ -28,6 +28,7 @@ struct clip_trainer {
     clip_head *head;
     clip_ranks *ranks;     /* NULL = one process */
     plan plans[MAX_PLANS];
+    vm_arena arena;
     vm_graph *norm, *update, *last;
     uint64_t clock;
     int64_t steps;
@@ -63,6 +64,7 @@ vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_confi
 void clip_trainer_free(clip_trainer *t) {
     if (!t) return;
     for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_arena_free(&t->arena);
     vm_graph_free(t->norm);
     vm_graph_free(t->update);
     clip_head_free(t->head);
@@ -77,9 +79,7 @@ int64_t clip_trainer_steps(const clip_trainer *t) { return t->steps; }
 vm_graph *clip_trainer_graph(const clip_trainer *t) { return t->last; }
 
 size_t clip_trainer_bytes(const clip_trainer *t) {
-    size_t n = clip_head_bytes(t->head);
-    for (int k = 0; k < MAX_PLANS; k++) n += t->plans[k].g ? t->plans[k].g->arena_bytes : 0;
-    return n;
+    return clip_head_bytes(t->head) + t->arena.bytes;
 }
 
 /* --- plans ------------------------------------------------------------------------------------------------------------ */
@@ -126,6 +126,7 @@ static vm_graph *plan_for(clip_trainer *t, plan_key key, vm_error *e) {
     vm_graph_free(p->g);
     *p = (plan){ key, ++t->clock, vm_graph_new(t->m->w->be, t->c.dtype) };
     if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
+    p->g->shared = &t->arena;
     build(t, p->g, &key);
     if (!vm_plan(p->g)) return t->last = p->g;
     *e = p->g->err;
@@ -275,6 +276,44 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
     if (t->c.loss.kind != CLIP_SIGMOID) log_scale[0] = VM_MIN(VM_MAX(log_scale[0], 0), (vm_real)t->c.max_logit_scale);
     vm_param_touch(t->m->logit_scale);
     clip_head_commit(t->head);
+    return VM_OK;
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------------------- */
+static size_t plan_bytes(clip_trainer *t, plan_key key, vm_error *e) {
+    if (e->status || key.n_img + key.n_txt == 0) return 0;
+    vm_graph *g = vm_graph_new(t->m->w->be, t->c.dtype);
+    if (!g) return vm_nomem(e, sizeof *g, "a graph"), 0;
+    build(t, g, &key);
+    size_t n = vm_plan_bytes(g);
+    if (g->err.status) *e = g->err;
+    vm_graph_free(g);
+    return n;
+}
+
+vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *out, vm_error *e) {
+    const int64_t T = t->m->context, W = t->c.comm ? t->c.comm->size : 1;
+    int64_t n_img, n_txt, learn = 0, rows = r->n_orig + r->n_twins;
+    clip_rows all = *r; /* of all ranks */
+    *out = (clip_memory){ 0 };
+    if (clip_loss_rows(&t->c.loss, r, &n_img, &n_txt, e)) return e->status;
+    for (int64_t i = 0; i < t->m->w->n; i++) learn += t->m->w->p[i]->trainable ? vm_param_count(t->m->w->p[i]) : 0;
+    out->weights = (size_t)weight_count(t->m->w) * sizeof(vm_real);
+    out->gradients = (size_t)learn * sizeof(vm_real), out->moments = 2 * (size_t)learn * sizeof(float);
+    if (t->c.chunk > 0 && t->c.chunk < VM_MAX(n_img, n_txt)) {
+        int64_t i = VM_MIN(t->c.chunk, n_img), x = VM_MIN(t->c.chunk, n_txt);
+        for (int p = FORWARD; p <= BACKWARD; p++) {
+            out->activations = VM_MAX(out->activations, plan_bytes(t, (plan_key){ i, 0, 0, p }, e));
+            out->activations = VM_MAX(out->activations, plan_bytes(t, (plan_key){ 0, x, T, p }, e));
+        }
+        out->features = 4 * (size_t)(VM_MAX(n_img, n_txt) * t->m->embed) * sizeof(vm_real);
+    } else {
+        out->activations = plan_bytes(t, (plan_key){ n_img, n_txt, T, WHOLE }, e);
+    }
+    all.n_orig *= W, all.n_twins *= W, all.valid = NULL;
+    if (e->status || clip_head_plan(t->head, &all, e)) return e->status;
+    out->loss = clip_head_bytes(t->head);
+    out->batch = (size_t)(rows * t->m->image_size * t->m->image_size * 3) * sizeof(float) + (size_t)(rows * (2 * T + 1)) * sizeof(int32_t);
     return VM_OK;
 }
 

@@ -46,9 +46,14 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
 /* The first half of a step: gradients into the parameters. */
 vm_status clip_trainer_gradients(clip_trainer *t, const clip_batch *b, clip_terms *out, vm_error *e);
 int64_t clip_trainer_steps(const clip_trainer *t); /* optimizer updates so far */
-size_t clip_trainer_bytes(const clip_trainer *t);  /* arenas of the plans made so far */
+size_t clip_trainer_bytes(const clip_trainer *t);  /* what activations and the loss take so far */
 vm_graph *clip_trainer_graph(const clip_trainer *t); /* of the last step, for profiles; NULL before it */
 
+/* Bytes of a run on batches of these rows, captions at their longest: known before anything of it is allocated. */
+typedef struct {
+    size_t weights, gradients, moments, average, activations, loss, features, batch;
+} clip_memory;
+vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *out, vm_error *e);
 clip_head *clip_trainer_head(const clip_trainer *t);  /* thresholds of the loss, for saving and loading */
 
 /* A model directory (towers_family.save) with optim.safetensors into an existing directory; and back, bit for bit. */

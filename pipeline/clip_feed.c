@@ -90,6 +90,8 @@ static void start_workers(clip_feed *f, int n) {
     if (f->n_workers < n) vm_warn("%d of %d data threads could be started", f->n_workers, n);
 }
 
+int clip_feed_batches(int workers, double bytes) { return workers < 1 ? 1 : bytes > 512e6 ? 2 : bytes > 64e6 ? 3 : MOST_BATCHES; }
+
 vm_status clip_feed_open(clip_feed **out, const clip_source *s, int64_t first, int64_t end, int workers, vm_error *e) {
     clip_feed *f = vm_calloc(1, sizeof *f);
     *out = f;
@@ -99,7 +101,7 @@ vm_status clip_feed_open(clip_feed **out, const clip_source *s, int64_t first, i
     f->s = s, f->next = first, f->end = end;
     /* one in use and two ahead; large ones would fill the memory */
     double bytes = (double)(clip_share_orig(s) + clip_share_twins(s)) * (double)(s->m->image_size * s->m->image_size * 3) * sizeof(float);
-    f->n_places = workers < 1 ? 1 : bytes > 512e6 ? 2 : bytes > 64e6 ? 3 : MOST_BATCHES;
+    f->n_places = clip_feed_batches(workers, bytes);
     for (int k = 0; k < f->n_places && !e->status; k++) {
         place *p = &f->place[k];
         if (clip_batch_new(&p->batch, s, e)) break;

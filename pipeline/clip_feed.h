@@ -21,6 +21,8 @@ vm_status clip_feed_next(clip_feed *f, const clip_batch **b, clip_bad_list *bad,
 /* The sample of slot i of the batch that is in use. */
 int64_t clip_feed_sample(const clip_feed *f, int64_t i);
 
+/* Batches of so many bytes that are held at a time. */
+int clip_feed_batches(int workers, double bytes);
 /* Threads for a machine with so many processors. */
 int clip_feed_workers(int processors);
 #endif

@@ -17,5 +17,6 @@ vm_status run_dtype(const vm_args *a, bool fast_default, vm_type *out, vm_error 
 
 const char *args_nearest(const char *name, const char *const *known, int n); /* NULL when none is near */
 double run_seconds(void);    /* monotonic */
+size_t run_memory(void);     /* bytes that the process may use: the machine's, or its cgroup's limit; 0 = unknown */
 
 #endif

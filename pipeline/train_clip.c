@@ -59,10 +59,11 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     vm_backend *be = run_backend(a, e);
     if (!be || train_data_open(&source, a, e) || open_model(&m, be, dir, a, e)) goto done;
     m->recompute = o.recompute;
-    if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e) || dir_make(out, e)) goto done;
+    if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e)) goto done;
+    if (!o.dry_run && dir_make(out, e)) goto done;
     o.comm = comm;
     if (clip_source_share(source, comm->rank, comm->size, e)) goto done;
-    if (!comm->rank && file_lock_take(&lock, out, e)) goto done; /* one lock for all ranks */
+    if (!comm->rank && !o.dry_run && file_lock_take(&lock, out, e)) goto done; /* one lock for all ranks */
     double epochs = arg_given(a, "steps") ? 0 : arg_float(a, "epochs");
     if (epochs > 0 && !source->n_groups) vm_fail(e, VM_EUSAGE, "--epochs: the world has no end; give --steps");
     else if (epochs > 0) o.steps = (int64_t)(epochs * (double)clip_source_epoch(source));
@@ -71,7 +72,7 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     if (comm->size > 1) vm_info("%d processes", comm->size);
     vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,
             (long long)source->n_twins, vm_type_name(o.train.dtype));
-    if (!train_clip_run(m, source, t, &pp, &o, e) && !comm->rank) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
+    if (!train_clip_run(m, source, t, &pp, &o, e) && !comm->rank && !o.dry_run) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
 done:
     file_lock_free(&lock);
     tok_free(t);

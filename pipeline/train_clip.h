@@ -14,6 +14,7 @@ typedef struct {
     int keep_last, workers;      /* checkpoints; data threads */
     double max_bad;              /* share of the samples that may be unreadable */
     vm_comm *comm;               /* processes that share the batches; only rank 0 writes; NULL = one process */
+    bool dry_run;                /* says what memory it takes, and ends */
     bool resume, recompute, theta_reset; /* theta_reset: adaptive margins begin anew in every epoch */
     uint64_t seed;
 } train_clip_options;

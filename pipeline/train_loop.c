@@ -162,6 +162,21 @@ static vm_status one_step(loop *l, vm_error *e) {
     return VM_OK;
 }
 
+static double gb(size_t bytes) { return (double)bytes * 1e-9; }
+
+/* What the run will take, against what there is. */
+static vm_status say_memory(const loop *l, vm_error *e) {
+    clip_rows r = { clip_share_orig(l->source), clip_share_twins(l->source), l->source->K, l->source->text_only, NULL, NULL };
+    clip_memory m;
+    if (clip_trainer_memory(l->t, &r, &m, e)) return e->status;
+    m.batch *= (size_t)clip_feed_batches(l->o.workers, (double)m.batch);
+    size_t all = m.weights + m.gradients + m.moments + m.average + m.activations + m.loss + m.features + m.batch, has = run_memory();
+    vm_info("memory: weights %.2f GB, gradients %.2f, moments %.2f, average %.2f, activations %.2f, loss and features %.2f, batches %.2f: %.2f GB", gb(m.weights),
+            gb(m.gradients), gb(m.moments), gb(m.average), gb(m.activations), gb(m.loss + m.features), gb(m.batch), gb(all));
+    if (has && all > has) vm_warn("that is more than the %.2f GB of this machine; --chunk N and --recompute need less for the same result", gb(has));
+    return VM_OK;
+}
+
 vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_preprocess *pp, const train_clip_options *o, vm_error *e) {
     loop l = { .o = *o, .m = m, .source = source };
     clip_train_config c = o->train;
@@ -169,7 +184,9 @@ vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_prepro
     l.comm = c.comm = o->comm ? o->comm : vm_comm_self();
     l.o.schedule.total = o->steps;
     source->m = m, source->t = t, source->pp = pp, source->seed = o->seed, source->total_steps = o->steps;
-    if (clip_trainer_new(&l.t, m, &c, e) || train_bad_open(&l.bad, o->out, l.comm->rank, source->n_groups, o->max_bad, e)) goto done;
+    if (clip_trainer_new(&l.t, m, &c, e) || say_memory(&l, e) || o->dry_run ||
+        train_bad_open(&l.bad, o->out, l.comm->rank, source->n_groups, o->max_bad, e))
+        goto done;
     if (o->resume && resume(&l, e)) goto done;
     l.o.first_step = l.step;
     if (clip_feed_open(&l.feed, source, l.step, o->steps, o->workers, e)) goto done;

@@ -63,7 +63,7 @@ vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) 
                                .steps = arg_int(a, "steps"), .args = a, .log_every = arg_int(a, "log-every"),
                                .save_every = arg_int(a, "save-every"), .keep_last = (int)arg_int(a, "keep-last"),
                                .seed = (uint64_t)arg_int(a, "seed"), .recompute = arg_flag(a, "recompute"),
-                               .theta_reset = arg_flag(a, "cmr-reset"), .max_bad = arg_float(a, "max-bad") / 100,
+                               .theta_reset = arg_flag(a, "cmr-reset"), .dry_run = arg_flag(a, "dry-run"), .max_bad = arg_float(a, "max-bad") / 100,
                                .workers = arg_given(a, "workers") ? (int)arg_int(a, "workers") : clip_feed_workers(vm_num_threads()) };
     o->train = (clip_train_config){ .deterministic = arg_flag(a, "deterministic"), .chunk = pieces > 1 ? (batch + pieces - 1) / pieces : chunk,
                                     .clip_norm = (float)arg_float(a, "clip-norm"), .max_logit_scale = 4.6051702f,
@@ -144,6 +144,7 @@ const vm_opt train_clip_opts[] = {
     { "category", OPT_LIST, NULL, "NAME", "only edits of this category (repeatable)", 0, 0 },
     { "no-edits", OPT_FLAG, NULL, NULL, "originals only (a control)", 0, 0 },
     { "no-augment", OPT_FLAG, NULL, NULL, "centre crops instead of random ones", 0, 0 },
+    { "dry-run", OPT_FLAG, NULL, NULL, "open data and model, say what memory a step takes, and end", 0, 0 },
     { "log-every", OPT_INT, "10", "N", "steps between log lines", 1, 1e9 },
     { "save-every", OPT_INT, "500", "N", "steps between checkpoints; 0 = at the end only", 0, 1e9 },
     { "keep-last", OPT_INT, "2", "N", "checkpoints kept", 1, 1000 },

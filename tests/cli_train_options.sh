@@ -44,6 +44,9 @@ train preset --preset ceclip-head --steps 2 --warmup 1; rc=$?
 check preset '[ $rc = 0 ] && state preset | grep -q "\"imc\": \"ref-head\"" && state preset | grep -q "\"warmup\": 1," &&
     state preset | grep -q "\"cmr-reset\": true" && state preset | grep -q "\"batch\": 16,"'
 
+train dry --steps 5 --dry-run; rc=$?
+check dry_run '[ $rc = 0 ] && grep -q "memory: weights 0.0[0-9] GB, .*activations [0-9.]*, .*: [0-9.]* GB" "$dir/err" && [ ! -e "$dir/dry" ]'
+
 refuse() { # NAME TEXT OPTIONS...
     name=$1 text=$2; shift 2
     train refused "$@"; rc=$?

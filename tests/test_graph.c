@@ -392,6 +392,31 @@ TEST(pictures) {
     vm_param_free(p);
 }
 
+/* Two graphs in one arena: it grows with the larger one, and both stay right when they run in turns. */
+TEST(graphs_that_share_an_arena) {
+    vm_arena arena = { 0 };
+    vm_graph *g[2];
+    size_t bytes[2];
+    for (int k = 0; k < 2; k++) {
+        g[k] = vm_graph_new(vm_backend_cpu(), VM_F32);
+        g[k]->shared = &arena;
+        vm_val x = vm_input(g[k], "x", VM_F32, 1, (int64_t[]){ k ? 5000 : 10 });
+        vm_output(g[k], "y", vm_scale(g[k], vm_unary(g[k], x, VM_SQUARE, VM_F32), 2, 1));
+        bytes[k] = vm_plan_bytes(g[k]);
+        EXPECT(bytes[k] > 0 && !g[k]->arena);
+    }
+    for (int turn = 0; turn < 4; turn++)
+        for (int k = 0; k < 2; k++) {
+            static float x[5000], y[5000];
+            for (int i = 0; i < 5000; i++) x[i] = (float)(i % 7 + turn);
+            EXPECT(!vm_set(g[k], "x", x) && !vm_run(g[k]) && !vm_get(g[k], "y", y));
+            for (int i = 0; i < (k ? 5000 : 10); i++) EXPECT(y[i] == 2 * x[i] * x[i] + 1);
+        }
+    EXPECT(arena.bytes >= bytes[1] && arena.bytes < bytes[1] + 128 && g[0]->arena == g[1]->arena);
+    vm_graph_free(g[0]), vm_graph_free(g[1]);
+    vm_arena_free(&arena);
+}
+
 int main(void) {
     RUN(arena_is_reused);
     RUN(dead_nodes_are_dropped);
@@ -408,5 +433,6 @@ int main(void) {
     RUN(state_is_shared_by_plans);
     RUN(backends_forget_plans);
     RUN(pictures);
+    RUN(graphs_that_share_an_arena);
     return test_end();
 }

@@ -189,6 +189,24 @@ TEST(chunks_have_the_gradients_of_the_whole) {
         end(&x);
     }
 }
+TEST(memory_is_known_before) { /* captions here are shorter than the context, so the estimate is the upper bound */
+    training x = begin(VM_F32, false);
+    vm_error e = { 0 };
+    clip_terms terms;
+    clip_memory m[2];
+    clip_rows r = { 8, 8, 1, false, NULL, NULL };
+    int64_t n;
+    EXPECT(!clip_batch_fill(&x.batch, x.source, 0, NULL, &e));
+    for (int way = 0; way < 2; way++) {
+        vm_free(gradients(&x, &x.batch, way ? 4 : 0, &defaults.loss, &terms, &n));
+        EXPECT(!clip_trainer_memory(x.t, &r, &m[way], &e));
+        size_t used = clip_trainer_bytes(x.t), said = m[way].activations + m[way].loss;
+        EXPECT(used <= said + 4096 && used > said / 3);
+        EXPECT(m[way].weights == (size_t)n * 4 && m[way].moments == (size_t)n * 8 && m[way].gradients == (size_t)n * 4);
+    }
+    EXPECT(m[1].activations < m[0].activations / 2 && m[1].features > 0 && !m[0].features);
+    end(&x);
+}
 TEST(chunks_need_less_memory) {
     training x = begin(VM_F32, false);
     vm_error e = { 0 };
@@ -342,6 +360,7 @@ int main(int argc, char **argv) {
     RUN(learning_rates);
     RUN(schedules_and_shapes);
     RUN(chunks_have_the_gradients_of_the_whole);
+    RUN(memory_is_known_before);
     RUN(chunks_need_less_memory);
     RUN(decay_groups_of_published_models);
     RUN(what_learns_and_how_fast);
