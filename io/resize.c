@@ -173,6 +173,18 @@ vm_status image_crop(vm_image *out, const vm_image *im, int x, int y, int w, int
     return VM_OK;
 }
 
+vm_status image_crop_to(vm_image *im, const int32_t box[4], bool *inside, vm_error *e) {
+    const int64_t x0 = VM_MAX(box[0], 0), y0 = VM_MAX(box[1], 0), x1 = VM_MIN((int64_t)box[0] + box[2], im->w),
+                  y1 = VM_MIN((int64_t)box[1] + box[3], im->h);
+    vm_image part;
+    *inside = x0 < x1 && y0 < y1;
+    if (!*inside) return VM_OK;
+    if (image_crop(&part, im, (int)x0, (int)y0, (int)(x1 - x0), (int)(y1 - y0), NULL, e)) return e->status;
+    image_free(im);
+    *im = part;
+    return VM_OK;
+}
+
 /* --- grids of floats ---------------------------------------------------------------------------------------------- */
 /* torch without antialias: four taps around the centre, positions beyond the border clamped to it. */
 static vm_status make_plain_weights(weights *w, int n_in, int n_out, vm_error *e) {

@@ -17,6 +17,8 @@ vm_status image_resize_order(vm_image *out, const vm_image *im, int w, int h, re
 
 /* The w x h window of im whose top left corner is at (x, y); what lies outside im is filled (c bytes; NULL = zeros). */
 vm_status image_crop(vm_image *out, const vm_image *im, int x, int y, int w, int h, const uint8_t *fill, vm_error *e);
+/* Replaces im by what of the box (x, y, w, h) lies inside it. *inside false: nothing does, and all of it stays. */
+vm_status image_crop_to(vm_image *im, const int32_t box[4], bool *inside, vm_error *e);
 /* Copies im over to, with its top left corner at (x, y); what falls outside is dropped. Equal channels. */
 void image_paste(vm_image *to, const vm_image *im, int x, int y);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/hash.h"
+#include "io/resize.h"
 
 enum { SLICE = 32, SUM = 32 }; /* pictures decoded at a time; digits of the sum of a file */
 
@@ -116,21 +117,12 @@ vm_status eval_vectors_sum(eval_vectors *v, int64_t i, const char **sum, vm_erro
     return VM_OK;
 }
 
-/* Keeps the part of the picture that is in the box. false: nothing of it is, and all of the picture stays. */
-static bool crop(vm_image *im, const int32_t box[4]) {
-    int64_t x0 = VM_MAX(box[0], 0), y0 = VM_MAX(box[1], 0), x1 = VM_MIN((int64_t)box[0] + box[2], im->w),
-            y1 = VM_MIN((int64_t)box[1] + box[3], im->h);
-    if (x0 >= x1 || y0 >= y1) return false;
-    size_t row = (size_t)((x1 - x0) * im->c);
-    for (int64_t y = y0; y < y1; y++)
-        memmove(im->px + (size_t)(y - y0) * row, im->px + (size_t)((y * im->w + x0) * im->c), row);
-    im->w = (int)(x1 - x0), im->h = (int)(y1 - y0);
-    return true;
-}
-
+/* Reads a picture, and of a boxed one its part; false when nothing of the box is in it. */
 static bool read_picture(const eval_vectors *v, vm_image *im, int64_t number, vm_error *e) {
     eval_picture p = eval_picture_at(v->set, number);
-    return image_read(im, p.path, &v->decode, e) || !p.boxed || crop(im, p.box);
+    bool inside = true;
+    if (!image_read(im, p.path, &v->decode, e) && p.boxed) image_crop_to(im, p.box, &inside, e);
+    return inside;
 }
 
 /* A vector without length has no direction: its cosines are no numbers. */

@@ -106,6 +106,65 @@ ev oracle --data "$t/csv" --map "/coco=$t/coco" --json >"$t/a"; check map_status
 has degenerate '"n_degenerate": 1' "$(cat "$t/a")"
 ev oracle --data "$t/csv" --map "/coco" >/dev/null; check map_form 2 $?
 
+# --- pictures and captions that are odd ---
+mkdir "$t/odd"; p=$t/odd; cp "$t/coco/a.png" "$p/a.png"
+printf '<!DOCTYPE html><html>404</html>' >"$p/page.jpg"; printf 'GIF89a' >"$p/cut.gif"
+long=$(printf 'dog %.0s' $(seq 200))
+printf "image_path,caption,edited_image_path,edited_caption,edit_id\npage.jpg,x,a.png,y,1\ncut.gif,x,a.png,y,2\na.png,x,$p/a.png,y,3\na.png,,a.png,$long,4\n" >"$p/object.csv"
+ev oracle --data "$p" >"$t/table"; check odd_status 1 $?
+has web_page 'page.jpg: found a web page' "$(cat "$t/err")"; has cut_gif 'cut.gif:' "$(cat "$t/err")"
+has absolute_refused 'not found (looked in' "$(cat "$t/err")"
+ev oracle --data "$p" --allow-absolute >"$t/table"; has allow_absolute 'object                     2/4' "$(cat "$t/table")"
+ev oracle --data "$p" --max-pixels 100 >/dev/null; has max_pixels 'at most 100 in all are read' "$(cat "$t/err")"
+ev oracle --data "$p" --alpha pink >/dev/null; check alpha_status 2 $?; has alpha 'expected drop, white or black' "$(cat "$t/err")"
+
+# --- a real model: the smallest that ships with the program ---
+clip=$(dirname "$0")/../weights/tiny/clip-plain
+ev "$clip" --data "$p" --allow-absolute --json >"$t/a"
+has truncated_caption '"n_truncated": 1' "$(cat "$t/a")"; has empty_caption '"n_empty_caption": 1' "$(cat "$t/a")"
+has truncated_caption_said '1 items have a caption that is longer than the model takes' "$(cat "$t/err")"
+s=$t/small; "$vismin" scene --out "$s" --pairs 6 --quiet
+ev "$clip" --data "$s" --out "$t/c1" --batch 1 >/dev/null; ev "$clip" --data "$s" --out "$t/c64" --batch 64 >/dev/null
+check batch_same_decisions "$(cat "$t/c1/vismin/clip-plain/table.csv")" "$(cat "$t/c64/vismin/clip-plain/table.csv")"
+check batch_same_scores '' "$(paste -d, "$t/c1/vismin/clip-plain/predictions.csv" "$t/c64/vismin/clip-plain/predictions.csv" |
+    awk -F, 'NR > 1 { for (k = 3; k <= 6; k++) { d = $k - $(k + 6); if (d > 1e-4 || d < -1e-4) print } }')"
+has logits '"logits":{"c0_i0"' "$(cat "$t/c1/vismin/clip-plain/samples.jsonl")"
+ev "$clip" --data "$s" --out "$t/c2" --template 'a photo of {}, small' >/dev/null
+if cmp -s "$t/c1/vismin/clip-plain/predictions.csv" "$t/c2/vismin/clip-plain/predictions.csv"; then bad template 'scores are the same'; else ok template; fi
+ev "$clip" --data "$s" --out "$t/c2" --template 'a photo of {}' >/dev/null; check other_template_status 3 $?
+# a picture that has changed is scored again
+old=$(grep object,object_0000 "$t/c1/vismin/clip-plain/predictions.csv")
+cp "$s/original_images/object_0001.png" "$s/original_images/object_0000.png"
+ev "$clip" --data "$s" --out "$t/c1" >/dev/null
+if [ "$old" = "$(grep object,object_0000 "$t/c1/vismin/clip-plain/predictions.csv")" ]; then bad changed_picture "$old"; else ok changed_picture; fi
+
+# --- rescoring, parts, lists ---
+ev "scores:$t/c64/vismin/clip-plain/samples.jsonl" --data "$s" --out "$t/c3" --name clip-plain >/dev/null; check scores_status 0 $?
+check scores_of_samples "$(cat "$t/c64/vismin/clip-plain/table.csv")" "$(cat "$t/c3/vismin/clip-plain/table.csv")"
+rm -r "$s/edited_images"
+ev "scores:$t/c64/vismin/clip-plain/predictions.csv" --data "$s" --out "$t/c4" --name clip-plain >/dev/null
+check scores_without_pictures "$(cat "$t/c64/vismin/clip-plain/table.csv")" "$(cat "$t/c4/vismin/clip-plain/table.csv")"
+ev "scores:$t/none.csv" --data "$s" >/dev/null; check no_scores_status 3 $?
+ev "scores:$t/c64/vismin/clip-plain/predictions.csv" --data "$s" --metric mmvp --limit 0.5 --json >"$t/a"
+check share_of_items '"n": 3 "partial": true' "$(grep -o -e '^      "n": 3' -e '"partial": true' "$t/a" | sort -u | tr -s '\n ' ' ' | sed 's/ $//;s/^ //')"
+has mmvp_template '"template": "a photo of {}"' "$(cat "$t/a")"
+ev oracle --data "$t/csv/object.csv" --images "$t/coco" --limit 1.5 >/dev/null; check limit_form 2 $?
+ev oracle --data "$t/big" --split relation --split counting --show 1 >"$t/table"
+check two_splits 2 "$(grep -c -e '^relation .* 100.00 \[' -e '^counting .* 100.00 \[' "$t/table")"
+has show 'caption 0  ' "$(cat "$t/table")"; check no_other_split 0 "$(grep -c '^object' "$t/table")"
+ev oracle --data "$t/big" --split colour >/dev/null; check no_split_status 2 $?; has no_split '--split colour: vismin has no such split' "$(cat "$t/err")"
+ev oracle --data "$t/big" --option a=b >/dev/null; check no_option_status 2 $?; has no_option 'vismin has no options' "$(cat "$t/err")"
+ev oracle --data "$t/big" --limit 2 --predict-only --out "$t/only" >"$t/out"; check predict_only 'predictions.csv samples.jsonl skipped.jsonl 0' \
+    "$(ls "$t/only/vismin/oracle" | grep -v lock | tr '\n' ' ')$(wc -c <"$t/out")"
+ev oracle --data "$t/big" --predict-only >/dev/null; check predict_only_usage 2 $?
+ev oracle --data "$t/big" --ties never >/dev/null; has ties 'expected wrong, half or first' "$(cat "$t/err")"
+ev --list >"$t/out"; check list_status 0 $?; has list 'object:579 attribute:294 relation:622 counting:589' "$(cat "$t/out")"
+ev --data "$t/big" >/dev/null; check no_model_usage 2 $?
+# a full disk: no half-written results
+(ulimit -f 16; ev oracle --data "$t/big" --out "$t/full" >/dev/null; echo $? >"$t/rc"); check full_disk_status 4 "$(cat "$t/rc")"
+check full_disk '' "$(ls "$t/full/vismin/oracle" | grep -e results -e tmp)"
+: >"$t/afile"; ev oracle --data "$t/big" --out "$t/afile" >/dev/null; check out_is_a_file 4 $?
+
 # --- tables of broken files: NAME STATUS WORDS, the file on stdin ---
 bad_csv() {
     cat >"$t/csv/object.csv"
@@ -123,6 +182,7 @@ ev oracle --data "$t/csv" --images "$t/coco" --dup first --show 1 >"$t/out"; has
 printf "$h\na.png,x,a.png,y,1\na.png,x,a.png,y,1\n" | bad_csv same_twice 0 '1 records have an id that was there already; they count once'
 printf "$h\n../coco/a.png,x,a.png,y,1\n" | bad_csv climbing 1 '".." in a name is refused'
 printf "$h\n,x,a.png,y,1\n" | bad_csv empty_name 1 'the name of the picture is empty'
+printf "image_path;caption;edited_image_path;edited_caption\na.png;x;a.png;y\n" | bad_csv semicolons 0 '1 items'
 printf "$h\n" | bad_csv no_rows 3 'no records in it'
 printf '' | bad_csv empty_file 3 'object.csv'
 printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 3 'object.csv:2:'

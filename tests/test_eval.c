@@ -1,8 +1,11 @@
 /* The evaluation without files: items of every kind, the built-in models on many of them, tags, duplicates, limits. */
 #include "tests/test.h"
 
+#include <unistd.h>
+
 #include "io/file.h"
 #include "io/progress.h"
+#include "kernels/backend.h"
 #include "pipeline/eval_files.h"
 
 static eval_set *new_set(void) {
@@ -204,6 +207,149 @@ TEST(duplicates) {
     }
 }
 
+/* --- files -------------------------------------------------------------------------------------------------------- */
+static char dir[64];
+
+static const char *in_dir(const char *name) {
+    static char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+/* What is written is read back: items, scores, counts, further numbers. */
+static void round_trip(eval_set *s, eval_options o) {
+    vm_error e = { 0 };
+    eval_model *m = NULL;
+    eval_result *r = NULL, *back = NULL;
+    char journal[128];
+    snprintf(journal, sizeof journal, "%s", in_dir("samples.jsonl"));
+    o.journal = journal, o.fresh = true;
+    EXPECT(!eval_model_open(&m, "random", NULL, NULL, VM_F32, false, 3, &e) && !eval_run(&r, s, m, &o, &e));
+    EXPECT(!eval_result_extras(r, NULL, &e));
+    const eval_facts f = { .data = "d", .command = "c", .options = &o, .source = &(eval_source){ .data = "d" } };
+    EXPECT(!eval_write_files(r, m, &f, dir, &e) && !eval_read_files(&back, dir, &e));
+    if (e.status) fprintf(stderr, "%s\n", e.msg), exit(1);
+    EXPECT(back->rule == r->rule && back->ties == r->ties && back->n_splits == r->n_splits && back->n_tags == r->n_tags);
+    EXPECT_STR(back->set->name, "made");
+    EXPECT(back->set->n == s->n && back->extras.n == r->extras.n && back->extras.n > 0);
+    EXPECT_NEAR(back->extras.row[0].v.value, r->extras.row[0].v.value, 1e-15);
+    for (int k = 0; k < r->rule->n; k++) EXPECT(back->all.correct[k] == r->all.correct[k] && back->all.chance[k] == r->all.chance[k]);
+    for (int64_t i = 0; i < s->n; i++) {
+        const eval_item *x = &s->item[i], *y = &back->set->item[i];
+        EXPECT(!strcmp(x->id, y->id) && x->gold == y->gold && x->n_captions == y->n_captions && x->n_images == y->n_images);
+        EXPECT((!x->group && !y->group) || (x->group && y->group && !strcmp(x->group, y->group)));
+        EXPECT(!memcmp(eval_scores(r, x), eval_scores(back, y), (size_t)eval_n_scores(x) * sizeof(float)));
+        eval_picture p = eval_image(s, x, 0), q = eval_image(back->set, y, 0);
+        EXPECT(!strcmp(p.path, q.path) && p.boxed == q.boxed && (!p.boxed || !memcmp(p.box, q.box, sizeof p.box)));
+    }
+    eval_result_free(back);
+    /* the file of scores as a model */
+    char given[160];
+    snprintf(given, sizeof given, "scores:%s", in_dir("predictions.csv"));
+    eval_model *file = NULL;
+    EXPECT(!eval_model_open(&file, given, NULL, NULL, VM_F32, false, 0, &e));
+    EXPECT(!eval_run(&back, s, file, &(eval_options){ .metric = o.metric, .ties = o.ties }, &e));
+    for (int k = 0; k < r->rule->n; k++) EXPECT(back->all.correct[k] == r->all.correct[k] && back->all.n == r->all.n);
+    eval_result_free(back), eval_result_free(r);
+    eval_model_free(file), eval_model_free(m);
+    eval_set_free(s);
+}
+
+static eval_set *uneven(void) {
+    vm_error e = { 0 };
+    eval_set *s = choices(9, 3, false);
+    const int32_t boxes[5][4] = { { 1, 2, 3, 4 } };
+    const eval_record r = { .id = "long", .tag = "odd", .group = "set 1", .n_captions = 1, .n_images = 5, .gold = 4,
+                            .captions = words, .images = words, .boxes = boxes };
+    EXPECT(!eval_set_add(s, eval_set_split(s, "other"), EVAL_CHOICE, &r, "made", &e));
+    return s;
+}
+
+TEST(results_are_read_back) {
+    round_trip(pairs(20), (eval_options){ 0 });
+    round_trip(pairs(20), (eval_options){ .metric = "mmvp" });
+    round_trip(choices(20, 4, true), (eval_options){ .ties = TIES_HALF });
+    round_trip(uneven(), (eval_options){ .ties = TIES_FIRST });
+}
+
+/* Journals of changed items, and scores that do not fit, are not taken. */
+TEST(stale_and_strange_scores) {
+    vm_error e = { 0 };
+    eval_model *m = NULL;
+    eval_result *r = NULL;
+    char path[128];
+    snprintf(path, sizeof path, "%s", in_dir("scores.csv"));
+    static const struct {
+        const char *text, *words;
+    } t[] = { { "category,id,T0_I0,T0_I1,T1_I0,T1_I1\nall,0,1,0,0,x\n", ":2: column T1_I1: found \"x\", expected a number" },
+              { "category,id,T0_I0,T0_I1,T1_I0,T1_I1\nall,0,1,0,0,1\nall,0,1,0,0,1\n", ":3: all 0 stands twice" },
+              { "category,id,T0_I0,T0_I1,T1_I0\nall,0,1,0,0\n", "T1_I1" },
+              { "category,T0_I0,T0_I1,T1_I0,T1_I1\nall,1,0,0,1\n", "id" } };
+    for (int k = 0; k < VM_LEN(t); k++) {
+        eval_set *s = pairs(3);
+        eval_result *x = eval_result_new(s, eval_find_rule(EVAL_PAIR, NULL, &e), "x", &e);
+        int64_t found;
+        EXPECT(!file_write(path, t[k].text, strlen(t[k].text), &e));
+        EXPECT(eval_read_scores(x, path, &found, NULL, &e) == VM_EINPUT);
+        EXPECT_HAS(e.msg, t[k].words);
+        vm_error_clear(&e);
+        eval_result_free(x), eval_set_free(s);
+    }
+    /* without categories: fine as long as ids are unique; records without scores are left out */
+    const char *plain = "id,T0_I0,T0_I1,T1_I0,T1_I1\n1,1,0,0,1\n7,1,0,0,1\n";
+    char given[160];
+    snprintf(given, sizeof given, "scores:%s", path);
+    EXPECT(!file_write(path, plain, strlen(plain), &e) && !eval_model_open(&m, given, NULL, NULL, VM_F32, false, 0, &e));
+    eval_set *s = pairs(3);
+    EXPECT(!eval_run(&r, s, m, &(eval_options){ 0 }, &e));
+    EXPECT(r->all.n == 1 && r->all.n_skipped == 2 && r->all.correct[PAIR_GROUP] == 1);
+    EXPECT_HAS(r->fault[0].why, "no scores in the file");
+    eval_result_free(r), r = NULL;
+    eval_record again = pair_record("1");
+    EXPECT(!eval_set_add(s, eval_set_split(s, "more"), EVAL_PAIR, &again, "made", &e));
+    EXPECT(eval_run(&r, s, m, &(eval_options){ 0 }, &e) == VM_EINPUT);
+    EXPECT_HAS(e.msg, "id 1 is in all and in more; a column category has to say which");
+    eval_model_free(m);
+    eval_set_free(s);
+}
+
+/* A picture of two halves: the box of one half is to a model what a file with that half is. */
+static void write_halves(const char *name, int w, bool right) {
+    vm_error e = { 0 };
+    vm_image im;
+    EXPECT(!image_new(&im, w, 32, 3, &e));
+    for (int k = 0; k < w * 32; k++) {
+        bool blue = k % w >= 32 || right;
+        memcpy(im.px + 3 * k, blue ? (uint8_t[]){ 10, 20, 240 } : (uint8_t[]){ 250, 30, 5 }, 3);
+    }
+    EXPECT(!image_write_png(in_dir(name), &im, NULL, 0, &e));
+    image_free(&im);
+}
+
+TEST(boxes_are_what_the_model_sees) {
+    vm_error e = { 0 };
+    write_halves("both.png", 64, false), write_halves("red.png", 32, false), write_halves("blue.png", 32, true);
+    const char *const names[] = { "both.png", "red.png", "both.png", "blue.png", "both.png", "both.png" };
+    const int32_t boxes[][4] = { { 0, 0, 32, 32 }, { 0 }, { 32, 0, 400, 400 }, { 0 }, { 0 }, { 90, 0, 5, 5 } };
+    const eval_record r = { .id = "0", .n_captions = 1, .n_images = 6, .captions = words, .images = names, .boxes = boxes };
+    const char *const roots[] = { dir };
+    eval_set *s = eval_set_new("made", &e);
+    eval_model *m = NULL;
+    eval_result *x = NULL;
+    EXPECT(!eval_set_add_named(s, &(media_places){ .roots = roots, .n_roots = 1 }, eval_set_split(s, "all"), EVAL_CHOICE,
+                               &r, NULL, "made", &e) && s->n == 1);
+    EXPECT(!eval_model_open(&m, "weights/tiny/clip-plain", NULL, vm_backend_open("cpu", &e), VM_F32, false, 0, &e));
+    EXPECT(!eval_run(&x, s, m, &(eval_options){ 0 }, &e));
+    if (e.status) fprintf(stderr, "%s\n", e.msg), exit(1);
+    EXPECT_NEAR(x->s[0], x->s[1], 1e-6); /* left half */
+    EXPECT_NEAR(x->s[2], x->s[3], 1e-6); /* right half; the box is cut to the picture */
+    EXPECT_NEAR(x->s[4], x->s[5], 1e-6); /* nothing of the box is inside: the whole picture */
+    EXPECT(fabsf(x->s[0] - x->s[4]) > 1e-4f && fabsf(x->s[2] - x->s[4]) > 1e-4f && fabsf(x->s[0] - x->s[2]) > 1e-4f);
+    eval_result_free(x);
+    eval_model_free(m);
+    eval_set_free(s);
+}
+
 /* --- data sets ---------------------------------------------------------------------------------------------------- */
 static const char *const keys[] = { "shape", "seed", NULL };
 
@@ -317,7 +463,10 @@ TEST(every_failing_allocation_is_reported) {
 }
 
 int main(void) {
+    vm_error e = { 0 };
     progress_set_mode(PROGRESS_NONE);
+    snprintf(dir, sizeof dir, "/tmp/vismin-test-eval-%d", (int)getpid());
+    if (dir_make(dir, &e)) return 1;
     RUN(random_pairs_reach_chance);
     RUN(random_choices_reach_one_of_K);
     RUN(oracle_is_always_right);
@@ -332,5 +481,9 @@ int main(void) {
     RUN(faults_count_as_wrong_if_asked);
     RUN(unknown_metrics_and_templates);
     RUN(every_failing_allocation_is_reported);
+    RUN(results_are_read_back);
+    RUN(stale_and_strange_scores);
+    RUN(boxes_are_what_the_model_sees);
+    dir_remove(dir, &e);
     return test_end();
 }

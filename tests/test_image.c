@@ -213,6 +213,21 @@ TEST(sizes_are_checked) {
     EXPECT(!im.px);
 }
 
+TEST(alpha_over_black) {
+    vm_error e = { 0 };
+    vm_image im, back;
+    uint8_t *file;
+    size_t n;
+    EXPECT(!image_new(&im, 2, 1, 4, &e));
+    memcpy(im.px, (uint8_t[]){ 200, 100, 50, 255, 200, 100, 51, 0 }, 8);
+    EXPECT(!image_encode_png(&file, &n, &im, NULL, 0, &e));
+    EXPECT(!image_decode(&back, file, n, "x", &(image_options){ .alpha = ALPHA_BLACK }, &e));
+    EXPECT(back.c == 3 && !memcmp(back.px, (uint8_t[]){ 200, 100, 50, 0, 0, 0 }, 6));
+    image_free(&back);
+    EXPECT(!image_decode(&back, file, n, "x", &(image_options){ .alpha = ALPHA_WHITE }, &e) && back.px[3] == 255);
+    image_free(&back), image_free(&im), vm_free(file);
+}
+
 int main(void) {
     open_pictures();
     RUN(bmp_equals_pillow);
@@ -227,5 +242,6 @@ int main(void) {
     RUN(gray_by_luma);
     RUN(sizes_are_checked);
     st_close(pictures);
+    RUN(alpha_over_black);
     return test_end();
 }

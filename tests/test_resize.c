@@ -118,6 +118,28 @@ TEST(memory_refused) {
     EXPECT(!st);
 }
 
+/* Parts of a picture against its own pixels; boxes over the edge are cut to it. */
+TEST(crop_to_a_box) {
+    static const struct {
+        int32_t box[4];
+        int x, y, w, h; /* what stays; w 0: nothing is inside */
+    } t[] = { { { 1, 2, 3, 2 }, 1, 2, 3, 2 }, { { -2, -1, 4, 3 }, 0, 0, 2, 2 }, { { 4, 3, 100, 2147483647 }, 4, 3, 3, 2 },
+              { { 0, 0, 7, 5 }, 0, 0, 7, 5 }, { { 7, 0, 2, 2 }, 0, 0, 0, 0 }, { { -5, 0, 5, 5 }, 0, 0, 0, 0 } };
+    vm_error e = { 0 };
+    for (int k = 0; k < VM_LEN(t); k++) {
+        vm_image im;
+        EXPECT(!image_new(&im, 7, 5, 3, &e));
+        for (int i = 0; i < 7 * 5 * 3; i++) im.px[i] = (uint8_t)i;
+        bool any;
+        EXPECT(!image_crop_to(&im, t[k].box, &any, &e));
+        EXPECT(any == (t[k].w > 0) && im.w == (any ? t[k].w : 7) && im.h == (any ? t[k].h : 5));
+        for (int y = 0; y < im.h; y++)
+            for (int x = 0; x < 3 * im.w; x++)
+                EXPECT(im.px[y * im.w * 3 + x] == (y + t[k].y) * 21 + x + 3 * t[k].x);
+        image_free(&im);
+    }
+}
+
 int main(void) {
     vm_error e = {0};
     if (st_open(&cases, "tests/golden/image/resize.safetensors", &e)) return fprintf(stderr, "%s\n", e.msg), 1;
@@ -131,5 +153,6 @@ int main(void) {
     RUN(grids_equal_torch);
     RUN(memory_refused);
     st_close(cases);
+    RUN(crop_to_a_box);
     return test_end();
 }
