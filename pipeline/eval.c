@@ -193,7 +193,7 @@ static const vm_opt opts[] = {
       0, 0 },
     { "name", OPT_STR, NULL, "NAME", "the model's name in tables and folders (default: its folder's)", 0, 0 },
     { "metric", OPT_STR, NULL, "NAME", "of pairs: vismin (text, image, group; the default) or mmvp", 0, 0 },
-    { "ties", OPT_STR, "wrong", "RULE", "equal scores of a choice count as wrong, half, or first (right)", 0, 0 },
+    { "ties", OPT_STR, "wrong", "RULE", "equal best scores of a choice count as wrong, as half, or (first) as right", 0, 0 },
     { "template", OPT_STR, NULL, "TEXT", "text with {} for the caption (mmvp: \"a photo of {}\")", 0, 0 },
     { "temperature", OPT_FLOAT, "0", "T", "of the probabilities of options in samples.jsonl; 0 = the model's", 0, 1e6 },
     { "batch", OPT_INT, "64", "N", "items worked on together; no score depends on it", 1, 4096 },
@@ -204,7 +204,7 @@ static const vm_opt opts[] = {
       0 },
     { "fresh", OPT_FLAG, NULL, NULL, "forget the scores that DIR/DATASET/MODEL has", 0, 0 },
     { "on-error", OPT_STR, NULL, "POLICY",
-      "records that cannot be scored: skip, fail, or wrong; unset: skip missing pictures, fail on bad annotations", 0, 0 },
+      "records that cannot be scored: skip, fail, wrong (unset: skip missing pictures, fail on the rest)", 0, 0 },
     { "dup", OPT_STR, NULL, "WHICH", "of different records with one id: first or last; unset: an error", 0, 0 },
     { "max-skip", OPT_INT, "0", "N", "exit code 1 when more records are not scored", 0, 1e9 },
     { "max-invalid", OPT_INT, "0", "N", "exit code 1 when more items have scores that are not numbers", 0, 1e9 },
@@ -220,14 +220,13 @@ const vm_command cmd_eval = {
     .summary = "score a model on a benchmark of minimal changes",
     .usage = "MODEL --dataset NAME --data PATH [--out DIR]",
     .about =
-        "MODEL is a CLIP directory, or random, oracle or constant, which look at nothing and test data and scoring, or "
-        "scores:FILE,\n"
-        "the predictions.csv or samples.jsonl of an earlier run (or of another program), which is judged without pictures.\n"
+        "MODEL is the directory of a model with two towers (CLIP, SigLIP), or its name in the cache; or random, oracle or\n"
+        "constant, which look at nothing and test data and scoring; or scores:FILE, the predictions.csv or samples.jsonl of an\n"
+        "earlier run (or of another program), which is judged without pictures.\n"
         "A pair has two captions and two pictures. text: each picture prefers its caption; image: each caption prefers "
         "its\n"
-        "picture; group: both. A choice has one right option of K. Ties are wrong. Records that cannot be scored are "
-        "counted\n"
-        "and listed, and the exit code is 1.\n\n"
+        "picture; group: both; equal scores are wrong. A choice has one right option of K. Records that cannot be scored are\n"
+        "counted and listed, and the exit code is 1.\n\n"
         "  vismin eval models/ViT-B-32 --data vismin-bench/ --out results/\n"
         "  vismin eval models/ViT-B-32 --data train.json --map /coco=/data/coco --images /data --json\n\n"
         "An interrupted run goes on where it was: every score is kept in DIR/DATASET/MODEL/samples.jsonl.",

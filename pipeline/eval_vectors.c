@@ -46,8 +46,9 @@ vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_m
     v->captioned = vm_calloc(captions, sizeof *v->captioned), v->cut = vm_calloc(captions, sizeof *v->cut);
     if (vm_mul_sz(captions, (size_t)v->dim * sizeof *v->caption + 1, &bytes)) v->caption = vm_alloc(bytes);
     if (!v->content || !v->why || !v->captioned || !v->cut || !v->caption) {
+        vm_nomem(e, captions * (size_t)v->dim * sizeof *v->caption, "vectors");
         eval_vectors_free(v);
-        return vm_nomem(e, captions * (size_t)v->dim * sizeof *v->caption, "vectors");
+        return e->status;
     }
     for (size_t i = 0; i < images; i++) v->content[i] = UNHASHED, v->why[i] = -1;
     *out = v;
