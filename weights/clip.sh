@@ -24,6 +24,8 @@ keep() { # NAME: the model's files in the published layout
 recipe() { # NAME OPTIONS: what was run and what came out
     "$vismin" eval "$work/$1/model" --name "$1" --data "$work/bench" --json --quiet > "$work/$1/scores.json"
     mkdir -p "$tiny/$1"
+    # names within the folder of the work, not where that stood
+    sed -i "s|$(cd "$work" && pwd)/||g; s|$work/||g" "$work/$1/scores.json"
     { printf '{"name":"%s","command":"vismin train clip %s %s","benchmark":"vismin scene --pairs 250 --split test",\n"scores":' "$1" "$2" "$common"
       cat "$work/$1/scores.json"
       printf ',\n"curve":[\n'
