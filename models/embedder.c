@@ -6,9 +6,11 @@
 
 enum { MAX_BATCH = 32, MAX_PLANS = 12 };
 
+typedef enum { IMAGES, TEXTS, ROWS, MATCH } kind;
+
 /* One plan: images of a batch size, or texts of a batch size and length. */
 typedef struct {
-    bool text;
+    kind what;
     int64_t B, T;
     uint64_t used; /* clock of the last use */
     vm_graph *g;
@@ -68,20 +70,33 @@ int64_t embedder_dim(const embedder *x) { return x->m->embed; }
 const towers *embedder_towers(const embedder *x) { return x->m; }
 int64_t embedder_batch(const embedder *x) { return MAX_BATCH; }
 
-/* The plan for (text, B, T); the least recently used one makes room. */
-static vm_graph *plan_for(embedder *x, bool text, int64_t B, int64_t T, vm_error *e) {
+static vm_val pixels_of(vm_graph *g, const towers *m, int64_t B) {
+    return vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ B, m->image_size, m->image_size, 3 });
+}
+
+static vm_val match_of(vm_graph *g, const towers *m, int64_t B, int64_t T) {
+    vm_val rows = vm_input(g, "rows", VM_F32, 3, (int64_t[]){ 1, m->rows, m->row_width });
+    vm_val ids = vm_input(g, "ids", VM_I32, 2, (int64_t[]){ B, T });
+    return m->family->match(g, m, rows, ids, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ B, T }));
+}
+
+/* The plan for (what, B, T); the least recently used one makes room. */
+static vm_graph *plan_for(embedder *x, kind what, int64_t B, int64_t T, vm_error *e) {
     plan *p = &x->plans[0];
     for (int k = 0; k < MAX_PLANS; k++) {
         plan *q = &x->plans[k];
-        if (q->g && q->text == text && q->B == B && q->T == T) return q->used = ++x->clock, q->g;
+        if (q->g && q->what == what && q->B == B && q->T == T) return q->used = ++x->clock, q->g;
         if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
     }
     vm_graph_free(p->g);
-    *p = (plan){ text, B, T, ++x->clock, vm_graph_new(x->m->w->be, x->dtype) };
+    *p = (plan){ what, B, T, ++x->clock, vm_graph_new(x->m->w->be, x->dtype) };
     vm_graph *g = p->g;
     if (!g) return vm_nomem(e, sizeof *g, "a graph"), NULL;
     g->deterministic = x->deterministic;
-    vm_output(g, "features", text ? towers_texts(g, x->m, B, T) : towers_images(g, x->m, B));
+    vm_output(g, "out", what == TEXTS    ? towers_texts(g, x->m, B, T)
+                        : what == ROWS  ? x->m->family->rows(g, x->m, pixels_of(g, x->m, B))
+                        : what == MATCH ? match_of(g, x->m, B, T)
+                                        : towers_images(g, x->m, B));
     if (!vm_plan(g)) return g;
     *e = g->err;
     vm_graph_free(g);
@@ -96,17 +111,17 @@ static int64_t bucket(int64_t n) {
     return b;
 }
 
-static vm_status run_pixels(embedder *x, int64_t n, const float *pixels, float *out, vm_error *e) {
-    vm_graph *g = plan_for(x, false, n, 0, e);
+static vm_status run_pixels(embedder *x, kind what, int64_t n, const float *pixels, float *out, vm_error *e) {
+    vm_graph *g = plan_for(x, what, n, 0, e);
     if (!g) return e->status;
-    if (vm_set(g, "pixels", pixels) || vm_run(g) || vm_get(g, "features", out)) return *e = g->err, e->status;
+    if (vm_set(g, "pixels", pixels) || vm_run(g) || vm_get(g, "out", out)) return *e = g->err, e->status;
     return VM_OK;
 }
 
 /* Runs batches of at most MAX_BATCH through a padded copy where needed. fill puts picture i at its place. */
-static vm_status each_batch(embedder *x, int64_t n, vm_status (*fill)(const embedder *, const void *, int64_t, float *, vm_error *),
+static vm_status each_batch(embedder *x, kind what, int64_t n, vm_status (*fill)(const embedder *, const void *, int64_t, float *, vm_error *),
                             const void *from, float *out, vm_error *e) {
-    int64_t S = x->m->image_size, px = S * S * 3, E = x->m->embed, most = bucket(VM_MIN(n, (int64_t)MAX_BATCH));
+    int64_t S = x->m->image_size, px = S * S * 3, E = what == ROWS ? embedder_row_floats(x) : x->m->embed, most = bucket(VM_MIN(n, (int64_t)MAX_BATCH));
     float *pixels = vm_calloc((size_t)(most * px) + 1, sizeof *pixels), *features = vm_alloc((size_t)(most * E) * sizeof *features + 1);
     if (!pixels || !features) vm_nomem(e, (size_t)(most * px) * sizeof *pixels, "a batch of pictures");
     for (int64_t i = 0; i < n && !e->status; i += MAX_BATCH) {
@@ -121,7 +136,7 @@ static vm_status each_batch(embedder *x, int64_t n, vm_status (*fill)(const embe
         }
         if (first.status) *e = first;
         memset(pixels + m * px, 0, (size_t)((B - m) * px) * sizeof *pixels);
-        if (!e->status && !run_pixels(x, B, pixels, features, e)) memcpy(out + i * E, features, (size_t)(m * E) * sizeof *out);
+        if (!e->status && !run_pixels(x, what, B, pixels, features, e)) memcpy(out + i * E, features, (size_t)(m * E) * sizeof *out);
     }
     vm_free(pixels);
     vm_free(features);
@@ -143,29 +158,45 @@ static vm_status fill_pixels(const embedder *x, const void *from, int64_t i, flo
 }
 
 vm_status embedder_images(embedder *x, int64_t n, const vm_image *const *images, float *out, vm_error *e) {
-    return each_batch(x, n, fill_image, images, out, e);
+    return each_batch(x, IMAGES, n, fill_image, images, out, e);
 }
 
 vm_status embedder_pixels(embedder *x, int64_t n, const float *pixels, float *out, vm_error *e) {
-    return each_batch(x, n, fill_pixels, pixels, out, e);
+    return each_batch(x, IMAGES, n, fill_pixels, pixels, out, e);
 }
 
-vm_status embedder_texts(embedder *x, int64_t n, const char *const *texts, float *out, vm_error *e) {
-    const int64_t L = x->m->context, E = x->m->embed;
+/* Texts alone (rows NULL: E = embed), or with a picture (E = 1). */
+static vm_status each_text(embedder *x, const float *rows, int64_t n, const char *const *texts, float *out, vm_error *e) {
+    const int64_t L = x->m->context, E = rows ? 1 : x->m->embed;
     int32_t *ids = vm_alloc((size_t)(MAX_BATCH * L * 2) * sizeof *ids), *mask = ids + MAX_BATCH * L, at[MAX_BATCH];
     float *features = vm_alloc((size_t)(MAX_BATCH * E) * sizeof *features);
     if (!ids || !features) vm_nomem(e, (size_t)(MAX_BATCH * L * 2) * sizeof *ids, "a batch of texts");
     for (int64_t i = 0; i < n && !e->status; i += MAX_BATCH) {
         int64_t m = VM_MIN((int64_t)MAX_BATCH, n - i), B = bucket(m), T;
         if (towers_encode(x->m, x->t, m, B, texts + i, ids, at, mask, &T, e)) break;
-        vm_graph *g = plan_for(x, true, B, T, e);
+        vm_graph *g = plan_for(x, rows ? MATCH : TEXTS, B, T, e);
         if (!g) break;
-        if (vm_set(g, "ids", ids) || vm_set(g, "at", at) || vm_set(g, "mask", mask) || vm_run(g) || vm_get(g, "features", features)) *e = g->err;
+        if (rows ? vm_set(g, "rows", rows) : vm_set(g, "at", at)) *e = g->err;
+        else if (vm_set(g, "ids", ids) || vm_set(g, "mask", mask) || vm_run(g) || vm_get(g, "out", features)) *e = g->err;
         else memcpy(out + i * E, features, (size_t)(m * E) * sizeof *out);
     }
     vm_free(ids);
     vm_free(features);
     return e->status;
+}
+
+vm_status embedder_texts(embedder *x, int64_t n, const char *const *texts, float *out, vm_error *e) {
+    return each_text(x, NULL, n, texts, out, e);
+}
+
+int64_t embedder_row_floats(const embedder *x) { return x->m->family->match ? x->m->rows * x->m->row_width : 0; }
+
+vm_status embedder_rows(embedder *x, int64_t n, const vm_image *const *images, float *out, vm_error *e) {
+    return each_batch(x, ROWS, n, fill_image, images, out, e);
+}
+
+vm_status embedder_match(embedder *x, const float *rows, int64_t n, const char *const *texts, float *out, vm_error *e) {
+    return each_text(x, rows, n, texts, out, e);
 }
 
 vm_status embedder_cuts(embedder *x, const char *text, bool *cut, vm_error *e) {

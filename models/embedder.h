@@ -25,6 +25,11 @@ vm_status embedder_images(embedder *x, int64_t n, const vm_image *const *images,
 vm_status embedder_pixels(embedder *x, int64_t n, const float *pixels, float *out, vm_error *e);
 /* UTF-8 texts, cut to the model's context -> out (n,E). */
 vm_status embedder_texts(embedder *x, int64_t n, const char *const *texts, float *out, vm_error *e);
+/* The head that reads a text and a picture together, where the model has one (towers.h): floats that it keeps of a picture, 0 = no
+ * such head; RGB pictures -> out (n, embedder_row_floats); one of these with n texts -> out (n): log p/(1-p) that they fit. */
+int64_t embedder_row_floats(const embedder *x);
+vm_status embedder_rows(embedder *x, int64_t n, const vm_image *const *images, float *out, vm_error *e);
+vm_status embedder_match(embedder *x, const float *rows, int64_t n, const char *const *texts, float *out, vm_error *e);
 /* *cut: does the model not see the end of the text? */
 vm_status embedder_cuts(embedder *x, const char *text, bool *cut, vm_error *e);
 

@@ -177,6 +177,7 @@ vm_status weights_load_from(weight_map *m, const weight_source *f, const char *c
     if (m->err.status) return *e = m->err, e->status;
     if (!used) return vm_nomem(e, (size_t)f->n, "the list of tensors");
     for (int64_t i = 0; i < m->n; i++) {
+        if (i && !strcmp(m->t[i].name, m->t[i - 1].name)) continue; /* a further part of the same tensor */
         const st_tensor *s = look_up(f, m->t[i].name, prefixes);
         if (!s) {
             note(&missing, m->t[i].name, "");

@@ -40,6 +40,7 @@ static eval_model *open_model(const vm_args *a, vm_error *e) {
     if (!name && !built_in && strcmp(model, given)) name = given; /* not the commit, which is its folder's name */
     eval_model_open(&m, model, name, be, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"),
                     e);
+    if (m && arg_str(a, "head") && eval_model_choose(m, arg_str(a, "head"), arg_str(a, "name") != NULL, e)) eval_model_free(m), m = NULL;
     return m;
 }
 
@@ -192,6 +193,9 @@ static const vm_opt opts[] = {
     { "out", OPT_STR, NULL, "DIR", "write results to DIR/DATASET/MODEL/; what is there already is not computed again",
       0, 0 },
     { "name", OPT_STR, NULL, "NAME", "the model's name in tables and folders (default: its folder's)", 0, 0 },
+    { "head", OPT_STR, NULL, "HEAD",
+      "of a model with two (BLIP): itc, the cosine of text and picture (the default), or itm, which reads both together", 0,
+      0 },
     { "metric", OPT_STR, NULL, "NAME", "of pairs: vismin (text, image, group; the default) or mmvp", 0, 0 },
     { "ties", OPT_STR, "wrong", "RULE", "equal best scores of a choice count as wrong, as half, or (first) as right", 0, 0 },
     { "template", OPT_STR, NULL, "TEXT", "text with {} for the caption (mmvp: \"a photo of {}\")", 0, 0 },
@@ -220,7 +224,7 @@ const vm_command cmd_eval = {
     .summary = "score a model on a benchmark of minimal changes",
     .usage = "MODEL --dataset NAME --data PATH [--out DIR]",
     .about =
-        "MODEL is the directory of a model with two towers (CLIP, SigLIP), or its name in the cache; or random, oracle or\n"
+        "MODEL is the directory of a model with two towers (CLIP, SigLIP, BLIP), or its name in the cache; or random, oracle or\n"
         "constant, which look at nothing and test data and scoring; or scores:FILE, the predictions.csv or samples.jsonl of an\n"
         "earlier run (or of another program), which is judged without pictures.\n"
         "A pair has two captions and two pictures. text: each picture prefers its caption; image: each caption prefers "

@@ -107,6 +107,7 @@ static void put_model(json_writer *w, const eval_model *m) {
     json_put_str(w, "weights_sha256", m->weights_sha256[0] ? m->weights_sha256 : NULL);
     json_put_str(w, "precision", m->precision);
     json_put_str(w, "activation", m->activation);
+    if (m->head) json_put_str(w, "head", m->head);
     if (m->image_size) json_put_int(w, "image_size", m->image_size);
     if (m->logit_scale > 0) json_put_f32(w, "logit_scale", m->logit_scale);
     if (m->logit_scale > 0) json_put_f32(w, "logit_bias", m->logit_bias);

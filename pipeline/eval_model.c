@@ -85,7 +85,8 @@ static void describe(eval_model *m, const char *precision) {
     const towers *c = embedder_towers(m->x);
     m->precision = precision;
     if ((size_t)c->vision_act < VM_LEN(act)) m->activation = act[c->vision_act];
-    m->image_size = c->image_size, m->logit_scale = towers_scale(c);
+    m->image_size = c->image_size, m->logit_scale = c->logit_scale ? towers_scale(c) : 0;
+    m->head = c->family->match ? "itc" : NULL;
     /* who has learnt a bias has learnt a sigmoid */
     m->logit_bias = towers_bias(c), m->calibrated = c->logit_bias != NULL;
 }
@@ -131,7 +132,36 @@ void eval_model_free(eval_model *m) {
     vm_free(m);
 }
 
-int64_t eval_model_dim(const eval_model *m) { return m->x ? embedder_dim(m->x) : 0; }
+vm_status eval_model_choose(eval_model *m, const char *head, bool named, vm_error *e) {
+    bool itm = !strcmp(head, "itm");
+    if (!itm && strcmp(head, "itc")) return vm_fail(e, VM_EUSAGE, "--head %s: expected itc or itm", head);
+    if (!m->x) return vm_fail(e, VM_EUSAGE, "--head %s: %s is no model with heads", head, m->name);
+    if (itm && !embedder_row_floats(m->x))
+        return vm_fail(e, VM_EUSAGE, "--head itm: %s has no head that reads a text and a picture together", m->name);
+    if (!m->head) return VM_OK; /* itc is all it has */
+    m->head = itm ? "itm" : "itc";
+    if (!itm) return VM_OK;
+    m->logit_scale = 1, m->logit_bias = 0, m->calibrated = true;
+    if (named) return VM_OK;
+    char name[sizeof m->name + 4];
+    set_name(m, name, (size_t)snprintf(name, sizeof name, "%s-itm", m->name));
+    return VM_OK;
+}
+
+static bool reads_pairs(const eval_model *m) { return m->head && !strcmp(m->head, "itm"); }
+int64_t eval_model_dim(const eval_model *m) { return m->x && !reads_pairs(m) ? embedder_dim(m->x) : 0; }
+int64_t eval_model_row_floats(const eval_model *m) { return reads_pairs(m) ? embedder_row_floats(m->x) : 0; }
+
+vm_status eval_model_embed_rows(const eval_model *m, int64_t n, const vm_image *const *images, float *out, vm_error *e) {
+    return embedder_rows(m->x, n, images, out, e);
+}
+
+vm_status eval_model_match(const eval_model *m, const float *rows, int64_t n, const char *const *texts, float *out, bool *cut,
+                           vm_error *e) {
+    for (int64_t i = 0; i < n; i++)
+        if (embedder_cuts(m->x, texts[i], &cut[i], e)) return e->status;
+    return embedder_match(m->x, rows, n, texts, out, e);
+}
 
 vm_status eval_model_embed_images(const eval_model *m, int64_t n, const vm_image *const *images, float *out,
                                   vm_error *e) {

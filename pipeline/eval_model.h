@@ -24,6 +24,7 @@ typedef struct {
     int64_t image_size;     /* 0 = none */
     float logit_scale, logit_bias; /* logit = scale * cosine + bias; scale 0 = none */
     bool calibrated;        /* 1 / (1 + exp(-logit)) is the probability that text and picture fit */
+    const char *head;       /* "itc" or "itm" of a model that has both (eval_model_choose); NULL = it has one */
     uint64_t seed;
     const char *scores;     /* EVAL_GIVEN: the file */
     embedder *x;            /* NULL = none */
@@ -39,10 +40,15 @@ vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const
 /* The sums of the files of the directory that a wrapped model came from. */
 vm_status eval_model_hash(eval_model *m, const char *dir, vm_error *e);
 void eval_model_free(eval_model *m); /* accepts NULL */
+/* Which head of the model scores: "itc", the cosine of the two towers, which all have; "itm", which reads text and picture
+ * together: logit = score = log p/(1-p) of the probability p that they fit. VM_EUSAGE when the model has no such head.
+ * named: its name was chosen and stays; else that of an itm head gets -itm, so that results of both stand side by side. */
+vm_status eval_model_choose(eval_model *m, const char *head, bool named, vm_error *e);
 /* True when open would give one that needs no weights. */
 bool eval_model_is_built_in(const char *model);
 
-/* Values of a vector that eval_model_embed_* writes; 0: the model has scores of its own (eval_model_score). */
+/* Values of a vector that eval_model_embed_* writes; 0: the model has scores of its own (eval_model_score), or reads
+ * pairs. */
 int64_t eval_model_dim(const eval_model *m);
 /* n pictures, n texts (UTF-8) -> unit vectors out (n, dim). cut[i]: text i is longer than the model takes. */
 vm_status eval_model_embed_images(const eval_model *m, int64_t n, const vm_image *const *images, float *out,
@@ -54,6 +60,12 @@ vm_status eval_model_cuts(const eval_model *m, const char *text, bool *cut, vm_e
 /* The cache of the model's vectors in that folder; *out NULL without error when there is none to be had (warned), or dir
  * is NULL, or the model has no vectors or no files. */
 vm_status eval_model_cache(const eval_model *m, const char *dir, embed_cache **out, vm_error *e);
+/* Of a head that reads pairs: values that it keeps of a picture, 0 = it is none; n pictures -> out (n, values); the values of
+ * one picture with n texts -> scores out (n). */
+int64_t eval_model_row_floats(const eval_model *m);
+vm_status eval_model_embed_rows(const eval_model *m, int64_t n, const vm_image *const *images, float *out, vm_error *e);
+vm_status eval_model_match(const eval_model *m, const float *rows, int64_t n, const char *const *texts, float *out, bool *cut,
+                           vm_error *e);
 /* The score of number k (of caption k / images, image k % images) of an item of a built-in model. right: what the oracle
  * is asked for. */
 float eval_model_score(const eval_model *m, const char *split, const char *id, int k, bool right);

@@ -6,6 +6,7 @@
 
 #include "io/hash.h"
 #include "io/resize.h"
+#include "pipeline/eval_pairs.h"
 
 enum { SLICE = 32, SUM = 32 }; /* pictures decoded at a time; digits of the sum of a file */
 
@@ -30,6 +31,7 @@ struct eval_vectors {
     bool *captioned, *cut;   /* of each caption: embedded? longer than the model takes? */
     float *caption;          /* [captions][dim] */
     int64_t cap_state, cap_vector, cap_sum;
+    eval_pairs *pairs;       /* of a model that reads pairs; NULL = it has vectors, or scores of its own */
     int64_t empty_boxes;
 };
 
@@ -51,6 +53,10 @@ vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_m
         return e->status;
     }
     for (size_t i = 0; i < images; i++) v->content[i] = UNHASHED, v->why[i] = -1;
+    if (m && eval_model_row_floats(m) && eval_pairs_new(&v->pairs, set, m, template, e)) {
+        eval_vectors_free(v);
+        return e->status;
+    }
     *out = v;
     return VM_OK;
 }
@@ -58,6 +64,7 @@ vm_status eval_vectors_new(eval_vectors **out, const eval_set *set, const eval_m
 void eval_vectors_free(eval_vectors *v) {
     if (!v) return;
     keymap_free(&v->contents), keymap_free(&v->reasons), keymap_free(&v->files), keymap_free(&v->sums);
+    eval_pairs_free(v->pairs);
     vm_free(v->sum_of);
     vm_free(v->content), vm_free(v->state), vm_free(v->vector), vm_free(v->why), vm_free(v->captioned), vm_free(v->cut),
         vm_free(v->caption);
@@ -147,7 +154,7 @@ static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm
     vm_error bad[SLICE] = { { 0 } };
     bool in_box[SLICE];
     const vm_image *sound[SLICE];
-    int64_t from[SLICE], m = 0;
+    int64_t from[SLICE], content[SLICE], m = 0;
     float *out = vm_alloc((size_t)(SLICE * v->dim) * sizeof *out + 1);
     if (!out) return vm_nomem(e, (size_t)(SLICE * v->dim) * sizeof *out, "vectors of pictures");
 #pragma omp parallel for schedule(dynamic)
@@ -157,8 +164,9 @@ static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm
         v->state[c] = bad[k].status ? BROKEN : READY, v->empty_boxes += !in_box[k];
         if (bad[k].status == VM_EDEVICE) *e = bad[k]; /* memory, not the picture */
         if (bad[k].status) blame(v, number[k], bad[k].msg);
-        else sound[m] = &im[k], from[m++] = number[k];
+        else sound[m] = &im[k], from[m] = number[k], content[m++] = c;
     }
+    if (!e->status && v->pairs && m) eval_pairs_put(v->pairs, m, sound, content, e);
     if (!e->status && v->dim && m && !eval_model_embed_images(v->m, m, sound, out, e))
         for (int64_t k = 0; k < m; k++) {
             int64_t c = v->content[from[k]];
@@ -174,10 +182,9 @@ static vm_status fill_pictures(eval_vectors *v, int n, const int64_t *number, vm
     return e->status;
 }
 
-/* The caption in the template's place; vm_free. */
-static char *fill_template(const char *template, const char *caption) {
-    const char *at = strstr(template, "{}");
-    return vm_asprintf("%.*s%s%s", (int)(at - template), template, caption, at + 2);
+char *eval_caption_text(const char *template, const char *caption) {
+    const char *at = template ? strstr(template, "{}") : NULL;
+    return at ? vm_asprintf("%.*s%s%s", (int)(at - template), template, caption, at + 2) : vm_strdup(caption);
 }
 
 /* The text of a caption as the model reads it; *made is vm_free. */
@@ -185,7 +192,7 @@ static const char *caption_text(const eval_vectors *v, int64_t number, char **ma
     const char *text = keymap_at(&v->set->captions, number, NULL);
     *made = NULL;
     if (!v->template) return text;
-    if (!(*made = fill_template(v->template, text))) vm_nomem(e, 256, "a caption");
+    if (!(*made = eval_caption_text(v->template, text))) vm_nomem(e, 256, "a caption");
     return *made;
 }
 
@@ -271,7 +278,51 @@ vm_status eval_vectors_need(eval_vectors *v, int64_t n_images, const int32_t *im
     return e->status;
 }
 
+/* Everything that the items pair a picture with, read while the picture is kept. */
+static vm_status read_pairs(eval_vectors *v, int64_t n, const eval_item *const *items, vm_error *e) {
+    int64_t total = 0, m = 0, picture[SLICE];
+    for (int64_t i = 0; i < n; i++) total += eval_n_scores(items[i]);
+    eval_pair *pairs = vm_alloc((size_t)total * sizeof *pairs + 1);
+    int64_t *number = vm_alloc((size_t)total * sizeof *number + 1); /* of a picture with the content of the pair */
+    if (!pairs || !number) vm_nomem(e, (size_t)total * sizeof *pairs, "a list of pairs");
+    for (int64_t i = 0; i < n && !e->status; i++)
+        for (int k = 0; k < eval_n_scores(items[i]) && !e->status; k++) {
+            const char *sum;
+            int64_t image = eval_image_number(v->set, items[i], k % items[i]->n_images);
+            if (eval_vectors_sum(v, image, &sum, e) || !sum) continue;
+            number[m] = image;
+            pairs[m++] = (eval_pair){ v->content[image], eval_caption_number(v->set, items[i], k / items[i]->n_images), items[i]->at + k };
+        }
+    for (int64_t i = 0; i < m; i++) /* what is kept from earlier comes first, before it makes room */
+        if (eval_pairs_keeps(v->pairs, pairs[i].content) && v->state[pairs[i].content] == READY && !e->status) {
+            v->state[pairs[i].content] = WAITING;
+            eval_pairs_read(v->pairs, pairs[i].content, m, pairs, e);
+        }
+    for (int64_t i = 0; i < m && !e->status;) {
+        int filled = 0;
+        for (; i < m && filled < SLICE; i++) {
+            int64_t c = pairs[i].content;
+            if (v->state[c] == WAITING || v->state[c] == BROKEN) continue;
+            v->state[c] = WAITING, picture[filled++] = number[i];
+        }
+        if (filled) fill_pictures(v, filled, picture, e);
+        for (int k = 0; k < filled && !e->status; k++) {
+            int64_t c = v->content[picture[k]];
+            if (v->state[c] == BROKEN) continue;
+            eval_pairs_read(v->pairs, c, m, pairs, e);
+            v->state[c] = WAITING; /* done, until the next items */
+        }
+    }
+    for (int64_t i = 0; i < m; i++)
+        if (v->state[pairs[i].content] == WAITING) v->state[pairs[i].content] = READY;
+    for (int64_t i = 0; i < n && !e->status; i++)
+        for (int k = 0; k < items[i]->n_images; k++) blame_again(v, eval_image_number(v->set, items[i], k));
+    vm_free(pairs), vm_free(number);
+    return e->status;
+}
+
 vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *items, vm_error *e) {
+    if (v->pairs) return read_pairs(v, n, items, e);
     int64_t n_images = 0, n_captions = 0;
     for (int64_t i = 0; i < n; i++) n_images += items[i]->n_images, n_captions += items[i]->n_captions;
     int32_t *number = vm_alloc((size_t)(n_images + n_captions) * sizeof *number + 1), *image = number,
@@ -301,6 +352,7 @@ const float *eval_vectors_caption(const eval_vectors *v, int64_t i) { return v->
 
 float eval_vectors_score(const eval_vectors *v, const eval_item *x, int caption, int image) {
     int k = caption * x->n_images + image;
+    if (v->pairs) return eval_pairs_score(v->pairs, x->at + k);
     if (!v->dim)
         return eval_model_score(v->m, eval_split_name(v->set, x->split), x->id, k,
                                 x->kind == EVAL_PAIR ? caption == image : k == x->gold);
@@ -312,8 +364,10 @@ float eval_vectors_score(const eval_vectors *v, const eval_item *x, int caption,
 }
 
 bool eval_vectors_truncated(const eval_vectors *v, const eval_item *x) {
-    for (int k = 0; k < x->n_captions; k++)
-        if (v->cut[eval_caption_number(v->set, x, k)]) return true;
+    for (int k = 0; k < x->n_captions; k++) {
+        int64_t number = eval_caption_number(v->set, x, k);
+        if (v->pairs ? eval_pairs_cut(v->pairs, number) : v->cut[number]) return true;
+    }
     return false;
 }
 

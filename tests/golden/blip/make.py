@@ -5,15 +5,22 @@ NAME/config.json, model.safetensors   the model as transformers saves it
 NAME/golden.safetensors               CASE/in.*, CASE/out.*, CASE/loss, CASE/grad.* as vismin forward reads and writes them. Of gradients
                                       of more than 64 elements every stride-th (stride.NAME), and gradstat.NAME = sums of g, |g|, the
                                       norm, sum of g[i] cos(0.37 i). The strings tol.NAME are "rtol atol".
+hf/vocab.txt, tokenizer_config.json, preprocessor_config.json, and hf/itc.csv, itm.csv: scores of ../scene by transformers, as vismin eval
+                                      writes them to predictions.csv (itm: the difference of the two numbers)
 Cases: itm (pairs, padded texts), itc (every picture with every text), nomask (no attention_mask), and the losses itm_loss, itc_loss:
 mean(itm_score * in.weight.itm_score).
 """
+import csv
+import glob
+import json
 import os
 import shutil
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
-from transformers import BlipConfig, BlipForImageTextRetrieval
+from transformers import BertTokenizer, BlipConfig, BlipForImageTextRetrieval
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEEP = 64
@@ -88,6 +95,40 @@ def case(w, name, model, ids, mask, pixels, itm, weight=None):
     w.grads(name, model)
 
 
+WORDS = """[PAD] [UNK] [CLS] [SEP] [MASK] a small large orange tree yellow moon and blue cup on snow white four red fish purple one three mushroom
+##s two black dotted house ball above green car flower right left of striped below box grass sand ice""".split()
+
+
+def scores(model, out):
+    vocab = WORDS + ["[unused%d]" % i for i in range(model.config.text_config.vocab_size - len(WORDS))]
+    with open(os.path.join(out, "vocab.txt"), "w") as f:
+        f.write("\n".join(vocab) + "\n")
+    with open(os.path.join(out, "tokenizer_config.json"), "w") as f:
+        json.dump({"do_lower_case": True, "tokenizer_class": "BertTokenizer"}, f)
+    tok = BertTokenizer(vocab={w: i for i, w in enumerate(vocab)}, do_lower_case=True)
+    S = model.config.vision_config.image_size
+    images = BlipImageProcessorPil(size={"height": S, "width": S})
+    with open(os.path.join(out, "preprocessor_config.json"), "w") as f:
+        json.dump({**{k: v for k, v in images.to_dict().items() if k.startswith(("do_", "image_", "rescale", "resample", "size"))},
+                   "image_processor_type": "BlipImageProcessor"}, f, default=int)
+    rows = []
+    for path in sorted(glob.glob(os.path.join(HERE, "../scene/*.csv"))):
+        rows += [dict(r, split=os.path.basename(path)[:-4]) for r in csv.DictReader(open(path))]
+    for head in ("itc", "itm"):
+        with open(os.path.join(out, head + ".csv"), "w") as f:
+            for r in rows:
+                pictures = [Image.open(os.path.join(HERE, "../scene", d, r[k])).convert("RGB")
+                            for d, k in (("original_images", "image_path"), ("edited_images", "edited_image_path"))]
+                pixels = images(pictures, return_tensors="pt")["pixel_values"]
+                line = [r["edit_id"]]
+                for caption in (r["caption"], r["edited_caption"]):
+                    ids = tok([caption] * 2, return_tensors="pt")
+                    with torch.no_grad():
+                        y = model(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"], pixel_values=pixels, use_itm_head=head == "itm").itm_score
+                    line += ["%.7g" % float(v) for v in (y[:, 1] - y[:, 0] if head == "itm" else y[:, 0])]
+                f.write(",".join(line) + "\n")
+
+
 def main():
     for name, m in MODELS.items():
         out = os.path.join(HERE, name)
@@ -111,6 +152,8 @@ def main():
         case(w, "itm_loss", model, ids, mask, pixels, True, torch.randn(4, 2, generator=g))
         if name == "hf":
             case(w, "itc_loss", model, ids[:3], mask[:3], pixels, False, torch.randn(4, 3, generator=g))
+        if name == "hf":
+            scores(model, out)
         save_file(w.t, os.path.join(out, "golden.safetensors"), metadata=w.meta)
 
 
