@@ -3,7 +3,8 @@
  *
  * CountBench.json: a list of { image_url, text, number }. The first occurrence of the word counts, in whatever case;
  * the foils take over its case. --option foils= all (default: nine options), or N from 1 to 8 of them drawn by --seed.
- * Pictures are not distributed, only their addresses; each is looked for, in this order, as
+ * Pictures are not in the file, only their addresses; each is looked for, in this order, as
+ *   the field image, which tools/hf_export.py writes
  *   what --option image-map=FILE names: rows "address TAB file"
  *   the last part of the address without its query - unless another address ends alike
  *   SHA1(address) and an ending
@@ -75,27 +76,27 @@ static vm_status see_address(eval_row *r, vm_error *e) {
     return VM_OK;
 }
 
-/* The name under which the picture is there, vm_free; when there is none, the name to ask for. */
-static char *find_picture(const eval_row *r, const char *url, vm_error *e) {
+/* The name of the picture, vm_free: what the record or the map says, else the first of the names under which it is
+ * there, else the one to ask for. */
+static char *find_picture(eval_row *r, const char *url, vm_error *e) {
     const state *x = r->of->user;
     char base[300], sum[41], row[32], padded[32];
     int64_t u = keymap_find(&x->url, url, strlen(url)), b;
+    const char *given = row_text(r, "image");
+    if (!given || !*given) given = u < 0 ? NULL : keymap_at(&x->file, x->file_of[u], NULL);
     base_of(url, base);
+    b = keymap_find(&x->base, base, strlen(base));
     sha1_hex(sum, url, strlen(url));
     snprintf(row, sizeof row, "%" PRId64, r->number), snprintf(padded, sizeof padded, "%05" PRId64, r->number);
-    b = keymap_find(&x->base, base, strlen(base));
-    const char *mapped = u < 0 ? NULL : keymap_at(&x->file, x->file_of[u], NULL),
-               *own = *base && b >= 0 && x->n_base[b] == 1 ? base : NULL, *name[] = { mapped, own, sum, row, padded };
-    for (int k = 0; k < VM_LEN(name); k++) {
+    const char *own = *base && b >= 0 && x->n_base[b] == 1 ? base : NULL, *name[] = { own, sum, row, padded },
+               *found = given;
+    for (int k = 0; k < VM_LEN(name) && !found; k++) {
         vm_error missing = { 0 };
         char *path = name[k] ? media_find(&r->of->src->places, "images", name[k], &missing) : NULL;
-        if (path) {
-            vm_free(path);
-            mapped = name[k];
-            break;
-        }
+        if (path) found = name[k];
+        vm_free(path);
     }
-    char *out = vm_strdup(mapped ? mapped : own ? own : sum);
+    char *out = vm_strdup(found ? found : own ? own : sum);
     if (!out) vm_nomem(e, 300, "a path");
     return out;
 }

@@ -229,6 +229,9 @@ TEST(countbench) {
     put("map.tsv", "http://x/b.jpg\n");
     EXPECT_HAS(LOAD("countbench", .options = { option }),
                "map.tsv:1: found 1 fields, expected an address, a tab and a file");
+    put("data.jsonl",
+        "{\"image\":\"images/mapped.jpg\",\"image_url\":\"http://x/a.jpg\",\"text\":\"two\",\"number\":2}\n");
+    EXPECT_HAS(LOAD("countbench", .data = "data.jsonl"), "; images/mapped.jpg\n");
     starve("countbench", (how){ 0 });
 }
 
