@@ -118,17 +118,17 @@ soak: $(BIN) ## kill -9 at SOAK_KILLS random moments of a training, then of an e
 # What it finds is left as build/fuzz/crash-...; seeds stand in tests/fuzz/corpus/NAME/, what is learnt in build/fuzz/corpus/.
 FUZZ_CC   ?= clang
 FUZZ_RUNS ?= 200000
-FUZZ_SRC  := kernels/base.c $(wildcard io/*.c)
+FUZZ_SRC  := kernels/base.c $(wildcard io/*.c pipeline/eval_*.c) $(addprefix pipeline/,media.c metrics.c args.c)
 FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -I. -O1 -g $(MARCH) \
              -fno-sanitize-recover=undefined -fno-omit-frame-pointer $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 FUZZERS   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/fuzz/%.o: %.c | deps
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
-$(B)/fuzz/libio.a: $(FUZZ_SRC:%.c=$(B)/fuzz/%.o)
+$(B)/fuzz/libfuzzed.a: $(FUZZ_SRC:%.c=$(B)/fuzz/%.o)
 	@rm -f $@
 	@$(AR) rcs $@ $^
-$(B)/fuzz/fuzz_%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libio.a
+$(B)/fuzz/fuzz_%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libfuzzed.a
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined $^ -o $@ \
 	    $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm -lpthread
 
