@@ -1,4 +1,4 @@
-/* Fuzzes the decoders of BMP, GIF and lossless WebP, which are our own: the first byte picks the format. */
+/* Fuzzes the decoders of BMP, GIF, lossless WebP and .npy, which are our own: the first byte picks the format. */
 #include <string.h>
 
 #include "io/image.h"
@@ -9,7 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static const struct {
         const char *start;
         size_t n;
-    } formats[] = {{"BM", 2}, {"GIF89a", 6}, {"RIFF\0\0\0\0WEBPVP8L\xff\xff\xff\x7f/", 21}};
+    } formats[] = {{"BM", 2}, {"GIF89a", 6}, {"RIFF\0\0\0\0WEBPVP8L\xff\xff\xff\x7f/", 21},
+                 {"\x93NUMPY", 6}};
     if (!n--) return 0;
     const int f = data[0] % VM_LEN(formats);
     const size_t all = n + formats[f].n;
