@@ -182,6 +182,8 @@ vm_status VM_KERNEL(running_stats_cpu)(vm_graph *g, vm_node *n) {
     vm_real m = (vm_real)n->f[0], unbiased = (vm_real)n->i[0] / (vm_real)(n->i[0] - 1);
     const vm_real *mean = vm_in(g, n, 0), *var = vm_in(g, n, 1);
     vm_real *to_mean = vm_in(g, n, 2), *to_var = vm_in(g, n, 3), *count = vm_in(g, n, 4);
+    for (int64_t c = 0; c < C; c++)
+        if (!isfinite(mean[c]) || !isfinite(var[c])) return VM_OK; /* a step that will not be taken */
     for (int64_t c = 0; c < C; c++) {
         to_mean[c] += m * (mean[c] - to_mean[c]);
         to_var[c] += m * (var[c] * unbiased - to_var[c]);

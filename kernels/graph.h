@@ -39,6 +39,7 @@ typedef struct vm_param {
     void *data;
     bool borrowed;    /* data is not ours to free (mapped file) */
     bool trainable;   /* vm_backward with wrt = NULL differentiates with respect to it */
+    bool state;       /* kept with the model but never learnt (running statistics): not trainable, whatever is unfrozen */
     bool decay;       /* weight decay applies */
     float lr_scale;   /* multiplies the learning rate; 1 by default */
     vm_real *grad;    /* same shape; allocated by the first vm_backward that needs it */

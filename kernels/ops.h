@@ -61,7 +61,8 @@ vm_val vm_batchnorm(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_val mean, vm_v
 vm_val vm_batchnorm_batch(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_val residual, float eps, vm_unary_kind act,
                           vm_type out, vm_val stats[2]);
 /* State: at each run mean += momentum (stats[0] - mean), var += momentum (stats[1] rows/(rows-1) - var) and
- * count (1) += 1. Stands outside checkpoint segments, unlike the normalisation itself. */
+ * count (1) += 1; nothing changes when a number of stats is not finite. Stands outside checkpoint
+ * segments, unlike the normalisation itself. */
 void vm_running_stats(vm_graph *g, const vm_val stats[2], int64_t rows, vm_param *mean, vm_param *var, vm_param *count,
                       float momentum);
 /* A product (w (N,K), no bias) and the normalisation of its result with constant statistics as one weight and bias,

@@ -6,8 +6,40 @@
 #include <math.h>
 #include <string.h>
 
-static const char *layer_name(char buf[48], const char *tower, int64_t i) {
-    snprintf(buf, 48, "%s.%d", tower, (int)i);
+static void new_layers(weight_set *w, nn_layer *l, const clip_tower *t, const char *tower) {
+    char name[48];
+    for (int64_t i = 0; i < t->layers; i++) {
+        snprintf(name, sizeof name, "%s.%d", tower, (int)i);
+        nn_layer_new(w, &l[i], t->width, t->mlp, i == t->layers - 1 ? NN_SPLIT : NN_FUSED, name);
+    }
+}
+
+/* What stands before and behind the layers of a vision transformer. */
+static void new_vision(clip_model *m) {
+    weight_set *w = &m->w;
+    const clip_config *c = &m->c;
+    int64_t V = c->vision.width, E = c->embed, P = c->patch, n = c->image_size / P;
+    m->class_embed = weight_new(w, 2, (int64_t[]){ 1, V }, "vision.class");
+    m->patch_embed = weight_new(w, 2, (int64_t[]){ V, 3 * P * P }, "vision.patch");
+    m->vision_pos = weight_new(w, 2, (int64_t[]){ n * n + 1, V }, "vision.pos");
+    m->pre_w = weight_new(w, 1, &V, "vision.pre.weight"), m->pre_b = weight_new(w, 1, &V, "vision.pre.bias");
+    m->post_w = weight_new(w, 1, &V, "vision.post.weight"), m->post_b = weight_new(w, 1, &V, "vision.post.bias");
+    m->vision_proj = weight_new(w, 2, (int64_t[]){ E, V }, "vision.proj");
+}
+
+resnet_config clip_resnet_config(const clip_config *c) {
+    resnet_config r = { .width = c->vision.width, .heads = c->vision.heads, .image_size = c->image_size, .embed = c->embed };
+    memcpy(r.blocks, c->blocks, sizeof r.blocks);
+    return r;
+}
+
+char *clip_vision_text(const clip_config *c, char buf[160]) {
+    if (!clip_is_resnet(c))
+        snprintf(buf, 160, "%d px in patches of %d: %d layers of %d, %d heads", (int)c->image_size, (int)c->patch, (int)c->vision.layers,
+                 (int)c->vision.width, (int)c->vision.heads);
+    else
+        snprintf(buf, 160, "%d px: ResNet of %d+%d+%d+%d blocks, width %d, %d heads", (int)c->image_size, (int)c->blocks[0], (int)c->blocks[1],
+                 (int)c->blocks[2], (int)c->blocks[3], (int)c->vision.width, (int)c->vision.heads);
     return buf;
 }
 
@@ -25,31 +57,25 @@ vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_er
         return vm_nomem(e, sizeof *m, "a CLIP model");
     }
     weight_set *w = &m->w;
-    int64_t one[] = { 1 }, T = c->text.width, V = c->vision.width, E = c->embed, P = c->patch, n = c->image_size / P;
+    int64_t one[] = { 1 }, T = c->text.width, E = c->embed;
     m->t.logit_scale = weight_new(w, 1, one, "logit_scale");
     m->token_embed = weight_new(w, 2, (int64_t[]){ c->vocab, T }, "text.token_embed");
     m->text_pos = weight_new(w, 2, (int64_t[]){ c->context, T }, "text.pos");
     m->text_ln_w = weight_new(w, 1, &T, "text.ln.weight"), m->text_ln_b = weight_new(w, 1, &T, "text.ln.bias");
     m->text_proj = weight_new(w, 2, (int64_t[]){ E, T }, "text.proj");
-    m->class_embed = weight_new(w, 2, (int64_t[]){ 1, V }, "vision.class");
-    m->patch_embed = weight_new(w, 2, (int64_t[]){ V, 3 * P * P }, "vision.patch");
-    m->vision_pos = weight_new(w, 2, (int64_t[]){ n * n + 1, V }, "vision.pos");
-    m->pre_w = weight_new(w, 1, &V, "vision.pre.weight"), m->pre_b = weight_new(w, 1, &V, "vision.pre.bias");
-    m->post_w = weight_new(w, 1, &V, "vision.post.weight"), m->post_b = weight_new(w, 1, &V, "vision.post.bias");
-    m->vision_proj = weight_new(w, 2, (int64_t[]){ E, V }, "vision.proj");
-    char name[48];
-    for (int64_t i = 0; i < c->text.layers; i++)
-        nn_layer_new(w, &m->text[i], T, c->text.mlp, i == c->text.layers - 1 ? NN_SPLIT : NN_FUSED, layer_name(name, "text", i));
-    for (int64_t i = 0; i < c->vision.layers; i++)
-        nn_layer_new(w, &m->vision[i], V, c->vision.mlp, i == c->vision.layers - 1 ? NN_SPLIT : NN_FUSED, layer_name(name, "vision", i));
-    if (w->err.status) {
-        *e = w->err;
+    resnet_config rc = clip_resnet_config(c);
+    if (clip_is_resnet(c)) resnet_new(&m->resnet, w, &rc, e);
+    else new_vision(m);
+    new_layers(w, m->text, &c->text, "text");
+    if (!m->resnet) new_layers(w, m->vision, &c->vision, "vision");
+    if (!e->status && w->err.status) *e = w->err;
+    if (e->status) {
         clip_free(m);
         return e->status;
     }
     /* weight decay: matrices only, and not the temperature (training practice of open_clip) */
     for (int64_t i = 0; i < w->n; i++) w->p[i]->decay = w->p[i]->nd > 1;
-    m->class_embed->decay = false; /* one vector in the published layouts */
+    if (m->class_embed) m->class_embed->decay = false; /* one vector in the published layouts */
     *out = m;
     return VM_OK;
 }
@@ -57,6 +83,7 @@ vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_er
 void clip_free(clip_model *m) {
     if (!m) return;
     weights_free(&m->w);
+    resnet_free(m->resnet);
     vm_free(m->text);
     vm_free(m->vision);
     vm_free(m->t.unused);
@@ -84,6 +111,7 @@ vm_val clip_image_features(vm_graph *g, const clip_model *m, vm_val pixels) {
                (int)c->image_size, (int)c->image_size);
         return 0;
     }
+    if (m->resnet) return resnet_features(g, m->resnet, &m->t, pixels);
     int64_t B = vm_dim(g, pixels, 0);
     vm_scope(g, "vision.embed");
     vm_val x = nn_linear(g, vm_patchify(g, pixels, (int)c->patch, g->dtype), m->patch_embed, NULL, VM_NONE, 0, VM_F32);
@@ -139,7 +167,7 @@ int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t
 }
 
 /* --- initialisation ------------------------------------------------------------------------------------------------- */
-static double layer_std(const clip_model *m, const vm_param *p, const clip_tower *t, const nn_layer *layers) {
+static double layer_std(const vm_param *p, const clip_tower *t, const nn_layer *layers) {
     double w = (double)t->width;
     for (int64_t i = 0; i < t->layers; i++) {
         const nn_layer *l = &layers[i];
@@ -155,12 +183,13 @@ vm_status clip_init(clip_model *m, uint64_t seed, vm_error *e) {
     for (int64_t i = 0; i < m->w.n; i++) {
         vm_param *p = m->w.p[i];
         double std = 0, value = 0;
-        if (p == m->token_embed) std = 0.02;
+        if (m->resnet && resnet_init(m->resnet, p, &std, &value)) ;
+        else if (p == m->token_embed) std = 0.02;
         else if (p == m->text_pos) std = 0.01;
         else if (p == m->text_proj) std = 1 / sqrt((double)c->text.width);
         else if (p == m->class_embed || p == m->vision_pos || p == m->vision_proj) std = 1 / sqrt((double)c->vision.width);
         else if (p == m->patch_embed) std = 1 / sqrt(3.0 * 3.0 * (double)(c->patch * c->patch)); /* std of U(+-1/sqrt(fan in)) */
-        else if (p->nd == 2) std = VM_MAX(layer_std(m, p, &c->text, m->text), layer_std(m, p, &c->vision, m->vision));
+        else if (p->nd == 2) std = VM_MAX(layer_std(p, &c->text, m->text), m->resnet ? 0 : layer_std(p, &c->vision, m->vision));
         else if (p == m->t.logit_scale) value = log(1 / 0.07);
         else {
             size_t n = strlen(p->name);
@@ -198,11 +227,12 @@ static vm_status save(const towers *t, const char *dir, st_dtype type, bool both
 
 static void map(const towers *t, weight_map *m) { clip_map(of(t), of(t)->c.layout, m); }
 
-/* A directory of clip_save has HF names, whatever the model was read from. */
+/* A directory of clip_save has HF names where there are such, whatever the model was read from. */
 static vm_status load(towers *t, const char *dir, vm_error *e) {
     weight_map m = { 0 };
-    clip_map(of(t), CLIP_HF, &m);
-    weights_restore(&m, dir, "model", e);
+    bool hf = !of(t)->resnet;
+    clip_map(of(t), hf ? CLIP_HF : CLIP_OPEN, &m);
+    weights_restore(&m, dir, hf ? "model" : "open_clip_model", e);
     weight_map_free(&m);
     return e->status;
 }

@@ -79,12 +79,39 @@ static json_value model_cfg(json_value root) {
     return json_has(m) ? m : root; /* open_clip's own model_configs/NAME.json */
 }
 
+static void read_vit(clip_config *c, json_value v, vm_error *e) {
+    c->vision.width = json_int(v, "width", 768, 1, 1 << 20, e), c->vision.layers = json_int(v, "layers", 12, 1, 1000, e);
+    int64_t head = json_int(v, "head_width", 64, 1, 4096, e);
+    if (!e->status && c->vision.width % head) json_fail(json_get(v, "head_width"), e, "%d does not divide the width %d", (int)head, (int)c->vision.width);
+    c->vision.heads = e->status ? 1 : c->vision.width / head;
+    c->vision.mlp = (int64_t)((double)c->vision.width * json_num(v, "mlp_ratio", 4, 0.01, 100, e));
+    c->patch = json_int(v, "patch_size", 32, 1, 1 << 12, e);
+}
+
+/* "layers" are the blocks of four stages; "patch_size" says nothing here. */
+static void read_resnet(clip_config *c, json_value v, vm_error *e) {
+    json_value layers = json_get(v, "layers");
+    if (!e->status && json_len(layers) != RESNET_STAGES)
+        json_fail(layers, e, "%d stages, a ResNet has %d", (int)json_len(layers), RESNET_STAGES);
+    for (int k = 0; k < RESNET_STAGES && !e->status; k++) {
+        c->blocks[k] = json_as_int(json_at(layers, k), 1, 1000, e);
+        c->vision.layers += c->blocks[k];
+    }
+    c->vision.width = json_int(v, "width", 64, 1, 1 << 12, e);
+    int64_t head = json_int(v, "head_width", 64, 1, 4096, e);
+    if (!e->status && (c->vision.width % 2 || c->vision.width * 32 % head))
+        json_fail(v, e, "a ResNet of width %d with heads of %d; even widths are needed, 32 times as wide as some heads", (int)c->vision.width, (int)head);
+    if (!e->status && c->image_size % RESNET_SHRINK)
+        json_fail(json_get(v, "image_size"), e, "%d pixels for a ResNet, which needs a multiple of %d", (int)c->image_size, RESNET_SHRINK);
+    c->vision.heads = e->status ? 1 : c->vision.width * 32 / head;
+    c->patch = RESNET_SHRINK, c->vision_act = VM_RELU;
+}
+
 static vm_status read_open_clip(clip_config *c, json_value root, vm_error *e) {
     json_value m = model_cfg(root);
     json_value t = json_get(m, "text_cfg"), v = json_get(m, "vision_cfg");
     const int64_t W = 1 << 20;
     if (!e->status && (!json_has(t) || !json_has(v))) json_fail(m, e, "text_cfg and vision_cfg are needed");
-    if (!e->status && json_get(v, "layers").kind == JSON_ARRAY) json_fail(json_get(v, "layers"), e, "ResNet towers are not supported yet; ViT towers are");
     if (!e->status) refuse_unknown(t, e), refuse_unknown(v, e), refuse_unknown(m, e);
     bool quick = json_bool(m, "quick_gelu", false, e);
     c->layout = CLIP_OPEN;
@@ -92,21 +119,23 @@ static vm_status read_open_clip(clip_config *c, json_value root, vm_error *e) {
     c->text.width = json_int(t, "width", 512, 1, W, e), c->text.layers = json_int(t, "layers", 12, 1, 1000, e);
     c->text.heads = json_int(t, "heads", 8, 1, 1024, e);
     c->text.mlp = (int64_t)((double)c->text.width * json_num(t, "mlp_ratio", 4, 0.01, 100, e));
-    c->vision.width = json_int(v, "width", 768, 1, W, e), c->vision.layers = json_int(v, "layers", 12, 1, 1000, e);
-    int64_t head = json_int(v, "head_width", 64, 1, 4096, e);
-    if (!e->status && c->vision.width % head) json_fail(json_get(v, "head_width"), e, "%d does not divide the width %d", (int)head, (int)c->vision.width);
-    c->vision.heads = e->status ? 1 : c->vision.width / head;
-    c->vision.mlp = (int64_t)((double)c->vision.width * json_num(v, "mlp_ratio", 4, 0.01, 100, e));
     c->vocab = json_int(t, "vocab_size", 49408, 2, 1 << 24, e), c->context = json_int(t, "context_length", 77, 1, 1 << 16, e);
-    c->image_size = json_int(v, "image_size", 224, 1, 1 << 14, e), c->patch = json_int(v, "patch_size", 32, 1, 1 << 12, e);
+    c->image_size = json_int(v, "image_size", 224, 1, 1 << 14, e);
     c->bos = c->vocab - 2, c->eos = c->vocab - 1, c->pad = 0, c->pool_argmax = true;
     c->text_eps = c->vision_eps = 1e-5f, c->norm_eps = 1e-12f;
     c->text_act = c->vision_act = quick ? VM_QUICK_GELU : VM_GELU;
+    if (json_get(v, "layers").kind == JSON_ARRAY) read_resnet(c, v, e);
+    else read_vit(c, v, e);
     double stats[3];
     json_value pp = json_get(root, "preprocess_cfg");
     if (!e->status && json_has(json_get(pp, "mean")) && json_as_nums(json_get(pp, "mean"), stats, 3, e) == 3) memcpy(c->mean, stats, sizeof stats);
     if (!e->status && json_has(json_get(pp, "std")) && json_as_nums(json_get(pp, "std"), stats, 3, e) == 3) memcpy(c->std, stats, sizeof stats);
     return e->status;
+}
+
+void clip_set_activation(clip_config *c, vm_unary_kind k) {
+    c->text_act = k;
+    if (!clip_is_resnet(c)) c->vision_act = k;
 }
 
 clip_config clip_config_blank(void) {
@@ -124,7 +153,7 @@ static vm_status read_config(clip_config *c, json_doc *d, vm_error *e) {
     else read_hf(c, root, e);
     const clip_tower *t[] = { &c->text, &c->vision };
     for (int k = 0; k < 2 && !e->status; k++)
-        if (t[k]->width % t[k]->heads)
+        if (t[k]->width % t[k]->heads && !(k && clip_is_resnet(c)))
             vm_fail(e, VM_EMODEL, "%s: %d heads do not divide the width %d", json_name(d), (int)t[k]->heads, (int)t[k]->width);
     if (!e->status && c->patch > c->image_size)
         vm_fail(e, VM_EMODEL, "%s: patches of %d in images of %d", json_name(d), (int)c->patch, (int)c->image_size);
@@ -144,7 +173,7 @@ vm_status clip_config_read(clip_config *c, const char *dir, vm_error *e) {
 vm_status clip_config_file(clip_config *c, const char *path, vm_error *e) {
     json_doc *d = json_open(path, e);
     json_value root = json_root(d);
-    if (!read_config(c, d, e) && c->layout == CLIP_OPEN && !json_has(json_get(model_cfg(root), "quick_gelu"))) c->text_act = c->vision_act = VM_NONE;
+    if (!read_config(c, d, e) && c->layout == CLIP_OPEN && !json_has(json_get(model_cfg(root), "quick_gelu"))) clip_set_activation(c, VM_NONE);
     else if (!e->status && c->layout == CLIP_HF) {
         if (!json_has(json_get(part(root, "text_config"), "hidden_act"))) c->text_act = VM_NONE;
         if (!json_has(json_get(part(root, "vision_config"), "hidden_act"))) c->vision_act = VM_NONE;
@@ -160,17 +189,9 @@ bool clip_is_clip(const char *dir) {
 }
 
 /* --- names ---------------------------------------------------------------------------------------------------------- */
-void clip_map(const clip_model *m, clip_layout layout, weight_map *map) {
+static void map_vit(const clip_model *m, bool hf, weight_map *map) {
     const clip_config *c = &m->c;
-    const bool hf = layout == CLIP_HF;
-    const int64_t T = c->text.width, V = c->vision.width, E = c->embed, P = c->patch, n = c->image_size / P;
-    const int64_t ET[] = { E, T }, EV[] = { E, V }, TE[] = { T, E }, VE[] = { V, E };
-    tie_whole(map, m->t.logit_scale, 0, NULL, 0, "logit_scale");
-    tie_whole(map, m->token_embed, 2, (int64_t[]){ c->vocab, T }, 0, hf ? "text_model.embeddings.token_embedding.weight" : "token_embedding.weight");
-    tie_whole(map, m->text_pos, 2, (int64_t[]){ c->context, T }, 0, hf ? "text_model.embeddings.position_embedding.weight" : "positional_embedding");
-    tie_whole(map, m->text_ln_w, 1, &T, 0, hf ? "text_model.final_layer_norm.weight" : "ln_final.weight");
-    tie_whole(map, m->text_ln_b, 1, &T, 0, hf ? "text_model.final_layer_norm.bias" : "ln_final.bias");
-    tie_whole(map, m->text_proj, 2, hf ? ET : TE, hf ? 0 : W_TRANSPOSED, hf ? "text_projection.weight" : "text_projection");
+    const int64_t V = c->vision.width, E = c->embed, P = c->patch, n = c->image_size / P, EV[] = { E, V }, VE[] = { V, E };
     tie_whole(map, m->class_embed, 1, &V, 0, hf ? "vision_model.embeddings.class_embedding" : "visual.class_embedding");
     tie_whole(map, m->patch_embed, 4, (int64_t[]){ V, 3, P, P }, 0, hf ? "vision_model.embeddings.patch_embedding.weight" : "visual.conv1.weight");
     tie_whole(map, m->vision_pos, 2, (int64_t[]){ n * n + 1, V }, 0, hf ? "vision_model.embeddings.position_embedding.weight" : "visual.positional_embedding");
@@ -179,9 +200,25 @@ void clip_map(const clip_model *m, clip_layout layout, weight_map *map) {
     tie_whole(map, m->post_w, 1, &V, 0, hf ? "vision_model.post_layernorm.weight" : "visual.ln_post.weight");
     tie_whole(map, m->post_b, 1, &V, 0, hf ? "vision_model.post_layernorm.bias" : "visual.ln_post.bias");
     tie_whole(map, m->vision_proj, 2, hf ? EV : VE, hf ? 0 : W_TRANSPOSED, hf ? "visual_projection.weight" : "visual.proj");
+}
+
+void clip_map(const clip_model *m, clip_layout layout, weight_map *map) {
+    const clip_config *c = &m->c;
+    const bool hf = layout == CLIP_HF;
+    const int64_t T = c->text.width, E = c->embed, ET[] = { E, T }, TE[] = { T, E };
     const nn_names *names = hf ? &nn_names_hf : &nn_names_open_clip;
+    tie_whole(map, m->t.logit_scale, 0, NULL, 0, "logit_scale");
+    tie_whole(map, m->token_embed, 2, (int64_t[]){ c->vocab, T }, 0, hf ? "text_model.embeddings.token_embedding.weight" : "token_embedding.weight");
+    tie_whole(map, m->text_pos, 2, (int64_t[]){ c->context, T }, 0, hf ? "text_model.embeddings.position_embedding.weight" : "positional_embedding");
+    tie_whole(map, m->text_ln_w, 1, &T, 0, hf ? "text_model.final_layer_norm.weight" : "ln_final.weight");
+    tie_whole(map, m->text_ln_b, 1, &T, 0, hf ? "text_model.final_layer_norm.bias" : "ln_final.bias");
+    tie_whole(map, m->text_proj, 2, hf ? ET : TE, hf ? 0 : W_TRANSPOSED, hf ? "text_projection.weight" : "text_projection");
+    if (m->resnet) resnet_map(m->resnet, map);
+    else map_vit(m, hf, map);
     nn_tie_layers(map, m->text, c->text.layers, T, c->text.mlp, names, hf ? "text_model.encoder.layers" : "transformer.resblocks");
-    nn_tie_layers(map, m->vision, c->vision.layers, V, c->vision.mlp, names, hf ? "vision_model.encoder.layers" : "visual.transformer.resblocks");
+    if (!m->resnet)
+        nn_tie_layers(map, m->vision, c->vision.layers, c->vision.width, c->vision.mlp, names,
+                      hf ? "vision_model.encoder.layers" : "visual.transformer.resblocks");
 }
 
 /* --- loading -------------------------------------------------------------------------------------------------------- */
@@ -268,14 +305,17 @@ static vm_status save_open_clip_config(const clip_config *c, const char *dir, vm
     json_begin_object(&w, NULL);
     json_begin_object(&w, "model_cfg");
     json_put_int(&w, "embed_dim", c->embed);
-    json_put_bool(&w, "quick_gelu", c->vision_act == VM_QUICK_GELU);
+    json_put_bool(&w, "quick_gelu", c->text_act == VM_QUICK_GELU);
     json_begin_object(&w, "vision_cfg");
     json_put_int(&w, "image_size", c->image_size);
-    json_put_int(&w, "layers", c->vision.layers);
+    if (clip_is_resnet(c)) json_begin_array(&w, "layers");
+    for (int k = 0; k < RESNET_STAGES && clip_is_resnet(c); k++) json_put_int(&w, NULL, c->blocks[k]);
+    if (clip_is_resnet(c)) json_close_array(&w);
+    else json_put_int(&w, "layers", c->vision.layers);
     json_put_int(&w, "width", c->vision.width);
-    json_put_int(&w, "head_width", c->vision.width / c->vision.heads);
-    json_put_int(&w, "patch_size", c->patch);
-    if (c->vision.mlp != 4 * c->vision.width) json_put_num(&w, "mlp_ratio", (double)c->vision.mlp / (double)c->vision.width);
+    json_put_int(&w, "head_width", c->vision.width * (clip_is_resnet(c) ? 32 : 1) / c->vision.heads);
+    if (!clip_is_resnet(c)) json_put_int(&w, "patch_size", c->patch);
+    if (!clip_is_resnet(c) && c->vision.mlp != 4 * c->vision.width) json_put_num(&w, "mlp_ratio", (double)c->vision.mlp / (double)c->vision.width);
     json_close_object(&w);
     json_begin_object(&w, "text_cfg");
     json_put_int(&w, "context_length", c->context);
@@ -300,7 +340,7 @@ static vm_status save_open_clip_config(const clip_config *c, const char *dir, vm
 }
 
 static vm_status save_weights(const clip_model *m, const char *dir, clip_layout layout, st_dtype t, vm_error *e) {
-    const char *const meta[] = { "activation", nn_activation_name(m->c.vision_act), "source_sha256", m->source_sha256, NULL };
+    const char *const meta[] = { "activation", nn_activation_name(m->c.text_act), "source_sha256", m->source_sha256, NULL };
     weight_map map = { 0 };
     clip_map(m, layout, &map);
     weights_save(&map, dir, layout == CLIP_HF ? "model.safetensors" : "open_clip_model.safetensors", t, meta, e);
@@ -308,19 +348,24 @@ static vm_status save_weights(const clip_model *m, const char *dir, clip_layout 
     return e->status;
 }
 
+/* Open_clip has one activation for all transformers of a model. */
+static bool open_clip_can(const clip_config *c) {
+    return (c->text_act == c->vision_act || clip_is_resnet(c)) && (c->text_act == VM_QUICK_GELU || c->text_act == VM_GELU);
+}
+
 vm_status clip_save_layout(const clip_model *m, const char *dir, clip_layout layout, st_dtype t, vm_error *e) {
     const clip_config *c = &m->c;
+    if (layout == CLIP_HF && m->resnet) return vm_fail(e, VM_EMODEL, "%s: Hugging Face has no CLIP with a ResNet; open_clip has", dir);
     if (layout == CLIP_HF) return save_weights(m, dir, CLIP_HF, t, e) ? e->status : clip_save_config(c, dir, e);
-    if (c->text_act != c->vision_act || (c->vision_act != VM_QUICK_GELU && c->vision_act != VM_GELU))
+    if (!open_clip_can(c))
         return vm_fail(e, VM_EMODEL, "%s: open_clip knows one activation for both towers, quick_gelu or gelu; this model has %s and %s", dir,
                        nn_activation_name(c->text_act), nn_activation_name(c->vision_act));
     return save_weights(m, dir, CLIP_OPEN, t, e) ? e->status : save_open_clip_config(c, dir, e);
 }
 
 vm_status clip_save(const clip_model *m, const char *dir, st_dtype t, bool both, vm_error *e) {
-    bool fits = m->c.text_act == m->c.vision_act && (m->c.vision_act == VM_QUICK_GELU || m->c.vision_act == VM_GELU);
-    if (clip_save_layout(m, dir, CLIP_HF, t, e) || !both || !fits) return e->status;
-    return clip_save_layout(m, dir, CLIP_OPEN, t, e);
+    if (!m->resnet && clip_save_layout(m, dir, CLIP_HF, t, e)) return e->status;
+    return m->resnet || (both && open_clip_can(&m->c)) ? clip_save_layout(m, dir, CLIP_OPEN, t, e) : VM_OK;
 }
 
 vm_status clip_save_processor(const clip_config *c, const char *dir, vm_error *e) {

@@ -100,8 +100,11 @@ static void build(clip_trainer *t, vm_graph *g, const plan_key *k) {
     vm_val f[2] = { 0 }, d[2] = { 0 };
     vm_shape shapes[2];
     g->training = true, g->deterministic = t->c.deterministic;
+    const towers_stats stats = t->m->stats;
+    if (k->pass == FORWARD && stats == TOWERS_TRACKED) t->m->stats = TOWERS_BATCH; /* a chunk counts once, going back */
     if (k->n_img) f[0] = towers_images(g, t->m, k->n_img);
     if (k->n_txt) f[1] = towers_texts(g, t->m, k->n_txt, k->T);
+    t->m->stats = stats;
     for (int i = 0; i < 2; i++) {
         shapes[i] = (vm_shape){ VM_F32, 2, { n[i], t->m->embed } };
         if (k->pass == FORWARD && f[i]) vm_output(g, names[i], f[i]);

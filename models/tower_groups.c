@@ -13,7 +13,7 @@ typedef struct {
 } place;
 
 static place place_of(const vm_param *p) {
-    static const char *const embeddings[] = { "token_embed", "pos", "class", "patch", "pre" };
+    static const char *const embeddings[] = { "token_embed", "pos", "class", "patch", "pre", "stem" };
     place at = { NO_TOWER, -1 };
     const char *rest = p->name;
     if (!strncmp(rest, "vision.", 7)) at.tower = VISION, rest += 7;
@@ -45,9 +45,10 @@ vm_status tower_groups_apply(towers *m, const tower_groups *c, vm_error *e) {
         vm_param *p = m->w->p[i];
         place at = place_of(p);
         int64_t L = layers[at.tower], below = at.depth < 0 ? 0 : L + 1 - at.depth; /* steps down from the head */
-        p->trainable = !of[at.tower].frozen && !(c->embeddings && at.depth == 0) && (of[at.tower].unlock < 0 || below <= of[at.tower].unlock);
+        p->trainable = !p->state && !of[at.tower].frozen && !(c->embeddings && at.depth == 0) && (of[at.tower].unlock < 0 || below <= of[at.tower].unlock);
         p->lr_scale = (float)(of[at.tower].lr * pow(c->layer_decay, (double)below));
         learn += p->trainable ? vm_param_count(p) : 0;
     }
+    m->stats = c->stats ? TOWERS_GIVEN : TOWERS_TRACKED;
     return learn ? VM_OK : vm_fail(e, VM_EUSAGE, "everything is frozen: nothing is left to learn");
 }

@@ -8,6 +8,7 @@
 
 typedef struct {
     bool vision, text, embeddings, scale; /* frozen: towers, what stands before the first layers, temperature and bias */
+    bool stats;                           /* frozen: statistics of batch normalisation, which else are those of each batch */
     int64_t unlock_vision, unlock_text;   /* -1, or: only the last N layers and the head of this tower learn */
     double lr_vision, lr_text;            /* multiply the learning rate of a tower; 0 is no rate: freeze it */
     double layer_decay;                   /* (0,1]: each layer below the head learns this much slower than the one above it

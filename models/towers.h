@@ -22,6 +22,10 @@ typedef struct {
     uint64_t seed;
 } towers_options;
 
+/* What batch normalisation (ResNet towers) uses in training graphs: its running statistics; those of the batch; those of the
+ * batch, and the running ones follow them at each run. */
+typedef enum { TOWERS_GIVEN, TOWERS_BATCH, TOWERS_TRACKED } towers_stats;
+
 typedef struct {
     const char *name; /* "clip" */
     /* Whether a config.json (open_clip false) or an open_clip_config.json is of this family. */
@@ -57,6 +61,7 @@ struct towers {
     float norm_eps;         /* of the normalisation of features: x / max(|x|, eps); 0 = plain division */
     vm_unary_kind text_act, vision_act;
     bool recompute;         /* training: keep only the input of each layer */
+    towers_stats stats;     /* training: of batch normalisations that are not frozen */
     char *unused;           /* warning of the loader, or NULL */
 };
 

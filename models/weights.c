@@ -8,21 +8,35 @@
 #include "io/file.h"
 #include "kernels/philox.h"
 
-vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) {
+static vm_param *new_param(weight_set *w, int nd, const int64_t *ne, const char *fmt, va_list ap) {
     char name[256];
-    va_list ap;
-    va_start(ap, fmt);
     vsnprintf(name, sizeof name, fmt, ap);
-    va_end(ap);
     if (!vm_grow(&w->p, &w->cap, w->n + 1, sizeof *w->p)) return vm_nomem(&w->err, sizeof *w->p, name), NULL;
     vm_param *p = vm_param_shell(w->be, name, VM_F32, nd, ne, &w->err);
     if (p) w->p[w->n++] = p;
     return p;
 }
 
+vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vm_param *p = new_param(w, nd, ne, fmt, ap);
+    va_end(ap);
+    return p;
+}
+
+vm_param *weight_state(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vm_param *p = new_param(w, nd, ne, fmt, ap);
+    va_end(ap);
+    if (p) p->state = true, p->trainable = p->decay = false;
+    return p;
+}
+
 int64_t weight_count(const weight_set *w) {
     int64_t n = 0;
-    for (int64_t i = 0; i < w->n; i++) n += vm_param_count(w->p[i]);
+    for (int64_t i = 0; i < w->n; i++) n += w->p[i]->state ? 0 : vm_param_count(w->p[i]);
     return n;
 }
 
@@ -180,7 +194,7 @@ vm_status weights_load_from(weight_map *m, const weight_source *f, const char *c
         if (i && !strcmp(m->t[i].name, m->t[i - 1].name)) continue; /* a further part of the same tensor */
         const st_tensor *s = look_up(f, m->t[i].name, prefixes);
         if (!s) {
-            note(&missing, m->t[i].name, "");
+            if (!(m->t[i].flags & W_COUNT)) note(&missing, m->t[i].name, "");
             continue;
         }
         used[s - f->t] = true;
@@ -202,8 +216,10 @@ vm_status weights_load_from(weight_map *m, const weight_source *f, const char *c
         return vm_fail(e, VM_EMODEL, "%s: %d tensors missing%s%.240s; %d of another shape%s%.240s; %d unexpected%s%.240s", f->path,
                        missing.n, missing.n ? ": " : "", missing.text, shapes.n, shapes.n ? ": " : "", shapes.text, extra.n,
                        extra.n ? ": " : "", extra.text);
-    for (int64_t i = 0; i < m->n; i++)
-        if (fill(&m->t[i], f, look_up(f, m->t[i].name, prefixes), writable, e)) return e->status;
+    for (int64_t i = 0; i < m->n; i++) {
+        const st_tensor *s = look_up(f, m->t[i].name, prefixes);
+        if (s ? fill(&m->t[i], f, s, writable, e) : weight_fill(m->t[i].p, 0, e)) return e->status;
+    }
     if (unused && extra.n) *unused = vm_asprintf("%s: %d tensors not used: %s%s", f->path, extra.n, extra.text, extra.n > 8 ? ", ..." : "");
     return VM_OK;
 }
@@ -225,7 +241,8 @@ vm_status weights_declare(const weight_map *m, st_writer *w, const char *prefix,
     for (int64_t i = 0; i < m->n; i++) {
         const weight_tie *x = &m->t[i];
         if (x->file_at) continue; /* declared with the part that begins at row 0 */
-        if (st_writer_add(w, prefixed(prefix, x->name, name), t, x->nd, x->ne, e)) return e->status;
+        st_dtype type = x->flags & W_COUNT ? ST_I64 : x->p->state ? ST_F32 : t; /* statistics are kept as they are */
+        if (st_writer_add(w, prefixed(prefix, x->name, name), type, x->nd, x->ne, e)) return e->status;
     }
     return VM_OK;
 }
@@ -252,6 +269,15 @@ float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm
     return all;
 }
 
+static vm_status put_count(st_writer *w, const char *name, const float *x, int64_t n, vm_error *e) {
+    int64_t *whole = vm_alloc((size_t)n * sizeof *whole + 1);
+    if (!whole) return vm_nomem(e, (size_t)n * sizeof *whole, name);
+    for (int64_t i = 0; i < n; i++) whole[i] = (int64_t)x[i];
+    vm_status st = st_writer_put(w, name, whole, e);
+    vm_free(whole);
+    return st;
+}
+
 vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, int what, vm_error *e) {
     char name[320];
     for (int64_t i = 0; i < m->n; i++) {
@@ -259,7 +285,8 @@ vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, i
         int64_t len;
         float *all = weights_gather(m, i, what, &len, e);
         if (!all) return e->status;
-        vm_status st = st_writer_put_f32(w, prefixed(prefix, m->t[i].name, name), all, e);
+        prefixed(prefix, m->t[i].name, name);
+        vm_status st = m->t[i].flags & W_COUNT ? put_count(w, name, all, len, e) : st_writer_put_f32(w, name, all, e);
         vm_free(all);
         if (st) return st;
     }

@@ -19,10 +19,12 @@ typedef struct {
 
 /* A new f32 parameter without data; the name is printf-style and for people. NULL (and w->err) when memory is out. */
 vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-int64_t weight_count(const weight_set *w); /* elements of all */
+/* The same for numbers that are kept and saved with the model but not learnt: statistics. */
+vm_param *weight_state(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int64_t weight_count(const weight_set *w); /* elements of all that can learn */
 void weights_free(weight_set *w);
 
-enum { W_TRANSPOSED = 1 };
+enum { W_TRANSPOSED = 1, W_COUNT = 2 };
 typedef struct {
     char *name;         /* in the file */
     vm_param *p;
@@ -30,7 +32,8 @@ typedef struct {
     int64_t file_at;    /* first of the same number of rows in the file tensor */
     int nd;             /* shape of the whole file tensor */
     int64_t ne[VM_AXES];
-    int flags;          /* W_TRANSPOSED: the file tensor [cols][rows] is p's transpose; whole matrices only */
+    int flags;          /* W_TRANSPOSED: the file tensor [cols][rows] is p's transpose; whole matrices only.
+                         * W_COUNT: whole numbers below 2^24, an I64 in the file; 0 where the file has none */
 } weight_tie;
 
 typedef struct {

@@ -61,10 +61,9 @@ static vm_status set_activation(clip_config *c, const char *from, const char *ac
     if (act) {
         vm_unary_kind k = !strcmp(act, "quick_gelu") ? VM_QUICK_GELU : !strcmp(act, "gelu") ? VM_GELU : VM_NONE;
         if (k == VM_NONE) return vm_fail(e, VM_EUSAGE, "--act %s: expected quick_gelu or gelu", act);
-        if (c->vision_act != VM_NONE && c->vision_act != k)
-            vm_warn("the configuration says %s; written as %s because of --act", nn_activation_name(c->vision_act),
-                    act);
-        c->text_act = c->vision_act = k;
+        if (c->text_act != VM_NONE && c->text_act != k)
+            vm_warn("the configuration says %s; written as %s because of --act", nn_activation_name(c->text_act), act);
+        clip_set_activation(c, k);
     }
     if (c->text_act != VM_NONE && c->vision_act != VM_NONE) return VM_OK;
     return vm_fail(e, VM_EUSAGE,
@@ -86,7 +85,7 @@ static vm_status find_config(clip_config *c, const char *from, const char *arch,
     else if (!clip_config_infer(c, layout, prefix, s, e))
         vm_info("heads are %d and %d: width / 64%s, which weights do not show; --arch states others",
                 (int)c->text.heads, (int)c->vision.heads,
-                c->vision.heads * 64 == c->vision.width ? "" : " for texts and the published number for images");
+                c->vision.heads * 64 == c->vision.width || clip_is_resnet(c) ? "" : " for texts and the published number for images");
     c->layout = layout;
     return e->status;
 }
@@ -129,7 +128,7 @@ static vm_status write_folder(const clip_model *m, const target *o, vm_error *e)
     char *tmp = NULL;
     const char *files = o->tokenizer ? o->tokenizer : file_is_dir(o->from) ? o->from : NULL;
     if (dir_begin(&tmp, o->out, e)) return e->status;
-    if (o->hf) clip_save_layout(m, tmp, CLIP_HF, o->type, e);
+    if (o->hf && !m->resnet) clip_save_layout(m, tmp, CLIP_HF, o->type, e);
     if (!e->status && o->open_clip) clip_save_layout(m, tmp, CLIP_OPEN, o->type, e);
     if (!e->status && files) towers_copy_processors(files, tmp, false, e);
     if (!e->status) clip_save_processor(&m->c, tmp, e);
@@ -146,18 +145,17 @@ static vm_status report(const vm_args *a, const clip_model *m, const target *o, 
         json_begin_object(&w, NULL);
         json_put_str(&w, "out", o->out);
         json_put_int(&w, "parameters", weight_count(&m->w));
-        json_put_str(&w, "activation", nn_activation_name(c->vision_act));
+        json_put_str(&w, "activation", nn_activation_name(c->text_act));
         json_put_str(&w, "dtype", st_dtype_name(o->type));
         json_put_str(&w, "source_sha256", m->source_sha256);
         json_close_object(&w);
         json_newline(&w);
         return json_end(&w, e);
     }
-    vm_info("%s: %.2f M parameters, images %d px in patches of %d: %d layers of %d with %d heads; texts: %d layers of "
-            "%d with %d heads; %s",
-            o->out, (double)weight_count(&m->w) * 1e-6, (int)c->image_size, (int)c->patch, (int)c->vision.layers,
-            (int)c->vision.width, (int)c->vision.heads, (int)c->text.layers, (int)c->text.width, (int)c->text.heads,
-            nn_activation_name(c->vision_act));
+    char vision[160];
+    vm_info("%s: %.2f M parameters, images %s; texts: %d layers of %d, %d heads; %s", o->out,
+            (double)weight_count(&m->w) * 1e-6, clip_vision_text(c, vision), (int)c->text.layers, (int)c->text.width,
+            (int)c->text.heads, nn_activation_name(c->text_act));
     return VM_OK;
 }
 
@@ -169,6 +167,8 @@ static vm_status convert_clip(const vm_args *a, input *in, const target *o, vm_e
     if (clip_find(&layout, prefix, &in->s, e) ||
         find_config(&c, o->from, arg_str(a, "arch"), layout, prefix, &in->s, e) ||
         set_activation(&c, o->from, arg_str(a, "act"), e) || (file_is_dir(o->from) && take_processor(&c, o->from, e)) ||
+        (clip_is_resnet(&c) && !o->open_clip &&
+         vm_fail(e, VM_EUSAGE, "--layout hf: Hugging Face transformers has no CLIP with a ResNet; open_clip has")) ||
         clip_new(&m, vm_backend_cpu(), &c, e))
         return e->status;
     narrow(&in->s, prefix);
@@ -252,7 +252,7 @@ done:
 
 static const vm_opt opts[] = {
     { "act", OPT_STR, NULL, "NAME", "activation, where no configuration states it: quick_gelu or gelu", 0, 0 },
-    { "arch", OPT_STR, NULL, "NAME", "size by name (ViT-L-14, ViT-B-32-quickgelu, ...) or a configuration FILE.json", 0,
+    { "arch", OPT_STR, NULL, "NAME", "size by name (ViT-L-14, RN50-quickgelu, ...) or a configuration FILE.json", 0,
       0 },
     { "layout", OPT_STR, "both", "NAME", "files of open_clip, of Hugging Face (hf), or both", 0, 0 },
     { "tokenizer", OPT_STR, NULL, "DIR", "copy tokenizer and image processor files from this folder", 0, 0 },
@@ -268,9 +268,10 @@ const vm_command cmd_convert = {
              "folder. A checkpoint is read, never executed. OUT becomes a folder with model.safetensors and "
              "config.json (Hugging Face) and\n"
              "open_clip_model.safetensors and open_clip_config.json (open_clip), in f32 or by --dtype f16 or bf16. "
-             "Sizes are seen in the\n"
-             "weights; the activation is not and must be said: --act quick_gelu for OpenAI's weights and all their "
-             "descendants.\n"
+             "ResNets (RN50 to\n"
+             "RN50x64) are written for open_clip alone. Sizes are seen in the weights; the activation is not and must be "
+             "said: --act\n"
+             "quick_gelu for OpenAI's weights and all their descendants.\n"
              "When OUT ends in .safetensors, all tensors of a checkpoint are written there as they are, under their "
              "own names.\n\n"
              "  vismin convert model.pt vismin-clip/ --act quick_gelu --tokenizer clip-vit-large-patch14/\n"

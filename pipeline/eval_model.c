@@ -84,7 +84,7 @@ static void describe(eval_model *m, const char *precision) {
     };
     const towers *c = embedder_towers(m->x);
     m->precision = precision;
-    if ((size_t)c->vision_act < VM_LEN(act)) m->activation = act[c->vision_act];
+    if ((size_t)c->text_act < VM_LEN(act)) m->activation = act[c->text_act]; /* a ResNet's is no question */
     m->image_size = c->image_size, m->logit_scale = c->logit_scale ? towers_scale(c) : 0;
     m->head = c->family->match ? "itc" : NULL;
     /* who has learnt a bias has learnt a sigmoid */

@@ -112,6 +112,7 @@ vm_status forward_put_output(forward_case *c, const vm_graph *g, const char *out
 vm_status forward_put_grads(forward_case *c, const weight_map *m, vm_error *e) {
     for (int64_t i = 0; i < m->n && !e->status; i++) {
         if (i && !strcmp(m->t[i].name, m->t[i - 1].name)) continue; /* a further part of the same tensor */
+        if (m->t[i].p->state) continue;
         int64_t len = 0;
         float *x = weights_gather(m, i, 1, &len, e);
         char *name = vm_asprintf("grad.%s", m->t[i].name);

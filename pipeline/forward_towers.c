@@ -93,7 +93,7 @@ static vm_status run(forward_case *c, vm_error *e) {
     towers *t = NULL;
     vm_graph *g = NULL;
     inputs x = { 0 };
-    const char *kind = forward_string(c, "loss");
+    const char *kind = forward_string(c, "loss"), *mode = forward_string(c, "mode"); /* "train": batch normalisation by the batch */
     bool loss = !strcmp(c->kind, "loss");
     if (towers_open(&t, c->be, c->dir, &(towers_options){ .how = TOWERS_READ }, e) || read_inputs(&x, c, t, e)) goto done;
     if (!(g = vm_graph_new(c->be, c->dtype))) {
@@ -101,6 +101,7 @@ static vm_status run(forward_case *c, vm_error *e) {
         goto done;
     }
     g->training = loss && c->grad;
+    if (mode && !strcmp(mode, "train")) t->stats = TOWERS_BATCH;
     vm_val img = 0, txt = 0, value = 0;
     if (x.pixels) { /* of the size in the file: another one is named by the model */
         const int64_t *s = x.images->shape;

@@ -160,9 +160,10 @@ static vm_status measure(memory *m, const clip_config *c, vm_type dtype, vm_erro
 }
 
 static void print_clip(const clip_config *c, const memory *m) {
-    printf("images       %d px in patches of %d: %d layers of %d, %d heads, mlp %d, %s\n", (int)c->image_size,
-           (int)c->patch, (int)c->vision.layers, (int)c->vision.width, (int)c->vision.heads, (int)c->vision.mlp,
-           nn_activation_name(c->vision_act));
+    char vision[160];
+    printf("images       %s", clip_vision_text(c, vision));
+    if (!clip_is_resnet(c)) printf(", mlp %d, %s", (int)c->vision.mlp, nn_activation_name(c->vision_act));
+    putchar('\n');
     printf("texts        %d tokens of %d: %d layers of %d, %d heads, mlp %d, %s\n", (int)c->context, (int)c->vocab,
            (int)c->text.layers, (int)c->text.width, (int)c->text.heads, (int)c->text.mlp,
            nn_activation_name(c->text_act));
@@ -190,6 +191,9 @@ static void put_clip(const clip_config *c, const memory *m, json_writer *w) {
     json_put_int(w, "context", c->context);
     json_put_int(w, "vocab", c->vocab);
     put_tower(w, "vision", &c->vision, c->vision_act);
+    if (clip_is_resnet(c)) json_begin_array(w, "blocks");
+    for (int k = 0; k < RESNET_STAGES && clip_is_resnet(c); k++) json_put_int(w, NULL, c->blocks[k]);
+    if (clip_is_resnet(c)) json_close_array(w);
     put_tower(w, "text", &c->text, c->text_act);
     json_begin_object(w, "memory");
     json_put_str(w, "dtype", vm_type_name(m->dtype));

@@ -37,13 +37,14 @@ static vm_status read_loss(clip_loss_config *c, const vm_args *a, vm_error *e) {
 
 /* "vision,embeddings" */
 static vm_status read_frozen(tower_groups *g, const char *text, vm_error *e) {
-    const struct { const char *name; bool *on; } known[] = { { "vision", &g->vision }, { "text", &g->text }, { "embeddings", &g->embeddings }, { "scale", &g->scale } };
+    const struct { const char *name; bool *on; } known[] = { { "vision", &g->vision }, { "text", &g->text }, { "embeddings", &g->embeddings }, { "scale", &g->scale },
+                                                               { "statistics", &g->stats } };
     for (const char *at = text ? text : ""; *at && !e->status; at += *at == ',') {
         size_t n = strcspn(at, ",");
         int k = 0;
         while (k < VM_LEN(known) && (strlen(known[k].name) != n || strncmp(at, known[k].name, n))) k++;
         if (k < VM_LEN(known)) *known[k].on = true;
-        else vm_fail(e, VM_EUSAGE, "--freeze %s: known are vision, text, embeddings, scale", text);
+        else vm_fail(e, VM_EUSAGE, "--freeze %s: known are vision, text, embeddings, scale, statistics", text);
         at += n;
     }
     return e->status;
@@ -116,7 +117,7 @@ const vm_opt train_clip_opts[] = {
     { "dedup-captions", OPT_FLAG, NULL, NULL, "rows of a batch with equal captions are no negatives of each other", 0, 0 },
     { "ref-grad-scale", OPT_INT, "1", "W", "divides the towers' gradients by W: open_clip's default on W GPUs, which Adam mostly hides", 1, 65536 },
     { "batch", OPT_INT, "128", "N", "pictures of a step, those of edits included", 2, 65536 },
-    { "chunk", OPT_INT, "0", "N", "at most N rows in a tower at a time, same gradients as without; 0 = all", 0, 65536 },
+    { "chunk", OPT_INT, "0", "N", "at most N rows in a tower at a time, same gradients as without (but a ResNet normalises each chunk by itself); 0 = all", 0, 65536 },
     { "accum", OPT_INT, "1", "K", "the same in other words: a step in K pieces, exact for loss and temperature", 1, 65536 },
     { "recompute", OPT_FLAG, NULL, NULL, "keep only the inputs of layers and compute the rest again in the backward pass", 0, 0 },
     { "steps", OPT_INT, "0", "N", "steps of the whole run", 0, 1e9 },
@@ -126,7 +127,7 @@ const vm_opt train_clip_opts[] = {
     { "cooldown", OPT_INT, "0", "N", "const-cooldown: steps of the fall", 1, 1e9 },
     { "cooldown-power", OPT_FLOAT, "1", "X", "const-cooldown: shape of the fall; 1 = straight", 0.01, 100 },
     { "cooldown-end", OPT_FLOAT, "0", "X", "const-cooldown: learning rate at the end", 0, 10 },
-    { "freeze", OPT_STR, NULL, "LIST", "what does not learn: of vision, text, embeddings, scale, with commas", 0, 0 },
+    { "freeze", OPT_STR, NULL, "LIST", "what does not learn: of vision, text, embeddings, scale, statistics (of a ResNet's normalisation), with commas", 0, 0 },
     { "unlock-last-vision", OPT_INT, "-1", "N", "of the vision tower only the last N layers and the head learn; -1 = all do", -1, 1000 },
     { "unlock-last-text", OPT_INT, "-1", "N", "the same of the text tower", -1, 1000 },
     { "lr-vision", OPT_FLOAT, "1", "X", "multiplies the learning rate of the vision tower", 1e-9, 1e9 },

@@ -61,7 +61,7 @@ refuse threshold "cmr-threshold high: known are mean, max, and a number" --cmr-t
 refuse chunk_and_accum "chunk and --accum say the same" --chunk 4 --accum 2 --steps 1
 refuse steps_and_epochs "steps and --epochs say the same" --epochs 2 --steps 1
 refuse cooldown "const-cooldown and --cooldown N go together" --cooldown 2 --steps 4
-refuse freeze "freeze towers: known are vision, text, embeddings, scale" --freeze towers --steps 1
+refuse freeze "freeze towers: known are vision, text, embeddings, scale, statistics" --freeze towers --steps 1
 refuse all_frozen "everything is frozen" --freeze vision,text,scale --steps 1
 refuse layers "unlock-last-text 5: the text tower has 2 layers" --unlock-last-text 5 --steps 1
 exit $bad

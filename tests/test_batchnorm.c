@@ -91,6 +91,10 @@ TEST(running_statistics) {
             EXPECT_NEAR((double)((float *)p[1]->data)[k], rv[k], 1e-6);
         }
     }
+    op_put(&c, 0, 0, NAN); /* one value is enough to leave all as it is */
+    EXPECT(op_run(&c));
+    for (int k = 0; k < C; k++) EXPECT_NEAR((double)((float *)p[0]->data)[k], rm[k], 1e-6);
+    EXPECT(((float *)p[2]->data)[0] == 3);
     op_end(&c);
     for (int k = 0; k < 3; k++) vm_param_free(p[k]);
 }

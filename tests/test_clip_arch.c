@@ -100,8 +100,6 @@ TEST(prefixes) {
     EXPECT_HAS(message(), "holds several CLIP models");
     EXPECT(find_in((const char *const[]){ "notvisual.conv1.weight", "x" }, 2, prefix, &layout) == VM_EMODEL);
     EXPECT_HAS(message(), "no CLIP among its 2 tensors");
-    EXPECT(find_in((const char *const[]){ "visual.layer1.0.conv1.weight" }, 1, prefix, &layout) == VM_EMODEL);
-    EXPECT_HAS(message(), "ResNet tower");
     EXPECT(
         !find_in((const char *const[]){ "clip.vision_model.embeddings.patch_embedding.weight" }, 1, prefix, &layout) &&
         layout == CLIP_HF);
