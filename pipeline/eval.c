@@ -6,22 +6,13 @@
 #include <string.h>
 
 #include "io/log.h"
-#include "pipeline/eval_files.h"
+#include "pipeline/eval_command.h"
 #include "pipeline/run.h"
-
-enum { REASONS = 10 }; /* said on stderr; all of them stand in skipped.jsonl */
 
 /* Says what was not scored or is odd. */
 static void say_faults(const eval_result *r, const char *dir) {
-    int64_t n = r->set->n_faults + r->n_faults, records = r->set->n + r->set->n_faults;
-    for (int64_t i = 0; i < VM_MIN(n, (int64_t)REASONS); i++)
-        vm_warn("%s", i < r->set->n_faults ? r->set->fault[i].why : r->fault[i - r->set->n_faults].why);
-    if (n > REASONS) vm_warn("... and %" PRId64 " more", n - REASONS);
-    if (n)
-        vm_warn("%" PRId64 " of %" PRId64 " records were not scored%s%s%s%s", n, records,
-                r->set->on_error == EVAL_WRONG ? " and count as wrong" : "", dir ? "; listed in " : "",
-                dir ? dir : "", dir ? "/skipped.jsonl" : "");
     const eval_tally *t = &r->all;
+    eval_say_faults(r->set, r->n_faults, r->fault, r->set->n + r->set->n_faults, dir);
     if (t->n_invalid) vm_warn("%" PRId64 " items have scores that are not numbers; they count as wrong", t->n_invalid);
     if (t->n_truncated) vm_warn("%" PRId64 " items have a caption that is longer than the model takes", t->n_truncated);
     if (t->n_empty) vm_warn("%" PRId64 " items have an empty caption", t->n_empty);
@@ -30,27 +21,10 @@ static void say_faults(const eval_result *r, const char *dir) {
 }
 
 static eval_model *open_model(const vm_args *a, vm_error *e) {
-    const char *given = arg_pos(a, 0), *name = arg_str(a, "name");
-    bool built_in = eval_model_is_built_in(given);
-    const char *model = built_in ? given : arg_model(a, given, e);
-    eval_model *m = NULL;
-    vm_type dtype = VM_F32;
-    vm_backend *be = built_in || !model ? NULL : run_backend(a, e);
-    if (!built_in && (!be || run_dtype(a, true, &dtype, e))) return NULL;
-    if (!name && !built_in && strcmp(model, given)) name = given; /* not the commit, which is its folder's name */
-    eval_model_open(&m, model, name, be, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"),
-                    e);
-    if (m && arg_str(a, "head") && eval_model_choose(m, arg_str(a, "head"), arg_str(a, "name") != NULL, e)) eval_model_free(m), m = NULL;
+    eval_model *m = eval_open_model(a, e);
+    const char *head = arg_str(a, "head");
+    if (m && head && eval_model_choose(m, head, arg_str(a, "name") != NULL, e)) eval_model_free(m), m = NULL;
     return m;
-}
-
-/* OUT/DATASET/MODEL, made; NULL and no error without --out. */
-static char *make_folder(const vm_args *a, const eval_model *m, vm_error *e) {
-    const char *out = arg_str(a, "out");
-    char *dir = out ? vm_asprintf("%s/%s/%s", out, arg_str(a, "dataset"), m->slug) : NULL;
-    if (out && !dir) vm_nomem(e, 256, "a path");
-    else if (dir) dir_make(dir, e);
-    return dir;
 }
 
 static vm_status show(const vm_args *a, const eval_result *r, const eval_model *m, const eval_facts *f, vm_error *e) {
@@ -61,42 +35,24 @@ static vm_status show(const vm_args *a, const eval_result *r, const eval_model *
 }
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
-/* The number of a word among n; an error names them all. */
-static int word(const vm_args *a, const char *option, const char *const *words, int n, vm_error *e) {
-    const char *given = arg_str(a, option);
-    char known[128] = "";
-    for (int k = 0; k < n; k++) {
-        if (!strcmp(given, words[k])) return k;
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", !k ? "" : k + 1 < n ? ", " : " or ", words[k]);
-    }
-    vm_fail(e, VM_EUSAGE, "eval: --%s %s: expected %s", option, given, known);
-    return 0;
-}
-
 static vm_status get_options(const vm_args *a, eval_options *o, vm_error *e) {
-    static const char *const alphas[] = { "drop", "white", "black" };
-    static const image_alpha alpha_of[] = { ALPHA_DROP, ALPHA_WHITE, ALPHA_BLACK };
     *o = (eval_options){ .batch = arg_int(a, "batch"), .fresh = arg_flag(a, "fresh"), .metric = arg_str(a, "metric"),
-                         .template = arg_str(a, "template"), .temperature = (float)arg_float(a, "temperature"),
-                         .allow_truncated = arg_flag(a, "allow-truncated"), .exif_rotate = arg_flag(a, "exif-rotate"),
-                         .max_pixels = arg_int(a, "max-pixels") };
-    o->ties = (tie_rule)word(a, "ties", tie_rule_name, VM_LEN(tie_rule_name), e);
-    o->alpha = alpha_of[word(a, "alpha", alphas, VM_LEN(alphas), e)];
-    return e->status;
+                         .template = arg_str(a, "template"), .temperature = (float)arg_float(a, "temperature") };
+    o->ties = (tie_rule)eval_word(a, "ties", tie_rule_name, VM_LEN(tie_rule_name), e);
+    return eval_picture_options(a, o, e);
 }
 
 static vm_status get_source(const vm_args *a, eval_source *s, vm_error *e) {
     static const char *const policies[] = { "skip", "fail", "wrong" }, *const dups[] = { "first", "last" };
     static const eval_on_error policy_of[] = { EVAL_SKIP, EVAL_FAIL, EVAL_WRONG };
     *s = (eval_source){ .data = arg_str(a, "data"), .seed = (uint64_t)arg_int(a, "seed"), .limit = arg_float(a, "limit"),
-                        .places.allow_absolute = arg_flag(a, "allow-absolute") };
-    s->places.n_roots = arg_list(a, "images", &s->places.roots), s->places.n_map = arg_list(a, "map", &s->places.map);
+                        .places = eval_places(a) };
     s->n_splits = arg_list(a, "split", &s->splits), s->n_variants = arg_list(a, "option", &s->variants);
     if (!s->data) return vm_fail(e, VM_EUSAGE, "eval: --data PATH is needed");
     if (s->limit >= 1 && s->limit != floor(s->limit))
         return vm_fail(e, VM_EUSAGE, "eval: --limit %g: expected a whole number, or a share below 1", s->limit);
-    if (arg_str(a, "on-error")) s->on_error = policy_of[word(a, "on-error", policies, VM_LEN(policies), e)];
-    if (arg_str(a, "dup")) s->dup = word(a, "dup", dups, VM_LEN(dups), e) ? EVAL_DUP_LAST : EVAL_DUP_FIRST;
+    if (arg_str(a, "on-error")) s->on_error = policy_of[eval_word(a, "on-error", policies, VM_LEN(policies), e)];
+    if (arg_str(a, "dup")) s->dup = eval_word(a, "dup", dups, VM_LEN(dups), e) ? EVAL_DUP_LAST : EVAL_DUP_FIRST;
     return e->status;
 }
 
@@ -158,7 +114,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     source.no_media = !strncmp(arg_pos(a, 0), "scores:", 7); /* they are re-judged without pictures */
     if (eval_load(&set, d, &source, e)) goto done;
     if (arg_int(a, "show")) show_items(set, arg_int(a, "show"));
-    if (!(m = open_model(a, e)) || (!(dir = make_folder(a, m, e)) && e->status) || e->status) goto done;
+    if (!(m = open_model(a, e)) || (!(dir = eval_make_folder(a, d->name, m, e)) && e->status) || e->status) goto done;
     if (dir && !(journal = path_join(dir, "samples.jsonl"))) {
         vm_nomem(e, 256, "a path");
         goto done;
@@ -187,12 +143,10 @@ static const vm_opt opts[] = {
     { "data", OPT_STR, NULL, "PATH", "its annotations, a folder or file (--list says which)", 0, 0 },
     { "split", OPT_LIST, NULL, "NAME", "only this split (repeatable)", 0, 0 },
     { "option", OPT_LIST, NULL, "KEY=VALUE", "an option of the data set (repeatable)", 0, 0 },
-    { "images", OPT_LIST, NULL, "DIR", "look for pictures here first (repeatable)", 0, 0 },
-    { "map", OPT_LIST, NULL, "PREFIX=DIR", "picture names that begin with PREFIX stand in DIR (repeatable)", 0, 0 },
-    { "allow-absolute", OPT_FLAG, NULL, NULL, "picture names that begin with / may stand anywhere on this machine", 0, 0 },
+    EVAL_PLACE_OPTS,
     { "out", OPT_STR, NULL, "DIR", "write results to DIR/DATASET/MODEL/; what is there already is not computed again",
       0, 0 },
-    { "name", OPT_STR, NULL, "NAME", "the model's name in tables and folders (default: its folder's)", 0, 0 },
+    EVAL_MODEL_OPTS,
     { "head", OPT_STR, NULL, "HEAD",
       "of a model with two (BLIP): itc, the cosine of text and picture (the default), or itm, which reads both together", 0,
       0 },
@@ -204,18 +158,13 @@ static const vm_opt opts[] = {
     { "limit", OPT_FLOAT, "0", "N", "only the first N records of each split, or a share below 1; 0 = all", 0, 1e9 },
     { "show", OPT_INT, "0", "N", "print the first N items as they were understood", 0, 1e9 },
     { "predict-only", OPT_FLAG, NULL, NULL, "write samples.jsonl and predictions.csv, judge nothing", 0, 0 },
-    { "embed-cache", OPT_STR, NULL, "DIR", "keep vectors of pictures and texts in DIR for later runs of the same model", 0,
-      0 },
     { "fresh", OPT_FLAG, NULL, NULL, "forget the scores that DIR/DATASET/MODEL has", 0, 0 },
     { "on-error", OPT_STR, NULL, "POLICY",
       "records that cannot be scored: skip, fail, wrong (unset: skip missing pictures, fail on the rest)", 0, 0 },
     { "dup", OPT_STR, NULL, "WHICH", "of different records with one id: first or last; unset: an error", 0, 0 },
     { "max-skip", OPT_INT, "0", "N", "exit code 1 when more records are not scored", 0, 1e9 },
     { "max-invalid", OPT_INT, "0", "N", "exit code 1 when more items have scores that are not numbers", 0, 1e9 },
-    { "allow-truncated", OPT_FLAG, NULL, NULL, "use the part of a truncated picture that is there", 0, 0 },
-    { "exif-rotate", OPT_FLAG, NULL, NULL, "turn pictures as their EXIF orientation says", 0, 0 },
-    { "alpha", OPT_STR, "drop", "HOW", "transparency is dropped, or laid over white or black", 0, 0 },
-    { "max-pixels", OPT_INT, "0", "N", "refuse larger pictures; 0 = 268435456", 0, 268435456 },
+    EVAL_PICTURE_OPTS,
     { 0 },
 };
 

@@ -112,20 +112,14 @@ static vm_status check(const eval_set *s, const eval_source *src, vm_error *e) {
 vm_status eval_load(eval_set **out, const eval_dataset *d, const eval_source *src, vm_error *e) {
     eval_source all = *src;
     eval_set *s = eval_set_new(d->name, e);
-    char *home = file_is_dir(src->data) ? vm_strdup(src->data) : path_dir(src->data);
-    const char **roots = vm_alloc(((size_t)src->places.n_roots + 1) * sizeof *roots);
     *out = NULL;
-    if (!s || !home || !roots) {
-        vm_nomem(e, 256, "a data set");
-        goto done;
+    if (!s || media_open(&all.places, &src->places, src->data, e)) {
+        eval_set_free(s);
+        return e->status;
     }
-    for (int k = 0; k < src->places.n_roots; k++) roots[k] = src->places.roots[k];
-    roots[src->places.n_roots] = home;
-    all.places.roots = roots, all.places.n_roots = src->places.n_roots + 1;
     s->limit = src->limit, s->on_error = src->on_error, s->dup = src->dup, s->no_media = src->no_media;
-    if (!check_variants(d, src, e) && !media_check(&all.places, e) && !d->load(s, &all, e) && !check(s, src, e)) cut(s);
-done:
-    vm_free(home), vm_free(roots);
+    if (!check_variants(d, src, e) && !d->load(s, &all, e) && !check(s, src, e)) cut(s);
+    media_close(&all.places);
     if (e->status) eval_set_free(s);
     else *out = s;
     return e->status;

@@ -101,7 +101,7 @@ static void put_extras(json_writer *w, const eval_extras *x) {
     json_close_array(w);
 }
 
-static void put_model(json_writer *w, const eval_model *m) {
+void eval_put_model(json_writer *w, const eval_model *m) {
     json_begin_object(w, "model");
     json_put_str(w, "name", m->name);
     json_put_str(w, "weights_sha256", m->weights_sha256[0] ? m->weights_sha256 : NULL);
@@ -112,6 +112,13 @@ static void put_model(json_writer *w, const eval_model *m) {
     if (m->logit_scale > 0) json_put_f32(w, "logit_scale", m->logit_scale);
     if (m->logit_scale > 0) json_put_f32(w, "logit_bias", m->logit_bias);
     json_close_object(w);
+}
+
+void eval_put_facts(json_writer *w, const eval_facts *f) {
+    json_put_str(w, "version", VM_VERSION);
+    json_put_str(w, "command", f->command);
+    json_put_str(w, "started", f->started);
+    json_put_num(w, "wall_s", f->wall_s);
 }
 
 static void put_list(json_writer *w, const char *key, const char *const *text, int n) {
@@ -171,12 +178,9 @@ void eval_put_json(json_writer *w, const eval_result *r, const eval_model *m, co
     for (int k = 0; k < r->rule->n; k++) json_put_num(w, r->rule->metric[k], percent(eval_chance(&r->all, k)));
     json_close_object(w);
     put_extras(w, &r->extras);
-    put_model(w, m);
+    eval_put_model(w, m);
     put_options(w, r, m, f);
-    json_put_str(w, "version", VM_VERSION);
-    json_put_str(w, "command", f->command);
-    json_put_str(w, "started", f->started);
-    json_put_num(w, "wall_s", f->wall_s);
+    eval_put_facts(w, f);
     json_close_object(w);
     json_newline(w);
     vm_free(rows);
@@ -225,14 +229,14 @@ static void write_scores(const eval_result *r, const char *dir, vm_error *e) {
     vm_free(text), vm_free(field);
 }
 
-static void write_skipped(const eval_result *r, const char *dir, vm_error *e) {
+void eval_write_skipped(const eval_set *s, int64_t n, const eval_fault *fault, const char *dir, vm_error *e) {
     vm_out *o = vm_out_in(dir, "skipped.jsonl", e);
     if (!o) return;
     json_writer w = json_to_out(o, JSON_COMPACT);
-    for (int64_t i = 0; i < r->set->n_faults + r->n_faults; i++) {
-        const eval_fault *f = i < r->set->n_faults ? &r->set->fault[i] : &r->fault[i - r->set->n_faults];
+    for (int64_t i = 0; i < s->n_faults + n; i++) {
+        const eval_fault *f = i < s->n_faults ? &s->fault[i] : &fault[i - s->n_faults];
         json_begin_object(&w, NULL);
-        json_put_str(&w, "split", f->split < 0 ? NULL : eval_split_name(r->set, f->split));
+        json_put_str(&w, "split", f->split < 0 ? NULL : eval_split_name(s, f->split));
         json_put_str(&w, "id", f->id);
         json_put_str(&w, "reason", f->why);
         json_close_object(&w);
@@ -244,7 +248,7 @@ static void write_skipped(const eval_result *r, const char *dir, vm_error *e) {
 
 vm_status eval_write_predictions(const eval_result *r, const char *dir, vm_error *e) {
     write_scores(r, dir, e);
-    if (!e->status) write_skipped(r, dir, e);
+    if (!e->status) eval_write_skipped(r->set, r->n_faults, r->fault, dir, e);
     return e->status;
 }
 

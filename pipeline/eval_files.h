@@ -29,6 +29,12 @@ void eval_put_json(json_writer *w, const eval_result *r, const eval_model *m, co
 /* predictions.csv and skipped.jsonl only. */
 vm_status eval_write_predictions(const eval_result *r, const char *dir, vm_error *e);
 
+/* Parts of results.json: the members "model"; "version", "command", "started", "wall_s". */
+void eval_put_model(json_writer *w, const eval_model *m);
+void eval_put_facts(json_writer *w, const eval_facts *f);
+/* skipped.jsonl: the faults of the set, then n more. */
+void eval_write_skipped(const eval_set *s, int64_t n, const eval_fault *fault, const char *dir, vm_error *e);
+
 /* --- tables: pipeline/eval_table.c --- */
 void eval_print_table(FILE *out, const eval_result *r);
 vm_status eval_write_tables(const eval_result *r, const char *dir, vm_error *e); /* table.md, table.csv */

@@ -1,12 +1,15 @@
 /* eval_vectors.c - see eval_vectors.h. */
 #include "pipeline/eval_vectors.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "io/hash.h"
+#include "io/progress.h"
 #include "io/resize.h"
 #include "pipeline/eval_pairs.h"
+#include "pipeline/run.h"
 
 enum { SLICE = 32, SUM = 32 }; /* pictures decoded at a time; digits of the sum of a file */
 
@@ -334,6 +337,26 @@ vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *
     }
     eval_vectors_need(v, n_images, number, n_captions, number + n_images, e);
     vm_free(number);
+    return e->status;
+}
+
+vm_status eval_vectors_all(eval_vectors *v, const char *what, vm_error *e) {
+    const int64_t images = v->set->images.n, captions = v->set->captions.n;
+    progress *bar = progress_start(what, images + captions, "pictures and texts");
+    int32_t number[2 * SLICE];
+    int64_t at = 0;
+    while (at < images + captions && !e->status && !run_stopping()) {
+        int64_t first = at < images ? at : at - images, n = VM_MIN((int64_t)VM_LEN(number), (at < images ? images : captions) - first);
+        for (int64_t k = 0; k < n; k++) number[k] = (int32_t)(first + k);
+        if (at < images) eval_vectors_need(v, n, number, 0, NULL, e);
+        else eval_vectors_need(v, 0, NULL, n, number, e);
+        at += n;
+        progress_add(bar, n);
+    }
+    progress_end(bar);
+    if (!e->status && at < images + captions)
+        vm_fail(e, VM_ESTOP, "stopped after %" PRId64 " of %" PRId64 " pictures and texts%s", at, images + captions,
+                v->cache ? "; the same command finds them in the cache" : "; with --embed-cache nothing is computed twice");
     return e->status;
 }
 

@@ -19,6 +19,8 @@ vm_status eval_vectors_fill(eval_vectors *v, int64_t n, const eval_item *const *
 /* The same for pictures and captions by their numbers in the set, of models that have vectors. */
 vm_status eval_vectors_need(eval_vectors *v, int64_t n_images, const int32_t *image, int64_t n_captions,
                             const int32_t *caption, vm_error *e);
+/* Everything in the set, with a progress of that name. VM_ESTOP after a signal. */
+vm_status eval_vectors_all(eval_vectors *v, const char *what, vm_error *e);
 /* What was needed: unit vectors of eval_model_dim values, valid until more is needed; a picture with a fault has NULL. */
 const float *eval_vectors_image(const eval_vectors *v, int64_t i);
 const float *eval_vectors_caption(const eval_vectors *v, int64_t i);

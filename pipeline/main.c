@@ -17,7 +17,7 @@ static const vm_command *const commands[] = { VM_COMMANDS(LIST) NULL };
 
 static void print_commands(FILE *f) {
     fprintf(f, "vismin - makes, checks, trains on and evaluates visual minimal-change data\n\nusage: vismin COMMAND [options]; `vismin COMMAND --help` says more\n\n");
-    for (int k = 0; commands[k]; k++) fprintf(f, "  %-12s %s\n", commands[k]->name, commands[k]->summary);
+    for (int k = 0; commands[k]; k++) fprintf(f, "  %-15s %s\n", commands[k]->name, commands[k]->summary);
     fprintf(f, "\nExit codes: 0 done, 1 done with some records in error, 2 usage, 3 bad input, 4 disk, 5 locked, 6 weights or numbers,\n"
                "7 device or memory, 130/143 interrupted and resumable.\n");
 }

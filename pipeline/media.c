@@ -17,6 +17,26 @@ vm_status media_check(const media_places *p, vm_error *e) {
     return VM_OK;
 }
 
+vm_status media_open(media_places *out, const media_places *p, const char *data, vm_error *e) {
+    const char **roots = vm_alloc(((size_t)p->n_roots + 1) * sizeof *roots);
+    char *home = file_is_dir(data) ? vm_strdup(data) : path_dir(data);
+    *out = *p, out->roots = NULL, out->n_roots = 0;
+    if (!roots || !home) {
+        vm_free(roots), vm_free(home);
+        return vm_nomem(e, 256, "a list of folders");
+    }
+    for (int k = 0; k < p->n_roots; k++) roots[k] = p->roots[k];
+    roots[p->n_roots] = home;
+    out->roots = roots, out->n_roots = p->n_roots + 1;
+    if (media_check(out, e)) media_close(out);
+    return e->status;
+}
+
+void media_close(media_places *p) {
+    if (p->roots) vm_free((void *)(uintptr_t)p->roots[p->n_roots - 1]), vm_free((void *)(uintptr_t)p->roots);
+    p->roots = NULL, p->n_roots = 0;
+}
+
 static bool is_file(const char *path) {
     struct stat s;
     return !stat(path, &s) && !S_ISDIR(s.st_mode);

@@ -12,6 +12,10 @@ typedef struct {
     bool allow_absolute; /* a name that begins with "/" may be a path of this machine */
 } media_places;
 
+/* A copy of p with one root more, the last: the folder of the data, which is `data` itself or the one that it stands in.
+ * Its roots are vm_free by media_close; the other strings stay the caller's. Checks the form of every map: VM_EUSAGE. */
+vm_status media_open(media_places *out, const media_places *p, const char *data, vm_error *e);
+void media_close(media_places *p);
 /* Checks the form of every map. VM_EUSAGE. */
 vm_status media_check(const media_places *p, vm_error *e);
 
