@@ -81,7 +81,7 @@ vm_status eval_pairs_put(eval_pairs *p, int64_t n, const vm_image *const *images
 /* At most SLICE pairs of one picture. */
 static vm_status read_slice(eval_pairs *p, const float *rows, int n, const eval_pair *const *pairs, vm_error *e) {
     char *made[SLICE] = { 0 };
-    const char *text[SLICE];
+    const char *text[SLICE] = { NULL };
     bool cut[SLICE];
     float score[SLICE];
     for (int k = 0; k < n && !e->status; k++) {
