@@ -65,21 +65,21 @@ vm_val nn_layer_all(vm_graph *g, vm_val x, const nn_layer *l, nn_attn a) {
     return x;
 }
 
-static vm_val row(vm_graph *g, vm_val x, vm_val idx) {
+static vm_val row(vm_graph *g, vm_val x, vm_val idx, int64_t at) {
     if (idx) return vm_pick(g, x, idx);
-    return vm_reshape(g, vm_slice(g, x, 1, 0, 1), 2, (int64_t[]){ vm_dim(g, x, 0), vm_dim(g, x, 2) });
+    return vm_reshape(g, vm_slice(g, x, 1, at, 1), 2, (int64_t[]){ vm_dim(g, x, 0), vm_dim(g, x, 2) });
 }
 
 vm_val nn_layer_one(vm_graph *g, vm_val x, vm_val idx, const nn_layer *l, nn_attn a) {
     if (!x) return 0;
     int64_t B = vm_dim(g, x, 0), C = vm_dim(g, x, 2);
     vm_val h = nn_norm(g, x, l->ln1_w, l->ln1_b, a.eps, g->dtype);
-    vm_val q = nn_linear(g, row(g, h, idx), l->q_w, l->q_b, VM_NONE, 0, g->dtype);
+    vm_val q = nn_linear(g, row(g, h, idx, a.row), l->q_w, l->q_b, VM_NONE, 0, g->dtype);
     vm_val k = nn_linear(g, h, l->k_w, l->k_b, VM_NONE, 0, g->dtype), v = nn_linear(g, h, l->v_w, l->v_b, VM_NONE, 0, g->dtype);
     q = vm_reshape(g, q, 3, (int64_t[]){ B, 1, C });
     h = vm_attention(g, q, k, v, (vm_attn){ .NH = a.NH, .NKV = a.NH, .key_mask = a.key_mask });
     h = vm_reshape(g, h, 2, (int64_t[]){ B, C });
-    x = nn_linear(g, h, l->out_w, l->out_b, VM_NONE, row(g, x, idx), VM_F32);
+    x = nn_linear(g, h, l->out_w, l->out_b, VM_NONE, row(g, x, idx, a.row), VM_F32);
     return mlp(g, x, l, a);
 }
 

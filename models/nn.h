@@ -18,6 +18,7 @@ typedef struct {
     vm_unary_kind act;
     bool causal, recompute; /* recompute: keep only the layer's input for the backward pass */
     vm_val key_mask;        /* 0, or (B,T) i32 */
+    int64_t row;            /* of nn_layer_one without idx */
 } nn_attn;
 
 typedef enum { NN_FUSED, NN_SPLIT, NN_POOL } nn_kind;
@@ -26,7 +27,7 @@ void nn_layer_new(weight_set *w, nn_layer *l, int64_t C, int64_t mlp, nn_kind ki
 /* x (B,T,C) f32 -> (B,T,C). */
 vm_val nn_layer_all(vm_graph *g, vm_val x, const nn_layer *l, nn_attn a);
 /* The last layer when only row idx[b] of each sequence is used: keys and values of all rows, everything else for one.
- * idx (B) i32, 0 = row 0; key_mask says what that row sees (causality is its business). x (B,T,C) -> (B,C). */
+ * idx (B) i32, 0 = row a.row; key_mask says what that row sees (causality is its business). x (B,T,C) -> (B,C). */
 vm_val nn_layer_one(vm_graph *g, vm_val x, vm_val idx, const nn_layer *l, nn_attn a);
 
 /* Attention pooling (the MAP head of SigLIP): a learnt probe (1,C) looks at all rows of x (B,T,C) act, which is normalised already.

@@ -6,7 +6,7 @@
 
 #include "io/file.h"
 
-const towers_family *const towers_families[] = { &clip_family, &siglip_family, &blip_family, NULL };
+const towers_family *const towers_families[] = { &coca_family, &clip_family, &siglip_family, &blip_family, NULL };
 
 enum { TEXT_STEP = 8 }; /* lengths of batches are multiples: few plans serve all */
 

@@ -70,7 +70,7 @@ vm_status towers_open(towers **out, vm_backend *be, const char *dir, const tower
 bool towers_is(const char *dir); /* whether open would know the family */
 void towers_free(towers *t);     /* accepts NULL */
 extern const towers_family *const towers_families[]; /* NULL-ended */
-extern const towers_family clip_family, siglip_family, blip_family;
+extern const towers_family clip_family, siglip_family, blip_family, coca_family;
 /* hidden_act of a tower's configuration; dflt when it is not stated. */
 vm_unary_kind towers_activation(json_value config, const char *dflt, vm_error *e);
 

@@ -111,7 +111,12 @@ static vm_status run(forward_case *c, vm_error *e) {
     if (img && txt && !loss)
         vm_output(g, "logits_per_image", towers_logits(g, t, img, txt)), vm_output(g, "logits_per_text", towers_logits(g, t, txt, img));
     if (loss) {
-        bool sigmoid = kind && !strcmp(kind, "siglip");
+        bool sigmoid = kind && !strcmp(kind, "siglip"), caption = kind && !strcmp(kind, "coca");
+        if (kind && !sigmoid && strcmp(kind, "clip")) {
+            vm_fail(e, VM_EINPUT, "%s: case %s: loss \"%s\" is not supported for two towers; clip and siglip are%s", st_path(c->in, NULL), c->name, kind,
+                    caption ? " (the captioning decoder of a CoCa is not built)" : "");
+            goto done;
+        }
         value = sigmoid ? sigmoid_loss(g, c, t, img, txt, e) : clip_loss(g, c, t, img, txt, e);
         if (e->status) goto done;
         vm_output(g, "loss", value);

@@ -28,7 +28,7 @@ MODELS = {
     "hf": dict(seed=1, embed=12, text=dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
                                            max_position_embeddings=16, layer_norm_eps=1e-12),
                vision=dict(hidden_size=32, intermediate_size=56, num_hidden_layers=2, num_attention_heads=2, image_size=24, patch_size=8)),
-    "hf_variant": dict(seed=2, embed=20, text=dict(vocab_size=44, hidden_size=36, intermediate_size=40, num_hidden_layers=3, num_attention_heads=3,
+    "hf_variant": dict(seed=2, embed=20, text=dict(vocab_size=44, hidden_size=36, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3,
                                                    max_position_embeddings=40, layer_norm_eps=1e-6, hidden_act="gelu_new", pad_token_id=3),
                        vision=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=1, num_attention_heads=4, image_size=22, patch_size=5,
                                    layer_norm_eps=1e-3, hidden_act="quick_gelu")),
@@ -157,4 +157,5 @@ def main():
         save_file(w.t, os.path.join(out, "golden.safetensors"), metadata=w.meta)
 
 
-main()
+if __name__ == "__main__":
+    main()
