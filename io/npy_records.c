@@ -1,5 +1,6 @@
-/* npy_records.c - see npy_records.h. The header (numpy.lib.format): "\x93NUMPY", version (1, 2, 3 and 0), its length in 2 or 4 bytes, and a
- * Python literal {'descr': '|O', 'fortran_order': False, 'shape': (50000,), } that ends in a line feed. */
+/* npy_records.c - see npy_records.h. The header (numpy.lib.format): "\x93NUMPY", version (1, 2, 3 and 0), its length in
+ * 2 or 4 bytes, and a Python literal {'descr': '|O', 'fortran_order': False, 'shape': (50000,), } that ends in a line
+ * feed. */
 #include "io/npy_records.h"
 
 #include <string.h>

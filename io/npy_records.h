@@ -1,9 +1,9 @@
-/* npy_records.h - NumPy files (.npy) that hold a one-dimensional array of dictionaries, as numpy.save writes them for an array of
- * objects: a header and a pickle, of which nothing is ever executed (unpickle.h).
+/* npy_records.h - NumPy files (.npy) that hold a one-dimensional array of dictionaries, as numpy.save writes them for
+ * an array of objects: a header and a pickle, of which nothing is ever executed (unpickle.h).
  *
  *     npy_records r;
  *     if (npy_open(&r, data, bytes, path, e)) return e->status;
- *     for (int64_t k = npy_first(&r); k >= 0; k = npy_after(&r, k)) text = npy_text(&r, npy_get(&r, k, "caption"), &len);
+ * for (int64_t k = npy_first(&r); k >= 0; k = npy_after(&r, k)) text = npy_text(&r, npy_get(&r, k, "caption"), &len);
  */
 #ifndef VM_IO_NPY_RECORDS_H
 #define VM_IO_NPY_RECORDS_H

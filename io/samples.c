@@ -17,7 +17,7 @@ const char *const sample_caption_keys[] = { "caption", "title", "text", "caption
 const char *const sample_augmented[SAMPLES_AUGMENTED] = { "relation_aug_caption", "adj_aug_caption", "noun_aug_caption",
                                                           "verb_aug_caption" };
 
-/* --- what readers call ---------------------------------------------------------------------------------------------- */
+/* --- what readers call -------------------------------------------------------------------------------------------- */
 vm_status samples_fault(samples_builder *b, const char *fmt, ...) {
     samples *s = b->s;
     if (s->n_faults++ >= SAMPLES_FAULTS) return VM_OK;
@@ -136,7 +136,7 @@ int64_t samples_image_name(samples_builder *b, int64_t image_id) {
     return samples_text(b, text, (size_t)VM_MIN(n, (int)sizeof text - 1));
 }
 
-/* --- files ---------------------------------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------------------------------------- */
 static vm_status read_memory(samples_builder *b, const void *data, size_t bytes, const char *path) {
     const char *text = data;
     size_t at = 0;

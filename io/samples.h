@@ -6,14 +6,14 @@
  *   Karpathy     a JSON object with images [{filepath, filename, split, sentences: [{raw}, ...]}] (samples_karpathy.c)
  *   JSON Lines   one object a line: an element of VisMin's array, a record of CE-CLIP's, or a picture and its caption,
  *                or a list of captions (one group for each; also in an array)
- *   NumPy        CE-CLIP's records {image_id, caption, relation_aug_caption, adj_..., noun_..., verb_..., valid_caption}
+ * NumPy        CE-CLIP's records {image_id, caption, relation_aug_caption, adj_..., noun_..., verb_..., valid_caption}
  *                as numpy.save writes an array of them (npy_records.h): the changes have captions and no pictures
- *   tar          WebDataset shards: KEY.jpg (jpeg, png, webp, bmp, gif) and KEY.txt or KEY.json, KEY up to the first dot
+ * tar          WebDataset shards: KEY.jpg (jpeg, png, webp, bmp, gif) and KEY.txt or KEY.json, KEY up to the first dot
  *   table        comma or tab between the fields, the first row names the columns; one row, one picture
  * A path may be a folder of .tar or .npy files, or hold ranges: shards/{000..010}.tar. Nothing of the pictures is read.
  *
- * A record that cannot be used is passed over and kept as a fault, with file, place and reason; a file that is damaged as
- * a whole is an error. Memory: the texts and 56 bytes for each picture. */
+ * A record that cannot be used is passed over and kept as a fault, with file, place and reason; a file that is damaged
+ * as a whole is an error. Memory: the texts and 56 bytes for each picture. */
 #ifndef VM_IO_SAMPLES_H
 #define VM_IO_SAMPLES_H
 #include "kernels/base.h"

@@ -1,5 +1,5 @@
-/* samples_json.c - the layouts that are JSON (samples.h), read token by token: a file of hundreds of megabytes costs only
- * what is kept of it. */
+/* samples_json.c - the layouts that are JSON (samples.h), read token by token: a file of hundreds of megabytes costs
+ * only what is kept of it. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -252,7 +252,7 @@ static vm_status read_lines(reader *r, const char *text, size_t bytes, const cha
     return e->status;
 }
 
-/* --- COCO ------------------------------------------------------------------------------------------------------------ */
+/* --- COCO --------------------------------------------------------------------------------------------------------- */
 typedef struct {
     int64_t id, name;
 } picture;

@@ -23,7 +23,8 @@ sample_side *samples_side(samples_builder *b); /* another side, all empty; valid
 void samples_drop(samples_builder *b);
 /* Checks the group and keeps it; where = "FILE:LINE" or the like for the fault of one that is unfit. */
 vm_status samples_keep(samples_builder *b, const char *where);
-/* Room for n bytes of text and a NUL: where they begin; -1 and e when memory is out. samples_close_text: so many were written. */
+/* Room for n bytes of text and a NUL: where they begin; -1 and e when memory is out. samples_close_text: so many were
+ * written. */
 int64_t samples_room(samples_builder *b, size_t n);
 int64_t samples_close_text(samples_builder *b, int64_t at, size_t n); /* returns at */
 int64_t samples_text(samples_builder *b, const char *text, size_t n);

@@ -38,6 +38,7 @@ struct clip_trainer {
     int64_t n_same;
     clip_rows rows;        /* of the step at hand, for the loss within a plan */
     clip_terms terms;
+    double most_loss, most_norm; /* of a step that is taken */
 };
 
 double clip_lr(const clip_schedule *s, int64_t step) {
@@ -56,7 +57,7 @@ vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_confi
     clip_trainer *t = vm_calloc(1, sizeof *t);
     *out = t;
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
-    t->m = m, t->c = *c;
+    t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY;
     if (c->comm && c->comm->size > 1 && clip_ranks_new(&t->ranks, c->comm, m, e)) return e->status;
     return clip_head_new(&t->head, m, &c->loss, c->deterministic, e);
 }
@@ -74,6 +75,7 @@ void clip_trainer_free(clip_trainer *t) {
     vm_free(t);
 }
 
+void clip_trainer_limit(clip_trainer *t, double loss, double grad_norm) { t->most_loss = loss, t->most_norm = grad_norm; }
 clip_head *clip_trainer_head(const clip_trainer *t) { return t->head; }
 int64_t clip_trainer_steps(const clip_trainer *t) { return t->steps; }
 vm_graph *clip_trainer_graph(const clip_trainer *t) { return t->last; }
@@ -269,7 +271,7 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
     out->grad_norm = sqrt(output(t->norm, "sqnorm"));
     vm_real *log_scale = t->m->logit_scale->data;
     out->scale = exp((double)log_scale[0]);
-    out->skipped = !isfinite(out->terms.loss) || !isfinite(out->grad_norm);
+    out->skipped = !isfinite(out->terms.loss) || !isfinite(out->grad_norm) || out->terms.loss > t->most_loss || out->grad_norm > t->most_norm;
     if (t->ranks && vm_comm_any(t->c.comm, &out->skipped, e)) return e->status;
     if (out->skipped) return VM_OK;
     double k = (double)++t->steps;
@@ -358,12 +360,16 @@ vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_
             float **x = k ? &p->v : &p->m;
             snprintf(name, sizeof name, "%s.%s", k ? "v" : "m", p->name);
             const st_tensor *s = st_find(f, name);
-            if (!s) continue; /* frozen, or before the first step */
+            if (!s) { /* frozen, or before the first step */
+                if (*x) memset(*x, 0, (size_t)vm_param_count(p) * sizeof **x);
+                continue;
+            }
             if (s->len != vm_param_count(p)) vm_fail(e, VM_EMODEL, "%s: %s has %lld elements, the model %lld", st_path(f, s), name, (long long)s->len, (long long)vm_param_count(p));
             else if (!*x && !(*x = p->be->alloc(p->be, (size_t)s->len * sizeof **x))) vm_nomem(e, (size_t)s->len * sizeof **x, name);
             else st_read_f32(f, s, 0, s->len, *x, e);
         }
     st_close(f);
+    for (int64_t i = 0; i < w->n; i++) vm_param_touch(w->p[i]); /* packed copies of what was there before are stale */
     t->steps = steps;
     return e->status;
 }

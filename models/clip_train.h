@@ -36,13 +36,15 @@ typedef struct {
 typedef struct {
     clip_terms terms;       /* before the step */
     double grad_norm, scale;
-    bool skipped;           /* non-finite loss or gradient: nothing was changed */
+    bool skipped;           /* non-finite loss or gradient, or beyond the limits: nothing was changed */
 } clip_step;
 
 typedef struct clip_trainer clip_trainer;
 vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_config *c, vm_error *e);
 void clip_trainer_free(clip_trainer *t); /* not the model */
 vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, clip_step *out, vm_error *e);
+/* Steps whose loss or gradient norm is larger are skipped, too; INFINITY = no limit, as at first. */
+void clip_trainer_limit(clip_trainer *t, double loss, double grad_norm);
 /* The first half of a step: gradients into the parameters. */
 vm_status clip_trainer_gradients(clip_trainer *t, const clip_batch *b, clip_terms *out, vm_error *e);
 int64_t clip_trainer_steps(const clip_trainer *t); /* optimizer updates so far */

@@ -46,8 +46,8 @@ static bool verifies(const char *dir) {
     bool good = d && json_len(files) > 0;
     for (json_iter it = json_each(files); good && json_next(&it);) {
         char *file = path_join(dir, json_str(it.value, "name", "", &e));
-        good = file && file_bytes(file) == json_int(it.value, "bytes", -2, 0, INT64_MAX, &e) && !sha256_file(hash, file, &e) &&
-               !strcmp(hash, json_str(it.value, "sha256", "", &e));
+        good = file && file_bytes(file) == json_int(it.value, "bytes", -2, 0, INT64_MAX, &e) &&
+               !sha256_file(hash, file, &e) && !strcmp(hash, json_str(it.value, "sha256", "", &e));
         vm_free(file);
     }
     json_free(d);
@@ -63,12 +63,13 @@ static int64_t step_of(const char *name) {
     return *end ? -1 : step;
 }
 
-static vm_status remove_old(const char *root, int keep, vm_error *e) {
+static vm_status remove_old(const char *root, checkpoint_keep keep, vm_error *e) {
     char **names = NULL;
     int64_t n = 0, found = 0;
     if (dir_list(&names, &n, root, e)) return e->status;
     for (int64_t i = n - 1; i >= 0 && !e->status; i--) { /* names sort by step */
-        if (step_of(names[i]) < 0 || found++ < keep) continue;
+        int64_t step = step_of(names[i]);
+        if (step < 0 || found++ < keep.last || step == keep.best) continue;
         char *path = path_join(root, names[i]);
         if (path) dir_remove(path, e);
         vm_free(path);
@@ -77,8 +78,9 @@ static vm_status remove_old(const char *root, int keep, vm_error *e) {
     return e->status;
 }
 
-static void move_link(const char *root, const char *name) { /* a convenience: resume does not read it */
-    char *tmp = path_join(root, ".latest"), *link = path_join(root, "latest");
+static void move_link(const char *root, const char *link_name,
+                      const char *name) { /* a convenience: resume does not read it */
+    char *tmp = path_join(root, ".link"), *link = path_join(root, link_name);
     if (tmp && link) {
         unlink(tmp);
         if (!symlink(name, tmp) && rename(tmp, link)) unlink(tmp);
@@ -87,7 +89,8 @@ static void move_link(const char *root, const char *name) { /* a convenience: re
     vm_free(link);
 }
 
-vm_status checkpoint_save(const char *out, int64_t step, int keep, checkpoint_writer write, const void *ctx, vm_error *e) {
+vm_status checkpoint_save(const char *out, int64_t step, checkpoint_keep keep, checkpoint_writer write, const void *ctx,
+                          vm_error *e) {
     char name[64], *root = path_join(out, "checkpoints"), *path = NULL, *tmp = NULL;
     snprintf(name, sizeof name, "step-%08" PRId64, step);
     if (!root || !(path = path_join(root, name))) {
@@ -99,7 +102,8 @@ vm_status checkpoint_save(const char *out, int64_t step, int keep, checkpoint_wr
         dir_abort(tmp);
         goto done;
     }
-    move_link(root, name);
+    move_link(root, "latest", name);
+    if (keep.best == step) move_link(root, "best", name);
     remove_old(root, keep, e);
 done:
     vm_free(tmp);
@@ -131,21 +135,14 @@ vm_status checkpoint_newest(char **dir, const char *out, vm_error *e) {
     return e->status;
 }
 
-FILE *checkpoint_log(const char *out, int64_t step, vm_error *e) {
-    char *path = path_join(out, "log.jsonl"), *text = NULL;
-    size_t bytes = 0, keep = 0;
-    FILE *f = NULL;
-    if (!path) return vm_nomem(e, 256, "a path"), NULL;
-    if (file_exists(path) && file_read(&text, &bytes, path, 0, e)) goto done;
-    for (char *line = text, *end; text && (end = memchr(line, '\n', (size_t)(text + bytes - line))); line = end + 1) {
-        int64_t at;
-        if (sscanf(line, "{\"step\":%" SCNd64, &at) != 1 || at > step) break;
-        keep = (size_t)(end + 1 - text);
-    }
-    if (keep < bytes && file_write(path, text, keep, e)) goto done;
-    if (!(f = fopen(path, "a"))) vm_fail(e, VM_EIO, "%s: cannot be opened for writing", path);
-done:
-    vm_free(text);
-    vm_free(path);
-    return f;
+bool checkpoint_any(const char *out) {
+    char *root = path_join(out, "checkpoints"), **names = NULL;
+    int64_t n = 0;
+    bool any = false;
+    vm_error ignored = { 0 };
+    if (root && file_is_dir(root)) dir_list(&names, &n, root, &ignored);
+    for (int64_t i = 0; i < n; i++) any |= step_of(names[i]) >= 0;
+    vm_free(names);
+    vm_free(root);
+    return any;
 }

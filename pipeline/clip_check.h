@@ -1,4 +1,5 @@
-/* clip_check.h - training files looked at before the first step: records that cannot be used, pictures that are missing. */
+/* clip_check.h - training files looked at before the first step: records that cannot be used, pictures that are
+ * missing. */
 #ifndef VM_CLIP_CHECK_H
 #define VM_CLIP_CHECK_H
 #include "io/samples.h"

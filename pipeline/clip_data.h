@@ -1,6 +1,6 @@
-/* clip_data.h - where CLIP's training batches come from. A source is a pure function of (seed, step, slot): nothing about
- * the order of data has to be saved, a resumed run sees what an uninterrupted one would have seen, and any number of
- * threads may fill the slots of a batch in any order (clip_feed.h). */
+/* clip_data.h - where CLIP's training batches come from. A source is a pure function of (seed, step, slot): nothing
+ * about the order of data has to be saved, a resumed run sees what an uninterrupted one would have seen, and any number
+ * of threads may fill the slots of a batch in any order (clip_feed.h). */
 #ifndef VM_CLIP_DATA_H
 #define VM_CLIP_DATA_H
 #include "io/samples.h"
@@ -65,9 +65,9 @@ int64_t clip_share_slot(const clip_source *s, int64_t i);
 vm_status clip_source_share(clip_source *s, int rank, int ranks, vm_error *e);
 
 /* The miniature world, rendered on the fly. kind: "plain" (ordinary captions), "pairs" (minimal changes in all four
- * categories by mix[object, attribute, relation, counting], specific captions), "spec" (the same captions, one twin of each
- * pair). plain_share: part of the originals of "pairs" that are ordinary scenes without a twin. curriculum: one object per
- * scene until 6 % of the run, two until 18 %. */
+ * categories by mix[object, attribute, relation, counting], specific captions), "spec" (the same captions, one twin of
+ * each pair). plain_share: part of the originals of "pairs" that are ordinary scenes without a twin. curriculum: one
+ * object per scene until 6 % of the run, two until 18 %. */
 vm_status clip_source_world(clip_source **out, const char *kind, int64_t rows, double plain_share, const double mix[4],
                             bool curriculum, vm_error *e);
 
@@ -76,15 +76,16 @@ vm_status clip_source_world(clip_source **out, const char *kind, int64_t rows, d
 vm_status clip_world_model(const char *dir, vm_error *e);
 
 /* Training files (io/samples.h). A batch of `rows` pictures is made of
- *   CLIP_GROUPED      whole groups: rows / (1 + K) originals, each with K of its changes, drawn anew in every epoch; the
- *                     order of groups is a permutation of (seed, epoch), that of archives and then of the groups in each
+ * CLIP_GROUPED      whole groups: rows / (1 + K) originals, each with K of its changes, drawn anew in every epoch; the
+ * order of groups is a permutation of (seed, epoch), that of archives and then of the groups in each
  *                     where they stand in archives. Originals without a change are left out.
- *   CLIP_ADJACENT     rows one after the other: originals in an order of the seed, each followed by all its changes, the
+ * CLIP_ADJACENT     rows one after the other: originals in an order of the seed, each followed by all its changes, the
  *                     same in every epoch. A group may stand across the border of two batches.
- *   CLIP_SCATTER      rows in a permutation of (seed, epoch): as the fork of open_clip on several GPUs, where a pair meets
+ * CLIP_SCATTER      rows in a permutation of (seed, epoch): as the fork of open_clip on several GPUs, where a pair
+ * meets
  *                     by chance only.
- * The last two have pairs only (n_twins = 0). A group with an unreadable picture is passed over; in its place comes the one
- * that stands at the same place of the next batch of that epoch, which cannot be in the batch already. */
+ * The last two have pairs only (n_twins = 0). A group with an unreadable picture is passed over; in its place comes the
+ * one that stands at the same place of the next batch of that epoch, which cannot be in the batch already. */
 typedef enum { CLIP_GROUPED, CLIP_ADJACENT, CLIP_SCATTER } clip_pairing;
 typedef struct {
     clip_pairing pairing;
@@ -102,6 +103,9 @@ typedef struct {
 vm_status clip_source_files(clip_source **out, samples *s, const clip_files_options *o, int64_t rows, vm_error *e);
 /* A picture named in training files: by the places, else a full path as it stands (vm_free). NULL and e: VM_EINPUT. */
 char *clip_files_find(const media_places *p, const char *name, vm_error *e);
+/* The picture of a side, from a file or an archive. tolerant: a truncated one with what there is of it. */
+vm_status clip_files_read(vm_image *out, const samples *s, const sample_side *x, const media_places *p, bool tolerant,
+                          vm_error *e);
 
 /* Batches: memory for the largest, refilled for each step. Captions and flags of the slots go into the batch by
  * clip_batch_finish, which reads their tokens. */

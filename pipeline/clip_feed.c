@@ -1,5 +1,5 @@
-/* clip_feed.c - see clip_feed.h. Everything but the filling itself happens under one lock; the tokenizer, which serves one
- * thread at a time, has a lock of its own. */
+/* clip_feed.c - see clip_feed.h. Everything but the filling itself happens under one lock; the tokenizer, which serves
+ * one thread at a time, has a lock of its own. */
 #include "pipeline/clip_feed.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* clip_files.c - batches from training files: which sample stands where (clip_data.h), and its picture as numbers. Every
- * choice is a function of the seed and of what it is for: no state, no shuffled array. */
+/* clip_files.c - batches from training files: which sample stands where (clip_data.h), and its picture as numbers.
+ * Every choice is a function of the seed and of what it is for: no state, no shuffled array. */
 #include <math.h>
 #include <string.h>
 
@@ -39,7 +39,7 @@ static vm_status copy_places(files *f, vm_error *e) {
     return VM_OK;
 }
 
-/* --- order ----------------------------------------------------------------------------------------------------------- */
+/* --- order -------------------------------------------------------------------------------------------------------- */
 /* What stands at a place of an epoch. */
 static int64_t sample_at(const files *f, int64_t epoch, int64_t place) {
     uint64_t stream = (uint64_t)epoch << 8;
@@ -65,7 +65,7 @@ static int64_t change_at(const files *f, int64_t group, int64_t epoch, int64_t j
     return (int64_t)vm_shuffled((uint64_t)x[0] << 32 | x[1], 0, (uint64_t)(j % n), (uint64_t)n);
 }
 
-/* --- pictures -------------------------------------------------------------------------------------------------------- */
+/* --- pictures ----------------------------------------------------------------------------------------------------- */
 char *clip_files_find(const media_places *p, const char *name, vm_error *e) {
     vm_error missing = { 0 };
     char *path = media_find(p, NULL, name, &missing);
@@ -74,25 +74,27 @@ char *clip_files_find(const media_places *p, const char *name, vm_error *e) {
     return path;
 }
 
-static vm_status read_picture(const files *f, const sample_side *x, vm_image *out, vm_error *e) {
-    const image_options how = { .tolerant = f->o.tolerant };
-    const char *name = sample_text(f->d, x->name);
+vm_status clip_files_read(vm_image *out, const samples *s, const sample_side *x, const media_places *p, bool tolerant,
+                          vm_error *e) {
+    const image_options how = { .tolerant = tolerant };
+    const char *name = sample_text(s, x->name);
     if (x->archive >= 0) {
         uint8_t *bytes;
         char *shown;
-        if (sample_read(f->d, x, &bytes, e)) return e->status;
-        if (!(shown = vm_asprintf("%s: %s", f->d->archive[x->archive], name))) vm_nomem(e, 256, name);
+        if (sample_read(s, x, &bytes, e)) return e->status;
+        if (!(shown = vm_asprintf("%s: %s", s->archive[x->archive], name))) vm_nomem(e, 256, name);
         else image_decode(out, bytes, (size_t)x->bytes, shown, &how, e);
         vm_free(bytes), vm_free(shown);
         return e->status;
     }
-    char *path = clip_files_find(&f->o.places, name, e);
+    char *path = clip_files_find(p, name, e);
     if (path) image_read(out, path, &how, e);
     vm_free(path);
     return e->status;
 }
 
-/* open_clip's RandomResizedCrop: area U(0.9,1) of the picture, ratio exp(U(ln 3/4, ln 4/3)); ten tries, then the middle. */
+/* open_clip's RandomResizedCrop: area U(0.9,1) of the picture, ratio exp(U(ln 3/4, ln 4/3)); ten tries, then the
+ * middle. */
 static void random_window(vm_rng *r, int W, int H, int win[4]) {
     for (int k = 0; k < 10; k++) {
         double area = (double)W * H * (0.9 + 0.1 * vm_rng_f64(r));
@@ -113,7 +115,7 @@ static vm_status load(const files *f, const sample_side *side, int64_t crop, flo
     const clip_source *s = &f->s;
     vm_image im = { 0 }, cut = { 0 }, fit = { 0 };
     int S = (int)s->m->image_size, win[4];
-    if (read_picture(f, side, &im, e)) return e->status;
+    if (clip_files_read(&im, f->d, side, &f->o.places, f->o.tolerant, e)) return e->status;
     if (crop >= 0) {
         vm_rng r = vm_rng_at(f->o.seed ^ STREAM_CROP, (uint64_t)crop);
         random_window(&r, im.w, im.h, win);
@@ -127,7 +129,7 @@ static vm_status load(const files *f, const sample_side *side, int64_t crop, flo
     return e->status;
 }
 
-/* --- slots ----------------------------------------------------------------------------------------------------------- */
+/* --- slots -------------------------------------------------------------------------------------------------------- */
 static vm_status take(const files *f, const sample_side *x, int64_t crop, clip_slot *out, int64_t k, vm_error *e) {
     vm_free(out->text[k]);
     if (!(out->text[k] = vm_strdup(sample_text(f->d, x->caption)))) return vm_nomem(e, 256, "a caption");
@@ -183,7 +185,7 @@ static const char *name_of(const clip_source *s, int64_t sample) {
     return sample_text(f->d, x->name);
 }
 
-/* --- opening --------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 /* Marks the groups that take part: those of the limit. */
 static uint8_t *chosen(const files *f, vm_error *e) {
     int64_t n = f->d->n, limit = f->o.limit ? VM_MIN(f->o.limit, n) : n;

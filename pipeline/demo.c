@@ -75,7 +75,7 @@ static vm_status live(demo *d, vm_error *e) {
                              .schedule = { CLIP_COSINE, .lr = live_lr, .warm = live_warmup }, .keep_last = 1, .workers = clip_feed_workers(vm_num_threads()), .seed = (uint64_t)arg_int(d->a, "seed") };
     o.train = (clip_train_config){ .loss.twin_weight = 1, .dtype = d->dtype, .clip_norm = 1, .max_logit_scale = 4.6051702f, .adam = { 0.9f, 0.98f, 1e-6f, 0.05f } };
     if (!run_dir || dir_remove(run_dir, e) || dir_make(run_dir, e)) goto done;
-    if (!train_clip_run(l.m, source, l.t, &l.pp, &o, e)) score(d, LIVE, l.m, l.t, &l.pp, e);
+    if (!train_clip_run(l.m, source, l.t, &l.pp, NULL, &o, e)) score(d, LIVE, l.m, l.t, &l.pp, e);
 done:
     if (source) source->free(source);
     unload(&l);

@@ -9,7 +9,7 @@
 #include "pipeline/train_clip.h"
 #include "pipeline/train_data.h"
 
-/* --- set-up --------------------------------------------------------------------------------------------------------- */
+/* --- set-up ------------------------------------------------------------------------------------------------------- */
 static vm_status open_model(towers **out, vm_backend *be, const char *dir, const vm_args *a, vm_error *e) {
     const char *init = arg_str(a, "init");
     towers_options o = { .how = init ? TOWERS_TRAIN : TOWERS_FRESH, .seed = (uint64_t)arg_int(a, "seed") };
@@ -17,7 +17,7 @@ static vm_status open_model(towers **out, vm_backend *be, const char *dir, const
     return towers_open(out, be, dir, &o, e);
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 /* OUT/model: weights in both layouts, with the tokenizer and processor files of the model it began with. */
 static vm_status export_model(const towers *m, const char *from, const char *out, const char *dtype, vm_error *e) {
     char *dir = path_join(out, "model");
@@ -41,7 +41,9 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     char *world = NULL; /* --scratch world: its own configuration, written into the run directory */
     towers *m = NULL;
     clip_source *source = NULL;
-    tok *t = NULL;
+    tok *t = NULL, *val_tok = NULL; /* the first belongs to the data threads */
+    train_val *val = NULL;
+    train_val_options vo;
     vm_preprocess pp;
     file_lock lock = { .fd = -1 };
     train_clip_options o;
@@ -51,7 +53,7 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
         train_data_open(&source, a, e);
         return e->status;
     }
-    if (train_clip_read(&o, a, e)) return e->status;
+    if (train_clip_read(&o, a, e) || train_clip_read_val(&vo, &o, a, e)) return e->status;
     if (dir && !strcmp(dir, "world")) {
         if (!(dir = world = path_join(out, "base"))) return vm_nomem(e, 256, "a path");
         if (clip_world_model(dir, e)) goto done;
@@ -70,12 +72,15 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     if (!e->status && o.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
     if (e->status || agree(comm, source, &o, e)) goto done;
     if (comm->size > 1) vm_info("%d processes", comm->size);
+    bool validates = (vo.n_data || vo.bench) && !comm->rank && !o.dry_run; /* rank 0, for all */
+    if (validates && (tok_open(&val_tok, dir, e) || train_val_open(&val, &vo, m, val_tok, &pp, e))) goto done;
     vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,
             (long long)source->n_twins, vm_type_name(o.train.dtype));
-    if (!train_clip_run(m, source, t, &pp, &o, e) && !comm->rank && !o.dry_run) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
+    if (!train_clip_run(m, source, t, &pp, val, &o, e) && !comm->rank && !o.dry_run) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
 done:
     file_lock_free(&lock);
-    tok_free(t);
+    train_val_free(val);
+    tok_free(t), tok_free(val_tok);
     if (source) source->free(source);
     towers_free(m);
     vm_free(world);

@@ -115,7 +115,7 @@ vm_status train_data_open(clip_source **out, const vm_args *a, vm_error *e) {
                              arg_flag(a, "curriculum"), e);
 }
 
-/* --- bad samples ----------------------------------------------------------------------------------------------------- */
+/* --- bad samples -------------------------------------------------------------------------------------------------- */
 struct train_bad {
     char *path;
     journal *j;  /* opened for the first sample */

@@ -57,10 +57,14 @@ static vm_status read_groups(tower_groups *g, const vm_args *a, vm_error *e) {
 }
 
 vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) {
-    static const char *const schedules[] = { "cosine", "const", "const-cooldown", NULL };
+    static const char *const schedules[] = { "cosine", "const", "const-cooldown", NULL }, *const resume[] = { "auto", "never", "force", NULL };
+    static const char *const full[] = { "continue", "pause", NULL }, *const best[] = { "loss", "recall", "group", "none", NULL };
     if (train_preset_apply(a, e)) return e->status;
+    int how = one_of(a, "resume", resume, e), by = one_of(a, "keep-best", best, e);
     int64_t chunk = arg_int(a, "chunk"), pieces = arg_int(a, "accum"), batch = arg_int(a, "batch");
-    *o = (train_clip_options){ .out = arg_str(a, "out"), .command = arg_line(a), .resume = strcmp(arg_str(a, "resume"), "never") != 0,
+    *o = (train_clip_options){ .out = arg_str(a, "out"), .command = arg_line(a), .resume = how != 1, .resume_forced = how == 2,
+                               .wait_for_room = one_of(a, "on-enospc", full, e) == 1, .skip_z = arg_float(a, "skip-z"), .val_every = arg_int(a, "val-every"),
+                               .keep_best = by < 3, .best_by = (val_best)VM_MIN(by, 2),
                                .steps = arg_int(a, "steps"), .args = a, .log_every = arg_int(a, "log-every"),
                                .save_every = arg_int(a, "save-every"), .keep_last = (int)arg_int(a, "keep-last"),
                                .seed = (uint64_t)arg_int(a, "seed"), .recompute = arg_flag(a, "recompute"),
@@ -79,6 +83,20 @@ vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) 
     if (!o->out) return vm_fail(e, VM_EUSAGE, "train clip: --out DIR is needed");
     if (pieces > 1 && chunk) return vm_fail(e, VM_EUSAGE, "--chunk and --accum say the same; give one");
     return read_loss(&o->train.loss, a, e) || read_groups(&o->groups, a, e) ? e->status : run_dtype(a, true, &o->train.dtype, e);
+}
+
+vm_status train_clip_read_val(train_val_options *v, const train_clip_options *o, const vm_args *a, vm_error *e) {
+    *v = (train_val_options){ .bench = arg_str(a, "val-bench"), .limit = arg_int(a, "val-limit"), .batch = arg_int(a, "batch"), .loss = o->train.loss,
+                              .dtype = o->train.dtype, .image_key = arg_str(a, "csv-img-key"), .caption_key = arg_str(a, "csv-caption-key"),
+                              .image_name = arg_str(a, "image-name") };
+    v->n_data = arg_list(a, "val", &v->data);
+    v->places.n_roots = arg_list(a, "val-images", &v->places.roots), v->places.n_map = arg_list(a, "map", &v->places.map);
+    if (!v->places.n_roots) v->places.n_roots = arg_list(a, "images", &v->places.roots);
+    if (!v->n_data && !v->bench && (arg_given(a, "val-every") || arg_given(a, "val-limit") || arg_given(a, "val-images")))
+        return vm_fail(e, VM_EUSAGE, "train clip: --val FILE or --val-bench DIR says what to validate on");
+    if (arg_given(a, "keep-best") && o->keep_best && !(o->best_by == VAL_BEST_GROUP ? v->bench != NULL : v->n_data > 0))
+        return vm_fail(e, VM_EUSAGE, "--keep-best %s needs %s", arg_str(a, "keep-best"), o->best_by == VAL_BEST_GROUP ? "--val-bench DIR" : "--val FILE");
+    return VM_OK;
 }
 
 const vm_opt train_clip_opts[] = {
@@ -149,7 +167,15 @@ const vm_opt train_clip_opts[] = {
     { "log-every", OPT_INT, "10", "N", "steps between log lines", 1, 1e9 },
     { "save-every", OPT_INT, "500", "N", "steps between checkpoints; 0 = at the end only", 0, 1e9 },
     { "keep-last", OPT_INT, "2", "N", "checkpoints kept", 1, 1000 },
-    { "resume", OPT_STR, "auto", "WHEN", "auto: go on from the newest checkpoint; never: start anew", 0, 0 },
+    { "keep-best", OPT_STR, "loss", "WHAT", "with --val, the checkpoint of the best validation stays: by loss, recall (R@1), group (--val-bench), or none", 0, 0 },
+    { "val", OPT_LIST, NULL, "FILE", "training file to validate on: loss, ranks, R@1, R@5, R@10 (repeatable)", 0, 0 },
+    { "val-images", OPT_LIST, NULL, "DIR", "where its pictures are looked up (repeatable); else as --images", 0, 0 },
+    { "val-bench", OPT_STR, NULL, "DIR", "benchmark in VisMin's layout to validate on: text, image and group scores", 0, 0 },
+    { "val-every", OPT_INT, "0", "N", "steps between validations; 0 = at the end only", 0, 1e9 },
+    { "val-limit", OPT_INT, "0", "N", "only the first N pairs of --val; 0 = all", 0, 1e9 },
+    { "skip-z", OPT_FLOAT, "0", "Z", "skip steps whose loss or gradient is Z standard deviations above the last 128; 0 = off", 0, 1e6 },
+    { "on-enospc", OPT_STR, "continue", "DO", "when a checkpoint finds the disk full: continue, and try at the next; pause: wait for room", 0, 0 },
+    { "resume", OPT_STR, "auto", "WHEN", "auto: go on from the newest checkpoint; force: also with other options; never: refuse to", 0, 0 },
     { "save-dtype", OPT_STR, "f32", "TYPE", "type of the exported weights: f32, f16, bf16", 0, 0 },
     { 0 },
 };

@@ -30,9 +30,9 @@ done
 # the command: losses of every step as of one process; killed and started again, the same bytes
 "$vismin" train clip --data world:plain --scratch world --out "$dir/seed" --batch 2 --steps 1 --quiet --dtype f32
 sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 2/' "$dir/seed/base/config.json" > "$dir/config" && mv "$dir/config" "$dir/seed/base/config.json"
-train() { # RANKS OUT STEPS-BETWEEN-CHECKPOINTS
+train() { # RANKS OUT [LR]
     ranks "$1" "$vismin" train clip --data world:pairs --scratch "$dir/seed/base" --out "$2" --twin-weight 1 --plain-share 0.25 --batch 16 --steps 12 \
-        --lr 1e-3 --warmup 3 --save-every 4 --log-every 1 --threads 1 --dtype f32 --deterministic
+        --lr ${3:-1e-3} --warmup 3 --save-every 4 --log-every 1 --threads 1 --dtype f32 --deterministic
 }
 losses() { sed 's/.*"loss":\([^,]*\),.*/\1/' "$1/log.jsonl"; }
 train 1 "$dir/one" 2> "$dir/err1"
@@ -40,8 +40,8 @@ train 2 "$dir/two" 2> "$dir/err2"; rc=$?
 losses "$dir/one" > "$dir/l1"; losses "$dir/two" > "$dir/l2"
 check train_losses '[ $rc = 0 ] && [ "$(wc -l < "$dir/l2")" = 12 ] && paste "$dir/l1" "$dir/l2" | awk "{ d = \$1 - \$2; if (d < 0) d = -d; if (d > 1e-4 * \$1) bad = 1 } END { exit bad }"'
 cp -r "$dir/two" "$dir/three" && rm -r "$dir/three/model" "$dir/three"/checkpoints/step-00000012
-train 2 "$dir/three" 2> "$dir/err3"; rc=$?
-check train_command_is_part_of_the_run '[ $rc != 0 ] && grep -q "made by another command" "$dir/err3"'
+train 2 "$dir/three" 2e-3 2> "$dir/err3"; rc=$?
+check train_options_are_part_of_the_run '[ $rc != 0 ] && grep -q "made by another command: --lr was 0.001 and is 0.002 now" "$dir/err3"'
 rm -rf "$dir/three"; mv "$dir/two" "$dir/whole"
 train 2 "$dir/two" 2> "$dir/err4" &
 n=0

@@ -68,7 +68,7 @@ done
 # other options for the same run are refused and harm nothing
 "$vismin" train clip --data world:pairs --scratch "$dir/seed/base" --out "$dir/TERM" --batch 16 --steps 40 \
     2> "$dir/err"; rc=$?
-check other_command '[ $rc = 3 ] && grep -q "was made by another command" "$dir/err" && same "$dir/TERM"'
+check other_command '[ $rc = 3 ] && grep -q "was made by another command: --twin-weight was 1 and is 0 now" "$dir/err" && same "$dir/TERM"'
 
 # a second process for the same run
 start "$dir/two" 2> /dev/null & pid=$!

@@ -30,7 +30,7 @@ same_train() { # OUT: whatever depends on the clock is left out
     for f in model.safetensors open_clip_model.safetensors config.json tokenizer.json; do
         cmp "$dir/whole.train/model/$f" "$1/model/$f" || return 1
     done
-    for d in "$dir/whole.train" "$1"; do sed 's/,"samples_per_s":[^,]*//' "$d/log.jsonl" >"$d.log"; done
+    for d in "$dir/whole.train" "$1"; do sed 's/,"samples_per_s":[^,]*,"data_s":[^,]*//' "$d/log.jsonl" >"$d.log"; done
     cmp "$dir/whole.train.log" "$1.log" && [ "$(ls -A "$dir/whole.train/checkpoints")" = "$(ls -A "$1/checkpoints")" ]
 }
 run_eval() { # OUT

@@ -1,5 +1,5 @@
-/* test_clip_data.c - batches of training files: every way of pairing, what is drawn, what stands in for unreadable pictures,
- * and that neither threads nor the step at which one begins can be seen in a batch. */
+/* test_clip_data.c - batches of training files: every way of pairing, what is drawn, what stands in for unreadable
+ * pictures, and that neither threads nor the step at which one begins can be seen in a batch. */
 #include <unistd.h>
 
 #include "io/file.h"
@@ -26,7 +26,8 @@ static void paint(const char *name, int number) {
     image_free(&im);
 }
 
-/* GROUPS originals "g" of numbers 0, 10, 20, ... each with 1 + g % 3 changes of numbers 10 g + 1, 2, 3; one more without. */
+/* GROUPS originals "g" of numbers 0, 10, 20, ... each with 1 + g % 3 changes of numbers 10 g + 1, 2, 3; one more
+ * without. */
 static void write_data(void) {
     char name[64];
     char *text = calloc(1, 100000), *p = text;
@@ -220,7 +221,7 @@ TEST(crops) { /* another one each time, the same for the same row of a step */
     s->free(s);
 }
 
-/* --- bad pictures ---------------------------------------------------------------------------------------------------- */
+/* --- bad pictures ------------------------------------------------------------------------------------------------- */
 static void spoil(const char *name, const char *with) {
     char path[600];
     snprintf(path, sizeof path, "%s/%s", tmp, name);
@@ -270,7 +271,7 @@ TEST(unreadable_pictures) {
     paint("g40.png", 40), paint("g71.png", 71);
 }
 
-/* --- archives -------------------------------------------------------------------------------------------------------- */
+/* --- archives ----------------------------------------------------------------------------------------------------- */
 TEST(archives_are_read_one_after_the_other) {
     static uint8_t file[1 << 17];
     char path[600], name[64], text[64];
@@ -344,7 +345,7 @@ TEST(captions_without_pictures) {
            clip_source_files(&s, d, &o, 1, &err) == VM_EUSAGE);
 }
 
-/* --- the feed -------------------------------------------------------------------------------------------------------- */
+/* --- the feed ----------------------------------------------------------------------------------------------------- */
 static int64_t text_rows(const towers *t, int64_t B, int64_t T, const int32_t *ids, const int32_t *mask0, int32_t *at,
                          int32_t *mask) {
     for (int64_t b = 0; b < B; b++) at[b] = 0;

@@ -177,7 +177,7 @@ TEST(tables) {
     EXPECT_HAS(show("p,w\nx,y\n", 8, &(samples_options){ .image_key = "q", .caption_key = "w" }), "q");
 }
 
-/* --- archives -------------------------------------------------------------------------------------------------------- */
+/* --- archives ----------------------------------------------------------------------------------------------------- */
 static uint8_t file[1 << 16];
 static size_t shard(int from, int n, bool cut) {
     size_t at = 0;
@@ -219,7 +219,8 @@ TEST(archive_members) {
                " ! f: f: f.json:1: text: found 7, expected a string ! f: g: its caption is not UTF-8");
 }
 
-/* --- NumPy: what numpy.save writes (numpy 2.3, protocol 4; numpy 1.x with protocol 3 below) ---------------------------- */
+/* --- NumPy: what numpy.save writes (numpy 2.3, protocol 4; numpy 1.x with protocol 3 below)
+ * ---------------------------- */
 #define HEAD "\x93NUMPY\1\0\x38\0{'descr': '|O', 'fortran_order': False, 'shape': (1,),}\n"
 #define CALL(multiarray)                                                                                               \
     "c" multiarray "\n_reconstruct\ncnumpy\nndarray\nK\0\x85"                                                          \
@@ -313,7 +314,7 @@ TEST(numpy_refused) {
     for (int k = 0; k < VM_LEN(heads); k++) EXPECT_HAS(show(heads[k].file, heads[k].bytes - 1, NULL), heads[k].want);
 }
 
-/* --- several files --------------------------------------------------------------------------------------------------- */
+/* --- several files ------------------------------------------------------------------------------------------------ */
 static const char *paths(int n, const char *const *p) {
     static char out[2000];
     samples *s;

@@ -116,6 +116,17 @@ TEST(steps_without_finite_numbers) {
 static double rate(clip_schedule_kind kind, int64_t step, int64_t warm, int64_t total) {
     return clip_lr(&(clip_schedule){ kind, .lr = 2, .power = 2, .end = 0.5, .warm = warm, .total = total, .cooldown = 4 }, step);
 }
+TEST(steps_beyond_the_limits) {
+    training x = begin(VM_F32, false), y = begin(VM_F32, false);
+    step(&x, 0, 1e-3), step(&y, 0, 1e-3);
+    clip_trainer_limit(x.t, 1e-3, INFINITY);
+    EXPECT(step(&x, 1, 1e-3).skipped && same_state(x.m, y.m) && clip_trainer_steps(x.t) == 1);
+    clip_trainer_limit(x.t, INFINITY, 1e-6);
+    EXPECT(step(&x, 1, 1e-3).skipped && same_state(x.m, y.m));
+    clip_trainer_limit(x.t, INFINITY, INFINITY);
+    EXPECT(!step(&x, 2, 1e-3).skipped && !step(&y, 2, 1e-3).skipped && same_state(x.m, y.m));
+    end(&x), end(&y);
+}
 TEST(learning_rates) {
     EXPECT_NEAR(rate(CLIP_COSINE, 0, 4, 10), 0.5, 0);
     EXPECT_NEAR(rate(CLIP_COSINE, 3, 4, 10), 2, 0);
@@ -357,6 +368,7 @@ int main(int argc, char **argv) {
     RUN(pairs_by_heart);
     RUN(resumed_runs_have_the_same_bits);
     RUN(steps_without_finite_numbers);
+    RUN(steps_beyond_the_limits);
     RUN(learning_rates);
     RUN(schedules_and_shapes);
     RUN(chunks_have_the_gradients_of_the_whole);

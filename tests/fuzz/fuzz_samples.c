@@ -1,5 +1,6 @@
-/* fuzz_samples.c - any bytes as a training file: JSON of every layout, tables, NumPy's records, archives (first byte odd: with
- * the sums of their headers set right). Refused with a sentence, or every group is whole; never more memory than is promised. */
+/* fuzz_samples.c - any bytes as a training file: JSON of every layout, tables, NumPy's records, archives (first byte
+ * odd: with the sums of their headers set right). Refused with a sentence, or every group is whole; never more memory
+ * than is promised. */
 #include "io/samples.h"
 #include "tests/tar_parts.h"
 

@@ -1,5 +1,5 @@
-/* fuzz_tar.c - any bytes as a tar archive: ends with a sentence or with members that lie in it, one behind the other. Sums
- * of headers are set right where the first byte says so, or nothing would be reached behind them. */
+/* fuzz_tar.c - any bytes as a tar archive: ends with a sentence or with members that lie in it, one behind the other.
+ * Sums of headers are set right where the first byte says so, or nothing would be reached behind them. */
 #include "io/tar.h"
 #include "tests/tar_parts.h"
 
