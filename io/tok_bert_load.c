@@ -57,8 +57,7 @@ static vm_status read_lines(tok *t, const char *path, vm_error *e) {
     return s;
 }
 
-/* "added_tokens_decoder": {"30522": {"content": "[DEC]", ...}, ...} */
-static vm_status read_decoder(tok *t, json_value list, vm_error *e) {
+vm_status tok_read_decoder(tok *t, json_value list, vm_error *e) {
     if (json_has(list) && list.kind != JSON_OBJECT) return json_fail(list, e, "expected an object of ids and tokens");
     for (json_iter it = json_each(list); !e->status && json_next(&it);) {
         char *stop;
@@ -103,23 +102,13 @@ static vm_status add_usual(tok *t, vm_error *e) {
     return s;
 }
 
-static json_doc *open_if_there(const char *dir, const char *name, vm_error *e) {
-    char *path = path_join(dir, name);
-    json_doc *d = NULL;
-    if (!path) vm_nomem(e, strlen(dir), "a path");
-    else if (file_exists(path) && !file_is_dir(path)) d = json_open(path, e);
-    vm_free(path);
-    return d;
-}
-
 vm_status tok_load_vocab_txt(tok *t, const char *path, const char *dir, vm_error *e) {
     json_doc *config = NULL, *added = NULL;
     t->family = &tok_bert;
     t->bert.most_chars = MOST_CHARS;
     memcpy(t->bert.inside, "##", 3);
     if (read_lines(t, path, e)) return e->status;
-    config = open_if_there(dir, "tokenizer_config.json", e);
-    if (!e->status) added = open_if_there(dir, "added_tokens.json", e);
+    if (!tok_open_beside(&config, dir, "tokenizer_config.json", e)) tok_open_beside(&added, dir, "added_tokens.json", e);
     json_value root = json_root(config);
     if (!e->status) {
         t->bert.clean = true;
@@ -127,7 +116,7 @@ vm_status tok_load_vocab_txt(tok *t, const char *path, const char *dir, vm_error
         t->bert.ideographs = json_bool(root, "tokenize_chinese_chars", true, e);
         t->bert.strip = json_bool(root, "strip_accents", t->bert.lower, e);
     }
-    if (!e->status) read_decoder(t, json_get(root, "added_tokens_decoder"), e);
+    if (!e->status) tok_read_decoder(t, json_get(root, "added_tokens_decoder"), e);
     if (!e->status && added) read_added(t, json_root(added), e);
     if (!e->status) add_usual(t, e);
     json_free(config), json_free(added);

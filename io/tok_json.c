@@ -2,9 +2,11 @@
  *
  * Vocabularies and merges of up to millions of entries are read straight from the text, token by token; the rest of
  * tokenizer.json is small and read as a document, from a copy of the text in which the two are blanked out. */
+#include <math.h>
+
 #include "io/json.h"
 #include "io/json_scan.h"
-#include "io/tok_parts.h"
+#include "io/tok_unigram.h"
 
 /* Puts the place in front of an error of a function that knows none. */
 static vm_status scan_place(json_scan *s, const vm_error *inner, vm_error *e) {
@@ -88,11 +90,31 @@ static vm_status read_merge_list(tok *t, json_scan *s, vm_error *e) {
     return VM_OK;
 }
 
+/* The scan stands behind the opening bracket of [["piece", score], ...]. */
+static vm_status read_piece_list(tok *t, json_scan *s, vm_error *e) {
+    json_token k;
+    for (int64_t id = 0; (k = json_scan_next(s)) != JSON_T_ARRAY_END; id++) {
+        const char *from = s->from;
+        size_t n = 0;
+        double score = 0;
+        vm_error inner = {0};
+        t->clean_text.n = 0;
+        bool ok = k == JSON_T_ARRAY && json_scan_next(s) == JSON_T_STRING && id < VOCAB_MAX_ID;
+        if (ok && !take_text(s, &t->clean_text, &n)) return vm_nomem(e, s->len, "the vocabulary");
+        ok = ok && json_scan_next(s) == JSON_T_NUMBER && isfinite(score = json_scan_num(s)) && json_scan_next(s) == JSON_T_ARRAY_END;
+        if (e->status) return e->status;
+        if (!ok) return json_scan_fail(s, from, "entry %lld: expected [\"piece\", score]", (long long)id);
+        if (tok_unigram_add(t, t->clean_text.s, n, score, 1, &inner)) return scan_place(s, &inner, e);
+    }
+    if (t->uni->n && t->uni->unk < t->uni->n) return VM_OK;
+    return json_scan_fail(s, s->p - 1, "found %lld entries, expected more than the unk_id %d", (long long)t->uni->n, t->uni->unk);
+}
+
 /* --- tokenizer.json ---------------------------------------------------------------------------------------------- */
 /* The places of "vocab" and "merges" in "model": scans behind their opening brackets. */
 typedef struct {
     json_scan vocab, merges;
-    bool has_vocab, has_merges;
+    bool has_vocab, has_merges, pieces; /* pieces: the vocabulary is a list of them with scores */
 } big_parts;
 
 static bool key_is(const json_scan *s, const char *name) {
@@ -117,7 +139,8 @@ static bool find_model_parts(json_scan *s, const char *text, char *copy, big_par
             continue;
         }
         k = json_scan_next(s);
-        if (k != (vocabulary ? JSON_T_OBJECT : JSON_T_ARRAY)) {
+        if (vocabulary) parts->pieces = k == JSON_T_ARRAY;
+        if (k != (vocabulary && !parts->pieces ? JSON_T_OBJECT : JSON_T_ARRAY)) {
             if (k == JSON_T_OBJECT || k == JSON_T_ARRAY) {
                 if (!json_scan_skip(s, k)) return false;
             } else if (k == JSON_T_ERROR) {
@@ -269,17 +292,18 @@ static vm_status read_rules(tok *t, json_value root, vm_error *e) {
     json_value model = json_need(root, "model", JSON_OBJECT, e);
     const char *kind = json_str(model, "type", "BPE", e), *suffix = json_str(model, "end_of_word_suffix", "", e);
     vm_status s = e->status;
-    bool pieces = !strcmp(kind, "WordPiece");
+    bool pieces = !strcmp(kind, "WordPiece"), scored = !strcmp(kind, "Unigram");
     if (!s && pieces) s = tok_bert_model(t, model, e);
+    else if (!s && scored) s = tok_unigram_model(t, model, e);
     else if (!s && (strcmp(kind, "BPE") || strcmp(suffix, "</w>")))
         s = json_fail(model, e,
-                      "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected CLIP's BPE with </w>, or "
-                      "WordPiece",
+                      "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected CLIP's BPE with </w>, "
+                      "WordPiece or Unigram",
                       kind, suffix);
-    if (!s) json_need(model, "vocab", JSON_OBJECT, e);
-    if (!s && !pieces) json_need(model, "merges", JSON_ARRAY, e);
-    json_step normalizer = pieces ? tok_bert_normalizer : read_normalizer;
-    json_step pre_tokenizer = pieces ? tok_bert_pre_tokenizer : read_pre_tokenizer;
+    if (!s) json_need(model, "vocab", scored ? JSON_ARRAY : JSON_OBJECT, e);
+    if (!s && !pieces && !scored) json_need(model, "merges", JSON_ARRAY, e);
+    json_step normalizer = scored ? tok_unigram_normalizer : pieces ? tok_bert_normalizer : read_normalizer;
+    json_step pre_tokenizer = scored ? tok_unigram_pre_tokenizer : pieces ? tok_bert_pre_tokenizer : read_pre_tokenizer;
     if (!s) s = each_step(t, json_get(root, "normalizer"), "normalizers", normalizer, e);
     if (!s) s = each_step(t, json_get(root, "pre_tokenizer"), "pretokenizers", pre_tokenizer, e);
     if (!s) s = each_step(t, json_get(root, "post_processor"), "processors", read_post_processor, e);
@@ -299,8 +323,8 @@ vm_status tok_load_json(tok *t, const char *path, vm_error *e) {
     if (s) goto done;
     json_value root = json_root(d);
     s = read_rules(t, root, e);
-    if (!s) s = read_vocab(t, &parts.vocab, e);
-    if (!s && t->family != &tok_bert) s = read_merge_list(t, &parts.merges, e);
+    if (!s) s = parts.pieces ? read_piece_list(t, &parts.vocab, e) : read_vocab(t, &parts.vocab, e);
+    if (!s && !t->family) s = read_merge_list(t, &parts.merges, e);
     if (!s) s = read_added(t, json_get(root, "added_tokens"), e);
     const char *unk = s ? NULL : json_str(json_get(root, "model"), "unk_token", NULL, e);
     if (unk) t->info.unk = vocab_find(&t->words, unk, strlen(unk));

@@ -132,7 +132,7 @@ vm_status tok_load_pair(tok *t, const char *vocab_path, const char *merges_path,
 }
 
 /* --- the small files beside -------------------------------------------------------------------------------------- */
-static vm_status open_beside(json_doc **d, const char *dir, const char *name, vm_error *e) {
+vm_status tok_open_beside(json_doc **d, const char *dir, const char *name, vm_error *e) {
     char *path = path_join(dir, name);
     *d = NULL;
     if (!path) return vm_nomem(e, strlen(dir), "a path");
@@ -157,10 +157,11 @@ vm_status tok_load_settings(tok *t, const char *dir, vm_error *e) {
     vm_status s = VM_OK;
     for (int f = 0; f < VM_LEN(file) && !s; f++) {
         json_doc *d;
-        if ((s = open_beside(&d, dir, file[f], e)) || !d) continue;
+        if ((s = tok_open_beside(&d, dir, file[f], e)) || !d) continue;
         json_value root = json_root(d);
         for (int i = 0; i < TOK_NAMES && f < 2 && !s; i++) s = read_name(t, i, root, key[i], e);
         if (f == 0) {
+            t->siglip = !strcmp(json_str(root, "tokenizer_class", "", e), "SiglipTokenizer");
             double n = json_num(root, "model_max_length", 0, -1e300, 1e300, e); /* "none" is written as 1e30 */
             t->info.context = n >= 1 && n < 1 << 24 ? (int64_t)n : 0;
         }
@@ -168,6 +169,7 @@ vm_status tok_load_settings(tok *t, const char *dir, vm_error *e) {
             json_value text = json_get(json_get(root, "model_cfg"), "text_cfg");
             t->info.context = json_int(text, "context_length", TOK_CLIP_CONTEXT, 1, 1 << 24, e);
             t->open_clip = !json_str(text, "hf_tokenizer_name", NULL, e);
+            t->canonical = !strcmp(json_str(json_get(text, "tokenizer_kwargs"), "clean", "", e), "canonicalize");
         }
         s = e->status;
         json_free(d);

@@ -32,6 +32,8 @@ typedef struct {
     bool (*spell)(const tok *t, int32_t id, tok_text *out, bool *blank);
     /* Called once all is loaded: special tokens, tables, checks. name stands in messages. */
     vm_status (*ready)(tok *t, const char *name, vm_error *e);
+    /* NULL, or: the whole text before added tokens are cut out of it; appends UTF-8 to out. */
+    vm_status (*prepare)(tok *t, const char *s, size_t bytes, tok_text *out, vm_error *e);
     bool blank_before; /* spell writes the blank before a word, which falls away at the start; added tokens are words too */
 } tok_family;
 
@@ -53,6 +55,9 @@ struct tok {
     int64_t cut_len;        /* truncation stated in the files, 0 = none */
     int64_t pad_len, pad_multiple;
     bool cut_left, pad_left;
+    bool suffix_once;       /* not behind a text that ends in it */
+    bool canonical;         /* open_clip: texts without punctuation, in lower case (tokenizer_kwargs) */
+    bool siglip;            /* the class that tokenizer_config.json names */
     bool from_json; /* tokenizer.json stated the rules */
     bool hf_layout; /* the directory has config.json */
     /* CLIP */
@@ -67,12 +72,13 @@ struct tok {
         char inside[16];                      /* what stands before entries that go on a word: "##" */
         int64_t most_chars, longest;          /* longer words are unknown; bytes of the longest entry with `inside` before it */
     } bert;
+    struct tok_unigram *uni;
     /* scratch */
     uni_text points, points2;
-    tok_text clean_text, out_text;
+    tok_text clean_text, out_text, whole_text;
 };
 
-extern const tok_family tok_clip, tok_bert;
+extern const tok_family tok_clip, tok_bert, tok_unigram;
 
 /* Adds an added token; its entry joins the vocabulary. */
 vm_status tok_add_token(tok *t, const char *text, size_t bytes, int32_t id, int flags, vm_error *e);
@@ -87,6 +93,10 @@ vm_status tok_load_pair(tok *t, const char *vocab_path, const char *merges_path,
 vm_status tok_load_plain(tok *t, const char *path, vm_error *e);
 /* vocab.txt, one entry per line, and what stands beside it in dir */
 vm_status tok_load_vocab_txt(tok *t, const char *path, const char *dir, vm_error *e);
+/* spiece.model with the rules of SigLIP, and what stands beside it in dir */
+vm_status tok_load_spiece(tok *t, const char *path, const char *dir, vm_error *e);
+/* *d = a JSON file of the directory; NULL and no error when there is none */
+vm_status tok_open_beside(json_doc **d, const char *dir, const char *name, vm_error *e);
 vm_status tok_load_finish(tok *t, const char *path, vm_error *e);
 /* The id of the special token that the files name, else of one of the usual ones; -1 = none. */
 int32_t tok_find_name(const tok *t, int which, const char *usual, const char *usual2);
@@ -104,6 +114,16 @@ int byte_order(int i);
 
 /* Adds the token {"content", "single_word", "lstrip", "rstrip", "normalized", "special"}. */
 vm_status tok_add_json(tok *t, json_value v, int64_t id, vm_error *e);
+
+/* Adds all of "added_tokens_decoder": {"30522": {"content": "[DEC]", ...}, ...}. */
+vm_status tok_read_decoder(tok *t, json_value list, vm_error *e);
+
+/* Parts of a tokenizer.json with a unigram model. */
+vm_status tok_unigram_model(tok *t, json_value model, vm_error *e);
+vm_status tok_unigram_normalizer(tok *t, json_value v, const char *type, vm_error *e);
+vm_status tok_unigram_pre_tokenizer(tok *t, json_value v, const char *type, vm_error *e);
+vm_status tok_unigram_add(tok *t, const char *s, size_t bytes, double score, int kind, vm_error *e); /* the next entry */
+void tok_unigram_free(struct tok_unigram *u);
 
 /* Parts of a tokenizer.json with a WordPiece model. */
 vm_status tok_bert_model(tok *t, json_value model, vm_error *e);

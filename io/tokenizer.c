@@ -33,23 +33,26 @@ static bool ends_with(const char *s, const char *end) {
 /* Opens the first of the known files in the directory. */
 static vm_status open_dir(tok *t, const char *dir, vm_error *e) {
     static const char *const known[] = {"tokenizer.json", "vocab.json", "vocab.txt", "bpe_simple_vocab_16e6.txt.gz",
-                                        "bpe_simple_vocab_16e6.txt", "merges.txt"};
+                                        "bpe_simple_vocab_16e6.txt", "spiece.model", "merges.txt"};
     char *path[VM_LEN(known)] = {0};
+    enum { SPIECE = VM_LEN(known) - 2 };
     int hit = -1;
     vm_status s = VM_OK;
     for (int i = 0; i < VM_LEN(known) && !s; i++)
         if (!(path[i] = path_join(dir, known[i]))) s = vm_nomem(e, strlen(dir), "a path");
     for (int i = VM_LEN(known) - 1; i >= 0 && !s; i--)
         if (file_exists(path[i])) hit = i;
+    if (hit == 0 && t->siglip && file_exists(path[SPIECE])) hit = SPIECE; /* that class reads no tokenizer.json */
     if (s) goto done;
     if (hit < 0)
         s = vm_fail(e, VM_EINPUT,
-                    "%s: no tokenizer found; expected tokenizer.json, vocab.json with merges.txt, vocab.txt, or "
-                    "bpe_simple_vocab_16e6.txt.gz: copy them there from the model's repository",
+                    "%s: no tokenizer found; expected tokenizer.json, vocab.json with merges.txt, vocab.txt, spiece.model "
+                    "or bpe_simple_vocab_16e6.txt.gz: copy them there from the model's repository",
                     dir);
     else if (hit == 0) s = tok_load_json(t, path[0], e);
     else if (hit == 1) s = tok_load_pair(t, path[1], path[VM_LEN(known) - 1], e);
     else if (hit == 2) s = tok_load_vocab_txt(t, path[2], dir, e);
+    else if (hit == SPIECE) s = tok_load_spiece(t, path[hit], dir, e);
     else s = tok_load_plain(t, path[hit], e);
 done:
     for (int i = 0; i < VM_LEN(known); i++) vm_free(path[i]);
@@ -66,6 +69,7 @@ static vm_status open_file(tok *t, const char *path, const char *dir, vm_error *
     else if (!strcmp(base, "vocab.txt")) s = tok_load_vocab_txt(t, path, dir, e);
     else if (merges && file_exists(other)) s = tok_load_pair(t, other, path, e);
     else if (ends_with(base, ".json")) s = tok_load_json(t, path, e);
+    else if (ends_with(base, ".model")) s = tok_load_spiece(t, path, dir, e);
     else s = tok_load_plain(t, path, e);
     vm_free(other);
     return s;
@@ -110,6 +114,8 @@ void tok_free(tok *t) {
     uni_free(&t->points2);
     vm_free(t->clean_text.s);
     vm_free(t->out_text.s);
+    vm_free(t->whole_text.s);
+    tok_unigram_free(t->uni);
     for (int i = 0; i < TOK_NAMES; i++) vm_free(t->name[i]);
     vm_free(t);
 }
@@ -220,10 +226,16 @@ vm_status tok_encode(tok *t, const char *text, size_t bytes, int flags, int64_t 
     bool special = !(flags & TOK_NO_SPECIAL), ok = true;
     int64_t before = special ? t->prefix.n : 0, behind = special ? t->suffix.n : 0;
     int64_t limit = max_len > 0 ? max_len : t->cut_len;
+    if (t->family->prepare) {
+        t->whole_text.n = 0;
+        if (t->family->prepare(t, text, bytes, &t->whole_text, e)) return e->status;
+        text = t->whole_text.s, bytes = (size_t)t->whole_text.n;
+    }
     for (int64_t i = 0; i < before && ok; i++) ok = tok_ids_add(out, t->prefix.id[i]);
     vm_status s = ok ? encode_piece(t, text, bytes, false, out, e) : vm_nomem(e, bytes, "token ids");
     if (s) return s;
     if (limit > 0) cut_body(out, before, VM_MAX(limit - before - behind, 0), t->cut_left);
+    if (t->suffix_once && behind == 1 && out->n > before && out->id[out->n - 1] == t->suffix.id[0]) behind = 0;
     for (int64_t i = 0; i < behind && ok; i++) ok = tok_ids_add(out, t->suffix.id[i]);
     if (limit > 0 && out->n > limit) { /* not even room for the special tokens: the last ones stay */
         memmove(out->id, out->id + out->n - limit, (size_t)limit * sizeof *out->id);
