@@ -6,7 +6,7 @@
 /* --- tokenizer.json ---------------------------------------------------------------------------------------------- */
 vm_status tok_unigram_model(tok *t, json_value model, vm_error *e) {
     if (tok_unigram_new(t, e)) return e->status;
-    t->uni->unk = (int32_t)json_int(model, "unk_id", -1, -1, VOCAB_MAX_ID - 1, e);
+    t->uni->unk = (int32_t)json_as_int(json_need(model, "unk_id", JSON_INT, e), 0, VOCAB_MAX_ID - 1, e);
     t->uni->byte_fallback = json_bool(model, "byte_fallback", false, e);
     return e->status;
 }
