@@ -206,7 +206,7 @@ TEST(broken_files_are_named) {
     EXPECT_HAS(MESSAGE("tokenizer.json", "[]"), "expected an object");
     EXPECT_HAS(MESSAGE("tokenizer.json", "{}"), "model");
     EXPECT_HAS(MESSAGE("tokenizer.json", "{\"model\":3}"), "model");
-    EXPECT_HAS(MESSAGE("tokenizer.json", "{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}"), "Unigram");
+    EXPECT_HAS(MESSAGE("tokenizer.json", "{\"model\":{\"type\":\"WordLevel\",\"vocab\":[]}}"), "WordLevel");
     EXPECT_HAS(MESSAGE("tokenizer.json", MODEL("\"merges\":[]")), "vocab");
     EXPECT_HAS(MESSAGE("tokenizer.json", MODEL("\"vocab\":[],\"merges\":[]")), "vocab");
     EXPECT_HAS(MESSAGE("tokenizer.json", MODEL("\"vocab\":" VOCAB)), "merges");
