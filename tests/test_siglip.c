@@ -140,7 +140,8 @@ TEST(families) {
     vm_error_clear(&e);
     EXPECT(!file_write(in_dir("config.json"), "{\"model_type\":\"t5\"}", 19, &e));
     EXPECT(towers_open(&t, vm_backend_cpu(), dir, &(towers_options){ .how = TOWERS_READ }, &e) == VM_EMODEL && !t && !towers_is(dir));
-    EXPECT_HAS(e.msg, "model_type \"t5\" is no model of pictures and texts; known are clip, siglip");
+    EXPECT_HAS(e.msg, "model_type \"t5\" is no model of pictures and texts; known are ");
+    EXPECT_HAS(e.msg, " siglip");
     unlink(in_dir("config.json"));
     EXPECT(towers_is(GOLDEN "hf") && towers_is("tests/golden/clip/hf") && towers_is("tests/golden/clip/open_clip"));
 }
