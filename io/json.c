@@ -12,7 +12,19 @@
 struct json_doc {
     char *name;
     struct json_object *root;
+    unsigned odd;
 };
+
+/* Members of one name: the second one takes the place of the first, which is kept for the comparison. */
+typedef struct {
+    struct json_object *old, *in;
+    char *key;
+    const char *from; /* where the second name stands */
+} doubled;
+typedef struct {
+    doubled *x;
+    int64_t n, cap;
+} doubles;
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 /* The line of each value is kept as its user data, for messages. */
@@ -40,8 +52,32 @@ static bool scan_all(json_scan *s, size_t *longest) {
     return t == JSON_T_END;
 }
 
+static vm_status add_double(doubles *d, struct json_object *old, struct json_object *in, const char *key,
+                            const json_scan *s) {
+    if (!vm_grow(&d->x, &d->cap, d->n + 1, sizeof *d->x) || !(d->x[d->n].key = vm_strdup(key)))
+        return vm_nomem(s->e, sizeof *d->x, s->name);
+    d->x[d->n].old = json_object_get(old), d->x[d->n].in = in, d->x[d->n].from = s->from;
+    d->n++;
+    return VM_OK;
+}
+
+/* All is read: are those of one name equal? Frees the list. */
+static vm_status settle_doubles(doubles *d, const json_scan *s, vm_status st) {
+    for (int64_t i = 0; i < d->n; i++) {
+        struct json_object *new = NULL;
+        json_object_object_get_ex(d->x[i].in, d->x[i].key, &new);
+        if (!st && !json_object_equal(d->x[i].old, new))
+            st = json_scan_fail(s, d->x[i].from,
+                                "the name \"%.200s\" stands twice in one object, with different values", d->x[i].key);
+        json_object_put(d->x[i].old);
+        vm_free(d->x[i].key);
+    }
+    vm_free(d->x);
+    return st;
+}
+
 /* s stands at the start of a text that scan_all has accepted. key and scratch have room for its longest string. */
-static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch) {
+static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch, doubles *twice) {
     struct json_object *open[JSON_MAX_DEPTH];
     int64_t line = s->line;
     const char *seen = s->text;
@@ -56,8 +92,12 @@ static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch) {
             size_t n = json_scan_text(s, key);
             key[n] = 0;
             if (memchr(key, 0, n)) return json_scan_fail(s, s->from, "a name holds the character U+0000");
-            if (json_object_object_get_ex(up, key, NULL))
+            struct json_object *old;
+            if (!json_object_object_get_ex(up, key, &old)) continue;
+            if (!(s->flags & JSON_LENIENT))
                 return json_scan_fail(s, s->from, "the name \"%.200s\" stands twice in one object", key);
+            s->odd |= JSON_ODD_TWICE;
+            if (add_double(twice, old, up, key, s)) return VM_EDEVICE;
             continue;
         }
         int64_t whole;
@@ -73,7 +113,7 @@ static vm_status build(json_scan *s, json_doc *d, char *key, char *scratch) {
         int rc = 0;
         if (!up) d->root = o;
         else if (json_object_is_type(up, json_type_array)) rc = json_object_array_add(up, o);
-        else rc = json_object_object_add_ex(up, key, o, JSON_C_OBJECT_ADD_KEY_IS_NEW);
+        else rc = json_object_object_add(up, key, o);
         if (rc) {
             json_object_put(o);
             return vm_nomem(s->e, s->len, d->name);
@@ -95,7 +135,9 @@ json_doc *json_parse_at(const char *text, size_t bytes, const char *name, int64_
         goto done;
     }
     json_scan_start_at(&s, text, bytes, name, line, flags, e);
-    st = build(&s, d, key, scratch);
+    doubles twice = { 0 };
+    st = settle_doubles(&twice, &s, build(&s, d, key, scratch, &twice));
+    d->odd = s.odd;
 done:
     vm_free(key), vm_free(scratch);
     if (!st) return d;
@@ -139,6 +181,7 @@ json_value json_root(const json_doc *d) {
 }
 
 const char *json_name(const json_doc *d) { return d->name; }
+unsigned json_odd(const json_doc *d) { return d->odd; }
 
 json_value json_get(json_value object, const char *key) {
     if (object.kind <= JSON_NULL && object.parent) return object; /* name the outermost thing that is missing */

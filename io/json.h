@@ -2,7 +2,8 @@
  *
  * Reading: the tokenizer of json_scan.h checks the whole text first (grammar, UTF-8, depth, text after the end) and
  * then fills json-c's tree, so nothing that json-c's own parser lets pass is let pass here: comments, single quotes,
- * NaN, raw line feeds, duplicate members. Tolerated: a byte-order mark and trailing commas. Integers keep 64 bits,
+ * NaN, raw line feeds, duplicate members. Tolerated: a byte-order mark and trailing commas; with JSON_LENIENT, for files
+ * that people have written, comments, NaN, and a second member with the name and the value of an earlier one. Integers keep 64 bits,
  * larger ones become doubles, which are always finite. Errors name file, line and column, or file, line and field:
  *     config.json:14: text_config.hidden_size: found "768", expected an integer from 1 to 65536
  *
@@ -34,12 +35,13 @@ typedef struct {
 
 /* NULL on error (e is set). The name stands in messages. json_free accepts NULL. */
 json_doc *json_open(const char *path, vm_error *e);
-json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e); /* flags: JSON_STRICT */
+json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e); /* flags: JSON_... */
 /* The same for a text that begins in this line of its file (1 = the first). */
 json_doc *json_parse_at(const char *text, size_t bytes, const char *name, int64_t line, int flags, vm_error *e);
 void json_free(json_doc *d);
 json_value json_root(const json_doc *d); /* missing when d is NULL */
 const char *json_name(const json_doc *d);
+unsigned json_odd(const json_doc *d); /* JSON_ODD_...: what was tolerated in it */
 
 /* Members and elements. An absent key, or a value of another kind, gives a missing value that remembers its name. */
 json_value json_get(json_value object, const char *key);

@@ -9,26 +9,28 @@ struct json_lines {
     const char *p, *end;
     int64_t line; /* where p stands */
     bool cut;
+    int flags;
 };
 
-vm_status json_lines_open_text(json_lines **out, const char *text, size_t bytes, const char *name, vm_error *e) {
+vm_status json_lines_open_text(json_lines **out, const char *text, size_t bytes, const char *name, int flags,
+                               vm_error *e) {
     json_lines *r = vm_calloc(1, sizeof *r);
     *out = NULL;
     if (!r || !(r->name = vm_strdup(name))) {
         vm_free(r);
         return vm_nomem(e, sizeof *r, name);
     }
-    r->p = text, r->end = text + bytes, r->line = 1;
+    r->p = text, r->end = text + bytes, r->line = 1, r->flags = flags;
     *out = r;
     return VM_OK;
 }
 
-vm_status json_lines_open(json_lines **out, const char *path, vm_error *e) {
+vm_status json_lines_open(json_lines **out, const char *path, int flags, vm_error *e) {
     file_map m;
     *out = NULL;
     vm_status st = file_map_open(&m, path, e);
     if (st) return st;
-    st = json_lines_open_text(out, (const char *)m.data, m.bytes, path, e);
+    st = json_lines_open_text(out, (const char *)m.data, m.bytes, path, flags, e);
     if (st) file_map_close(&m);
     else (*out)->map = m;
     return st;
@@ -50,7 +52,7 @@ int json_lines_next(json_lines *r, json_doc **d, vm_error *e) {
         bool blank = true;
         for (const char *q = from; q < to && blank; q++) blank = *q == ' ' || *q == '\t' || *q == '\r';
         if (blank) continue;
-        *d = json_parse_at(from, (size_t)(to - from), r->name, line, 0, e);
+        *d = json_parse_at(from, (size_t)(to - from), r->name, line, r->flags, e);
         return *d ? 1 : -1;
     }
     return 0;

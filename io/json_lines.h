@@ -11,9 +11,10 @@
 #include "io/json.h"
 
 typedef struct json_lines json_lines;
-vm_status json_lines_open(json_lines **out, const char *path, vm_error *e); /* errors as file_map_open */
-/* Text in memory, which must outlive the reader; the name stands in messages. */
-vm_status json_lines_open_text(json_lines **out, const char *text, size_t bytes, const char *name, vm_error *e);
+vm_status json_lines_open(json_lines **out, const char *path, int flags, vm_error *e); /* errors as file_map_open */
+/* Text in memory, which must outlive the reader; the name stands in messages. flags: JSON_STRICT, JSON_LENIENT. */
+vm_status json_lines_open_text(json_lines **out, const char *text, size_t bytes, const char *name, int flags,
+                               vm_error *e);
 void json_lines_close(json_lines *r); /* accepts NULL */
 
 int json_lines_next(json_lines *r, json_doc **d, vm_error *e); /* 1 value, 0 end, -1 bad line (e set) */

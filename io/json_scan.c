@@ -53,7 +53,12 @@ vm_status json_scan_start_at(json_scan *s, const char *text, size_t bytes, const
 }
 
 static void skip_blanks(json_scan *s) {
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
+    for (;;) {
+        while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
+        if (!(s->flags & JSON_LENIENT) || s->end - s->p < 2 || s->p[0] != '/' || s->p[1] != '/') return;
+        while (s->p < s->end && *s->p != '\n') s->p++;
+        s->odd |= JSON_ODD_COMMENT;
+    }
 }
 
 /* Four hexadecimal digits at p, or -1. */
@@ -130,6 +135,18 @@ static json_token word(json_scan *s, const char *w, json_token t) {
     return t;
 }
 
+/* One of the three numbers that are none, as null. */
+static json_token no_number(json_scan *s) {
+    static const char *const words[] = { "NaN", "Infinity", "-Infinity" };
+    for (int k = 0; k < VM_LEN(words) && s->flags & JSON_LENIENT; k++) {
+        size_t n = strlen(words[k]);
+        if ((size_t)(s->end - s->p) < n || memcmp(s->p, words[k], n)) continue;
+        s->odd |= JSON_ODD_NUMBER;
+        return word(s, words[k], JSON_T_NULL);
+    }
+    return JSON_T_END; /* none of them */
+}
+
 static json_token value(json_scan *s) {
     if (s->p == s->end) return bad(s, s->p, "a value");
     char c = *s->p;
@@ -144,6 +161,7 @@ static json_token value(json_scan *s) {
         return c == '{' ? JSON_T_OBJECT : JSON_T_ARRAY;
     }
     if (c == '"') s->p++, t = string(s, JSON_T_STRING);
+    else if ((t = no_number(s)) != JSON_T_END) {}
     else if (c == '-' || (c >= '0' && c <= '9')) t = number(s);
     else if (c == 't') t = word(s, "true", JSON_T_TRUE);
     else if (c == 'f') t = word(s, "false", JSON_T_FALSE);
@@ -171,7 +189,10 @@ json_token json_scan_next(json_scan *s) {
     closes = s->p < s->end && *s->p == (object ? '}' : ']');
     switch (s->state) {
     case AFTER_VALUE:
-        if (closes && !(comma && (s->flags & JSON_STRICT))) return close_container(s, object);
+        if (closes && !(comma && (s->flags & JSON_STRICT))) {
+            s->odd |= comma ? JSON_ODD_COMMA : 0;
+            return close_container(s, object);
+        }
         if (!comma) return bad(s, s->p, object ? "',' or '}'" : "',' or ']'");
         if (!object) return value(s);
         break;

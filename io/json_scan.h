@@ -13,8 +13,12 @@
 
 enum {
     JSON_STRICT = 1,   /* no byte-order mark, no trailing comma, no lone surrogate (else it counts as U+FFFD) */
+    JSON_LENIENT = 2,  /* comments from // to the end of the line; NaN, Infinity and -Infinity are null */
     JSON_MAX_DEPTH = 512
 };
+
+/* What was tolerated. */
+enum { JSON_ODD_COMMA = 1, JSON_ODD_COMMENT = 2, JSON_ODD_NUMBER = 4, JSON_ODD_TWICE = 8 /* json.h */ };
 
 typedef enum {
     JSON_T_ERROR, JSON_T_END,
@@ -29,6 +33,7 @@ typedef struct {
     const char *from; /* the token: of strings and keys what stands between the quotes */
     size_t len;
     int flags, depth, state;
+    unsigned odd; /* JSON_ODD_... so far */
     vm_error *e;
     uint8_t in_object[JSON_MAX_DEPTH / 8]; /* one bit per open container */
 } json_scan;

@@ -10,6 +10,46 @@
 #include "io/json_lines.h"
 #include "io/log.h"
 #include "io/unicode.h"
+#include "io/utf8.h"
+
+/* --- text --------------------------------------------------------------------------------------------------------- */
+/* An annotation file as UTF-8. */
+typedef struct {
+    const char *p;
+    size_t bytes;
+    file_map map;
+    char *mended; /* a copy without the bytes that are none; NULL = the file is all right */
+} utf8_file;
+
+static void close_text(utf8_file *t) {
+    vm_free(t->mended);
+    file_map_close(&t->map);
+}
+
+/* Bytes that are no UTF-8 become U+FFFD, with a warning. UTF-16 is left to the readers, which name it. */
+static vm_status open_text(utf8_file *t, const char *path, vm_error *e) {
+    *t = (utf8_file){ 0 };
+    if (file_map_open(&t->map, path, e)) return e->status;
+    t->p = (const char *)t->map.data, t->bytes = t->map.bytes;
+    size_t bad = utf8_bad(t->p, t->bytes), room;
+    bool utf16 = t->bytes >= 2 && (!memcmp(t->p, "\xff\xfe", 2) || !memcmp(t->p, "\xfe\xff", 2));
+    if (bad == t->bytes || utf16) return VM_OK;
+    if (!vm_mul_sz(t->bytes, 3, &room) || !(t->mended = vm_alloc(room))) {
+        close_text(t);
+        return vm_nomem(e, t->bytes, path);
+    }
+    char *o = t->mended;
+    int64_t line = 1, odd = 0;
+    for (const char *q = t->p; q < t->p + bad; q++) line += *q == '\n';
+    for (const char *q = t->p, *end = q + t->bytes; q < end;) {
+        odd += !utf8_char(q, end);
+        o += uni_put(o, uni_next(&q, end));
+    }
+    vm_warn("%s:%" PRId64 ": byte 0x%02x is not UTF-8; %" PRId64 " such places are read as U+FFFD", path, line,
+            (unsigned char)t->p[bad], odd);
+    t->p = t->mended, t->bytes = (size_t)(o - t->mended);
+    return VM_OK;
+}
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 /* Calls one, and settles what was wrong with the record. */
@@ -64,8 +104,19 @@ static vm_status read_by_key(const eval_reading *of, json_value root, int flags,
     return e->status;
 }
 
-static vm_status read_json(const eval_reading *of, int flags, eval_row_fn one, vm_error *e) {
-    json_doc *d = json_open(of->file, e);
+/* Says what was tolerated. */
+static void say_odd(const eval_reading *of, unsigned odd) {
+    char list[120] = "";
+    static const char *const words[] = { "trailing commas", "comments", "NaN or Infinity, read as null",
+                                         "names that stand twice with the same value" };
+    for (int k = 0; k < VM_LEN(words); k++)
+        if (odd >> k & 1)
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "", words[k]);
+    if (odd) vm_warn("%s: is not quite JSON: %s", of->file, list);
+}
+
+static vm_status read_json(const eval_reading *of, const utf8_file *t, int flags, eval_row_fn one, vm_error *e) {
+    json_doc *d = json_parse(t->p, t->bytes, of->file, JSON_LENIENT, e);
     json_value root = json_root(d);
     bool list = flags & ROWS_LIST, members = flags & ROWS_MEMBERS;
     if (!d) return e->status;
@@ -77,18 +128,20 @@ static vm_status read_json(const eval_reading *of, int flags, eval_row_fn one, v
     else
         for (json_iter it = json_each(root); !e->status && json_next(&it);)
             visit_value(of, flags, it.i_, it.key, it.value, one, e);
+    say_odd(of, json_odd(d));
     json_free(d);
     return e->status;
 }
 
-static vm_status read_lines(const eval_reading *of, int flags, eval_row_fn one, vm_error *e) {
+static vm_status read_lines(const eval_reading *of, const utf8_file *t, int flags, eval_row_fn one, vm_error *e) {
     json_lines *lines;
     json_doc *d;
     int64_t n = 0;
+    unsigned odd = 0;
     vm_error bad = { 0 };
-    if (json_lines_open(&lines, of->file, e)) return e->status;
+    if (json_lines_open_text(&lines, t->p, t->bytes, of->file, JSON_LENIENT, e)) return e->status;
     for (int rc; !e->status && (rc = json_lines_next(lines, &d, &bad)); n++) {
-        if (rc > 0) visit_value(of, flags, n, NULL, json_root(d), one, e);
+        if (rc > 0) odd |= json_odd(d), visit_value(of, flags, n, NULL, json_root(d), one, e);
         else if (bad.status == VM_EDEVICE) *e = bad;
         else if (json_lines_cut(lines)) vm_warn("%s: the last line is left out; is the file cut off?", bad.msg);
         else eval_set_add_malformed(of->set, of->split, NULL, bad.msg, e);
@@ -96,15 +149,16 @@ static vm_status read_lines(const eval_reading *of, int flags, eval_row_fn one, 
         vm_error_clear(&bad);
     }
     json_lines_close(lines);
+    say_odd(of, odd);
     return e->status;
 }
 
-static vm_status read_table(const eval_reading *of, eval_row_fn one, vm_error *e) {
+static vm_status read_table(const eval_reading *of, const utf8_file *file, eval_row_fn one, vm_error *e) {
     csv_reader *t = NULL;
     csv_row row;
     int64_t n = 0;
     vm_error bad = { 0 };
-    if (csv_open(&t, of->file, 0, CSV_HEADER, e)) return e->status;
+    if (csv_open_text(&t, file->p, file->bytes, of->file, 0, CSV_HEADER, e)) return e->status;
     for (int rc; !e->status && (rc = csv_next(t, &row, &bad)); n++) {
         eval_row r = { .of = of, .split = of->split, .line = row.line, .number = n, .csv = t, .row = &row };
         if (rc > 0) visit(&r, one, e);
@@ -123,8 +177,13 @@ static bool ends_in(const char *path, const char *ending) {
 
 vm_status eval_read_rows(const eval_reading *r, int flags, eval_row_fn one, vm_error *e) {
     if (keymap_put_text(&r->set->files, r->file) < 0) return vm_nomem(e, 256, "names of files");
-    if (ends_in(r->file, ".csv") || ends_in(r->file, ".tsv")) return read_table(r, one, e);
-    return ends_in(r->file, ".jsonl") ? read_lines(r, flags, one, e) : read_json(r, flags, one, e);
+    utf8_file t;
+    if (open_text(&t, r->file, e)) return e->status;
+    if (ends_in(r->file, ".csv") || ends_in(r->file, ".tsv")) read_table(r, &t, one, e);
+    else if (ends_in(r->file, ".jsonl")) read_lines(r, &t, flags, one, e);
+    else read_json(r, &t, flags, one, e);
+    close_text(&t);
+    return e->status;
 }
 
 vm_status row_each(const eval_row *up, json_value of, eval_row_fn one, vm_error *e) {

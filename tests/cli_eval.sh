@@ -185,7 +185,7 @@ printf "$h\n,x,a.png,y,1\n" | bad_csv empty_name 1 'the name of the picture is e
 printf "image_path;caption;edited_image_path;edited_caption\na.png;x;a.png;y\n" | bad_csv semicolons 0 '1 items'
 printf "$h\n" | bad_csv no_rows 3 'no records in it'
 printf '' | bad_csv empty_file 3 'object.csv'
-printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 3 'object.csv:2:'
+printf "$h\na.png,\"x\377\",a.png,y,1\n" | bad_csv no_utf8 0 'object.csv:2: byte 0xff is not UTF-8'
 printf "\357\273\277$h\r\na.png,\"x, \"\"y\"\"\nz\",a.png,y,\r\n" | bad_csv bom_crlf_quotes 0 '1 items'
 printf 'image_0,text_0,image_1,text_1,id,category\na.png,x,a.png,y,0,relation\na.png,x,a.png,y,0,object\n' | bad_csv other_names 0 '2 items'
 bad_json() {

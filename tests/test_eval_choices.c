@@ -38,6 +38,8 @@ TEST(valse) {
     put("other.json", "{}");
     EXPECT_HAS(LOAD("valse_v2", .data = "other.json"),
                "!3 other.json: the name of the file tells no split; expected existence.json, plurals.json");
+    put("existence.json", "{" VALSE("a", "3", "v7w_1.jpg", "f") "}");
+    starve("valse_v2", (how){ .data = "existence.json" });
     clean();
     EXPECT_HAS(LOAD("valse_v2"), "!3 : none of the files existence.json, plurals.json");
 }
@@ -100,6 +102,7 @@ TEST(whatsup) {
     put("controlled_images_dataset.json", "[{\"image_path\":\"mug_on_table.jpeg\",\"caption_options\":" ON
                                           "},{\"image_path\":\"mug_on_table.jpeg\",\"caption_options\":" ON "}]");
     EXPECT_HAS(LOAD("whatsup_controlled"), "1 twice\n");
+    starve("whatsup_controlled", (how){ .options = { "options=2" } });
 }
 
 TEST(spatial) {
@@ -127,6 +130,7 @@ TEST(spatial) {
                "!3 coco_qa_one_obj.json:1: [0]: expected [picture number, right caption, wrong caption]");
     put("coco_qa_one_obj.json", "[[-7,\"a\",\"b\"]]");
     EXPECT_HAS(LOAD("coco_spatial"), "[0][0]: found -7, expected an integer of at least 0");
+    starve("gqa_spatial", (how){ 0 });
 }
 
 TEST(spec) {
@@ -147,6 +151,7 @@ TEST(spec) {
     EXPECT_HAS(LOAD("spec_i2t"), "!3 count/image2text.json:1: label: found 2, expected 0 to 1");
     put("count/image2text.json", "[{\"query\":\"0.jpg\",\"keys\":[\"one\"],\"label\":0}]");
     EXPECT_HAS(LOAD("spec_i2t"), "keys: found 1 options, expected 2 to 64");
+    starve("spec_t2i", (how){ .data = "count/text2image.json" });
 }
 
 TEST(imagecode) {
@@ -291,6 +296,7 @@ TEST(aro) {
     EXPECT_HAS(said, "visual_genome_relation.json:1: a box of 0x9 pixels; the whole picture counts");
     put("visual_genome_attribution.json", "[{" BOX("7") ",\"attributes\":[\"red\",\"wet\"]}]");
     EXPECT_STR(LOAD("aro_vg_attribution"), "default 0 [red_wet] 1: f | t ; images/1.jpg (5 -1 7 9)\n");
+    starve("aro_vg_attribution", (how){ 0 });
     put("visual_genome_attribution.json", "[{" BOX("7") ",\"attributes\":[\"red\"]}]");
     EXPECT_HAS(LOAD("aro_vg_attribution"), "attributes[1]: is missing, expected a string");
     put("visual_genome_relation.json", "[{" BOX("1.5") ",\"relation_name\":\"on\"}]");
@@ -303,6 +309,7 @@ TEST(aro) {
     put("aro_flickr_order.json", "[{\"image\":\"1.jpg\",\"caption_options\":[\"a b\"]}]");
     EXPECT_HAS(LOAD("aro_flickr_order"),
                "caption_options: found 1 captions, expected the right one and 4 in other orders");
+    starve("aro_coco_order", (how){ 0 });
 }
 
 TEST(choice) {

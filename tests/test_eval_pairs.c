@@ -82,6 +82,33 @@ TEST(vismin_of_training) {
     EXPECT_STR(LOAD("vismin", .data = "train.json"), "!3 train.json: no records in it");
 }
 
+TEST(odd_texts) {
+    clean();
+    put_pictures("0.png");
+#define ODD(more) "{\"image_0\":\"0.png\",\"image_1\":\"0.png\",\"caption_0\":\"x\",\"caption_1\":\"y\"" more "}"
+    put("p.json", "\xef\xbb\xbf// mine\n[" ODD(",\"score\":NaN,\"tag\":null,\"tag\":null,") ",]");
+    EXPECT_STR(LOAD("pairs", .data = "p.json"), "default 0 0: x | y ; 0.png | 0.png\n");
+    EXPECT_HAS(said,
+               "p.json: is not quite JSON: trailing commas, comments, NaN or Infinity, read as null, names that stand "
+               "twice with the same value\n");
+    put("p.jsonl", ODD(",\"n\":NaN") "\n\n" ODD("") "\n");
+    EXPECT_STR(LOAD("pairs", .data = "p.jsonl"),
+               "default 0 0: x | y ; 0.png | 0.png\ndefault 1 0: x | y ; 0.png | 0.png\n");
+    EXPECT_HAS(said, "p.jsonl: is not quite JSON: NaN or Infinity, read as null\n");
+    put("p.csv", "image_0,image_1,caption_0,caption_1\n0.png,0.png,a\xff" "b\xe2\x82,y\n");
+    EXPECT_STR(LOAD("pairs", .data = "p.csv"), "default 0 0: a\xef\xbf\xbd" "b\xef\xbf\xbd | y ; 0.png | 0.png\n");
+    EXPECT_HAS(said, "p.csv:2: byte 0xff is not UTF-8; 2 such places are read as U+FFFD\n");
+    put("p.csv", "\xff\xfei\n");
+    EXPECT_STR(LOAD("pairs", .data = "p.csv"), "!3 p.csv: is UTF-16; save it in UTF-8");
+    put("p.json", "[" ODD(",\"tag\":\"a\",\n\"tag\":\"b\"") "]");
+    EXPECT_STR(LOAD("pairs", .data = "p.json"),
+               "!3 p.json:2:2: the name \"tag\" stands twice in one object, with different values");
+    put("p.json", "[" ODD(""));
+    EXPECT_HAS(LOAD("pairs", .data = "p.json"), "!3 p.json:1:71: found the end, expected ',' or ']'");
+    put("p.jsonl", ODD(",\"tag\":\"\\ud83d\\ude00 \\ud800\"") "\n"); /* a pair of surrogates, and one alone */
+    EXPECT_HAS(LOAD("pairs", .data = "p.jsonl"), "default 0 [\xf0\x9f\x98\x80 \xef\xbf\xbd] 0:");
+}
+
 TEST(winoground) {
     clean();
     put_pictures("images/ex_0_img_0.png images/ex_0_img_1.png");
@@ -197,6 +224,7 @@ TEST(pairs) {
     EXPECT_STR(LOAD("pairs"),
                "default 4 0: x | y ; 0.png | images/1.png\n"
                "- pairs.csv:3: id 5: picture 2.png not found (looked in ; --images names further folders)\n");
+    starve("pairs", (how){ .data = "mine.jsonl" });
     put("mine.json", "[{\"image_0\":\"0.png\",\"image_1\":\"1.png\",\"caption_0\":\"x\"}]");
     EXPECT_HAS(LOAD("pairs", .data = "mine.json"), "!3 mine.json:1: has no field \"caption_1\" or \"text_1\"");
     clean();
@@ -207,6 +235,7 @@ static void cases(void) {
     RUN(vismin_tables);
     RUN(vismin_as_published);
     RUN(vismin_of_training);
+    RUN(odd_texts);
     RUN(winoground);
     RUN(eqben);
     RUN(mmvp);

@@ -86,6 +86,29 @@ TEST(tolerated) {
     for (int i = 0; i < VM_LEN(p); i++) EXPECT(again(p[i].text, p[i].bytes, JSON_STRICT)[0] == '!');
 }
 
+TEST(lenient) {
+    static const pair p[] = {
+        P("// head\n[1, // one\n2] // end", "[1,2]"), P("//", "!t:1:3: found the end, expected a value"),
+        P("[\"//\"]", "[\"//\"]"),                    P("[NaN,Infinity,-Infinity,-1]", "[null,null,null,-1]"),
+        P("{\"a\":NaN,}", "{\"a\":null}"),            P("{\"a\":[1],\"b\":2,\"a\":[1]}", "{\"a\":[1],\"b\":2}"),
+        P("{\"a\":{\"x\":1,\"x\":1},\"a\":{\"x\":1}}", "{\"a\":{\"x\":1}}"),
+        P("{\"a\":1,\n\"a\":2}", "!t:2:2: the name \"a\" stands twice in one object, with different values"),
+        P("{\"a\":1,\"a\":1,\"a\":2}", "!t:1:9: the name \"a\" stands twice in one object, with different values"),
+        P("{\"a\":1,\"a\":1,", "!t:1:14: found the end, expected a name in double quotes"),
+        P("[Nan]", "!t:1:2: found 'N', expected a value; not-a-number and infinity are written null"),
+        P("[1 / 2]", "!t:1:4: found '/', expected ',' or ']'; JSON has no comments"),
+    };
+    check(p, VM_LEN(p), JSON_LENIENT);
+    vm_error e = { 0 };
+    json_doc *d = json_parse("[1,]//", 6, "t.json", JSON_LENIENT, &e);
+    EXPECT(json_odd(d) == (JSON_ODD_COMMA | JSON_ODD_COMMENT));
+    json_free(d), d = json_parse("{\"a\":NaN,\"a\":null}", 19, "t.json", JSON_LENIENT, &e);
+    EXPECT(json_odd(d) == (JSON_ODD_NUMBER | JSON_ODD_TWICE));
+    json_free(d), d = json_parse("[1]", 3, "t.json", JSON_LENIENT, &e);
+    EXPECT(json_odd(d) == 0);
+    json_free(d);
+}
+
 #define NO_CONTROL " no control character inside a string (write \\n, \\t or \\u00XX)"
 TEST(malformed) {
     static const pair p[] = {
@@ -457,6 +480,7 @@ int main(int argc, char **argv) {
     folder = mkdtemp(dir);
     RUN(good);
     RUN(tolerated);
+    RUN(lenient);
     RUN(malformed);
     RUN(every_prefix_of_a_text_is_malformed);
     RUN(depth_and_length);

@@ -12,7 +12,7 @@ static const char *read_all(const char *text) {
     vm_error e = { 0 };
     size_t n = 0;
     out[0] = 0;
-    EXPECT(!json_lines_open_text(&r, text, strlen(text), "t.jsonl", &e));
+    EXPECT(!json_lines_open_text(&r, text, strlen(text), "t.jsonl", 0, &e));
     for (int rc; (rc = json_lines_next(r, &d, &e)); vm_error_clear(&e)) {
         if (rc > 0)
             n += (size_t)snprintf(out + n, sizeof out - n, "%lld@%lld ",
@@ -44,14 +44,14 @@ TEST(files) {
     json_lines *r;
     json_doc *d;
     vm_error e = { 0 };
-    EXPECT(json_lines_open(&r, "tests/no-such-file", &e) == VM_EINPUT && !r);
+    EXPECT(json_lines_open(&r, "tests/no-such-file", 0, &e) == VM_EINPUT && !r);
     EXPECT_HAS(e.msg, "No such file");
     vm_error_clear(&e);
     char path[] = "/tmp/json_lines-XXXXXX";
     int fd = mkstemp(path);
     EXPECT(write(fd, "{\"a\":4}\n", 8) == 8);
     close(fd);
-    EXPECT(!json_lines_open(&r, path, &e) && json_lines_next(r, &d, &e) == 1 && json_int(json_root(d), "a", 0, 0, 9, &e) == 4);
+    EXPECT(!json_lines_open(&r, path, 0, &e) && json_lines_next(r, &d, &e) == 1 && json_int(json_root(d), "a", 0, 0, 9, &e) == 4);
     json_free(d);
     EXPECT(json_lines_next(r, &d, &e) == 0 && !d && !json_lines_cut(r));
     json_lines_close(r);
@@ -65,7 +65,7 @@ TEST(without_memory) {
         json_doc *d = NULL;
         vm_error e = { 0 };
         vm_mem_fail_after(n);
-        int rc = json_lines_open_text(&r, "{\"a\":1}\n", 8, "t", &e) ? -1 : json_lines_next(r, &d, &e);
+        int rc = json_lines_open_text(&r, "{\"a\":1}\n", 8, "t", 0, &e) ? -1 : json_lines_next(r, &d, &e);
         vm_mem_fail_after(-1);
         EXPECT(rc == 1 || (rc == -1 && e.status == VM_EDEVICE));
         json_free(d), json_lines_close(r);
