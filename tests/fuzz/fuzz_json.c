@@ -1,4 +1,5 @@
-/* fuzz_json.c - any text as JSON: what is read and written again reads the same; what is strict is also tolerated. */
+/* fuzz_json.c - any text as JSON: what is read and written again reads the same; what is strict is also tolerated, and
+ * what is tolerated is read by the lenient reader too. */
 #include "io/json.h"
 
 #include <string.h>
@@ -28,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     vm_error e = { 0 };
     json_doc *strict = json_parse((const char *)data, bytes, "input", JSON_STRICT, NULL);
     json_doc *d = json_parse((const char *)data, bytes, "input", 0, &e);
-    if (strict && !d) __builtin_trap();
+    json_doc *lenient = json_parse((const char *)data, bytes, "input", JSON_LENIENT, NULL);
+    if ((strict && !d) || (d && !lenient)) __builtin_trap();
     if (!d && (e.status != VM_EINPUT || !e.msg[0])) __builtin_trap();
     if (d) {
         size_t n, n2;
@@ -41,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         json_free(again);
         if (bytes < 200) touch(json_root(d));
     }
-    json_free(d), json_free(strict);
+    json_free(d), json_free(strict), json_free(lenient);
     if (vm_mem_used()) __builtin_trap();
     return 0;
 }
