@@ -4,7 +4,7 @@
  * CountBench.json: a list of { image_url, text, number }. The first occurrence of the word counts, in whatever case;
  * the foils take over its case. --option foils= all (default: nine options), or N from 1 to 8 of them drawn by --seed.
  * Pictures are not in the file, only their addresses; each is looked for, in this order, as
- *   the field image, which tools/hf_export.py writes
+ *   the field image, which io/hf_export.py writes
  *   what --option image-map=FILE names: rows "address TAB file"
  *   the last part of the address without its query - unless another address ends alike
  *   SHA1(address) and an ending

@@ -3,7 +3,7 @@
  *   tables     FOLDER/{object,attribute,relation,counting}.csv with image_path, caption, edited_image_path,
  *              edited_caption, edit_id; pictures below original_images/ and edited_images/
  *   published  records image_0, text_0, image_1, text_1, id, category: data.jsonl or data.csv, as
- *              tools/hf_export.py writes it; the four questions of a record are not read
+ *              io/hf_export.py writes it; the four questions of a record are not read
  *   training   JSON lists of { image_path, caption, negatives: [ { edited_image_path, edited_caption } ] }
  *
  * Caption and image 0 are the original. A record's split is its category, or the name of its file; ids count from 0 in

@@ -1,7 +1,7 @@
 /* eval_winoground.c - Winoground (arXiv 2204.03162): 400 pairs whose captions have the same words in another order.
  *
  * examples.jsonl with id, image_0, image_1, caption_0, caption_1, tag, secondary_tag, num_main_preds, collapsed_tag and
- * images/NAME.png; or data.jsonl with the same fields, as tools/hf_export.py writes it. Captions are taken as
+ * images/NAME.png; or data.jsonl with the same fields, as io/hf_export.py writes it. Captions are taken as
  * they are. --option tag= chooses the field by which the results are broken down. */
 #include "pipeline/eval_rows.h"
 

@@ -1,4 +1,4 @@
-"""Data sets as the Hugging Face library `datasets` saves them, through tools/hf_export.py, into `vismin`.
+"""Data sets as the Hugging Face library `datasets` saves them, through io/hf_export.py, into `vismin`.
 
     python hf_export.py VISMIN [WORK_DIR]
 
@@ -16,7 +16,7 @@ import zlib
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "hf_export.py")
+TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "io", "hf_export.py")
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 

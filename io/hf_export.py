@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Data sets of the Hugging Face Hub as pictures and JSON Lines, which `vismin` reads.
 
-    python3 tools/hf_export.py SOURCE OUT [--split NAME]
+    python3 io/hf_export.py SOURCE OUT [--split NAME]
 
 SOURCE: a folder of save_to_disk (dataset_dict.json, or one split with state.json), a folder with .parquet or .arrow files
 (a copy of the data set's repository or of its convert branch), or one such file. OUT: a new folder, or an empty one:
@@ -13,9 +13,9 @@ With several splits in SOURCE each becomes OUT/SPLIT/, unless --split names one.
 as the library `datasets` writes it; lists of such structs become lists of names. A picture without bytes keeps its path. Records
 are read batch by batch: memory does not grow with the data set. data.jsonl appears when all pictures are written.
 
-    python3 tools/hf_export.py vismin-bench/data bench/ && vismin eval MODEL --dataset vismin --data bench/
-    python3 tools/hf_export.py winoground/data wino/ && vismin eval MODEL --dataset winoground --data wino/
-    python3 tools/hf_export.py countbench/ cb/ && vismin eval MODEL --dataset countbench --data cb/
+    python3 io/hf_export.py vismin-bench/data bench/ && vismin eval MODEL --dataset vismin --data bench/
+    python3 io/hf_export.py winoground/data wino/ && vismin eval MODEL --dataset winoground --data wino/
+    python3 io/hf_export.py countbench/ cb/ && vismin eval MODEL --dataset countbench --data cb/
 
 Needs pyarrow (pip install pyarrow), nothing else and no network."""
 import argparse
