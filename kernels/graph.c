@@ -54,6 +54,7 @@ void vm_param_free(vm_param *p) {
     p->be->free(p->be, p->grad);
     p->be->free(p->be, p->m);
     p->be->free(p->be, p->v);
+    p->be->free(p->be, p->average);
     vm_free(p->name);
     vm_free(p);
 }

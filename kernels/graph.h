@@ -44,6 +44,8 @@ typedef struct vm_param {
     float lr_scale;   /* multiplies the learning rate; 1 by default */
     vm_real *grad;    /* same shape; allocated by the first vm_backward that needs it */
     float *m, *v;     /* AdamW moments; allocated by the optimizer */
+    vm_real *average; /* moving average of data (vm_average); NULL = none */
+    const struct nn_lora *lora; /* a low-rank addition that the layers of models make (models/nn.h); not owned, NULL = none */
     uint64_t version; /* bumped whenever data changes: keys packed copies */
     uint32_t id;      /* unique in the process: random keys, packs */
     struct vm_pack *packs; /* re-laid copies for products and convolutions (onednn.h) */

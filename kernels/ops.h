@@ -149,5 +149,7 @@ typedef struct { float beta1, beta2, eps, weight_decay; } vm_adam;
 /* AdamW (decoupled decay, Loshchilov & Hutter): hyper f32 [4] = {lr, 1-beta1^t, 1-beta2^t, gradient scale}; lr times p->lr_scale;
  * decay only where p->decay. Writes p->data, p->m, p->v (f32) and bumps p->version at each run. */
 void vm_adamw(vm_graph *g, vm_param *p, vm_val hyper, vm_adam a);
+/* p->average = d p->average + (1 - d) p, decay d f32 [1]; made as a copy of p when there is none. */
+void vm_average(vm_graph *g, vm_param *p, vm_val decay);
 
 #endif

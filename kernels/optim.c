@@ -11,6 +11,7 @@
 
 VM_CPU_DECLARE(grad_sqnorm_cpu);
 VM_CPU_DECLARE(adamw_cpu);
+VM_CPU_DECLARE(average_cpu);
 
 static void free_list(vm_node *n) { vm_free(n->cache); }
 
@@ -59,4 +60,23 @@ void vm_adamw(vm_graph *g, vm_param *p, vm_val hyper, vm_adam a) {
     if (!p->v) p->v = p->be->alloc(p->be, bytes);
     if (!p->m || !p->v) vm_nomem(&g->err, bytes, "optimizer moments");
     else vm_append(g, &adamw, 1, &hyper, &(vm_node){ .ptr = p, .f = { a.beta1, a.beta2, a.eps, a.weight_decay } });
+}
+
+/* --- moving average --------------------------------------------------------------------------------------------------- */
+static vm_status infer_average(vm_graph *g, vm_node *n) {
+    return vm_count(g, n->in[0]) == 1 && g->v[n->in[0]].type == VM_F32 ? VM_OK : vm_bad(g, "average: the decay is one f32 value");
+}
+static const vm_op average = {
+    .name = "average", .infer = infer_average, .cpu = VM_CPU(average_cpu), .no_grad = true, .stateful = true
+};
+
+void vm_average(vm_graph *g, vm_param *p, vm_val decay) {
+    size_t bytes = (size_t)vm_param_count(p) * sizeof(vm_real);
+    bool fresh = !p->average;
+    if (fresh && !(p->average = p->be->alloc(p->be, bytes))) {
+        vm_nomem(&g->err, bytes, "the moving average");
+        return;
+    }
+    if (fresh && p->be->copy(p->be, p->average, p->data, bytes, &g->err)) return;
+    vm_append(g, &average, 1, &decay, &(vm_node){ .ptr = p });
 }

@@ -56,3 +56,13 @@ vm_status VM_KERNEL(adamw_cpu)(vm_graph *g, vm_node *n) {
     vm_param_touch(p);
     return VM_OK;
 }
+
+vm_status VM_KERNEL(average_cpu)(vm_graph *g, vm_node *n) {
+    const vm_param *p = n->ptr;
+    const vm_real d = *(const vm_real *)vm_in(g, n, 0), *restrict w = p->data;
+    vm_real *restrict a = p->average;
+    int64_t N = vm_param_count(p);
+#pragma omp parallel for simd schedule(static) if (N > VM_PAR_MIN)
+    for (int64_t i = 0; i < N; i++) a[i] = d * a[i] + (1 - d) * w[i];
+    return VM_OK;
+}

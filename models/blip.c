@@ -122,7 +122,7 @@ static int64_t text_rows(const towers *t, int64_t B, int64_t T, const int32_t *i
     return used;
 }
 
-static void map(const towers *t, weight_map *m) { blip_map(of(t), m); }
+static void map(const towers *t, bool hf, weight_map *m) { blip_map(of(t), m); }
 static vm_val rows(vm_graph *g, const towers *t, vm_val pixels) { return blip_image_rows(g, of(t), pixels); }
 
 /* log p / (1 - p) of p = softmax(no, yes)[yes]: yes - no. */

@@ -225,7 +225,7 @@ static int64_t rows(const towers *t, int64_t B, int64_t T, const int32_t *ids, c
 }
 static vm_status save(const towers *t, const char *dir, st_dtype type, bool both, vm_error *e) { return clip_save(of(t), dir, type, both, e); }
 
-static void map(const towers *t, weight_map *m) { clip_map(of(t), of(t)->c.layout, m); }
+static void map(const towers *t, bool hf, weight_map *m) { clip_map(of(t), hf ? CLIP_HF : of(t)->c.layout, m); }
 
 /* A directory of clip_save has HF names where there are such, whatever the model was read from. */
 static vm_status load(towers *t, const char *dir, vm_error *e) {

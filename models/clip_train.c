@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "models/lora.h"
 
 enum { MAX_PLANS = 24 }; /* of up to ten lengths of captions; they share one arena */
 
@@ -29,7 +30,7 @@ struct clip_trainer {
     clip_ranks *ranks;     /* NULL = one process */
     plan plans[MAX_PLANS];
     vm_arena arena;
-    vm_graph *norm, *update, *last;
+    vm_graph *norm, *update, *average, *last;
     uint64_t clock;
     int64_t steps;
     vm_real *features[4];  /* of chunked steps: images, captions, their gradients */
@@ -68,6 +69,7 @@ void clip_trainer_free(clip_trainer *t) {
     vm_arena_free(&t->arena);
     vm_graph_free(t->norm);
     vm_graph_free(t->update);
+    vm_graph_free(t->average);
     clip_head_free(t->head);
     clip_ranks_free(t->ranks);
     for (int k = 0; k < 4; k++) vm_free(t->features[k]);
@@ -151,6 +153,12 @@ static vm_status build_update(clip_trainer *t, vm_error *e) {
         if (w->p[i]->trainable && w->p[i]->grad) vm_adamw(t->update, w->p[i], hyper, t->c.adam);
     if (vm_plan(t->norm)) *e = t->norm->err;
     else if (vm_plan(t->update)) *e = t->update->err;
+    if (e->status || t->c.ema <= 0) return e->status;
+    if (!(t->average = vm_graph_new(w->be, VM_F32))) return vm_nomem(e, sizeof *t->average, "a graph");
+    vm_val decay = vm_input(t->average, "decay", VM_F32, 1, (int64_t[]){ 1 });
+    for (int64_t i = 0; i < w->n; i++)
+        if (w->p[i]->trainable && w->p[i]->grad) vm_average(t->average, w->p[i], decay);
+    if (vm_plan(t->average)) *e = t->average->err;
     return e->status;
 }
 
@@ -281,7 +289,8 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
     if (t->c.loss.kind != CLIP_SIGMOID) log_scale[0] = VM_MIN(VM_MAX(log_scale[0], 0), (vm_real)t->c.max_logit_scale);
     vm_param_touch(t->m->logit_scale);
     clip_head_commit(t->head);
-    return VM_OK;
+    vm_real decay = (vm_real)VM_MIN(t->c.ema, k / (9 + k)); /* k counts from 1 */
+    return t->average && (vm_set(t->average, "decay", &decay) || vm_run(t->average)) ? failed(t->average, e) : VM_OK;
 }
 
 /* --- memory ----------------------------------------------------------------------------------------------------------- */
@@ -304,6 +313,7 @@ vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *
     if (clip_loss_rows(&t->c.loss, r, &n_img, &n_txt, e)) return e->status;
     for (int64_t i = 0; i < t->m->w->n; i++) learn += t->m->w->p[i]->trainable ? vm_param_count(t->m->w->p[i]) : 0;
     out->weights = (size_t)weight_count(t->m->w) * sizeof(vm_real);
+    out->average = t->c.ema > 0 ? (size_t)learn * sizeof(vm_real) : 0;
     out->gradients = (size_t)learn * sizeof(vm_real), out->moments = 2 * (size_t)learn * sizeof(float);
     if (t->c.chunk > 0 && t->c.chunk < VM_MAX(n_img, n_txt)) {
         int64_t i = VM_MIN(t->c.chunk, n_img), x = VM_MIN(t->c.chunk, n_txt);
@@ -323,6 +333,8 @@ vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *
 }
 
 /* --- state on disk -------------------------------------------------------------------------------------------------- */
+static const char *const kept[] = { "m", "v", "average" };
+
 static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *e) {
     const weight_set *w = t->m->w;
     char *path = path_join(dir, "optim.safetensors"), name[300];
@@ -332,11 +344,11 @@ static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *
     vm_free(path);
     for (int pass = 0; pass < 2; pass++)
         for (int64_t i = 0; i < w->n && !e->status; i++)
-            for (int k = 0; k < 2 && !e->status; k++) {
+            for (int k = 0; k < 3 && !e->status; k++) {
                 const vm_param *p = w->p[i];
-                const float *x = k ? p->v : p->m;
+                const float *const x = ((const float *const[]){ p->m, p->v, (const float *)p->average })[k];
                 if (!x) continue;
-                snprintf(name, sizeof name, "%s.%s", k ? "v" : "m", p->name);
+                snprintf(name, sizeof name, "%s.%s", kept[k], p->name);
                 if (pass) st_writer_put(s, name, x, e);
                 else st_writer_add(s, name, ST_F32, p->nd, p->ne, e);
             }
@@ -346,19 +358,20 @@ static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *
 }
 
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e) {
-    return t->m->family->save(t->m, dir, ST_F32, false, e) || save_moments(t, dir, e) ? e->status : VM_OK;
+    vm_status st = t->m->lora ? lora_save(t->m, dir, NULL, e) : t->m->family->save(t->m, dir, ST_F32, false, e);
+    return st || save_moments(t, dir, e) ? e->status : VM_OK;
 }
 
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e) {
     weight_set *w = t->m->w;
     st_file *f = NULL;
     char name[300];
-    if (!t->m->family->load(t->m, dir, e)) st_open_base(&f, dir, "optim", e);
+    if (!(t->m->lora ? lora_load(t->m, dir, e) : t->m->family->load(t->m, dir, e))) st_open_base(&f, dir, "optim", e);
     for (int64_t i = 0; i < w->n && !e->status; i++)
-        for (int k = 0; k < 2 && !e->status; k++) {
+        for (int k = 0; k < 3 && !e->status; k++) {
             vm_param *p = w->p[i];
-            float **x = k ? &p->v : &p->m;
-            snprintf(name, sizeof name, "%s.%s", k ? "v" : "m", p->name);
+            float **x = ((float **[]){ &p->m, &p->v, (float **)&p->average })[k];
+            snprintf(name, sizeof name, "%s.%s", kept[k], p->name);
             const st_tensor *s = st_find(f, name);
             if (!s) { /* frozen, or before the first step */
                 if (*x) memset(*x, 0, (size_t)vm_param_count(p) * sizeof **x);

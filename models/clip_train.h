@@ -21,6 +21,7 @@ typedef struct {
     vm_adam adam;
     float clip_norm;        /* L2 norm of all gradients at most this; 0 = off */
     float max_logit_scale;  /* ln 100 */
+    double ema;             /* decay of a moving average of what learns (weights_swap_average); 0 = none. Step n: min(ema, (1+n)/(10+n)) */
     vm_comm *comm;          /* batches are this rank's share of one batch (clip_ranks.h); NULL = one process */
 } clip_train_config;
 
@@ -58,7 +59,7 @@ typedef struct {
 vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *out, vm_error *e);
 clip_head *clip_trainer_head(const clip_trainer *t);  /* thresholds of the loss, for saving and loading */
 
-/* A model directory (towers_family.save) with optim.safetensors into an existing directory; and back, bit for bit. */
+/* A model directory (towers_family.save), or the adapter when there is one (lora_save), with optim.safetensors into an existing directory; and back, bit for bit. */
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e);
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e);
 

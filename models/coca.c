@@ -170,7 +170,7 @@ static int64_t text_rows(const towers *t, int64_t B, int64_t T, const int32_t *i
     return VM_MIN(used, T);
 }
 
-static void map(const towers *t, weight_map *m) { coca_map(of(t), m); }
+static void map(const towers *t, bool hf, weight_map *m) { coca_map(of(t), m); }
 
 const towers_family coca_family = { .name = "coca", .is = is_coca, .open = open_towers, .free = free_towers, .image = image, .text = text,
                                     .text_rows = text_rows, .map = map };

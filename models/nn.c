@@ -3,8 +3,39 @@
 
 #include <string.h>
 
+/* Columns at.. of y, n of them, plus s B (A x) of a part. */
+static vm_val with_part(vm_graph *g, vm_val x, vm_val y, const nn_lora *l, const nn_lora_part *p) {
+    vm_val h = vm_scale(g, vm_linear(g, x, vm_weight(g, p->a), 0, VM_NONE, 0, VM_F32), l->scale, 0);
+    return y ? vm_linear(g, h, vm_weight(g, p->b), 0, VM_NONE, y, g->v[y].type) : 0;
+}
+
+static vm_val add_low_rank(vm_graph *g, vm_val x, vm_val y, const nn_lora *l) {
+    if (!x || !y) return 0;
+    const int64_t N = vm_cols(g, y);
+    const int last = g->v[y].nd - 1;
+    if (l->n == 1 && l->part[0].rows == N) return with_part(g, x, y, l, &l->part[0]);
+    vm_val piece[2 * NN_LORA_PARTS + 1]; /* parts and what lies between them */
+    int n = 0;
+    int64_t at = 0;
+    for (int k = 0; k <= l->n; k++) {
+        int64_t next = k < l->n ? l->part[k].at : N;
+        if (next > at) piece[n++] = vm_slice(g, y, last, at, next - at);
+        at = next;
+        if (k == l->n) break;
+        piece[n++] = with_part(g, x, vm_slice(g, y, last, at, l->part[k].rows), l, &l->part[k]);
+        at += l->part[k].rows;
+    }
+    return vm_concat(g, n, piece, last);
+}
+
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out) {
-    return vm_linear(g, x, vm_weight(g, w), b ? vm_weight(g, b) : 0, act, residual, out);
+    if (!w->lora) return vm_linear(g, x, vm_weight(g, w), b ? vm_weight(g, b) : 0, act, residual, out);
+    bool later = act != VM_NONE; /* the addition comes before the activation, the residual after it */
+    vm_val y = vm_linear(g, x, vm_weight(g, w), b ? vm_weight(g, b) : 0, VM_NONE, later ? 0 : residual, out);
+    y = add_low_rank(g, x, y, w->lora);
+    if (!later) return y;
+    y = vm_unary(g, y, act, residual ? VM_F32 : out);
+    return residual ? vm_binary(g, y, residual, VM_ADD) : y;
 }
 
 vm_val nn_norm(vm_graph *g, vm_val x, vm_param *w, vm_param *b, float eps, vm_type out) {

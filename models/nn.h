@@ -45,7 +45,19 @@ void nn_tie_layers(weight_map *m, const nn_layer *layers, int64_t n, int64_t C, 
 /* One layer, whose names begin with pre ("head."); a pooling head has no LN1. */
 void nn_tie_layer(weight_map *m, const nn_layer *l, int64_t C, int64_t mlp, const nn_names *names, const char *pre);
 
-/* y = x W^T + b with parameters; b may be NULL. */
+/* A low-rank addition to a weight: rows at.. of y get s B (A x) more. (models/lora.h) */
+enum { NN_LORA_PARTS = 3 };
+typedef struct {
+    vm_param *a, *b;    /* (r,in), (rows,r) */
+    int64_t at, rows;
+} nn_lora_part;
+typedef struct nn_lora {
+    float scale;
+    int n;
+    nn_lora_part part[NN_LORA_PARTS]; /* in the order of their rows */
+} nn_lora;
+
+/* y = x W^T + b with parameters, and what w->lora adds; b may be NULL. */
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out);
 vm_val nn_norm(vm_graph *g, vm_val x, vm_param *w, vm_param *b, float eps, vm_type out);
 

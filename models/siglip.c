@@ -159,7 +159,7 @@ static int64_t rows(const towers *t, int64_t B, int64_t T, const int32_t *ids, c
 
 static vm_status save(const towers *t, const char *dir, st_dtype type, bool both, vm_error *e) { return siglip_save(of(t), dir, type, e); }
 
-static void map(const towers *t, weight_map *m) { siglip_map(of(t), m); }
+static void map(const towers *t, bool hf, weight_map *m) { siglip_map(of(t), m); }
 
 static vm_status load(towers *t, const char *dir, vm_error *e) {
     weight_map m = { 0 };

@@ -15,7 +15,8 @@ typedef struct {
                                            * (ELECTRA, BEiT): layer k of L at layer_decay^(L-k), counted from 0, embeddings at ^(L+1) */
 } tower_groups;
 
-/* Sets trainable and lr_scale of every parameter. VM_EUSAGE when nothing is left to learn or a tower has fewer layers. */
+/* Sets trainable and lr_scale of every parameter; with an adapter (lora.h) it alone learns. VM_EUSAGE when nothing is left to
+ * learn or a tower has fewer layers. */
 vm_status tower_groups_apply(towers *m, const tower_groups *c, vm_error *e);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "models/lora.h"
 
 const towers_family *const towers_families[] = { &coca_family, &clip_family, &siglip_family, &blip_family, NULL };
 
@@ -45,7 +46,9 @@ bool towers_is(const char *dir) {
 }
 
 void towers_free(towers *t) {
-    if (t) t->family->free(t);
+    if (!t) return;
+    lora_free(t->lora);
+    t->family->free(t);
 }
 
 vm_unary_kind towers_activation(json_value config, const char *dflt, vm_error *e) {
@@ -54,6 +57,23 @@ vm_unary_kind towers_activation(json_value config, const char *dflt, vm_error *e
     if (k == VM_NONE && !e->status)
         json_fail(json_get(config, "hidden_act"), e, "activation \"%s\" is not known; known are quick_gelu, gelu, gelu_pytorch_tanh, silu, relu", name);
     return k;
+}
+
+vm_status towers_blend(towers *a, const towers *b, double alpha, vm_error *e) {
+    bool fits = a->family == b->family && a->w->n == b->w->n && a->text_act == b->text_act && a->vision_act == b->vision_act;
+    for (int64_t i = 0; fits && i < a->w->n; i++) {
+        const vm_param *p = a->w->p[i], *q = b->w->p[i];
+        fits = !strcmp(p->name, q->name) && vm_param_count(p) == vm_param_count(q) && p->nd == q->nd && p->ne[0] == q->ne[0];
+    }
+    if (!fits) return vm_fail(e, VM_EMODEL, "the two models are not of one family, size and activation; their weights cannot be averaged");
+    for (int64_t i = 0; i < a->w->n; i++) {
+        vm_param *p = a->w->p[i];
+        const vm_real *y = b->w->p[i]->data;
+        vm_real *x = p->data;
+        for (int64_t k = 0; k < vm_param_count(p); k++) x[k] = (vm_real)((1 - alpha) * (double)x[k] + alpha * (double)y[k]);
+        vm_param_touch(p);
+    }
+    return VM_OK;
 }
 
 /* --- graphs --------------------------------------------------------------------------------------------------------- */

@@ -41,8 +41,8 @@ typedef struct {
     int64_t (*text_rows)(const towers *t, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask);
     /* Configuration and weights into an existing directory; both: in every published layout that can say what the model is. */
     vm_status (*save)(const towers *t, const char *dir, st_dtype type, bool both, vm_error *e);
-    /* The names of the layout that the model was read from. */
-    void (*map)(const towers *t, weight_map *map);
+    /* The names of Hugging Face's layout, or of the layout that the model was read from. */
+    void (*map)(const towers *t, bool hf, weight_map *map);
     /* The weights of a directory that save wrote, into a model made with TOWERS_TRAIN or TOWERS_FRESH: bit for bit when f32. */
     vm_status (*load)(towers *t, const char *dir, vm_error *e);
     /* A head that reads a picture and a text together; NULL, as row counts are 0, where there is none. pixels -> (I,rows,row_width) f32
@@ -63,12 +63,15 @@ struct towers {
     bool recompute;         /* training: keep only the input of each layer */
     towers_stats stats;     /* training: of batch normalisations that are not frozen */
     char *unused;           /* warning of the loader, or NULL */
+    struct tower_lora *lora;/* an adapter on it (lora.h), or NULL */
 };
 
 /* The family is read from config.json, else from open_clip_config.json. VM_EMODEL when it is none of the known ones. */
 vm_status towers_open(towers **out, vm_backend *be, const char *dir, const towers_options *o, vm_error *e);
 bool towers_is(const char *dir); /* whether open would know the family */
 void towers_free(towers *t);     /* accepts NULL */
+/* Weights of a: (1 - alpha) a + alpha b. a must be writable; VM_EMODEL when b is of another kind or size. */
+vm_status towers_blend(towers *a, const towers *b, double alpha, vm_error *e);
 extern const towers_family *const towers_families[]; /* NULL-ended */
 extern const towers_family clip_family, siglip_family, blip_family, coca_family;
 /* hidden_act of a tower's configuration; dflt when it is not stated. */

@@ -40,6 +40,16 @@ int64_t weight_count(const weight_set *w) {
     return n;
 }
 
+void weights_swap_average(weight_set *w) {
+    for (int64_t i = 0; i < w->n; i++) {
+        vm_param *p = w->p[i];
+        if (!p->average) continue;
+        vm_real *x = p->data;
+        p->data = p->average, p->average = x;
+        vm_param_touch(p);
+    }
+}
+
 void weights_free(weight_set *w) {
     for (int64_t i = 0; i < w->n; i++) vm_param_free(w->p[i]);
     vm_free(w->p);

@@ -23,6 +23,8 @@ vm_param *weight_new(weight_set *w, int nd, const int64_t *ne, const char *fmt, 
 vm_param *weight_state(weight_set *w, int nd, const int64_t *ne, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 int64_t weight_count(const weight_set *w); /* elements of all that can learn */
 void weights_free(weight_set *w);
+/* Parameters that have a moving average take its place, and it theirs; the same again takes it back. */
+void weights_swap_average(weight_set *w);
 
 enum { W_TRANSPOSED = 1, W_COUNT = 2 };
 typedef struct {

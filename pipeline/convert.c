@@ -10,6 +10,7 @@
 #include "io/log.h"
 #include "models/clip.h"
 #include "models/preprocess.h"
+#include "pipeline/convert.h"
 #include "pipeline/run.h"
 
 /* --- what comes in ------------------------------------------------------------------------------------------------ */
@@ -232,7 +233,13 @@ static vm_status read_target(target *o, const vm_args *a, vm_error *e) {
 static vm_status run(const vm_args *a, vm_error *e) {
     target o;
     input in = { 0 };
-    if (read_target(&o, a, e) || open_input(&in, o.from, e)) goto done;
+    if (read_target(&o, a, e)) return e->status;
+    bool folders = arg_given(a, "merge") || arg_given(a, "average");
+    if (folders && has_entries(o.out)) return vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
+    if (folders && !o.hf) return vm_fail(e, VM_EUSAGE, "--layout open_clip: --merge and --average write both layouts, or hf");
+    if (folders) return convert_towers(a, o.from, o.out, o.type, o.open_clip, e);
+    if (arg_given(a, "alpha")) return vm_fail(e, VM_EUSAGE, "--alpha goes with --average");
+    if (open_input(&in, o.from, e)) goto done;
     size_t n = strlen(o.out);
     if (n > 12 && !strcmp(o.out + n - 12, ".safetensors")) {
         if (in.pt) convert_plain(in.pt, o.out, e);
@@ -255,6 +262,9 @@ static const vm_opt opts[] = {
     { "arch", OPT_STR, NULL, "NAME", "size by name (ViT-L-14, RN50-quickgelu, ...) or a configuration FILE.json", 0,
       0 },
     { "layout", OPT_STR, "both", "NAME", "files of open_clip, of Hugging Face (hf), or both", 0, 0 },
+    { "merge", OPT_STR, NULL, "DIR", "IN is a model folder: add this adapter (a PEFT directory) to its weights", 0, 0 },
+    { "average", OPT_LIST, NULL, "DIR", "IN is a model folder: mean of its weights and those of this one (repeatable)", 0, 0 },
+    { "alpha", OPT_FLOAT, NULL, "X", "with one --average: (1 - X) IN + X DIR", 0, 1 },
     { "tokenizer", OPT_STR, NULL, "DIR", "copy tokenizer and image processor files from this folder", 0, 0 },
     { 0 },
 };
@@ -275,7 +285,9 @@ const vm_command cmd_convert = {
              "When OUT ends in .safetensors, all tensors of a checkpoint are written there as they are, under their "
              "own names.\n\n"
              "  vismin convert model.pt vismin-clip/ --act quick_gelu --tokenizer clip-vit-large-patch14/\n"
-             "  vismin convert pytorch_model.bin model.safetensors",
+             "  vismin convert pytorch_model.bin model.safetensors\n"
+             "  vismin convert clip-vit-large-patch14/ merged/ --merge run/adapter\n"
+             "  vismin convert clip-vit-large-patch14/ wise/ --average run/model --alpha 0.5",
     .opts = opts,
     .min_pos = 2,
     .max_pos = 2,

@@ -60,7 +60,7 @@ static vm_status write(forward_case *c, vm_graph *g, const names *n, const tower
     forward_put_output(c, g, "loss", "loss", e);
     if (!c->grad || !vm_find(g, "loss")) return e->status;
     weight_map map = { 0 };
-    t->family->map(t, &map);
+    t->family->map(t, false, &map);
     forward_put_grads(c, &map, e);
     weight_map_free(&map);
     return e->status;

@@ -17,13 +17,15 @@ static vm_status open_model(towers **out, vm_backend *be, const char *dir, const
     return towers_open(out, be, dir, &o, e);
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------- */
-/* OUT/model: weights in both layouts, with the tokenizer and processor files of the model it began with. */
-static vm_status export_model(const towers *m, const char *from, const char *out, const char *dtype, vm_error *e) {
-    char *dir = path_join(out, "model");
+/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* OUT/NAME: weights in both layouts, with the tokenizer and processor files of the model it began with; or the adapter. */
+static vm_status export_one(const towers *m, const char *from, const char *out, const char *name, const char *dtype, vm_error *e) {
+    char *dir = path_join(out, name);
     st_dtype t = !strcmp(dtype, "f16") ? ST_F16 : !strcmp(dtype, "bf16") ? ST_BF16 : ST_F32;
     if (!dir) return vm_nomem(e, 256, "a path");
-    if (!dir_make(dir, e) && !m->family->save(m, dir, t, true, e) && !towers_copy_processors(from, dir, true, e)) vm_info("model in %s", dir);
+    if (m->lora) {
+        if (!dir_make(dir, e) && !lora_save(m, dir, from, e)) vm_info("adapter in %s", dir);
+    } else if (!dir_make(dir, e) && !m->family->save(m, dir, t, true, e) && !towers_copy_processors(from, dir, true, e)) vm_info("model in %s", dir);
     vm_free(dir);
     return e->status;
 }
@@ -34,6 +36,14 @@ static vm_status agree(vm_comm *c, const clip_source *s, const train_clip_option
     uint64_t x = (uint64_t)crc32c(crc32c(0, o->command, strlen(o->command)), s->digest, strlen(s->digest)) << 32 | (uint32_t)o->steps;
     if (vm_comm_same(c, x, &same, e) || same) return e->status;
     return vm_fail(e, VM_EUSAGE, "rank %d of %d: options or data differ between the processes; start all of them with one command on the same files", c->rank, c->size);
+}
+
+static vm_status export_model(const towers *m, const char *from, const char *out, const char *dtype, bool average, vm_error *e) {
+    if (export_one(m, from, out, m->lora ? "adapter" : "model", dtype, e) || !average) return e->status;
+    weights_swap_average(m->w);
+    export_one(m, from, out, m->lora ? "adapter-ema" : "model-ema", dtype, e);
+    weights_swap_average(m->w);
+    return e->status;
 }
 
 static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
@@ -61,6 +71,8 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     vm_backend *be = run_backend(a, e);
     if (!be || train_data_open(&source, a, e) || open_model(&m, be, dir, a, e)) goto done;
     m->recompute = o.recompute;
+    if (o.lora.r ? lora_new(m, &o.lora, e) : o.adapter ? lora_open(m, o.adapter, e) : VM_OK) goto done;
+    if (m->lora) vm_info("adapter: %s, %.2f M parameters", lora_text(m), (double)lora_count(m) * 1e-6);
     if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e)) goto done;
     if (!o.dry_run && dir_make(out, e)) goto done;
     o.comm = comm;
@@ -76,7 +88,7 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     if (validates && (tok_open(&val_tok, dir, e) || train_val_open(&val, &vo, m, val_tok, &pp, e))) goto done;
     vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,
             (long long)source->n_twins, vm_type_name(o.train.dtype));
-    if (!train_clip_run(m, source, t, &pp, val, &o, e) && !comm->rank && !o.dry_run) export_model(m, dir, out, arg_str(a, "save-dtype"), e);
+    if (!train_clip_run(m, source, t, &pp, val, &o, e) && !comm->rank && !o.dry_run) export_model(m, dir, out, arg_str(a, "save-dtype"), o.train.ema > 0, e);
 done:
     file_lock_free(&lock);
     train_val_free(val);

@@ -1,6 +1,7 @@
 /* train_clip.h - the training loop as a function, for the command and the demo. */
 #ifndef VM_TRAIN_CLIP_H
 #define VM_TRAIN_CLIP_H
+#include "models/lora.h"
 #include "models/tower_groups.h"
 #include "pipeline/clip_feed.h"
 #include "pipeline/command.h"
@@ -11,6 +12,8 @@ typedef struct {
     clip_train_config train;
     clip_schedule schedule;      /* its total is steps */
     tower_groups groups;
+    lora_options lora;           /* r 0 = no adapter */
+    const char *adapter;         /* PEFT directory to go on from, or NULL */
     const vm_args *args;         /* recorded in checkpoints; NULL = nothing is */
     int64_t steps, log_every, save_every, first_step;
     int keep_last, workers;      /* checkpoints; data threads */

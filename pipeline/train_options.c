@@ -56,6 +56,19 @@ static vm_status read_groups(tower_groups *g, const vm_args *a, vm_error *e) {
     return read_frozen(g, arg_str(a, "freeze"), e);
 }
 
+/* "8" or "8,16" */
+static vm_status read_lora(train_clip_options *o, const vm_args *a, vm_error *e) {
+    const char *text = arg_str(a, "lora");
+    char *end = NULL;
+    o->lora = (lora_options){ .targets = arg_str(a, "lora-targets"), .seed = o->seed }, o->adapter = arg_str(a, "adapter");
+    if (text) o->lora.r = strtoll(text, &end, 10);
+    if (text && *end == ',') o->lora.alpha = strtod(end + 1, &end);
+    if (text && (*end || o->lora.r < 1 || o->lora.r > 65536 || !(o->lora.alpha >= 0)))
+        return vm_fail(e, VM_EUSAGE, "--lora %s: a rank, or rank,alpha is needed", text);
+    if (text && o->adapter) return vm_fail(e, VM_EUSAGE, "--lora makes a new adapter and --adapter goes on with one; give one of them");
+    return o->lora.targets && !text ? vm_fail(e, VM_EUSAGE, "--lora-targets goes with --lora") : VM_OK;
+}
+
 vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) {
     static const char *const schedules[] = { "cosine", "const", "const-cooldown", NULL }, *const resume[] = { "auto", "never", "force", NULL };
     static const char *const full[] = { "continue", "pause", NULL }, *const best[] = { "loss", "recall", "group", "none", NULL };
@@ -71,7 +84,7 @@ vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) 
                                .theta_reset = arg_flag(a, "cmr-reset"), .dry_run = arg_flag(a, "dry-run"), .max_bad = arg_float(a, "max-bad") / 100,
                                .workers = arg_given(a, "workers") ? (int)arg_int(a, "workers") : clip_feed_workers(vm_num_threads()) };
     o->train = (clip_train_config){ .deterministic = arg_flag(a, "deterministic"), .chunk = pieces > 1 ? (batch + pieces - 1) / pieces : chunk,
-                                    .clip_norm = (float)arg_float(a, "clip-norm"), .max_logit_scale = 4.6051702f,
+                                    .clip_norm = (float)arg_float(a, "clip-norm"), .max_logit_scale = 4.6051702f, .ema = arg_float(a, "ema"),
                                     .adam = { (float)arg_float(a, "beta1"), (float)arg_float(a, "beta2"), (float)arg_float(a, "eps"),
                                               (float)arg_float(a, "wd") } };
     o->schedule = (clip_schedule){ .kind = (clip_schedule_kind)one_of(a, "schedule", schedules, e), .lr = arg_float(a, "lr"), .warm = arg_int(a, "warmup"),
@@ -82,7 +95,7 @@ vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) 
     if (arg_given(a, "steps") && arg_given(a, "epochs")) return vm_fail(e, VM_EUSAGE, "--steps and --epochs say the same; give one");
     if (!o->out) return vm_fail(e, VM_EUSAGE, "train clip: --out DIR is needed");
     if (pieces > 1 && chunk) return vm_fail(e, VM_EUSAGE, "--chunk and --accum say the same; give one");
-    return read_loss(&o->train.loss, a, e) || read_groups(&o->groups, a, e) ? e->status : run_dtype(a, true, &o->train.dtype, e);
+    return read_loss(&o->train.loss, a, e) || read_groups(&o->groups, a, e) || read_lora(o, a, e) ? e->status : run_dtype(a, true, &o->train.dtype, e);
 }
 
 vm_status train_clip_read_val(train_val_options *v, const train_clip_options *o, const vm_args *a, vm_error *e) {
@@ -150,6 +163,10 @@ const vm_opt train_clip_opts[] = {
     { "unlock-last-text", OPT_INT, "-1", "N", "the same of the text tower", -1, 1000 },
     { "lr-vision", OPT_FLOAT, "1", "X", "multiplies the learning rate of the vision tower", 1e-9, 1e9 },
     { "lr-text", OPT_FLOAT, "1", "X", "multiplies that of the text tower", 1e-9, 1e9 },
+    { "lora", OPT_STR, NULL, "R[,ALPHA]", "train a low-rank adapter of both towers alone; RUN/adapter is a PEFT directory", 0, 0 },
+    { "lora-targets", OPT_STR, NULL, "LIST", "modules with an adapter, of q_proj,k_proj,v_proj,out_proj,fc1,fc2; all when not given", 0, 0 },
+    { "adapter", OPT_STR, NULL, "DIR", "go on from this adapter, a PEFT directory", 0, 0 },
+    { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },
     { "layer-decay", OPT_FLOAT, "1", "X", "each layer learns X times as fast as the one above it", 0.01, 1 },
     { "warmup", OPT_INT, "50", "N", "steps of linear warm-up", 0, 1e9 },
     { "wd", OPT_FLOAT, "0.1", "X", "decoupled weight decay of matrices", 0, 10 },

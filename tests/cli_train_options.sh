@@ -44,6 +44,37 @@ train preset --preset ceclip-head --steps 2 --warmup 1; rc=$?
 check preset '[ $rc = 0 ] && state preset | grep -q "\"imc\": \"ref-head\"" && state preset | grep -q "\"warmup\": 1," &&
     state preset | grep -q "\"cmr-reset\": true" && state preset | grep -q "\"batch\": 16,"'
 
+# an adapter: its checkpoints hold it alone, a resumed run has its bytes, its merged model is one
+base=$dir/one/model
+adapter() { "$vismin" train clip --data world:pairs --init "$base" --out "$dir/$1" --batch 8 --dtype f32 --threads 2 --lora 2,4 --ema 0.9 --lr 1e-2 \
+    --warmup 1 --steps 5 --save-every 2 2> "$dir/err"; }
+adapter lora; rc=$?
+check lora '[ $rc = 0 ] && grep -q "adapter: rank 2, alpha 4, 24 modules" "$dir/err" && [ ! -e "$dir/lora/model" ] &&
+    [ -s "$dir/lora/adapter/adapter_config.json" ] && [ -s "$dir/lora/adapter-ema/adapter_model.safetensors" ] &&
+    [ ! -e "$dir/lora/checkpoints/latest/model.safetensors" ]'
+cp "$dir/lora/adapter/adapter_model.safetensors" "$dir/undisturbed" && cp "$dir/lora/adapter-ema/adapter_model.safetensors" "$dir/undisturbed-ema"
+rm -r "$dir/lora/adapter" "$dir/lora/adapter-ema" "$dir/lora/checkpoints/step-00000005"
+adapter lora; rc=$?
+check lora_resumed '[ $rc = 0 ] && grep -q "going on at step 4 of 5" "$dir/err" &&
+    cmp -s "$dir/undisturbed" "$dir/lora/adapter/adapter_model.safetensors" && cmp -s "$dir/undisturbed-ema" "$dir/lora/adapter-ema/adapter_model.safetensors"'
+"$vismin" train clip --data world:pairs --init "$base" --out "$dir/more" --batch 8 --adapter "$dir/lora/adapter" --steps 1 2> "$dir/err"; rc=$?
+check adapter_goes_on '[ $rc = 0 ] && [ -s "$dir/more/adapter/adapter_config.json" ]'
+"$vismin" convert "$base" "$dir/merged" --merge "$dir/lora/adapter" 2> "$dir/err"; rc=$?
+check merged '[ $rc = 0 ] && [ -s "$dir/merged/open_clip_model.safetensors" ] && [ -s "$dir/merged/tokenizer.json" ] &&
+    ! cmp -s "$dir/merged/model.safetensors" "$base/model.safetensors"'
+"$vismin" convert "$base" "$dir/half" --average "$dir/merged" --alpha 0 2> "$dir/err"; rc=$?
+check average_of_one '[ $rc = 0 ] && cmp -s "$dir/half/model.safetensors" "$base/model.safetensors"'
+"$vismin" convert "$base" "$dir/mean" --average "$dir/merged" --average "$dir/merged" 2> "$dir/err"; rc=$?
+check average_of_three '[ $rc = 0 ] && grep -q "mean of 3 models" "$dir/err"'
+"$vismin" convert "$base" "$dir/no" --average "$dir/merged" --average "$dir/merged" --alpha 0.5 2> "$dir/err"; rc=$?
+check alpha_of_three '[ $rc = 2 ] && grep -q "alpha goes with one --average" "$dir/err" && [ ! -e "$dir/no" ]'
+"$vismin" convert "$base" "$dir/merged" --merge "$dir/lora/adapter" 2> "$dir/err"; rc=$?
+check merged_exists '[ $rc = 2 ] && grep -q "exists and is not empty" "$dir/err"'
+"$vismin" convert "$base" "$dir/no" --average weights/tiny/clip-plain 2> "$dir/err"; rc=$?
+check other_sizes '[ $rc = 6 ] && grep -q "average weights/tiny/clip-plain: the two models are not of one family" "$dir/err" && [ ! -e "$dir/no" ]'
+train ema --lr 1e-3 --warmup 0 --steps 2 --ema 0.9
+check ema '[ -s "$dir/ema/model-ema/model.safetensors" ] && ! cmp -s "$dir/ema/model/model.safetensors" "$dir/ema/model-ema/model.safetensors"'
+
 train dry --steps 5 --dry-run; rc=$?
 check dry_run '[ $rc = 0 ] && grep -q "memory: weights 0.0[0-9] GB, .*activations [0-9.]*, .*: [0-9.]* GB" "$dir/err" && [ ! -e "$dir/dry" ]'
 
@@ -63,5 +94,8 @@ refuse steps_and_epochs "steps and --epochs say the same" --epochs 2 --steps 1
 refuse cooldown "const-cooldown and --cooldown N go together" --cooldown 2 --steps 4
 refuse freeze "freeze towers: known are vision, text, embeddings, scale, statistics" --freeze towers --steps 1
 refuse all_frozen "everything is frozen" --freeze vision,text,scale --steps 1
+refuse lora_rank "lora eight: a rank, or rank,alpha is needed" --lora eight --steps 1
+refuse lora_targets "known are q_proj,k_proj" --lora 2 --lora-targets gate --steps 1
+refuse lora_and_adapter "give one of them" --lora 2 --adapter x --steps 1
 refuse layers "unlock-last-text 5: the text tower has 2 layers" --unlock-last-text 5 --steps 1
 exit $bad

@@ -1,0 +1,292 @@
+/* lora.c - see lora.h. */
+#include "models/lora.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "kernels/philox.h"
+
+static const char usual_targets[] = "q_proj,k_proj,v_proj,out_proj,fc1,fc2";
+
+typedef struct {
+    char *module;    /* path in Hugging Face's model */
+    vm_param *w, *a, *b;
+    int64_t at, rows; /* of w */
+} adapted;
+
+struct tower_lora {
+    adapted *x;
+    nn_lora *of;     /* one for each weight, which points here */
+    int64_t n, cap, n_of;
+    int64_t r;
+    double alpha;
+    bool rslora;
+    char *targets, text[96];
+};
+
+static double scale_of(const tower_lora *l) { return l->alpha / (l->rslora ? sqrt((double)l->r) : (double)l->r); }
+
+void lora_free(tower_lora *l) {
+    if (!l) return;
+    for (int64_t i = 0; i < l->n; i++) {
+        l->x[i].w->lora = NULL;
+        vm_free(l->x[i].module);
+    }
+    vm_free(l->x), vm_free(l->of), vm_free(l->targets);
+    vm_free(l);
+}
+
+/* --- which modules -------------------------------------------------------------------------------------------------- */
+static bool in_list(const char *list, const char *name, size_t len) {
+    for (const char *at = list; *at; at += *at == ',') {
+        size_t n = strcspn(at, ",");
+        if (n == len && !strncmp(at, name, n)) return true;
+        at += n;
+    }
+    return false;
+}
+
+/* The module of a tie: "….layers.3.self_attn.q_proj.weight" without its end, when it is a matrix of a layer. */
+static size_t module_of(const weight_tie *t, const char **last) {
+    const char *end = strrchr(t->name, '.');
+    if (t->nd != 2 || t->flags || !end || strcmp(end, ".weight") || !strstr(t->name, ".layers.")) return 0;
+    for (*last = end; *last > t->name && (*last)[-1] != '.';) --*last;
+    return (size_t)(end - t->name);
+}
+
+static vm_status add(tower_lora *l, towers *m, const weight_tie *t, size_t len, vm_error *e) {
+    int64_t part = 0, cols = t->p->ne[1];
+    for (int64_t i = 0; i < l->n; i++) part += l->x[i].w == t->p;
+    if (!vm_grow(&l->x, &l->cap, l->n + 1, sizeof *l->x)) return vm_nomem(e, sizeof *l->x, "the adapter");
+    adapted *x = &l->x[l->n];
+    *x = (adapted){ .w = t->p, .at = t->at, .rows = t->rows };
+    if (!(x->module = vm_strndup(t->name, len))) return vm_nomem(e, len, "the adapter");
+    l->n++;
+    x->a = weight_new(m->w, 2, (int64_t[]){ l->r, cols }, "%s.%d.lora_a", t->p->name, (int)part);
+    x->b = x->a ? weight_new(m->w, 2, (int64_t[]){ t->rows, l->r }, "%s.%d.lora_b", t->p->name, (int)part) : NULL;
+    if (!x->b) return *e = m->w->err, e->status;
+    return vm_param_alloc(x->a, e) ? e->status : vm_param_alloc(x->b, e);
+}
+
+/* Weights learn of their additions. */
+static vm_status attach(tower_lora *l, towers *m, vm_error *e) {
+    l->of = vm_calloc((size_t)l->n + 1, sizeof *l->of);
+    if (!l->of) return vm_nomem(e, (size_t)l->n * sizeof *l->of, "the adapter");
+    for (int64_t i = 0; i < m->w->n; i++) {
+        vm_param *p = m->w->p[i];
+        nn_lora *of = NULL;
+        for (int64_t k = 0; k < l->n; k++) {
+            const adapted *x = &l->x[k];
+            if (x->w != p) continue;
+            if (!of) of = &l->of[l->n_of++];
+            if (of->n == NN_LORA_PARTS) return vm_fail(e, VM_EMODEL, "%s: more than %d adapters of one weight", p->name, NN_LORA_PARTS);
+            of->scale = (float)scale_of(l);
+            of->part[of->n++] = (nn_lora_part){ x->a, x->b, x->at, x->rows };
+        }
+        if (of) p->lora = of;
+    }
+    snprintf(l->text, sizeof l->text, "rank %d, alpha %g, %d modules", (int)l->r, l->alpha, (int)l->n);
+    return VM_OK;
+}
+
+/* An adapter for the modules that `wanted` says yes to. */
+static vm_status make(towers *m, tower_lora *l, bool (*wanted)(void *ctx, const char *module, size_t len, const char *last), void *ctx, vm_error *e) {
+    weight_map map = { 0 };
+    m->family->map(m, true, &map);
+    if (map.err.status) *e = map.err;
+    for (int64_t i = 0; i < map.n && !e->status; i++) {
+        const char *last;
+        size_t len = module_of(&map.t[i], &last);
+        if (len && wanted(ctx, map.t[i].name, len, last)) add(l, m, &map.t[i], len, e);
+    }
+    weight_map_free(&map);
+    return e->status ? e->status : attach(l, m, e);
+}
+
+/* --- fresh ---------------------------------------------------------------------------------------------------------- */
+static bool is_target(void *ctx, const char *module, size_t len, const char *last) { return in_list(ctx, last, (size_t)(module + len - last)); }
+
+vm_status lora_new(towers *m, const lora_options *o, vm_error *e) {
+    tower_lora *l = vm_calloc(1, sizeof *l);
+    if (!l) return vm_nomem(e, sizeof *l, "the adapter");
+    l->r = o->r, l->alpha = o->alpha > 0 ? o->alpha : (double)o->r;
+    l->targets = vm_strdup(o->targets ? o->targets : usual_targets);
+    if (!l->targets) vm_nomem(e, 64, "the adapter");
+    else if (!make(m, l, is_target, l->targets, e) && !l->n)
+        vm_fail(e, VM_EUSAGE, "no layer has a module named %s; known are %s", l->targets, usual_targets);
+    for (int64_t i = 0; i < l->n && !e->status; i++) {
+        vm_param *a = l->x[i].a;
+        vm_rng r = vm_rng_at(o->seed, 0x10a0 + (uint64_t)i);
+        double most = 1 / sqrt((double)a->ne[1]); /* Kaiming's uniform with slope sqrt 5, PEFT's default */
+        for (int64_t k = 0; k < vm_param_count(a); k++) ((vm_real *)a->data)[k] = (vm_real)(most * (2 * vm_rng_f64(&r) - 1));
+        vm_param_touch(a);
+    }
+    if (e->status) lora_free(l);
+    else m->lora = l;
+    return e->status;
+}
+
+/* --- PEFT directories ------------------------------------------------------------------------------------------------ */
+static const char prefix[] = "base_model.model.";
+
+/* What changes the computation and is not done here. */
+static vm_status read_config(tower_lora *l, const char *dir, vm_error *e) {
+    static const char *const off[] = { "use_dora", "lora_bias", "fan_in_fan_out" }, *const none[] = { "modules_to_save", "rank_pattern", "alpha_pattern",
+                                                                                                     "layer_replication", "trainable_token_indices" };
+    char *path = path_join(dir, "adapter_config.json");
+    json_doc *d = path ? json_open(path, e) : NULL;
+    json_value root = json_root(d);
+    vm_free(path);
+    if (!e->status && strcmp(json_str(root, "peft_type", "", e), "LORA")) json_fail(json_get(root, "peft_type"), e, "only LORA adapters are read");
+    if (!e->status && strcmp(json_str(root, "bias", "none", e), "none")) json_fail(json_get(root, "bias"), e, "adapters with biases are not read");
+    for (int k = 0; k < VM_LEN(off) && !e->status; k++)
+        if (json_bool(root, off[k], false, e)) json_fail(json_get(root, off[k]), e, "is not supported");
+    for (int k = 0; k < VM_LEN(none) && !e->status; k++)
+        if (json_has(json_get(root, none[k])) && json_len(json_get(root, none[k]))) json_fail(json_get(root, none[k]), e, "is not supported");
+    json_value init = json_get(root, "init_lora_weights");
+    const char *way = init.kind == JSON_STRING && !e->status ? json_as_str(init, e) : "";
+    if (!e->status && *way && strcmp(way, "gaussian") && strcmp(way, "eva") && strcmp(way, "orthogonal"))
+        json_fail(init, e, "\"%s\" belongs to changed base weights, which this directory has not", way);
+    l->r = json_int(root, "r", 8, 1, 1 << 16, e), l->alpha = json_num(root, "lora_alpha", 8, -1e9, 1e9, e);
+    l->rslora = json_bool(root, "use_rslora", false, e);
+    json_free(d);
+    return e->status;
+}
+
+static const st_tensor *tensor(const st_file *f, const char *module, size_t len, char side) {
+    char name[400];
+    snprintf(name, sizeof name, "%s%.*s.lora_%c.weight", prefix, (int)len, module, side);
+    return st_find(f, name);
+}
+static bool is_there(void *ctx, const char *module, size_t len, const char *last) { return tensor(ctx, module, len, 'A') != NULL; }
+
+static vm_status read_values(tower_lora *l, const st_file *f, vm_error *e) {
+    for (int64_t i = 0; i < l->n && !e->status; i++)
+        for (int side = 0; side < 2 && !e->status; side++) {
+            const adapted *x = &l->x[i];
+            vm_param *p = side ? x->b : x->a;
+            const st_tensor *t = tensor(f, x->module, strlen(x->module), "AB"[side]);
+            if (!t) vm_fail(e, VM_EMODEL, "%s: no lora_%c of %s", st_path(f, NULL), "AB"[side], x->module);
+            else if (t->nd != 2 || t->shape[0] != p->ne[0] || t->shape[1] != p->ne[1])
+                vm_fail(e, VM_EMODEL, "%s: %s is not (%lld,%lld), as rank and model want it", st_path(f, t), t->name, (long long)p->ne[0], (long long)p->ne[1]);
+            else if (!st_read_f32(f, t, 0, t->len, p->data, e)) vm_param_touch(p);
+        }
+    if (!e->status && st_len(f) != 2 * l->n) { /* something that belongs nowhere: name it */
+        for (int64_t k = 0; k < st_len(f) && !e->status; k++) {
+            const char *name = st_at(f, k)->name;
+            bool known = false;
+            for (int64_t i = 0; i < l->n && !known; i++)
+                known = st_at(f, k) == tensor(f, l->x[i].module, strlen(l->x[i].module), 'A') || st_at(f, k) == tensor(f, l->x[i].module, strlen(l->x[i].module), 'B');
+            if (!known) vm_fail(e, VM_EMODEL, "%s: %s fits no layer of this model", st_path(f, NULL), name);
+        }
+    }
+    return e->status;
+}
+
+vm_status lora_open(towers *m, const char *dir, vm_error *e) {
+    tower_lora *l = vm_calloc(1, sizeof *l);
+    st_file *f = NULL;
+    if (!l) return vm_nomem(e, sizeof *l, "the adapter");
+    if (!read_config(l, dir, e) && !st_open_base(&f, dir, "adapter_model", e) && !make(m, l, is_there, f, e)) read_values(l, f, e);
+    /* what targets a saved copy names: the last names of its modules */
+    for (int64_t i = 0; i < l->n && !e->status; i++) {
+        const char *last = strrchr(l->x[i].module, '.') + 1;
+        if (l->targets && in_list(l->targets, last, strlen(last))) continue;
+        char *more = vm_asprintf("%s%s%s", l->targets ? l->targets : "", l->targets ? "," : "", last);
+        vm_free(l->targets);
+        if (!(l->targets = more)) vm_nomem(e, 64, "the adapter");
+    }
+    st_close(f);
+    if (e->status) lora_free(l);
+    else m->lora = l;
+    return e->status;
+}
+
+vm_status lora_load(towers *m, const char *dir, vm_error *e) {
+    st_file *f = NULL;
+    if (!st_open_base(&f, dir, "adapter_model", e)) read_values(m->lora, f, e);
+    st_close(f);
+    return e->status;
+}
+
+static vm_status save_config(const tower_lora *l, const char *dir, const char *base, vm_error *e) {
+    json_writer w = json_to_memory(JSON_PRETTY);
+    json_begin_object(&w, NULL);
+    json_put_str(&w, "peft_type", "LORA");
+    json_put_str(&w, "base_model_name_or_path", base);
+    json_put_int(&w, "r", l->r);
+    json_put_num(&w, "lora_alpha", l->alpha);
+    json_put_num(&w, "lora_dropout", 0);
+    json_begin_array(&w, "target_modules");
+    for (const char *at = l->targets; *at; at += *at == ',') {
+        size_t n = strcspn(at, ",");
+        json_put_text(&w, NULL, at, n);
+        at += n;
+    }
+    json_close_array(&w);
+    json_put_str(&w, "bias", "none");
+    json_put_bool(&w, "use_rslora", l->rslora);
+    json_put_bool(&w, "use_dora", false);
+    json_put_bool(&w, "fan_in_fan_out", false);
+    json_put_bool(&w, "init_lora_weights", true);
+    json_put_bool(&w, "inference_mode", true);
+    json_put_null(&w, "task_type");
+    json_put_null(&w, "modules_to_save");
+    json_put_null(&w, "revision");
+    json_begin_object(&w, "rank_pattern");
+    json_close_object(&w);
+    json_begin_object(&w, "alpha_pattern");
+    json_close_object(&w);
+    json_close_object(&w);
+    return json_save(&w, dir, "adapter_config.json", e);
+}
+
+vm_status lora_save(const towers *m, const char *dir, const char *base, vm_error *e) {
+    const tower_lora *l = m->lora;
+    char *path = path_join(dir, "adapter_model.safetensors"), name[400];
+    st_writer *w = NULL;
+    if (!path) return vm_nomem(e, 256, "a path");
+    if (!st_writer_open(&w, path, 0, e)) st_writer_meta(w, "format", "pt", e);
+    vm_free(path);
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < 2 * l->n && !e->status; i++) {
+            const adapted *x = &l->x[i / 2];
+            const vm_param *p = i & 1 ? x->b : x->a;
+            snprintf(name, sizeof name, "%s%s.lora_%c.weight", prefix, x->module, "AB"[i & 1]);
+            if (pass) st_writer_put_f32(w, name, p->data, e);
+            else st_writer_add(w, name, ST_F32, p->nd, p->ne, e);
+        }
+    if (w && !e->status) st_writer_commit(w, e);
+    else st_writer_abort(w);
+    return e->status ? e->status : save_config(l, dir, base, e);
+}
+
+/* --- the rest --------------------------------------------------------------------------------------------------------- */
+void lora_merge(towers *m) {
+    tower_lora *l = m->lora;
+    for (int64_t i = 0; l && i < l->n; i++) {
+        const adapted *x = &l->x[i];
+        const vm_real *a = x->a->data, *b = x->b->data;
+        const double s = scale_of(l);
+        int64_t C = x->w->ne[1], r = l->r;
+        vm_real *w = (vm_real *)x->w->data + x->at * C;
+        for (int64_t o = 0; o < x->rows; o++)
+            for (int64_t c = 0; c < C; c++) {
+                double sum = 0;
+                for (int64_t k = 0; k < r; k++) sum += (double)b[o * r + k] * (double)a[k * C + c];
+                w[o * C + c] = (vm_real)((double)w[o * C + c] + s * sum);
+            }
+        vm_param_touch(x->w);
+    }
+    lora_free(l);
+    m->lora = NULL;
+}
+
+int64_t lora_count(const towers *m) {
+    int64_t n = 0;
+    for (int64_t i = 0; m->lora && i < m->lora->n; i++) n += vm_param_count(m->lora->x[i].a) + vm_param_count(m->lora->x[i].b);
+    return n;
+}
+
+const char *lora_text(const towers *m) { return m->lora ? m->lora->text : ""; }

@@ -1,0 +1,10 @@
+/* convert.h - the parts of `vismin convert`. */
+#ifndef VM_CONVERT_H
+#define VM_CONVERT_H
+#include "io/safetensors.h"
+#include "pipeline/command.h"
+
+/* --merge ADAPTER or --average DIR... of the model folder `from`, into the new folder `out`; both: in both published layouts. */
+vm_status convert_towers(const vm_args *a, const char *from, const char *out, st_dtype type, bool both, vm_error *e);
+
+#endif
