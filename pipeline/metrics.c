@@ -105,6 +105,13 @@ vm_status paired_bootstrap(int categories, const int64_t *n, const float *const 
     return VM_OK;
 }
 
+double mcnemar(int64_t only_a, int64_t only_b) {
+    int64_t n = only_a + only_b, few = VM_MIN(only_a, only_b);
+    double p = 0, log_all = lgamma((double)n + 1) - (double)n * log(2);
+    for (int64_t i = 0; i <= few; i++) p += exp(log_all - lgamma((double)i + 1) - lgamma((double)(n - i) + 1));
+    return fmin(1, 2 * p); /* an even split is counted twice */
+}
+
 /* --- VALSE -------------------------------------------------------------------------------------------------------- */
 typedef struct {
     float s;

@@ -54,6 +54,10 @@ enum { BOOTSTRAP_RESAMPLES = 2000 };
 vm_status paired_bootstrap(int categories, const int64_t *n, const float *const *a, const float *const *b,
                            int64_t resamples, uint64_t seed, estimate *each, estimate *mean, vm_error *e);
 
+/* McNemar's exact test (Q. McNemar, Psychometrika 12, 1947): items that only one of two models gets right, so many each.
+ * The two-sided probability of a split as uneven as this or more so if each were a fair coin; 1 without such items. */
+double mcnemar(int64_t only_a, int64_t only_b);
+
 /* Area under the ROC curve of positives against negatives: the share of pairs (positive, negative) in which the positive
  * is higher, ties half (mid-ranks; Hanley and McNeil 1982, whose standard error gives the interval). Scores that are no
  * numbers are left out; NaN without positives or negatives. VM_EDEVICE: memory. */

@@ -230,7 +230,23 @@ TEST(bootstrap_out_of_memory) {
     EXPECT_HAS(e.msg, "out of memory");
 }
 
+/* Against sums of binomial coefficients, and two textbook values. */
+TEST(mcnemar_exact) {
+    for (int a = 0; a < 12; a++)
+        for (int b = 0; b < 12; b++) {
+            double p = 0, c = 1, all = pow(2, a + b);
+            for (int i = 0; i <= VM_MIN(a, b); i++) p += c / all, c = c * (a + b - i) / (i + 1);
+            EXPECT_NEAR(mcnemar(a, b), VM_MIN(1, 2 * p), 1e-12);
+            EXPECT(mcnemar(a, b) == mcnemar(b, a));
+        }
+    EXPECT_NEAR(mcnemar(1, 9), 22.0 / 1024, 1e-12);
+    EXPECT(mcnemar(0, 0) == 1 && mcnemar(5, 5) == 1);
+    EXPECT(mcnemar(100000, 101000) > 0.02 && mcnemar(100000, 101000) < 0.03); /* z = 2.23 */
+    EXPECT(mcnemar(0, 5000) == 0);
+}
+
 int main(void) {
+    RUN(mcnemar_exact);
     RUN(pairs_strictly_greater);
     RUN(pairs_without_numbers_are_invalid_and_wrong);
     RUN(pairs_count_ties);
