@@ -218,6 +218,33 @@ TEST(spikes) {
     EXPECT(isinf(loss));
 }
 
+/* --- checkpoints --------------------------------------------------------------------------------------------------- */
+static vm_status one_file(const char *dir, const void *ctx, vm_error *e) {
+    char path[800];
+    snprintf(path, sizeof path, "%s/x", dir);
+    return file_write(path, ctx, strlen(ctx), e);
+}
+TEST(the_best_and_the_last_stay) {
+    char out[600], path[700], *dir = NULL;
+    snprintf(out, sizeof out, "%s/keep", tmp);
+    vm_error_clear(&err);
+    EXPECT(!checkpoint_any(out));
+    for (int64_t step = 1; step <= 6; step++)
+        EXPECT(!checkpoint_save(out, step, (checkpoint_keep){ 2, step < 2 ? -1 : 2 }, one_file, "abc", &err));
+    EXPECT(checkpoint_any(out));
+    for (int step = 1; step <= 6; step++) {
+        snprintf(path, sizeof path, "keep/checkpoints/step-%08d", step);
+        EXPECT(exists("", path) == (step == 2 || step >= 5));
+    }
+    EXPECT(exists("", "keep/checkpoints/best/x") && exists("", "keep/checkpoints/latest/x"));
+    snprintf(path, sizeof path, "%s/checkpoints/step-00000006/x", out);
+    EXPECT(!file_write(path, "abd", 3, &err)); /* damaged: the one before it counts */
+    EXPECT(!checkpoint_newest(&dir, out, &err) && dir);
+    EXPECT_HAS(dir, "step-00000005");
+    vm_free(dir);
+    EXPECT(vm_mem_used() == 0);
+}
+
 /* --- logs --------------------------------------------------------------------------------------------------------- */
 static void put(train_log *l, int64_t step, double loss) {
     train_log_begin(l, step);
@@ -266,6 +293,7 @@ int main(void) {
     RUN(the_fourth_goes_back);
     RUN(no_end_of_bad_steps);
     RUN(spikes);
+    RUN(the_best_and_the_last_stay);
     RUN(torn_logs);
     vm_error_clear(&err);
     dir_remove(tmp, &err);
