@@ -41,6 +41,14 @@ check resume_keeps "$(cat "$t/cut")" "$(head -20 "$s")"
 ev --head itc --name hf-itm --data "$t/bench" --out "$t/many" >/dev/null; check other_head_status 3 $?
 has other_head 'holds scores of another model or of other options' "$(cat "$t/err")"
 
+# choices: the probabilities of itm give the numbers of VALSE that need one, cosines do not
+mkdir "$t/valse" && cp -r tests/golden/scene/original_images "$t/valse/images"
+printf '{"a":{"image_file":"object_0000.png","caption":"a red fish","foil":"a red ball","mturk":{"caption":3}},
+"b":{"image_file":"attribute_0000.png","caption":"a tree","foil":"two trees","mturk":{"caption":3}}}' >"$t/valse/existence.json"
+p_c() { grep -A1 '"name": "p_c"' "$1" | grep -o '"value": .*' | sort -u | tr '\n' ' '; }
+ev --head itm --dataset valse_v2 --data "$t/valse" --json >"$t/json"; check valse_itm '"value": 0.5, ' "$(p_c "$t/json")"
+ev --head itc --dataset valse_v2 --data "$t/valse" --json >"$t/json"; check valse_itc '"value": null, ' "$(p_c "$t/json")"
+
 # a picture that cannot be read
 printf junk >"$t/bench/edited_images/$(sed -n '2{s/.*,\([^,]*\.png\),.*/\1/;p;}' "$t/bench/object.csv")"
 ev --head itm --data "$t/bench/object.csv" --json >"$t/json"; check broken_status 1 $?
