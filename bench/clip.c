@@ -1,58 +1,13 @@
-/* clip.c - CLIP ViT-B/32 with random weights: embedding of pictures and texts, a training step, building the ViT-L/14 graph.
- * One JSON line per row on stdout: process CPU seconds (least of the repeats) and wall seconds.
+/* clip.c - CLIP ViT-B/32 and RN50 with random weights: embedding of pictures and texts, a training step, building the ViT-L/14
+ * graph. One JSON line per row on stdout (measure.h): process CPU seconds (least of the repeats) and wall seconds.
  *
- *   clip [--threads N] [--seconds S] [--dtype f32|bf16] [--profile] [ROW...]
- * Rows: "image b1" "image b8" "image b32" "text b1" "text b8" "text b64" "step b16" build; all by default. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-
+ * Rows: "image b1" "image b8" "image b32" "text b1" "text b8" "text b64" "step b16" "rn50 image b1" "rn50 image b8" "rn50 step b8"
+ * build. */
+#include "bench/measure.h"
 #include "kernels/philox.h"
 #include "models/embedder.h"
 #include "models/clip.h"
 #include "models/clip_train.h"
-
-static double budget = 8;
-static int threads = 1, n_rows;
-static const char *rows[16];
-static bool profile;
-
-static bool wanted(const char *row) {
-    for (int k = 0; k < n_rows; k++)
-        if (!strcmp(rows[k], row)) return true;
-    return n_rows == 0;
-}
-
-static double seconds(clockid_t c) {
-    struct timespec t;
-    clock_gettime(c, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void die(const vm_error *e) {
-    fprintf(stderr, "bench: %s\n", e->msg);
-    exit(1);
-}
-
-/* Least CPU time of repeats within the budget, at least three. */
-static void measure(const char *section, const char *name, vm_type t, double gflop, int64_t items, void (*work)(void *), void *ctx) {
-    double best = 1e30, wall = 1e30, start = seconds(CLOCK_MONOTONIC);
-    work(ctx);
-    for (int r = 0; r < 3 || (r < 200 && seconds(CLOCK_MONOTONIC) - start < budget); r++) {
-        double c = seconds(CLOCK_PROCESS_CPUTIME_ID), w = seconds(CLOCK_MONOTONIC);
-        work(ctx);
-        c = seconds(CLOCK_PROCESS_CPUTIME_ID) - c, w = seconds(CLOCK_MONOTONIC) - w;
-        best = c < best ? c : best, wall = w < wall ? w : wall;
-    }
-    struct rusage ru;
-    getrusage(RUSAGE_SELF, &ru);
-    printf("{\"program\":\"vismin\",\"section\":\"%s\",\"name\":\"%s\",\"dtype\":\"%s\",\"threads\":%d,\"cpu_s\":%.6f,\"wall_s\":%.6f,\"per_s\":%.3f,"
-           "\"gflops\":%.1f,\"peak_rss_mb\":%.0f}\n", section, name, vm_type_name(t), threads, best, wall, (double)items / wall, gflop / wall,
-           (double)ru.ru_maxrss / 1024);
-    fflush(stdout);
-}
 
 static clip_config vit_b32(void) {
     return (clip_config){ .text = { 512, 12, 8, 2048 }, .vision = { 768, 12, 12, 3072 }, .vocab = 49408, .context = 77, .image_size = 224, .patch = 32,
@@ -94,9 +49,9 @@ static void run_step(void *ctx) {
     if (clip_trainer_step(j->t, j->b, 1e-5, &s, &e)) die(&e);
 }
 
-static void embed(clip_model *m, vm_type t, bool text, int64_t B, double gflop) {
+static void embed(clip_model *m, vm_type t, bool text, int64_t B) {
     char name[32];
-    snprintf(name, sizeof name, "%s b%d", text ? "text" : "image", (int)B);
+    snprintf(name, sizeof name, "%s%s b%d", m->resnet ? "rn50 " : "", text ? "text" : "image", (int)B);
     if (!wanted(name)) return;
     clip_batch b = random_batch(&m->c, B);
     vm_graph *g = vm_graph_new(vm_backend_cpu(), t);
@@ -110,7 +65,7 @@ static void embed(clip_model *m, vm_type t, bool text, int64_t B, double gflop) 
         vm_set(g, "x", b.pixels);
     }
     job j = { .g = g };
-    measure("clip", name, t, gflop * (double)B, B, run_graph, &j);
+    measure("clip", name, t, graph_gflop(g, NULL), B, run_graph, &j);
     if (profile) {
         g->profile = true;
         for (int k = 0; k < 5; k++) run_graph(&j);
@@ -120,14 +75,18 @@ static void embed(clip_model *m, vm_type t, bool text, int64_t B, double gflop) 
     vm_free(b.pixels), vm_free(b.ids), vm_free(b.at), vm_free(b.mask);
 }
 
-static void train(clip_model *m, vm_type t) {
+static void train(clip_model *m, vm_type t, int64_t B) {
+    char name[32];
+    snprintf(name, sizeof name, "%sstep b%d", m->resnet ? "rn50 " : "", (int)B);
+    if (!wanted(name)) return;
     vm_error e = { 0 };
-    clip_batch b = random_batch(&m->c, 16);
+    clip_batch b = random_batch(&m->c, B);
     job j = { .b = &b };
     clip_train_config c = { .dtype = t, .adam = { 0.9f, 0.98f, 1e-6f, 0.1f }, .max_logit_scale = 4.6f };
     if (clip_trainer_new(&j.t, &m->t, &c, &e)) die(&e);
-    measure("cliptrain", "step b16", t, 3 * (8.73 + 5.96) * 16, 16, run_step, &j);
+    run_step(&j);
     vm_graph *g = clip_trainer_graph(j.t);
+    measure("cliptrain", name, t, graph_gflop(g, NULL), B, run_step, &j);
     fprintf(stderr, "%s training plan: arena %.0f MB of %.0f MB of activations\n", vm_type_name(t), (double)g->arena_bytes * 1e-6, (double)g->sum_bytes * 1e-6);
     if (profile) {
         g->profile = true;
@@ -158,27 +117,31 @@ static void build(void) {
     clip_free(m);
 }
 
-int main(int argc, char **argv) {
-    const char *only = NULL;
-    for (int k = 1; k < argc; k++) {
-        if (!strcmp(argv[k], "--threads") && k + 1 < argc) threads = atoi(argv[++k]);
-        else if (!strcmp(argv[k], "--seconds") && k + 1 < argc) budget = atof(argv[++k]);
-        else if (!strcmp(argv[k], "--dtype") && k + 1 < argc) only = argv[++k];
-        else if (!strcmp(argv[k], "--profile")) profile = true;
-        else if (n_rows < 16) rows[n_rows++] = argv[k];
-    }
-    vm_threads(threads);
-    vm_error e = { 0 };
-    clip_config c = vit_b32();
+static clip_model *fresh(const clip_config *c) {
     clip_model *m;
-    if (clip_new(&m, vm_backend_cpu(), &c, &e) || clip_init(m, 1, &e)) die(&e);
-    for (int t = VM_F32; t <= (vm_cpu_has_bf16() ? VM_BF16 : VM_F32); t++) {
+    vm_error e = { 0 };
+    if (clip_new(&m, vm_backend_cpu(), c, &e) || clip_init(m, 1, &e)) die(&e);
+    m->t.stats = TOWERS_TRACKED;
+    return m;
+}
+
+int main(int argc, char **argv) {
+    vm_error e = { 0 };
+    bench_begin(argc, argv);
+    clip_config b32 = vit_b32(), rn50;
+    if (clip_config_named(&rn50, "RN50-quickgelu", &e)) die(&e);
+    for (int t = VM_F32; t <= VM_BF16; t++) {
         static const int64_t image[] = { 1, 8, 32 }, text[] = { 1, 8, 64 };
-        if (only && strcmp(only, vm_type_name((vm_type)t))) continue;
-        for (int k = 0; k < 3; k++) embed(m, (vm_type)t, false, image[k], 8.73), embed(m, (vm_type)t, true, text[k], 5.96);
-        if (wanted("step b16")) train(m, (vm_type)t);
+        if (!wanted_dtype((vm_type)t)) continue;
+        clip_model *m = fresh(&b32);
+        for (int k = 0; k < 3; k++) embed(m, (vm_type)t, false, image[k]), embed(m, (vm_type)t, true, text[k]);
+        train(m, (vm_type)t, 16);
+        clip_free(m);
+        m = fresh(&rn50);
+        for (int k = 0; k < 2; k++) embed(m, (vm_type)t, false, image[k]);
+        train(m, (vm_type)t, 8);
+        clip_free(m);
     }
-    clip_free(m);
     if (wanted("build")) build();
     return 0;
 }
