@@ -105,7 +105,6 @@ static vm_status save_config(const siglip_config *c, const char *dir, vm_error *
     json_put_str(&w, NULL, "SiglipModel");
     json_close_array(&w);
     json_put_str(&w, "model_type", "siglip");
-    json_put_num(&w, "initializer_factor", 1);
     json_put_str(&w, "torch_dtype", "float32");
     for (int k = 0; k < 2; k++) {
         const siglip_tower *t = k ? &c->vision : &c->text;

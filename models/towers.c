@@ -118,7 +118,7 @@ vm_status towers_encode(const towers *t, tok *k, int64_t n, int64_t B, const cha
 
 /* --- the files beside ----------------------------------------------------------------------------------------------- */
 vm_status towers_copy_processors(const char *from, const char *to, bool images, vm_error *e) {
-    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
+    static const char *const files[] = { "tokenizer.json", "spiece.model", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
                                          "bpe_simple_vocab_16e6.txt.gz", "preprocessor_config.json", "processor_config.json" };
     for (int k = 0; k < VM_LEN(files) - (images ? 0 : 2) && !e->status; k++) {
         char *src = path_join(from, files[k]), *dst = path_join(to, files[k]), *data = NULL;
