@@ -49,7 +49,8 @@ vm_status clip_new(clip_model **out, vm_backend *be, const clip_config *c, vm_er
     if (!m) return vm_nomem(e, sizeof *m, "a CLIP model");
     m->c = *c, m->w.be = be;
     m->t = (towers){ .family = &clip_family, .w = &m->w, .image_size = c->image_size, .context = c->context, .vocab = c->vocab, .embed = c->embed,
-                     .pad = (int32_t)VM_MAX(c->pad, (int64_t)0), .norm_eps = c->norm_eps, .text_act = c->text_act, .vision_act = c->vision_act };
+                     .pad = (int32_t)VM_MAX(c->pad, (int64_t)0), .norm_eps = c->norm_eps, .text_act = c->text_act, .vision_act = c->vision_act,
+                     .act_assumed = c->act_assumed };
     m->text = vm_calloc((size_t)c->text.layers + 1, sizeof *m->text);
     m->vision = vm_calloc((size_t)c->vision.layers + 1, sizeof *m->vision);
     if (!m->text || !m->vision) {
@@ -211,6 +212,10 @@ static vm_status open_towers(towers **out, vm_backend *be, const char *dir, cons
     clip_config c;
     if (o->how != TOWERS_FRESH) clip_open(&m, be, dir, o->how == TOWERS_TRAIN, e);
     else if (!clip_config_read(&c, dir, e) && !clip_new(&m, be, &c, e)) clip_init(m, o->seed, e);
+    if (!e->status && m->c.act_assumed && o->activation != VM_NONE) {
+        clip_set_activation(&m->c, o->activation);
+        m->t.text_act = m->c.text_act, m->t.vision_act = m->c.vision_act, m->t.act_assumed = false;
+    }
     if (e->status) clip_free(m);
     else *out = &m->t;
     return e->status;

@@ -21,6 +21,7 @@ typedef struct {
     int64_t bos, eos, pad; /* HF token ids; open_clip: vocab-2, vocab-1, 0 */
     bool pool_argmax;      /* text feature at the largest id (open_clip, and HF configs with eos_token_id 2) */
     vm_unary_kind text_act, vision_act; /* VM_RELU in ResNets */
+    bool act_assumed;      /* an open_clip_config.json without quick_gelu, which open_clip takes for GELU */
     float text_eps, vision_eps;
     float norm_eps;        /* of the final normalisation: 0 (HF) or 1e-12 (open_clip) */
     double mean[3], std[3];/* of the pixels, written with the model */

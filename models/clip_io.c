@@ -123,7 +123,7 @@ static vm_status read_open_clip(clip_config *c, json_value root, vm_error *e) {
     c->image_size = json_int(v, "image_size", 224, 1, 1 << 14, e);
     c->bos = c->vocab - 2, c->eos = c->vocab - 1, c->pad = 0, c->pool_argmax = true;
     c->text_eps = c->vision_eps = 1e-5f, c->norm_eps = 1e-12f;
-    c->text_act = c->vision_act = quick ? VM_QUICK_GELU : VM_GELU;
+    c->text_act = c->vision_act = quick ? VM_QUICK_GELU : VM_GELU, c->act_assumed = !json_has(json_get(m, "quick_gelu"));
     if (json_get(v, "layers").kind == JSON_ARRAY) read_resnet(c, v, e);
     else read_vit(c, v, e);
     double stats[3];
@@ -134,7 +134,7 @@ static vm_status read_open_clip(clip_config *c, json_value root, vm_error *e) {
 }
 
 void clip_set_activation(clip_config *c, vm_unary_kind k) {
-    c->text_act = k;
+    c->text_act = k, c->act_assumed = false;
     if (!clip_is_resnet(c)) c->vision_act = k;
 }
 
@@ -173,7 +173,7 @@ vm_status clip_config_read(clip_config *c, const char *dir, vm_error *e) {
 vm_status clip_config_file(clip_config *c, const char *path, vm_error *e) {
     json_doc *d = json_open(path, e);
     json_value root = json_root(d);
-    if (!read_config(c, d, e) && c->layout == CLIP_OPEN && !json_has(json_get(model_cfg(root), "quick_gelu"))) clip_set_activation(c, VM_NONE);
+    if (!read_config(c, d, e) && c->act_assumed) clip_set_activation(c, VM_NONE);
     else if (!e->status && c->layout == CLIP_HF) {
         if (!json_has(json_get(part(root, "text_config"), "hidden_act"))) c->text_act = VM_NONE;
         if (!json_has(json_get(part(root, "vision_config"), "hidden_act"))) c->vision_act = VM_NONE;
@@ -233,15 +233,25 @@ vm_status clip_load(clip_model *m, const weight_source *s, const char *prefix, b
     return e->status;
 }
 
+/* vismin and those who follow it write the activation beside the weights. */
+static vm_status read_activation(clip_config *c, const st_file *f, const char *dir, vm_error *e) {
+    const char *said = st_meta(f, "activation");
+    vm_unary_kind k = said ? nn_activation(said) : VM_NONE;
+    if (k == VM_NONE || k == c->text_act) c->act_assumed &= k == VM_NONE;
+    else if (c->act_assumed) clip_set_activation(c, k);
+    else return vm_fail(e, VM_EMODEL, "%s: the weights say activation %s, the configuration %s; correct the one that is wrong", dir, said, nn_activation_name(c->text_act));
+    return VM_OK;
+}
+
 vm_status clip_open(clip_model **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
     clip_config c;
     clip_model *m = NULL;
     st_file *f = NULL;
     *out = NULL;
-    if (clip_config_read(&c, dir, e) || clip_new(&m, be, &c, e)) goto done;
+    if (clip_config_read(&c, dir, e)) goto done;
     if (c.layout == CLIP_OPEN && has_file(dir, "open_clip_model.safetensors")) st_open_base(&f, dir, "open_clip_model", e);
     else st_open(&f, dir, e);
-    if (e->status) goto done;
+    if (e->status || read_activation(&c, f, dir, e) || clip_new(&m, be, &c, e)) goto done;
     weight_source s = weights_of_safetensors(f);
     clip_load(m, &s, "", writable, e);
 done:

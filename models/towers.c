@@ -15,6 +15,10 @@ enum { TEXT_STEP = 8 }; /* lengths of batches are multiples: few plans serve all
 static const towers_family *family_of(const char *dir, vm_error *e) {
     static const char *const files[] = { "config.json", "open_clip_config.json" };
     const towers_family *found = NULL;
+    if (file_exists(dir) && !file_is_dir(dir)) {
+        vm_fail(e, VM_EMODEL, "%s: is a file; `vismin convert %s FOLDER` makes a model folder of weights, give that", dir, dir);
+        return NULL;
+    }
     for (int k = 0; k < VM_LEN(files) && !found && !e->status; k++) {
         char *path = path_join(dir, files[k]), known[200] = "";
         if (!path) return vm_nomem(e, 256, "a path"), NULL;
@@ -37,7 +41,18 @@ static const towers_family *family_of(const char *dir, vm_error *e) {
 vm_status towers_open(towers **out, vm_backend *be, const char *dir, const towers_options *o, vm_error *e) {
     *out = NULL;
     const towers_family *f = family_of(dir, e);
-    return f ? f->open(out, be, dir, o, e) : e->status;
+    towers *t = NULL;
+    if (!f || f->open(&t, be, dir, o, e)) return e->status;
+    if (o->activation != VM_NONE && t->text_act != o->activation)
+        vm_fail(e, VM_EUSAGE, "--activation %s: %s states %s; leave the option out, or let `vismin convert` write a folder that states the other one",
+                nn_activation_name(o->activation), dir, nn_activation_name(t->text_act));
+    else if (t->act_assumed && !o->library_default && o->how != TOWERS_FRESH)
+        vm_fail(e, VM_EUSAGE, "%s: states no activation, weights do not show it, and the wrong one changes every score: give --activation quick_gelu for "
+                "OpenAI's CLIP and all that descends from it (VisMin-CLIP, NegCLIP, CE-CLIP), MetaCLIP and DFN, or --activation gelu for LAION, DataComp "
+                "and CommonPool", dir);
+    if (e->status) f->free(t);
+    else *out = t;
+    return e->status;
 }
 
 bool towers_is(const char *dir) {

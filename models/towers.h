@@ -20,6 +20,10 @@ typedef enum {
 typedef struct {
     towers_how how;
     uint64_t seed;
+    /* VM_NONE, or what the user says: used where the files do not state the activation, VM_EUSAGE where they state another one. */
+    vm_unary_kind activation;
+    /* An activation that nobody states is the default of the library that wrote the files; else VM_EUSAGE asks for it. */
+    bool library_default;
 } towers_options;
 
 /* What batch normalisation (ResNet towers) uses in training graphs: its running statistics; those of the batch; those of the
@@ -60,6 +64,7 @@ struct towers {
     int32_t pad;            /* fills texts up to the columns of a batch */
     float norm_eps;         /* of the normalisation of features: x / max(|x|, eps); 0 = plain division */
     vm_unary_kind text_act, vision_act;
+    bool act_assumed;       /* the files do not state it; weights trained with another one look alike */
     bool recompute;         /* training: keep only the input of each layer */
     towers_stats stats;     /* training: of batch normalisations that are not frozen */
     char *unused;           /* warning of the loader, or NULL */

@@ -82,8 +82,9 @@ static vm_status find_config(clip_config *c, const char *from, const char *arch,
     size_t n = arch ? strlen(arch) : 0;
     if (n > 5 && !strcmp(arch + n - 5, ".json")) clip_config_file(c, arch, e);
     else if (arch) clip_config_named(c, arch, e);
-    else if (file_is_dir(from)) clip_config_read(c, from, e);
-    else if (!clip_config_infer(c, layout, prefix, s, e))
+    else if (file_is_dir(from)) {
+        if (!clip_config_read(c, from, e) && c->act_assumed) clip_set_activation(c, VM_NONE); /* weights may be of the other one */
+    } else if (!clip_config_infer(c, layout, prefix, s, e))
         vm_info("heads are %d and %d: width / 64%s, which weights do not show; --arch states others",
                 (int)c->text.heads, (int)c->vision.heads,
                 c->vision.heads * 64 == c->vision.width || clip_is_resnet(c) ? "" : " for texts and the published number for images");

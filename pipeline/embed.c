@@ -250,10 +250,11 @@ static vm_status check_args(const vm_args *a, vm_error *e) {
 
 static vm_status open_model(job *j, const vm_args *a, vm_error *e) {
     vm_type dtype;
+    towers_options o = { .how = TOWERS_READ };
     vm_backend *be = run_backend(a, e);
     const char *model = arg_model(a, arg_pos(a, 0), e), *cache = arg_str(a, "embed-cache");
-    if (!model || !be || run_dtype(a, true, &dtype, e) ||
-        embedder_open(&j->x, be, model, NULL, dtype, arg_flag(a, "deterministic"), e))
+    if (!model || !be || run_dtype(a, true, &dtype, e) || run_activation(a, &o.activation, e) ||
+        embedder_open(&j->x, be, model, &o, dtype, arg_flag(a, "deterministic"), e))
         return e->status;
     j->E = embedder_dim(j->x), j->dtype = vm_type_name(dtype);
     if (embedder_towers(j->x)->unused) vm_warn("%s", embedder_towers(j->x)->unused);
@@ -295,6 +296,7 @@ static const vm_opt opts[] = {
     { "out", OPT_STR, NULL, "FILE", "*.safetensors, *.jsonl, or - for JSON lines on stdout", 0, 0 },
     { "embed-cache", OPT_STR, NULL, "DIR", "keep vectors of pictures and texts in DIR for later runs of the same model", 0,
       0 },
+    RUN_ACTIVATION,
     { "similarity", OPT_FLAG, NULL, NULL, "print cosines of pictures and texts (or of one kind among itself)", 0, 0 },
     { 0 },
 };

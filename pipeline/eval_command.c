@@ -16,10 +16,11 @@ eval_model *eval_open_model(const vm_args *a, vm_error *e) {
     const char *model = built_in ? given : arg_model(a, given, e);
     eval_model *m = NULL;
     vm_type dtype = VM_F32;
+    towers_options o = { .how = TOWERS_READ };
     vm_backend *be = built_in || !model ? NULL : run_backend(a, e);
-    if (!built_in && (!be || run_dtype(a, true, &dtype, e))) return NULL;
+    if (!built_in && (!be || run_dtype(a, true, &dtype, e) || run_activation(a, &o.activation, e))) return NULL;
     if (!name && !built_in && strcmp(model, given)) name = given; /* not the commit, which is its folder's name */
-    eval_model_open(&m, model, name, be, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"), e);
+    eval_model_open(&m, model, name, be, &o, dtype, arg_flag(a, "deterministic"), (uint64_t)arg_int(a, "seed"), e);
     return m;
 }
 

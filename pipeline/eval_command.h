@@ -8,6 +8,7 @@
 /* Rows of option tables. */
 #define EVAL_MODEL_OPTS                                                                                                \
     { "name", OPT_STR, NULL, "NAME", "the model's name in tables and folders (default: its folder's)", 0, 0 },         \
+        RUN_ACTIVATION,                                                                                                \
         { "embed-cache", OPT_STR, NULL, "DIR",                                                                         \
           "keep vectors of pictures and texts in DIR for later runs of the same model", 0, 0 }
 #define EVAL_PLACE_OPTS                                                                                                \

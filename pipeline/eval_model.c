@@ -101,8 +101,8 @@ vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const
     return VM_OK;
 }
 
-vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype,
-                          bool deterministic, uint64_t seed, vm_error *e) {
+vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, const towers_options *o,
+                          vm_type dtype, bool deterministic, uint64_t seed, vm_error *e) {
     eval_model *m = vm_calloc(1, sizeof *m);
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "a model");
@@ -116,7 +116,7 @@ vm_status eval_model_open(eval_model **out, const char *model, const char *name,
         return e->status;
     }
     if (m->kind == EVAL_TOWERS) {
-        if (embedder_open(&m->x, be, model, NULL, dtype, deterministic, e) || eval_model_hash(m, model, e)) {
+        if (embedder_open(&m->x, be, model, o, dtype, deterministic, e) || eval_model_hash(m, model, e)) {
             eval_model_free(m);
             return e->status;
         }
@@ -182,7 +182,7 @@ vm_status eval_model_cuts(const eval_model *m, const char *text, bool *cut, vm_e
 vm_status eval_model_cache(const eval_model *m, const char *dir, embed_cache **out, vm_error *e) {
     *out = NULL;
     if (!dir || !m->x || !m->files_sha256[0]) return VM_OK;
-    char *identity = vm_asprintf("vismin %s files %s %s%s", VM_VERSION, m->files_sha256, m->precision,
+    char *identity = vm_asprintf("vismin %s files %s %s %s%s", VM_VERSION, m->files_sha256, m->activation ? m->activation : "", m->precision,
                                  m->deterministic ? " deterministic" : "");
     if (!identity) return vm_nomem(e, 256, "a name");
     embed_cache_open(out, dir, identity, embedder_dim(m->x), e);

@@ -32,9 +32,9 @@ typedef struct {
 } eval_model;
 
 /* "random", "oracle", "constant", "scores:FILE" or a model directory; the string must stay. name NULL: the last part of
- * the path. */
-vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, vm_type dtype,
-                          bool deterministic, uint64_t seed, vm_error *e);
+ * the path. o as for towers_open, NULL = as the files say. */
+vm_status eval_model_open(eval_model **out, const char *model, const char *name, vm_backend *be, const towers_options *o,
+                          vm_type dtype, bool deterministic, uint64_t seed, vm_error *e);
 /* Around an embedder in use elsewhere, which is not owned; precision as shown in the results. */
 vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const char *precision, vm_error *e);
 /* The sums of the files of the directory that a wrapped model came from. */

@@ -50,6 +50,7 @@ static char *identity(const run *x, vm_error *e) {
     json_put_str(&w, "dataset", x->set->name);
     json_put_str(&w, "model", x->m->name);
     json_put_str(&w, "weights_sha256", x->m->weights_sha256[0] ? x->m->weights_sha256 : NULL);
+    json_put_str(&w, "activation", x->m->activation);
     json_put_str(&w, "precision", x->m->precision);
     if (x->m->head) json_put_str(&w, "head", x->m->head);
     json_put_int(&w, "seed", x->m->kind == EVAL_RANDOM ? (int64_t)x->m->seed : 0);

@@ -273,7 +273,7 @@ static vm_status score(scorer *x, const vm_args *a, vm_error *e) {
     if (!(x->set = eval_set_new("vismin", e)) || read_solution(x, e)) return e->status;
     if (wrong) x->set->on_error = EVAL_WRONG;
     if (!(given = vm_asprintf("scores:%s", x->submission))) return vm_nomem(e, 256, "a path");
-    if (eval_model_open(&m, given, arg_str(a, "name"), NULL, VM_F32, false, 0, e) ||
+    if (eval_model_open(&m, given, arg_str(a, "name"), NULL, NULL, VM_F32, false, 0, e) ||
         !(x->r = eval_result_new(x->set, x->scores ? &by_scores : &by_answers, m->name, e)) || read_submission(x, e) ||
         check_missing(x, wrong, e) || eval_result_tally(x->r, e))
         goto done;

@@ -95,7 +95,7 @@ static vm_status run(forward_case *c, vm_error *e) {
     inputs x = { 0 };
     const char *kind = forward_string(c, "loss"), *mode = forward_string(c, "mode"); /* "train": batch normalisation by the batch */
     bool loss = !strcmp(c->kind, "loss");
-    if (towers_open(&t, c->be, c->dir, &(towers_options){ .how = TOWERS_READ }, e) || read_inputs(&x, c, t, e)) goto done;
+    if (towers_open(&t, c->be, c->dir, &(towers_options){ .how = TOWERS_READ, .library_default = true }, e) || read_inputs(&x, c, t, e)) goto done;
     if (!(g = vm_graph_new(c->be, c->dtype))) {
         vm_nomem(e, sizeof *g, "a graph");
         goto done;

@@ -167,6 +167,7 @@ static void print_clip(const clip_config *c, const memory *m) {
     printf("texts        %d tokens of %d: %d layers of %d, %d heads, mlp %d, %s\n", (int)c->context, (int)c->vocab,
            (int)c->text.layers, (int)c->text.width, (int)c->text.heads, (int)c->text.mlp,
            nn_activation_name(c->text_act));
+    if (c->act_assumed) printf("activation   not stated; open_clip takes it for gelu, other commands ask for --activation\n");
     printf("features     %d; %.2f M parameters\n", (int)c->embed, (double)m->parameters * 1e-6);
     printf("memory       %s: %.0f MB of weights, activations %.1f MB for one picture or text, %.1f MB for %d\n",
            vm_type_name(m->dtype), (double)m->weights * 1e-6, (double)m->one * 1e-6, (double)m->many * 1e-6, MANY);
@@ -190,6 +191,7 @@ static void put_clip(const clip_config *c, const memory *m, json_writer *w) {
     json_put_int(w, "patch", c->patch);
     json_put_int(w, "context", c->context);
     json_put_int(w, "vocab", c->vocab);
+    json_put_bool(w, "activation_stated", !c->act_assumed);
     put_tower(w, "vision", &c->vision, c->vision_act);
     if (clip_is_resnet(c)) json_begin_array(w, "blocks");
     for (int k = 0; k < RESNET_STAGES && clip_is_resnet(c); k++) json_put_int(w, NULL, c->blocks[k]);

@@ -54,6 +54,13 @@ vm_status run_dtype(const vm_args *a, bool fast_default, vm_type *out, vm_error 
     return VM_OK;
 }
 
+vm_status run_activation(const vm_args *a, vm_unary_kind *out, vm_error *e) {
+    const char *name = arg_str(a, "activation");
+    *out = !name ? VM_NONE : !strcmp(name, "quick_gelu") ? VM_QUICK_GELU : VM_GELU;
+    if (!name || *out == VM_QUICK_GELU || !strcmp(name, "gelu")) return VM_OK;
+    return vm_fail(e, VM_EUSAGE, "--activation %s: expected quick_gelu or gelu", name);
+}
+
 double run_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -14,6 +14,7 @@ static vm_status open_model(towers **out, vm_backend *be, const char *dir, const
     const char *init = arg_str(a, "init");
     towers_options o = { .how = init ? TOWERS_TRAIN : TOWERS_FRESH, .seed = (uint64_t)arg_int(a, "seed") };
     if (arg_given(a, "init") == arg_given(a, "scratch")) return vm_fail(e, VM_EUSAGE, "train clip: one of --init DIR (weights to start from) and --scratch DIR (configuration only) is needed");
+    if (run_activation(a, &o.activation, e)) return e->status;
     return towers_open(out, be, dir, &o, e);
 }
 

@@ -130,6 +130,7 @@ const vm_opt train_clip_opts[] = {
     { "allow-truncated", OPT_FLAG, NULL, NULL, "use what there is of truncated pictures, as the original code does", 0, 0 },
     { "workers", OPT_INT, NULL, "N", "threads that read and crop pictures ahead of the training; 0 = none; else half the processors", 0, 64 },
     { "init", OPT_STR, NULL, "DIR", "model directory to start from", 0, 0 },
+    RUN_ACTIVATION,
     { "scratch", OPT_STR, NULL, "DIR", "model directory to train from random weights; world: the small built-in one", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/", 0, 0 },
     { "preset", OPT_STR, NULL, "NAME", "a published recipe (vismin-clip, vismin-siglip, ce-clip, ceclip-head, ceclip-single, negclip, trohn-img); options given win", 0, 0 },

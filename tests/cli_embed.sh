@@ -55,4 +55,17 @@ run embed "$m" --text "$dir/nul" --out -
 check nul_in_a_text '[ $rc = 3 ] && grep -q "nul:1: a character U+0000" "$dir/err"'
 run embed "$dir/none" --texts a --out -
 check no_model '[ $rc = 6 ] && grep -q "no config.json" "$dir/err"'
+
+# SigLIP: texts without punctuation and capitals, padded to the context
+s=$dir/siglip
+mkdir "$s" && cp tests/golden/siglip/hf/config.json tests/golden/siglip/hf/model.safetensors tests/golden/siglip/hf/preprocessor_config.json \
+    tests/golden/siglip/spiece/* "$s"
+run embed "$s" "$dir/a.bmp" --texts "A red cube!" --texts "a red cube" --texts "a blue sphere" --similarity --json --dtype f32
+check siglip '[ $rc = 0 ] && sed "s/.*cosine.:..//; s/\].*//" "$dir/out" | awk -F, "{ exit !(\$1 == \$2 && \$1 != \$3) }"'
+run embed "$s" --texts a --out - --activation quick_gelu
+check stated_activation '[ $rc = 2 ] && grep -q "states gelu_pytorch_tanh; leave the option out" "$dir/err"'
+run embed tests/golden/clip/open_clip --texts a --out -
+check activation_is_asked_for '[ $rc = 2 ] && grep -q "give --activation quick_gelu for" "$dir/err"'
+run embed "$m" --texts a --out - --activation mish
+check unknown_activation '[ $rc = 2 ] && grep -q "expected quick_gelu or gelu" "$dir/err"'
 exit $bad

@@ -56,7 +56,7 @@ static eval_result *run_as(eval_set *s, const char *model, eval_options o) {
     vm_error e = { 0 };
     eval_model *m = NULL;
     eval_result *r = NULL;
-    EXPECT(!eval_model_open(&m, model, NULL, NULL, VM_F32, false, 11, &e) && !eval_run(&r, s, m, &o, &e));
+    EXPECT(!eval_model_open(&m, model, NULL, NULL, NULL, VM_F32, false, 11, &e) && !eval_run(&r, s, m, &o, &e));
     if (e.status) fprintf(stderr, "%s\n", e.msg), exit(1);
     r->own_set = s;
     EXPECT(!eval_result_extras(r, NULL, &e));
@@ -224,7 +224,7 @@ static void round_trip(eval_set *s, eval_options o) {
     char journal[128];
     snprintf(journal, sizeof journal, "%s", in_dir("samples.jsonl"));
     o.journal = journal, o.fresh = true;
-    EXPECT(!eval_model_open(&m, "random", NULL, NULL, VM_F32, false, 3, &e) && !eval_run(&r, s, m, &o, &e));
+    EXPECT(!eval_model_open(&m, "random", NULL, NULL, NULL, VM_F32, false, 3, &e) && !eval_run(&r, s, m, &o, &e));
     EXPECT(!eval_result_extras(r, NULL, &e));
     const eval_facts f = { .data = "d", .command = "c", .options = &o, .source = &(eval_source){ .data = "d" } };
     EXPECT(!eval_write_files(r, m, &f, dir, &e) && !eval_read_files(&back, dir, &e));
@@ -247,7 +247,7 @@ static void round_trip(eval_set *s, eval_options o) {
     char given[160];
     snprintf(given, sizeof given, "scores:%s", in_dir("predictions.csv"));
     eval_model *file = NULL;
-    EXPECT(!eval_model_open(&file, given, NULL, NULL, VM_F32, false, 0, &e));
+    EXPECT(!eval_model_open(&file, given, NULL, NULL, NULL, VM_F32, false, 0, &e));
     EXPECT(!eval_run(&back, s, file, &(eval_options){ .metric = o.metric, .ties = o.ties }, &e));
     for (int k = 0; k < r->rule->n; k++) EXPECT(back->all.correct[k] == r->all.correct[k] && back->all.n == r->all.n);
     eval_result_free(back), eval_result_free(r);
@@ -299,7 +299,7 @@ TEST(stale_and_strange_scores) {
     const char *plain = "id,T0_I0,T0_I1,T1_I0,T1_I1\n1,1,0,0,1\n7,1,0,0,1\n";
     char given[160];
     snprintf(given, sizeof given, "scores:%s", path);
-    EXPECT(!file_write(path, plain, strlen(plain), &e) && !eval_model_open(&m, given, NULL, NULL, VM_F32, false, 0, &e));
+    EXPECT(!file_write(path, plain, strlen(plain), &e) && !eval_model_open(&m, given, NULL, NULL, NULL, VM_F32, false, 0, &e));
     eval_set *s = pairs(3);
     EXPECT(!eval_run(&r, s, m, &(eval_options){ 0 }, &e));
     EXPECT(r->all.n == 1 && r->all.n_skipped == 2 && r->all.correct[PAIR_GROUP] == 1);
@@ -338,7 +338,7 @@ TEST(boxes_are_what_the_model_sees) {
     eval_result *x = NULL;
     EXPECT(!eval_set_add_named(s, &(media_places){ .roots = roots, .n_roots = 1 }, eval_set_split(s, "all"), EVAL_CHOICE,
                                &r, NULL, "made", &e) && s->n == 1);
-    EXPECT(!eval_model_open(&m, "weights/tiny/clip-plain", NULL, vm_backend_open("cpu", &e), VM_F32, false, 0, &e));
+    EXPECT(!eval_model_open(&m, "weights/tiny/clip-plain", NULL, vm_backend_open("cpu", &e), NULL, VM_F32, false, 0, &e));
     EXPECT(!eval_run(&x, s, m, &(eval_options){ 0 }, &e));
     if (e.status) fprintf(stderr, "%s\n", e.msg), exit(1);
     EXPECT_NEAR(x->s[0], x->s[1], 1e-6); /* left half */
@@ -432,7 +432,7 @@ TEST(unknown_metrics_and_templates) {
     eval_model *m = NULL;
     eval_result *r = NULL;
     eval_set *s = choices(2, 2, true);
-    EXPECT(!eval_model_open(&m, "oracle", NULL, NULL, VM_F32, false, 0, &e));
+    EXPECT(!eval_model_open(&m, "oracle", NULL, NULL, NULL, VM_F32, false, 0, &e));
     EXPECT(eval_run(&r, s, m, &(eval_options){ .metric = "mmvp" }, &e) == VM_EUSAGE && !r);
     EXPECT_HAS(e.msg, "--metric mmvp: expected accuracy");
     vm_error_clear(&e);
@@ -449,7 +449,7 @@ TEST(every_failing_allocation_is_reported) {
         eval_set *s = choices(30, 3, false);
         eval_model *m = NULL;
         eval_result *r = NULL;
-        EXPECT(!eval_model_open(&m, "random", NULL, NULL, VM_F32, false, 0, &e));
+        EXPECT(!eval_model_open(&m, "random", NULL, NULL, NULL, VM_F32, false, 0, &e));
         vm_mem_fail_after(n);
         if (!eval_run(&r, s, m, &(eval_options){ 0 }, &e)) eval_result_extras(r, NULL, &e);
         vm_mem_fail_after(-1);
