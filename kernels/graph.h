@@ -94,6 +94,15 @@ enum { VM_LEVELS = 1 };
 #define VM_CPU(f) { f##_base }
 #endif
 
+/* CUDA kernels (NAME.cu) are in the program where it was built with a toolkit, and in the emulated builds. */
+#ifdef VM_HAVE_CUDA
+#define VM_CUDA_DECLARE(f) vm_status f(vm_graph *, vm_node *)
+#define VM_CUDA(f) f
+#else
+#define VM_CUDA_DECLARE(f) struct vm_graph
+#define VM_CUDA(f) NULL
+#endif
+
 typedef struct vm_op {
     const char *name;
     vm_status (*infer)(vm_graph *g, vm_node *n);      /* checks inputs, calls vm_node_out for each output */
