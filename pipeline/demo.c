@@ -105,7 +105,7 @@ static vm_status committed(demo *d, vm_error *e) {
 }
 
 static vm_status page_of(demo *d, vm_error *e) {
-    report_eval v = { .model = (const eval_result *const *)d->r, .n = COLUMNS, .control = CONTROL, .pairs = 8, .seed = 1 };
+    report_eval v = { .model = (const eval_result *const *)d->r, .n = COLUMNS, .control = CONTROL, .shown = 8, .seed = 1 };
     char *log = path_join(d->out, "run/log.jsonl"), *sheet = path_join(d->data, "sheet.png");
     double *x = NULL, *y[2] = { NULL };
     int64_t n = 0;
@@ -132,7 +132,7 @@ static vm_status page_of(demo *d, vm_error *e) {
     page_section(p, "pairs", "Pairs");
     report_gallery(p, &v, e);
     page_section(p, "meaning", "What the numbers mean");
-    report_meaning(p);
+    report_meaning(p, EVAL_PAIR);
     vm_free(log), vm_free(sheet);
     if (!e->status) return page_end(p, e);
     page_abort(p);

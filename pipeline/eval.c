@@ -7,6 +7,7 @@
 
 #include "io/log.h"
 #include "pipeline/eval_command.h"
+#include "pipeline/report_eval.h"
 #include "pipeline/run.h"
 
 /* Says what was not scored or is odd. */
@@ -84,10 +85,20 @@ static void show_items(const eval_set *s, int64_t n) {
     printf("\n");
 }
 
+/* DIR/report/index.html: the scores, and the worst items with their pictures. */
+static vm_status write_worst(const eval_result *r, int shown, const char *dir, vm_error *e) {
+    char *folder = shown && !r->set->no_media ? path_join(dir, "report") : NULL; /* pictures of scores: are names only */
+    if (folder) report_worst(r, folder, shown, e);
+    else if (shown && !r->set->no_media) vm_nomem(e, 256, "a path");
+    vm_free(folder);
+    return e->status;
+}
+
 static vm_status finish(const vm_args *a, eval_result *r, const eval_dataset *d, const eval_model *m,
                         const eval_facts *f, const char *dir, vm_error *e) {
     if (arg_flag(a, "predict-only")) return eval_write_predictions(r, dir, e);
-    if (eval_result_extras(r, d, e) || (dir && eval_write_files(r, m, f, dir, e))) return e->status;
+    if (eval_result_extras(r, d, e) || (dir && (write_worst(r, (int)arg_int(a, "worst"), dir, e) || eval_write_files(r, m, f, dir, e))))
+        return e->status;
     return show(a, r, m, f, e);
 }
 
@@ -157,6 +168,7 @@ static const vm_opt opts[] = {
     { "batch", OPT_INT, "64", "N", "items worked on together; no score depends on it", 1, 4096 },
     { "limit", OPT_FLOAT, "0", "N", "only the first N records of each split, or a share below 1; 0 = all", 0, 1e9 },
     { "show", OPT_INT, "0", "N", "print the first N items as they were understood", 0, 1e9 },
+    { "worst", OPT_INT, "6", "N", "items of each split that DIR/DATASET/MODEL/report/index.html shows, the most wrong first; 0 = no page", 0, 1000 },
     { "predict-only", OPT_FLAG, NULL, NULL, "write samples.jsonl and predictions.csv, judge nothing", 0, 0 },
     { "fresh", OPT_FLAG, NULL, NULL, "forget the scores that DIR/DATASET/MODEL has", 0, 0 },
     { "on-error", OPT_STR, NULL, "POLICY",

@@ -5,7 +5,8 @@
  *                    choices: category,id,gold,S0,S1,... - the score of each option
  *   table.md, table.csv
  *   skipped.jsonl    what was not scored, and why
- *   samples.jsonl    one line per item (pipeline/eval_run.c writes it while it works) */
+ *   samples.jsonl    one line per item (pipeline/eval_run.c writes it while it works)
+ *   report/          the page of the scores and the worst items (pipeline/report_eval.h) */
 #ifndef VM_EVAL_FILES_H
 #define VM_EVAL_FILES_H
 #include <stdio.h>

@@ -29,7 +29,7 @@ struct page {
     int n_sections;
     bool in_plots;
     keymap paths, files;
-    copied_picture *copy; /* one per entry of paths, "LONGEST_SIDE PATH" */
+    copied_picture *copy; /* one per entry of paths, "LONGEST_SIDE BOX PATH" */
     int64_t cap_copy;
 };
 
@@ -220,23 +220,27 @@ void page_bars(page *p, const plot_bars *b) {
 /* --- pictures ----------------------------------------------------------------------------------------------------- */
 /* The bytes of a picture for the page: those of the file when browsers show it and no side is longer than most. Its
  * ending in *type. */
-static uint8_t *encode(const char *data, size_t bytes, const char *path, int most, const char **type, size_t *n,
-                       bool *pixels) {
+static uint8_t *encode(const char *data, size_t bytes, const char *path, const int32_t *box, int most, const char **type,
+                       size_t *n, bool *pixels) {
     vm_error bad = { 0 };
     vm_image im = { 0 }, small = { 0 };
     uint8_t *out = NULL;
     image_options tolerant = { .tolerant = true };
-    if (image_decode(&im, data, bytes, path, &tolerant, &bad)) return NULL;
+    bool inside;
+    if (image_decode(&im, data, bytes, path, &tolerant, &bad) || (box && image_crop_to(&im, box, &inside, &bad))) {
+        image_free(&im);
+        return NULL;
+    }
     int side = VM_MAX(im.w, im.h);
     bool png = !memcmp(data, "\x89PNG", 4),
          jpeg = !memcmp(data, "\xff\xd8\xff", 3); /* decoded, so it has so many bytes */
     *pixels = side <= PIXEL_SIDE;
-    *type = side > most || jpeg ? "jpg" : "png";
+    *type = side > most || (jpeg && !box) ? "jpg" : "png";
     if (side > most) {
         double scale = (double)most / side;
         int w = VM_MAX(1, (int)(im.w * scale)), h = VM_MAX(1, (int)(im.h * scale));
         if (!image_resize(&small, &im, w, h, RESIZE_LANCZOS, &bad)) image_encode_jpeg(&out, n, &small, 90, &bad);
-    } else if (png || jpeg) {
+    } else if (!box && (png || jpeg)) {
         if ((out = vm_alloc(bytes))) memcpy(out, data, bytes);
         *n = bytes;
     } else {
@@ -246,13 +250,13 @@ static uint8_t *encode(const char *data, size_t bytes, const char *path, int mos
     return out;
 }
 
-static copied_picture copy_picture(page *p, const char *path, int most) {
+static copied_picture copy_picture(page *p, const char *path, const int32_t *box, int most) {
     vm_error bad = { 0 };
     copied_picture c = { .file = -1 };
     char *data = NULL, sum[65], name[64];
     const char *type = "png";
     size_t bytes, n = 0;
-    uint8_t *out = file_read(&data, &bytes, path, 0, &bad) ? NULL : encode(data, bytes, path, most, &type, &n, &c.pixels);
+    uint8_t *out = file_read(&data, &bytes, path, 0, &bad) ? NULL : encode(data, bytes, path, box, most, &type, &n, &c.pixels);
     if (out) {
         sha256_hex(sum, out, n);
         snprintf(name, sizeof name, "images/%.16s.%s", sum, type);
@@ -266,16 +270,17 @@ static copied_picture copy_picture(page *p, const char *path, int most) {
 }
 
 /* The file's copy in the folder, or a box that says that there is none. */
-static void put_picture(page *p, const char *path, int most, const char *class, const char *alt) {
+static void put_picture(page *p, const char *path, const int32_t *box, int most, const char *class, const char *alt) {
     if (page_failed(p)) return;
-    char *key = vm_asprintf("%d %s", most, path); /* the same file may stand in two sizes */
+    const int32_t whole[4] = { 0 }, *b = box ? box : whole; /* the same file may stand in two sizes, or parts */
+    char *key = vm_asprintf("%d %d %d %d %d %s", most, b[0], b[1], b[2], b[3], path);
     int64_t before = p->paths.n, i = key ? keymap_put_text(&p->paths, key) : -1;
     vm_free(key);
     if (i < 0 || !vm_grow(&p->copy, &p->cap_copy, p->paths.n, sizeof *p->copy)) {
         vm_nomem(&p->err, 64, "the list of pictures");
         return;
     }
-    if (p->paths.n > before) p->copy[i] = copy_picture(p, path, most);
+    if (p->paths.n > before) p->copy[i] = copy_picture(p, path, box, most);
     if (p->copy[i].file < 0) {
         raw(p, "<div class=\"lost\">picture cannot be read</div>");
         return;
@@ -287,11 +292,13 @@ static void put_picture(page *p, const char *path, int most, const char *class, 
     raw(p, "\">");
 }
 
-void page_picture(page *p, const char *path, const char *alt) { put_picture(p, path, PICTURE_SIDE, NULL, alt); }
+void page_picture(page *p, const char *path, const int32_t *box, const char *alt) {
+    put_picture(p, path, box, PICTURE_SIDE, NULL, alt);
+}
 
 void page_sheet(page *p, const char *path, const char *alt) {
     end_plots(p);
     raw(p, "<div class=\"wide\">");
-    put_picture(p, path, SHEET_SIDE, "sheet", alt);
+    put_picture(p, path, NULL, SHEET_SIDE, "sheet", alt);
     raw(p, "</div>\n");
 }

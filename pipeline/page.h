@@ -35,9 +35,9 @@ void page_table(page *p, int n_columns, const char *const *columns, int n_rows, 
 void page_curves(page *p, const plot_curves *c);
 void page_bars(page *p, const plot_bars *b);
 
-/* A picture, copied into the folder: as it is up to 512 pixels, smaller else. alt: what those who cannot see it are
- * told. A box that says so stands for a file that cannot be read. */
-void page_picture(page *p, const char *path, const char *alt);
+/* A picture, copied into the folder: as it is up to 512 pixels, smaller else. box (may be NULL): x, y, w, h of the part to
+ * show. alt: what those who cannot see it are told. A box that says so stands for a file that cannot be read. */
+void page_picture(page *p, const char *path, const int32_t *box, const char *alt);
 /* A picture as wide as the page, for contact sheets; as it is up to 2400 pixels. */
 void page_sheet(page *p, const char *path, const char *alt);
 /* HTML as it is; for the modules that add their own kinds of sections. */

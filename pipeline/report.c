@@ -83,16 +83,16 @@ static vm_status check_same(const results *r, vm_error *e) {
 }
 
 static void put_what(page *p, const results *r, const report_eval *v) {
-    char models[16], pairs[32], skipped[32], categories[16];
+    char models[16], items[32], skipped[32], categories[16];
     int64_t n = 0, not = 0;
     for (int k = 0; k < r->model[0]->n_splits; k++)
         n += r->model[0]->tally[k].n, not += r->model[0]->tally[k].n_skipped;
-    snprintf(models, sizeof models, "%d", r->n), snprintf(pairs, sizeof pairs, "%" PRId64, n);
+    snprintf(models, sizeof models, "%d", r->n), snprintf(items, sizeof items, "%" PRId64, n);
     snprintf(skipped, sizeof skipped, "%" PRId64, not ),
         snprintf(categories, sizeof categories, "%d", r->model[0]->n_splits);
     page_facts(p, 4,
                (page_fact[]){ { "models", models },
-                              { "pairs scored", pairs },
+                              { r->model[0]->set->kind == EVAL_PAIR ? "pairs scored" : "items scored", items },
                               { "records not scored", skipped },
                               { "categories", categories } });
     if (v->control >= 0)
@@ -100,14 +100,22 @@ static void put_what(page *p, const results *r, const report_eval *v) {
                   r->model[v->control]->model);
 }
 
+static vm_status get_order(const vm_args *a, int models, gallery_order *order, vm_error *e) {
+    const char *name = arg_str(a, "order");
+    *order = (name ? !strcmp(name, "worst") : models == 1) ? GALLERY_WORST : GALLERY_DIFFERING;
+    if (name && *order == GALLERY_DIFFERING && strcmp(name, "differing"))
+        return vm_fail(e, VM_EUSAGE, "report: --order %s: expected differing or worst", name);
+    return VM_OK;
+}
+
 static vm_status write_page(const vm_args *a, results *r, vm_error *e) {
     const char *const *logs;
     int n_logs = arg_list(a, "log", &logs);
     report_eval v = { .model = (const eval_result *const *)r->model,
                       .n = r->n,
-                      .pairs = (int)arg_int(a, "pairs"),
+                      .shown = (int)arg_int(a, "items"),
                       .seed = (uint64_t)arg_int(a, "seed") };
-    if (set_control(r, arg_str(a, "control"), &v.control, e)) return e->status;
+    if (set_control(r, arg_str(a, "control"), &v.control, e) || get_order(a, r->n, &v.order, e)) return e->status;
     page *p = page_begin(arg_str(a, "out"), arg_str(a, "title"),
                          "Pictures and captions that differ in one thing, and who can tell.", e);
     if (!p) return e->status;
@@ -124,12 +132,12 @@ static vm_status write_page(const vm_args *a, results *r, vm_error *e) {
         if (put_curve(p, n_logs, logs, "loss", "Loss", e) || put_curve(p, n_logs, logs, "lr", "Learning rate", e))
             goto fail;
     }
-    if (v.pairs && v.model[0]->rule->kind == EVAL_PAIR) {
-        page_section(p, "pairs", "Pairs");
+    if (v.shown) {
+        page_section(p, "items", v.model[0]->set->kind == EVAL_PAIR ? "Pairs" : "Choices");
         if (report_gallery(p, &v, e)) goto fail;
     }
     page_section(p, "meaning", "What the numbers mean");
-    report_meaning(p);
+    report_meaning(p, r->model[0]->set->kind);
     return page_end(p, e);
 fail:
     page_abort(p);
@@ -156,13 +164,14 @@ static const vm_opt opts[] = {
     { "title", OPT_STR, "Minimal changes", "TEXT", "heading of the page", 0, 0 },
     { "control", OPT_STR, NULL, "NAME", "the model that differences are taken from (default: the first)", 0, 0 },
     { "log", OPT_LIST, NULL, "NAME=FILE", "a training log (log.jsonl) to draw (repeatable)", 0, 0 },
-    { "pairs", OPT_INT, "6", "N", "pairs of each category to show; 0 = none", 0, 1000 },
+    { "items", OPT_INT, "6", "N", "pairs or choices of each category to show; 0 = none", 0, 1000 },
+    { "order", OPT_STR, NULL, "WHICH", "which come first: differing (models do not agree on them) or worst (smallest margin of the first model; the default for one)", 0, 0 },
     { 0 },
 };
 
 const vm_command cmd_report = {
     .name = "report",
-    .summary = "tables, curves and pairs of evaluations as a page",
+    .summary = "tables, curves and pictures of evaluations as a page",
     .usage = "RESULTS... [--out report] [--control NAME]",
     .about = "RESULTS are folders that `vismin eval --out` filled: OUT/DATASET/MODEL, or a folder above for all models "
              "in it.\n"

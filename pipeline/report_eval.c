@@ -51,7 +51,7 @@ static int split_in(const eval_result *r, const char *name) {
 
 static bool has_relation(const eval_result *r) { return r->n_splits > 1 && split_in(r, "relation") >= 0; }
 
-/* "100 pairs", "97 of 100 pairs"; the most skipped of all models. */
+/* "100 pairs", "97 of 100 items"; the most skipped of all models. */
 static void put_row_name(page *p, const report_eval *r, int k) {
     const char *name = eval_split_name(r->model[0]->set, k);
     int64_t skipped = 0, n = r->model[0]->tally[k].n;
@@ -61,8 +61,9 @@ static void put_row_name(page *p, const report_eval *r, int k) {
     }
     page_html(p, "<tr><th>");
     page_escaped(p, name);
-    if (skipped) page_html(p, "<small>%" PRId64 " of %" PRId64 " pairs</small></th>", n, n + skipped);
-    else page_html(p, "<small>%" PRId64 " pairs</small></th>", n);
+    const char *what = r->model[0]->set->kind == EVAL_PAIR ? "pairs" : "items";
+    if (skipped) page_html(p, "<small>%" PRId64 " of %" PRId64 " %s</small></th>", n, n + skipped, what);
+    else page_html(p, "<small>%" PRId64 " %s</small></th>", n, what);
 }
 
 static vm_status put_means(page *p, const report_eval *r, const char *name, const char *leave_out, vm_error *e) {
@@ -104,7 +105,7 @@ static vm_status put_bars(page *p, const report_eval *r, vm_error *e) {
 }
 
 vm_status report_scores(page *p, const report_eval *r, vm_error *e) {
-    put_models(p, r, -1, "% of pairs");
+    put_models(p, r, -1, r->model[0]->set->kind == EVAL_PAIR ? "% of pairs" : "% of items");
     for (int k = 0; k < r->model[0]->n_splits; k++) {
         put_row_name(p, r, k);
         for (int m = 0; m < r->n; m++) {
@@ -155,7 +156,7 @@ vm_status report_differences(page *p, const report_eval *r, vm_error *e) {
     }
     page_html(p, "</tbody></table></div>\n");
     page_text(p,
-              "Differences are points of percentage from %s on the same pairs. Intervals: paired bootstrap over pairs "
+              "Differences are points of percentage from %s on the same items. Intervals: paired bootstrap over items "
               "within categories, %d "
               "resamples, 95 %%; coloured where 0 lies outside. They hold for these trained models: how much another "
               "training run would differ is not in them.",
@@ -165,7 +166,13 @@ done:
     return e->status;
 }
 
-void report_meaning(page *p) {
+void report_meaning(page *p, eval_kind kind) {
+    if (kind == EVAL_CHOICE) {
+        page_text(p, "A choice has one right option of K: captions for a picture, or pictures for a caption. It is right when "
+                     "the right option scores higher than all others; a tie counts as wrong unless the evaluation says "
+                     "otherwise. Random scores reach 1/K.");
+        return;
+    }
     page_text(p, "A pair has two pictures and two captions that differ in one thing. Text: each picture scores its own "
                  "caption higher than the other one. Image: "
                  "each caption scores its own picture higher. Group: both at once. A tie counts as wrong.");
@@ -201,5 +208,24 @@ vm_status report_read_curve(const char *path, const char *x, const char *y, doub
         json_free(d);
     }
     vm_free(text);
+    return e->status;
+}
+
+vm_status report_worst(const eval_result *r, const char *dir, int shown, vm_error *e) {
+    report_eval v = { .model = &r, .n = 1, .control = -1, .shown = shown, .order = GALLERY_WORST };
+    char *title = vm_asprintf("%s on %s", r->model, r->set->name);
+    page *p = title ? page_begin(dir, title, "Scores, and the items on which the model is worst.", e) : NULL;
+    if (!title) vm_nomem(e, 64, "a title");
+    if (p) {
+        page_section(p, "scores", "Scores");
+        report_scores(p, &v, e);
+        page_section(p, "worst", "The worst items");
+        if (!e->status) report_gallery(p, &v, e);
+        page_section(p, "meaning", "What the numbers mean");
+        report_meaning(p, r->set->kind);
+        if (e->status) page_abort(p);
+        else page_end(p, e);
+    }
+    vm_free(title);
     return e->status;
 }

@@ -14,7 +14,7 @@ has() { # NAME WORDS GOT
 sed -i '2s/,a /,"a <script>alert(1)<\/script> \& ""b"" /;2s/,object_0000.png,/",object_0000.png,/' "$t/bench/object.csv"
 for m in oracle random constant; do "$vismin" eval $m --data "$t/bench" --out "$t/r" --quiet >/dev/null; done
 printf '{"step":1,"loss":5}\n{"step":2,"loss":3}\n' >"$t/log.jsonl"
-"$vismin" report "$t/r" --control random --log "base=$t/log.jsonl" --pairs 2 --out "$t/report" 2>"$t/err"; check status 0 $?
+"$vismin" report "$t/r" --control random --log "base=$t/log.jsonl" --items 2 --out "$t/report" 2>"$t/err"; check status 0 $?
 html=$(cat "$t/report/index.html")
 check pairs 8 "$(grep -c '<article' "$t/report/index.html")"
 check no_script 0 "$(grep -c '<script' "$t/report/index.html")"
@@ -27,8 +27,28 @@ missing=$(grep -o 'src="[^"]*"' "$t/report/index.html" | sed 's/src="//;s/"//' |
 check pictures '' "$missing"
 "$vismin" report "$t/r/vismin/oracle" --out "$t/one" --quiet; check one_model 0 $?
 check one_model_page 0 "$(grep -c 'Against the control' "$t/one/index.html")"
+# --- worst first: each evaluation brings such a page, choices as well ---
+one=$t/r/vismin/random/report/index.html
+check eval_page 16 "$(grep -c '<article' "$one")"
+"$vismin" eval random --data "$t/bench" --out "$t/w" --worst 2 --quiet >/dev/null
+awk -F, 'NR > 1 { m = $3 - $5; if ($6 - $4 < m) m = $6 - $4; if ($3 - $4 < m) m = $3 - $4; if ($6 - $5 < m) m = $6 - $5
+    if (!($1 in low) || m < low[$1]) { low[$1] = m; at[$1] = $3 } } END { for (c in at) printf "%.3f\n", at[c] }' "$t/w/vismin/random/predictions.csv" | sed 's/0\././' | sort >"$t/want"
+tr '<' '\n' <"$t/w/vismin/random/report/index.html" | awk '/^summary/ { first = 1 } /^td class="own">/ && first { sub(/.*>/, ""); print; first = 0 }' | sort >"$t/got"
+check worst_first "$(cat "$t/want")" "$(cat "$t/got")"
+"$vismin" eval random --data "$t/bench" --out "$t/w0" --worst 0 --quiet >/dev/null; check no_page '' "$(ls "$t/w0/vismin/random" | grep report)"
+awk 'BEGIN { for (i = 0; i < 3; i++) printf "{\"id\":\"c%d\",\"image\":\"object_000%d.png\",\"captions\":[\"a cat & a <b>dog</b>\",\"a cat and a cow\",\"rain\"],\"label\":0}\n", i, i }' >"$t/choice.jsonl"
+printf '{"id":"p","images":["object_0000.png","object_0001.png"],"caption":"this one","label":1}\n' >"$t/pick.jsonl"
+for m in oracle random; do "$vismin" eval $m --dataset choice --data "$t/choice.jsonl" --images "$t/bench/original_images" --out "$t/c" --quiet >/dev/null; done
+"$vismin" report "$t/c" --control random --out "$t/choices" --order worst --quiet; check choices_status 0 $?
+html=$(cat "$t/choices/index.html")
+check choices 3 "$(grep -c '<article' "$t/choices/index.html")"
+has choices_marked '<span class="y">✓</span> a cat <mark>&amp;' "$html"
+"$vismin" eval oracle --dataset choice --data "$t/pick.jsonl" --images "$t/bench/original_images" --out "$t/p" --quiet >/dev/null
+has pictures_chosen 'picture 1, the right one' "$(cat "$t/p/choice/oracle/report/index.html")"
+"$vismin" report "$t/r" --order best --out "$t/x" 2>"$t/err"; check order_status 2 $?
+has order_said 'expected differing or worst' "$(cat "$t/err")"
 cksum <"$t/report/index.html" >"$t/a"
-"$vismin" report "$t/r" --control random --log "base=$t/log.jsonl" --pairs 2 --out "$t/report" --quiet
+"$vismin" report "$t/r" --control random --log "base=$t/log.jsonl" --items 2 --out "$t/report" --quiet
 check same_again "$(cat "$t/a")" "$(cksum <"$t/report/index.html")"
 vismin=$(realpath "$vismin")
 (cd "$t" && "$vismin" eval oracle --data bench --out relative --quiet >/dev/null)
