@@ -213,7 +213,7 @@ TEST(page_sheets_stay_large) {
     EXPECT(!page_end(p, &e));
     EXPECT(side_of_picture(in_dir("sheets/images")) == 700);
     p = page_begin(in_dir("small"), "t", "s", &e);
-    page_picture(p, a, "small");
+    page_picture(p, a, NULL, "small");
     EXPECT(!page_end(p, &e));
     EXPECT(side_of_picture(in_dir("small/images")) == 512);
 }
@@ -228,7 +228,7 @@ TEST(page_copies_pictures_once) {
     snprintf(a, sizeof a, "%s/a.png", dir), snprintf(b, sizeof b, "%s/b.png", dir);
     EXPECT(!image_write_png(a, &small, NULL, 0, &e) && !image_write_png(b, &large, NULL, 0, &e));
     page *p = page_begin(in_dir("pictures"), "t", "s", &e);
-    page_picture(p, a, "first"), page_picture(p, a, "again"), page_picture(p, b, "large");
+    page_picture(p, a, "first"), page_picture(p, a, "again"), page_picture(p, b, NULL, "large");
     EXPECT(!page_end(p, &e));
     EXPECT(!dir_list(&names, &n, in_dir("pictures/images"), &e));
     EXPECT(n == 2);
@@ -251,7 +251,7 @@ TEST(page_reports_its_first_error) {
     EXPECT(e.status == VM_EIO || e.status == VM_EINPUT);
     page_text(NULL, "nothing happens");
     page_section(NULL, "x", "y");
-    page_picture(NULL, "x", "y");
+    page_picture(NULL, "x", NULL, "y");
     EXPECT(page_end(NULL, &e) == e.status);
 }
 
