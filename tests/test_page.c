@@ -175,7 +175,7 @@ TEST(page_holds_text_as_text) {
     page_facts(p, 1, &(page_fact){ bad, bad });
     page_table(p, 2, (const char *const[]){ bad, bad }, 1, (const char *const[]){ bad, bad });
     page_curves(p, &(plot_curves){ .title = bad });
-    page_picture(p, "no such picture", bad);
+    page_picture(p, "no such picture", NULL, bad);
     EXPECT(!page_end(p, &e));
     char *html = slurp(in_dir("page/index.html"));
     EXPECT(!markup_fault(html));
@@ -228,7 +228,7 @@ TEST(page_copies_pictures_once) {
     snprintf(a, sizeof a, "%s/a.png", dir), snprintf(b, sizeof b, "%s/b.png", dir);
     EXPECT(!image_write_png(a, &small, NULL, 0, &e) && !image_write_png(b, &large, NULL, 0, &e));
     page *p = page_begin(in_dir("pictures"), "t", "s", &e);
-    page_picture(p, a, "first"), page_picture(p, a, "again"), page_picture(p, b, NULL, "large");
+    page_picture(p, a, NULL, "first"), page_picture(p, a, NULL, "again"), page_picture(p, b, NULL, "large");
     EXPECT(!page_end(p, &e));
     EXPECT(!dir_list(&names, &n, in_dir("pictures/images"), &e));
     EXPECT(n == 2);
@@ -288,10 +288,10 @@ TEST(report_of_two_models) {
     vm_error e = { 0 };
     eval_set *s = make_set(&e);
     eval_result *a = make_result(s, "plain <x>", 1, &e), *b = make_result(s, "tuned", 5, &e);
-    report_eval v = { .model = (const eval_result *const[]){ a, b }, .n = 2, .control = 0, .pairs = 2 };
+    report_eval v = { .model = (const eval_result *const[]){ a, b }, .n = 2, .control = 0, .shown = 2 };
     page *p = page_begin(in_dir("report"), "t", "s", &e);
     EXPECT(!report_scores(p, &v, &e) && !report_differences(p, &v, &e) && !report_gallery(p, &v, &e));
-    report_meaning(p);
+    report_meaning(p, EVAL_PAIR);
     EXPECT(!page_end(p, &e));
     char *html = slurp(in_dir("report/index.html"));
     const char *fault = markup_fault(html);
@@ -309,7 +309,7 @@ TEST(report_of_one_model_has_no_differences) {
     vm_error e = { 0 };
     eval_set *s = make_set(&e);
     eval_result *a = make_result(s, "only", 6, &e);
-    report_eval v = { .model = (const eval_result *const[]){ a }, .n = 1, .control = -1, .pairs = 1 };
+    report_eval v = { .model = (const eval_result *const[]){ a }, .n = 1, .control = -1, .shown = 1 };
     page *p = page_begin(in_dir("one"), "t", "s", &e);
     EXPECT(!report_scores(p, &v, &e) && !report_differences(p, &v, &e) && !report_gallery(p, &v, &e) &&
            !page_end(p, &e));
