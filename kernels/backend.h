@@ -11,16 +11,21 @@ typedef struct vm_backend {
     const char *name; /* "cpu", "cuda:0" */
     vm_device device;
     void *(*alloc)(struct vm_backend *be, size_t bytes);  /* zeroed, 64-byte aligned; NULL when out of memory */
+    void *(*room)(struct vm_backend *be, size_t bytes);   /* the same with any content: what is written before it is read */
     void (*free)(struct vm_backend *be, void *p);
     vm_status (*upload)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e);
     vm_status (*download)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e);
     vm_status (*copy)(struct vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e); /* device to device, in stream order */
     vm_status (*run)(struct vm_backend *be, struct vm_graph *g); /* all nodes in order; first error ends it */
     void (*forget)(struct vm_backend *be, struct vm_graph *g);   /* addresses change: drops g->kept; NULL = run keeps nothing */
+    vm_status (*wait)(struct vm_backend *be, vm_error *e);       /* until all that was queued is done, and whether it went well */
 } vm_backend;
 
 vm_backend *vm_backend_cpu(void); /* one per process, never freed */
-vm_backend *vm_backend_open(const char *device, vm_error *e); /* "auto", "cpu", "cuda[:N]" */
+/* "cpu"; "cuda", "cuda:N": the N-th CUDA device; "auto": the first CUDA device if there is one, else cpu; "emu": the emulated
+ * device of test builds. One per device and process, never freed. NULL and one sentence when there is none. */
+vm_backend *vm_backend_open(const char *device, vm_error *e);
+vm_backend *vm_backend_cuda(int ordinal, vm_error *e); /* in builds with CUDA */
 
 /* --- the processor ------------------------------------------------------------------------------------------------- */
 int vm_cpu_level(void);            /* 0 = baseline, 1 = x86-64-v3, 2 = x86-64-v4 */

@@ -57,6 +57,13 @@ int vm_num_threads(void) { return omp_get_max_threads(); }
 /* --- memory -------------------------------------------------------------------------------------------------------- */
 /* calloc'ed pages come from the system as zeros, untouched pages cost nothing */
 static void *cpu_alloc(vm_backend *be, size_t bytes) { return vm_calloc(1, VM_MAX(bytes, (size_t)1)); }
+static void *cpu_room(vm_backend *be, size_t bytes) {
+    void *p = cpu_alloc(be, bytes);
+#if defined(VM_F64_BUILD) || defined(__SANITIZE_ADDRESS__)
+    if (p) memset(p, 0xff, bytes); /* NaN: what nobody wrote must not pass for a zero */
+#endif
+    return p;
+}
 static void cpu_free(vm_backend *be, void *p) { vm_free(p); }
 
 static vm_status cpu_copy(vm_backend *be, void *dst, const void *src, size_t bytes, vm_error *e) {
@@ -107,16 +114,10 @@ static vm_status cpu_run(vm_backend *be, vm_graph *g) {
     return VM_OK;
 }
 
-vm_backend *vm_backend_cpu(void) {
-    static vm_backend cpu = { "cpu", VM_CPU_DEV, cpu_alloc, cpu_free, cpu_copy, cpu_copy, cpu_copy, cpu_run, NULL };
-    return &cpu;
-}
+static vm_status cpu_wait(vm_backend *be, vm_error *e) { return VM_OK; }
 
-vm_backend *vm_backend_open(const char *device, vm_error *e) {
-    if (!device || !strcmp(device, "auto") || !strcmp(device, "cpu")) return vm_backend_cpu();
-    if (!strncmp(device, "cuda", 4))
-        vm_fail(e, VM_EDEVICE, "--device %s: this build has no CUDA backend; use --device cpu", device);
-    else
-        vm_fail(e, VM_EUSAGE, "--device %s: unknown; known are auto, cpu, cuda, cuda:N", device);
-    return NULL;
+vm_backend *vm_backend_cpu(void) {
+    static vm_backend cpu = { .name = "cpu", .device = VM_CPU_DEV, .alloc = cpu_alloc, .room = cpu_room, .free = cpu_free,
+                              .upload = cpu_copy, .download = cpu_copy, .copy = cpu_copy, .run = cpu_run, .wait = cpu_wait };
+    return &cpu;
 }

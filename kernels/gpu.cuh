@@ -103,6 +103,14 @@ static inline bool gpu_aligned(const void *p, int64_t C, size_t each, int N) {
     return C % N == 0 && (uintptr_t)p % (each * (size_t)N) == 0;
 }
 
+/* --- values that a kernel cannot take ---------------------------------------------------------------------------------- */
+/* Ends the run with an error that names the op and the value (an id outside its table): the first one is kept. block and node
+ * are gpu_of(g)->block and gpu_node(g, n), given to the kernel by its launcher. The kernel goes on without reading there. */
+__device__ static inline void gpu_fault(vm_gpu_block *block, int node, int64_t value) {
+    if (atomicCAS(&block->faulted, 0, 1)) return;
+    block->fault_node = node, block->fault_value = value, block->fault_graph = block->graph;
+}
+
 /* --- math ------------------------------------------------------------------------------------------------------------- */
 /* e^x within 2 ulp of ex2.approx, for softmax-like sums */
 __device__ __forceinline__ float fast_exp2(float x) {

@@ -45,7 +45,8 @@ vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, cons
     return p;
 }
 
-void vm_packs_free(vm_param *p); /* onednn.c */
+void vm_packs_free(vm_param *p);  /* onednn.c */
+void vm_pieces_free(vm_graph *g); /* plan.c */
 
 void vm_param_free(vm_param *p) {
     if (!p) return;
@@ -61,6 +62,15 @@ void vm_param_free(vm_param *p) {
 
 int64_t vm_param_count(const vm_param *p) { return count(p->nd, p->ne); }
 void vm_param_touch(vm_param *p) { p->version++; }
+
+static size_t bytes_of(const vm_param *p) { return (size_t)vm_param_count(p) * vm_type_size(p->type); }
+vm_status vm_param_read(const vm_param *p, void *to, vm_error *e) {
+    return p->be->download(p->be, to, p->data, bytes_of(p), e);
+}
+vm_status vm_param_write(vm_param *p, const void *from, vm_error *e) {
+    vm_param_touch(p);
+    return p->be->upload(p->be, p->data, from, bytes_of(p), e);
+}
 
 /* --- graph ------------------------------------------------------------------------------------------------------- */
 vm_graph *vm_graph_new(vm_backend *be, vm_type dtype) {
@@ -82,6 +92,7 @@ void vm_graph_free(vm_graph *g) {
     for (int64_t i = 0; i < g->n_named; i++) vm_free(g->named[i].name);
     if (g->be->forget) g->be->forget(g->be, g);
     if (g->arena && !g->shared) g->be->free(g->be, g->arena);
+    vm_pieces_free(g);
     if (g->scratch) g->be->free(g->be, g->scratch);
     vm_free(g->trace);
     vm_free(g->named);
@@ -170,7 +181,7 @@ void vm_output(vm_graph *g, const char *name, vm_val v) {
 void *vm_scratch(vm_graph *g, size_t bytes) {
     if (g->scratch && bytes <= g->scratch_bytes) return g->scratch;
     if (g->scratch) g->be->free(g->be, g->scratch);
-    g->scratch = g->be->alloc(g->be, bytes), g->scratch_bytes = bytes;
+    g->scratch = g->be->room(g->be, bytes), g->scratch_bytes = bytes;
     if (!g->scratch) vm_nomem(&g->err, bytes, "a kernel's workspace");
     return g->scratch;
 }

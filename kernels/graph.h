@@ -58,6 +58,9 @@ vm_status vm_param_alloc(vm_param *p, vm_error *e); /* gives p zeroed memory of 
 void vm_param_free(vm_param *p);
 int64_t vm_param_count(const vm_param *p);
 void vm_param_touch(vm_param *p); /* data changed: bump version */
+/* All of p->data out of and into the memory of its backend. write bumps the version. */
+vm_status vm_param_read(const vm_param *p, void *to, vm_error *e);
+vm_status vm_param_write(vm_param *p, const void *from, vm_error *e);
 
 typedef enum { VM_TEMP, VM_INPUT, VM_PARAM, VM_GRAD } vm_kind;
 
@@ -114,6 +117,7 @@ typedef struct vm_op {
     bool no_grad;        /* outputs never carry gradients (indices, comparisons) */
     bool view;           /* no kernel: out[0] shares the storage of in[0]. (An op with a kernel may have such outputs too.) */
     bool stateful;       /* writes parameters or calls the host: may not be recomputed */
+    bool host;           /* its CPU kernel runs on every device, on copies in host memory */
     int acc_in;          /* out[0] begins as in[acc_in] (a residual), which only the sum reads; 0 = none */
     void (*free_node)(vm_node *n); /* releases n->cache */
 } vm_op;
@@ -155,6 +159,8 @@ struct vm_graph {
     bool accumulate;     /* run time: parameter gradients add to what earlier runs of this step left */
     bool profile;
     bool separate;       /* tests of the planner: every buffer in a place of its own, no sum in place */
+    bool apart;          /* tests of kernels: every buffer an allocation of its own, so that an overrun hits no neighbour */
+    void **piece; int64_t n_piece; /* these allocations, by value */
     uint64_t seed, step; /* run time: key of random ops */
     vm_error err;
     vm_value *v; int64_t n_v, cap_v;   /* v[0] is unused */
@@ -183,7 +189,8 @@ vm_val vm_find(const vm_graph *g, const char *name);     /* input or output by n
 
 vm_status vm_plan(vm_graph *g);  /* liveness, arena, addresses; returns the sticky error if any */
 size_t vm_plan_bytes(vm_graph *g); /* what vm_plan would take, without taking it; 0 and g->err when it would fail */
-vm_status vm_run(vm_graph *g);
+vm_status vm_run(vm_graph *g);   /* on a device it only queues: what goes wrong there is reported by vm_wait, vm_get, vm_set */
+vm_status vm_wait(vm_graph *g);  /* until all runs are done */
 vm_status vm_set(vm_graph *g, const char *name, const void *data);  /* copies the whole input in */
 vm_status vm_get(vm_graph *g, const char *name, void *data);        /* copies the whole output out (f32 for bf16 values) */
 void *vm_data(const vm_graph *g, vm_val v);              /* address after vm_plan, device memory */

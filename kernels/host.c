@@ -19,7 +19,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
 }
 static void free_call(vm_node *n) { vm_free(n->cache); }
 static const vm_op host = { .name = "host", .infer = infer, .cpu = VM_CPU(host_cpu), .no_grad = true,
-    .stateful = true, .free_node = free_call };
+    .stateful = true, .host = true, .free_node = free_call };
 
 bool vm_host(vm_graph *g, const char *name, vm_host_fn fn, void *ctx, int n_in, const vm_val *in, int n_out,
              const vm_shape *shapes, vm_val *out) {

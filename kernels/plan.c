@@ -135,6 +135,7 @@ static void set_addresses(vm_graph *g) {
         for (; o->root != (vm_val)(o - g->v); o = &g->v[o->root]) at += o->view_at;
         char *base = o->kind == VM_PARAM  ? o->param->data
                      : o->kind == VM_GRAD ? (char *)o->param->grad
+                     : g->piece           ? g->piece[o - g->v]
                                           : g->arena + o->offset;
         x->data = base + (size_t)at * vm_type_size(x->type);
     }
@@ -146,9 +147,30 @@ static vm_status lay_out(vm_graph *g) {
     return place(g);
 }
 
+/* For graph.c too. */
+void vm_pieces_free(vm_graph *g) {
+    for (int64_t v = 0; v < g->n_piece; v++) g->be->free(g->be, g->piece[v]);
+    vm_free(g->piece);
+    g->piece = NULL, g->n_piece = 0;
+}
+
+static vm_status take_pieces(vm_graph *g) {
+    vm_pieces_free(g);
+    if (!(g->piece = vm_calloc((size_t)g->n_v, sizeof *g->piece))) return vm_nomem(&g->err, (size_t)g->n_v * sizeof *g->piece, "the plan");
+    g->n_piece = g->n_v;
+    for (int64_t v = 1; v < g->n_v; v++) {
+        const vm_value *x = &g->v[v];
+        if ((x->kind != VM_TEMP && x->kind != VM_INPUT) || x->root != v) continue;
+        size_t bytes = (size_t)vm_count(g, (vm_val)v) * vm_type_size(x->type);
+        if (!(g->piece[v] = g->be->room(g->be, bytes))) return vm_nomem(&g->err, bytes, "an activation");
+    }
+    return VM_OK;
+}
+
 static vm_status take_own(vm_graph *g) {
+    if (g->apart) return take_pieces(g);
     if (g->arena) g->be->free(g->be, g->arena);
-    g->arena = g->be->alloc(g->be, g->arena_bytes + ALIGN);
+    g->arena = g->be->room(g->be, g->arena_bytes + ALIGN);
     return g->arena ? VM_OK : vm_nomem(&g->err, g->arena_bytes, "the activations");
 }
 
@@ -156,7 +178,7 @@ static vm_status take_shared(vm_graph *g) {
     vm_arena *a = g->shared;
     if (!a->p || a->bytes < g->arena_bytes + ALIGN) {
         vm_arena_free(a);
-        *a = (vm_arena){ g->be, g->be->alloc(g->be, g->arena_bytes + ALIGN), g->arena_bytes + ALIGN };
+        *a = (vm_arena){ g->be, g->be->room(g->be, g->arena_bytes + ALIGN), g->arena_bytes + ALIGN };
         if (!a->p) a->bytes = 0;
     }
     g->arena = a->p;
@@ -182,14 +204,22 @@ static vm_status stay(vm_graph *g) {
     return VM_OK;
 }
 
+/* No op runs elsewhere than where the graph is. */
+static vm_status has_kernels(vm_graph *g) {
+    for (int64_t i = 0; i < g->n_n && g->be->device == VM_CUDA_DEV; i++) {
+        const vm_node *n = &g->n[i];
+        if (n->dead || n->op->view || n->op->host || n->op->cuda) continue;
+        return vm_fail(&g->err, VM_EDEVICE, "%s%sop %s has no CUDA kernel; run this model with --device cpu", n->label ? n->label : "",
+                       n->label ? ": " : "", n->op->name);
+    }
+    return VM_OK;
+}
+
 vm_status vm_plan(vm_graph *g) {
     if (g->err.status) return g->err.status;
     if (g->planned) return VM_OK;
-    if (lay_out(g)) return g->err.status;
+    if (lay_out(g) || has_kernels(g)) return g->err.status;
     if (g->shared ? take_shared(g) : take_own(g)) return g->err.status;
-#if defined(VM_F64_BUILD) || defined(__SANITIZE_ADDRESS__)
-    memset(g->arena, 0xff, g->arena_bytes); /* NaN: what nobody wrote must not pass for a zero */
-#endif
     set_addresses(g);
     g->planned = true;
     return VM_OK;
@@ -204,6 +234,8 @@ vm_status vm_run(vm_graph *g) {
     if (moved) set_addresses(g);
     return g->be->run(g->be, g);
 }
+
+vm_status vm_wait(vm_graph *g) { return g->be->wait(g->be, &g->err); }
 
 vm_status vm_set(vm_graph *g, const char *name, const void *data) {
     vm_val v = vm_find(g, name);

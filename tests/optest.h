@@ -7,14 +7,21 @@
  *   OP_LEVELS(&c) { op_near(&c, "scale", y, want, rows, tol); }
  *   op_end(&c);
  *
- * Outputs are compared row by row, relative to the largest wanted magnitude of the row. */
+ * Outputs are compared row by row, relative to the largest wanted magnitude of the row.
+ *
+ * With VISMIN_TEST_DEVICE=emu or cuda:N the same cases run once, on that device, every buffer in memory of its own so that no
+ * kernel's overrun lands in a neighbour. Results are read through op_get, op_bits, op_same and op_near, parameters made on
+ * op_backend() and read and written through vm_param_read and vm_param_write. A case that is about the processor only asks
+ * op_on_device(). */
 #ifndef VM_OPTEST_H
 #define VM_OPTEST_H
+#include <stdlib.h>
+
 #include "kernels/cpu.h"
 #include "kernels/ops.h"
 #include "tests/test.h"
 
-enum { OP_MAX = 8 };
+enum { OP_MAX = 8, OP_COPIES = 64 };
 
 /* f32: a few roundings, and sums of thousands of terms in f32 */
 #define OP_TOL_F32 1e-5
@@ -29,12 +36,42 @@ typedef struct {
     vm_val v[OP_MAX];
     double *x[OP_MAX];
     void *raw[OP_MAX];
+    struct op_copy { vm_val v; void *bits; } *copy; /* values of the last run, downloaded when first asked for */
 } op_case;
 
+static inline const char *op_device(void) { return getenv("VISMIN_TEST_DEVICE"); }
+static inline bool op_on_device(void) { return op_device() != NULL; }
+static inline vm_backend *op_backend(void) {
+    vm_error e = { 0 };
+    vm_backend *be = op_on_device() ? vm_backend_open(op_device(), &e) : vm_backend_cpu();
+    if (be) return be;
+    MISMATCH("%s\n", e.msg);
+    exit(1);
+}
+
 static inline op_case op_begin(vm_type dtype) {
-    op_case c = { .g = vm_graph_new(vm_backend_cpu(), dtype), .state = 9, .level = -1 };
-    c.g->seed = 5;
+    op_case c = { .g = vm_graph_new(op_backend(), dtype), .state = 9, .level = -1 };
+    c.g->seed = 5, c.g->apart = op_on_device();
+    c.copy = vm_calloc(OP_COPIES, sizeof *c.copy);
     return c;
+}
+
+static inline void op_drop_copies(op_case *c) {
+    for (int k = 0; k < OP_COPIES; k++) vm_free(c->copy[k].bits), c->copy[k].bits = NULL;
+}
+
+/* The bits of v, an output, after a run; valid until the next. */
+static inline const void *op_bits(const op_case *c, vm_val v) {
+    if (c->g->be->device == VM_CPU_DEV) return vm_data(c->g, v);
+    int k = 0;
+    while (k < OP_COPIES - 1 && c->copy[k].bits && c->copy[k].v != v) k++;
+    if (!c->copy[k].bits || c->copy[k].v != v) {
+        size_t bytes = (size_t)vm_count(c->g, v) * vm_type_size(c->g->v[v].type);
+        vm_free(c->copy[k].bits);
+        c->copy[k].v = v, c->copy[k].bits = vm_alloc(bytes + 1);
+        if (c->g->be->download(c->g->be, c->copy[k].bits, vm_data(c->g, v), bytes, &c->g->err)) MISMATCH("%s\n", c->g->err.msg);
+    }
+    return c->copy[k].bits;
 }
 
 /* Stores v as type t at place i of p; returns the value as stored. */
@@ -72,33 +109,34 @@ static inline void op_put(op_case *c, int k, int64_t i, double v) {
 }
 
 static inline bool op_run(op_case *c) {
+    op_drop_copies(c);
     for (int k = 0; k < c->n_x; k++) {
         char name[16];
         snprintf(name, sizeof name, "x%d", k);
         if (vm_set(c->g, name, c->raw[k])) break;
     }
-    if (c->g->err.status || vm_run(c->g)) MISMATCH("%s\n", c->g->err.msg);
+    if (c->g->err.status || vm_run(c->g) || vm_wait(c->g)) MISMATCH("%s\n", c->g->err.msg);
     return !c->g->err.status;
 }
 
-/* Next processor level, run there; false after the last. */
+/* Next processor level, run there; false after the last. A device has one. */
 static inline bool op_next(op_case *c) {
     vm_cpu_force(-1);
-    if (++c->level > vm_cpu_level()) return false;
+    if (++c->level > (op_on_device() ? 0 : vm_cpu_level())) return false;
+    if (op_on_device()) return op_run(c);
     vm_cpu_force(c->level);
     return op_run(c);
 }
 #define OP_LEVELS(c) while (op_next(c))
 
 /* Element i of v after a run; v must be an output. */
-static inline double op_get(const op_case *c, vm_val v, int64_t i) { return op_load(vm_data(c->g, v),
-    c->g->v[v].type, i); }
+static inline double op_get(const op_case *c, vm_val v, int64_t i) { return op_load(op_bits(c, v), c->g->v[v].type, i); }
 
 /* The bits of v are those of `bits` from now on: first call copies. Finds what depends on thread count. */
 static inline void op_same(const op_case *c, vm_val v, void **bits) {
     size_t bytes = (size_t)vm_count(c->g, v) * vm_type_size(c->g->v[v].type);
-    if (!*bits) memcpy(*bits = vm_alloc(bytes + 1), vm_data(c->g, v), bytes);
-    EXPECT(!memcmp(*bits, vm_data(c->g, v), bytes));
+    if (!*bits) memcpy(*bits = vm_alloc(bytes + 1), op_bits(c, v), bytes);
+    EXPECT(!memcmp(*bits, op_bits(c, v), bytes));
 }
 
 /* Every row of C elements of v agrees with want within tol of the row's largest magnitude. */
@@ -121,6 +159,8 @@ static inline void op_near(const op_case *c, const char *what, vm_val v, const d
 
 static inline void op_end(op_case *c) {
     for (int k = 0; k < c->n_x; k++) vm_free(c->x[k]), vm_free(c->raw[k]);
+    op_drop_copies(c);
+    vm_free(c->copy);
     vm_graph_free(c->g);
     vm_cpu_force(-1);
 }
