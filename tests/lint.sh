@@ -22,4 +22,13 @@ x=$(grep -nE '(^|[^_a-zA-Z.>])(malloc|calloc|realloc|strdup|strcpy|strcat|sprint
 x=$(grep -nE '(^|[^_a-zA-Z.>])(printf|puts)[ ]*\(' $(find kernels models io -name '*.c'))
 [ -n "$x" ] && say "library code does not print: $x"
 case_end calls
+# every test that ACCEPTANCE.md names is there: `FILE.NAME`, or `NAME` of the file before it
+grep '^|' tests/ACCEPTANCE.md | grep -o '`[a-z]*[a-z0-9_.*]*`' | tr -d '`' | while read -r t; do
+    case $t in test_*|cli_*|grad_*|mpi_*) file=${t%%.*} name=${t#"$file"} name=${name#.} ;; *) name=$t ;; esac
+    case $file in grad_\*) continue ;; esac
+    grep -qsE "(\(|check |has |said )${name%\*}" "tests/$file.c" "tests/$file.sh" || echo "tests/ACCEPTANCE.md: no test $file.$name"
+done > "${TMPDIR:-/tmp}/lint.$$"
+x=$(cat "${TMPDIR:-/tmp}/lint.$$"); rm -f "${TMPDIR:-/tmp}/lint.$$"
+[ -n "$x" ] && say "$x"
+case_end acceptance
 exit $all
