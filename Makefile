@@ -2,6 +2,7 @@
 #   B     build folder (default build)
 #   MODE  release | asan | debug | f64 (every float a double, plain loops: gradient checks) | asan64 ; objects in $(B)/$(MODE)/
 #   WERROR=1 makes warnings errors (CI)
+#   CUDA  the toolkit (default: where it usually lies; CUDA= builds without); CUARCH which architectures get code
 
 B    ?= build
 MODE ?= release
@@ -28,14 +29,20 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Wshadow -Wstrict-prototyp
 # several processes: MPI and NCCL where they are installed (MPI= and CUDA= build without)
 MPI      ?= $(firstword $(shell for p in ompi-c mpich; do pkg-config --exists $$p && echo $$p; done))
 CUDA     ?= $(firstword $(wildcard /usr/local/cuda /usr/lib/cuda))
-LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) $(MPI) 2>/dev/null) -ldnnl -lm -ldl -lpthread $(LDLIBS)
+# kernels for CUDA (kernels/*.cu) are in the release mode where the toolkit has a compiler. The runtime is linked in and finds
+# the driver when it is asked for a device: the program starts without one.
+NVCC     ?= $(if $(CUDA),$(wildcard $(CUDA)/bin/nvcc))
+HAVE_CU  := $(and $(NVCC),$(filter release,$(MODE)))
+CU_LIBS  := $(if $(HAVE_CU),-L$(firstword $(wildcard $(CUDA)/lib64 $(CUDA)/lib)) -lcudart_static -lrt)
+LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) $(MPI) 2>/dev/null) -ldnnl $(CU_LIBS) -lm -ldl -lpthread $(LDLIBS)
 
 SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.c pipeline/*.c))
 # kernels/*_cpu.c are compiled once per processor level; the program picks at start (kernels/graph.h VM_CPU)
 CPU_SRC  := $(filter-out kernels/backend_cpu.c,$(wildcard kernels/*_cpu.c))
+CU_SRC   := $(if $(HAVE_CU),$(wildcard kernels/*.cu))
 LEVELS   := $(if $(filter f64 asan64,$(MODE)),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
 OBJ      := $(patsubst %.c,$(D)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
-            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(D)/%.$(l).o))
+            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(D)/%.$(l).o)) $(CU_SRC:%.cu=$(D)/%.cu.o)
 MARCH_v2 := -march=x86-64-v2
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
@@ -70,6 +77,25 @@ $(D)/kernels/comm_mpi.o: override CFLAGS += $(if $(MPI),-DVM_HAVE_MPI $(shell pk
 $(D)/kernels/comm.o $(D)/kernels/comm_nccl.o: override CFLAGS += \
     $(if $(CUDA),$(if $(wildcard $(CUDA)/include/nccl.h),-DVM_HAVE_NCCL -isystem $(CUDA)/include))
 
+# machine code for each architecture, and intermediate code of the newest for those to come
+CU_KNOWN := $(if $(HAVE_CU),$(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)))
+CUARCH   ?= $(foreach a,80 86 89 90a 100 120,$(if $(filter $(a:%a=%),$(CU_KNOWN)),$(a)))
+CU_CODE  := $(foreach a,$(CUARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+            $(foreach a,$(lastword $(CUARCH)),-gencode arch=compute_$(a),code=compute_$(a))
+CU_FLAGS := -std=c++17 -O3 -I. -lineinfo -Xfatbin -compress-all $(if $(WERROR),-Werror all-warnings) -DVM_HAVE_CUDA \
+            -Xcompiler -Wall,-Wno-unused-function,-fno-exceptions,-fno-rtti,-fPIC -diag-suppress 177
+$(D)/%.cu.o: %.cu $(D)/cuda.flags | deps
+	@mkdir -p $(@D)
+	$(NVCC) $(CU_FLAGS) $(CU_CODE) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+# with and without CUDA are two programs in one folder: what differs is made anew
+$(D)/cuda.flags: FORCE
+	@mkdir -p $(@D); echo '$(if $(HAVE_CU),$(NVCC) $(CU_FLAGS) $(CU_CODE))' | cmp -s - $@ || \
+	    echo '$(if $(HAVE_CU),$(NVCC) $(CU_FLAGS) $(CU_CODE))' >$@
+FORCE:
+$(filter $(D)/kernels/%,$(OBJ)): $(D)/cuda.flags
+$(D)/kernels/%.o: override CFLAGS += $(if $(HAVE_CU),-DVM_HAVE_CUDA -isystem $(CUDA)/include)
+
 define level_rule
 $(D)/%.$(1).o: %.c | deps
 	@mkdir -p $$(@D)
@@ -93,7 +119,7 @@ $(D)/bench/%: $(D)/bench/%.o $(LIB)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # --- tests ----------------------------------------------------------------------------------------------------------
-.PHONY: all test test-programs asan soak lint fuzz bench demo install uninstall clean help
+.PHONY: all FORCE test test-programs asan soak lint fuzz bench demo install uninstall clean help
 test-programs: $(BIN) $(TESTS)
 grad-programs: $(GRADS)
 
