@@ -10,6 +10,7 @@ VM_CPU_DECLARE(slice_back_cpu);
 VM_CPU_DECLARE(concat_cpu);
 VM_CPU_DECLARE(permute_cpu);
 VM_CPU_DECLARE(cast_cpu);
+VM_CUDA_DECLARE(cast_cuda);
 
 /* --- reshape: i = nd, sizes --------------------------------------------------------------------------------------- */
 static vm_status infer_reshape(vm_graph *g, vm_node *n) {
@@ -162,7 +163,8 @@ static void grad_cast(vm_graph *g, const vm_node *n) {
     vm_type t = g->v[x].type == VM_F32 ? VM_F32 : g->v[dy].type;
     vm_add_grad(g, x, vm_cast(g, dy, t));
 }
-static const vm_op cast = { .name = "cast", .infer = infer_cast, .grad = grad_cast, .cpu = VM_CPU(cast_cpu) };
+static const vm_op cast = { .name = "cast", .infer = infer_cast, .grad = grad_cast, .cpu = VM_CPU(cast_cpu),
+    .cuda = VM_CUDA(cast_cuda) };
 
 vm_val vm_cast(vm_graph *g, vm_val x, vm_type t) {
     if (x && g->v[x].type == t) return x;

@@ -14,6 +14,9 @@
 VM_CPU_DECLARE(unary_cpu);
 VM_CPU_DECLARE(unary_back_cpu);
 VM_CPU_DECLARE(scale_cpu);
+VM_CUDA_DECLARE(unary_cuda);
+VM_CUDA_DECLARE(unary_back_cuda);
+VM_CUDA_DECLARE(scale_cuda);
 
 /* in x; out y; i[0] type of y, i[1] kind */
 static vm_status infer(vm_graph *g, vm_node *n) {
@@ -28,7 +31,7 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op unary_back = { .name = "unary_back", .infer = infer_back, .cpu = VM_CPU(unary_back_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(unary_back_cuda), .acc_outs = 1 };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0];
@@ -36,7 +39,8 @@ static void grad(vm_graph *g, const vm_node *n) {
     vm_node init = { .i = { g->v[x].type, n->i[1] } };
     vm_add_grad(g, x, vm_append1(g, &unary_back, 2, (vm_val[]){ vm_dy(g, n, 0), x }, &init));
 }
-static const vm_op unary = { .name = "unary", .infer = infer, .grad = grad, .cpu = VM_CPU(unary_cpu) };
+static const vm_op unary = { .name = "unary", .infer = infer, .grad = grad, .cpu = VM_CPU(unary_cpu),
+    .cuda = VM_CUDA(unary_cuda) };
 
 vm_val vm_unary(vm_graph *g, vm_val x, vm_unary_kind k, vm_type out) {
     if (k == VM_NONE && x && g->v[x].type == out) return x;
@@ -46,7 +50,7 @@ vm_val vm_unary(vm_graph *g, vm_val x, vm_unary_kind k, vm_type out) {
 /* --- scale: in x; out y = f[0] x + f[1]; i[0] type of y ----------------------------------------------------------- */
 static void grad_scale(vm_graph *g, const vm_node *n);
 static const vm_op scale_op = { .name = "scale", .infer = infer, .grad = grad_scale, .cpu = VM_CPU(scale_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(scale_cuda), .acc_outs = 1 };
 
 static void grad_scale(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0], dy = vm_dy(g, n, 0);
