@@ -88,6 +88,7 @@ static vm_status run_node(vm_graph *g, vm_node *n, int level) {
     if (!f) return vm_fail(&g->err, VM_EDEVICE, "op %s has no CPU kernel", n->op->name);
     vm_status st = f(g, n);
     if (st && !g->err.status) vm_fail(&g->err, st, "%s: op %s failed", n->label ? n->label : "graph", n->op->name);
+    if (!g->err.status && n->op->ran) n->op->ran(g, n);
     return g->err.status;
 }
 

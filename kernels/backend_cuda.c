@@ -201,6 +201,8 @@ static vm_status cuda_run(vm_backend *be, vm_graph *g) {
         vm_node *n = &g->n[i];
         if (!n->dead && !n->op->view && run_node(d, g, n)) return g->err.status;
     }
+    for (int64_t i = 0; i < g->n_n; i++)
+        if (!g->n[i].dead && g->n[i].op->ran) g->n[i].op->ran(g, &g->n[i]);
     return VM_OK;
 }
 

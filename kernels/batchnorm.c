@@ -112,9 +112,15 @@ static vm_status infer_running(vm_graph *g, vm_node *n) {
     }
     return VM_OK;
 }
-static const vm_op running = {
-    .name = "running_stats", .infer = infer_running, .cpu = VM_CPU(running_stats_cpu), .no_grad = true, .stateful = true
-};
+static void ran(vm_graph *g, vm_node *n) {
+    for (int k = 2; k < 5; k++) vm_param_touch(g->v[n->in[k]].param);
+}
+static const vm_op running = { .name = "running_stats",
+                               .infer = infer_running,
+                               .cpu = VM_CPU(running_stats_cpu),
+                               .no_grad = true,
+                               .stateful = true,
+                               .ran = ran };
 
 void vm_running_stats(vm_graph *g, const vm_val stats[2], int64_t rows, vm_param *mean, vm_param *var, vm_param *count,
                       float momentum) {
@@ -138,12 +144,23 @@ static vm_status infer_fold(vm_graph *g, vm_node *n) {
 }
 /* Nothing, but for the run after a change. */
 static void cost_fold(const vm_graph *g, const vm_node *n, double *flops, double *bytes) { *flops = *bytes = 0; }
+/* The folded weight is new where a source was. */
+static void ran_fold(vm_graph *g, vm_node *n) {
+    vm_folded *to = n->ptr;
+    bool fresh = true;
+    for (int k = 0; k < 5; k++) {
+        uint64_t version = g->v[n->in[k]].param->version;
+        fresh &= to->of[k] == version, to->of[k] = version;
+    }
+    if (!fresh) vm_param_touch(to->w), vm_param_touch(to->b);
+}
 static const vm_op fold = { .name = "batchnorm_fold",
                             .infer = infer_fold,
                             .cost = cost_fold,
                             .cpu = VM_CPU(batchnorm_fold_cpu),
                             .no_grad = true,
-                            .stateful = true };
+                            .stateful = true,
+                            .ran = ran_fold };
 
 void vm_batchnorm_fold(vm_graph *g, vm_param *w, vm_param *const norm[4], float eps, vm_folded *to) {
     vm_val in[] = { vm_weight(g, w), vm_weight(g, norm[0]), vm_weight(g, norm[1]), vm_weight(g, norm[2]),

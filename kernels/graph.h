@@ -120,6 +120,9 @@ typedef struct vm_op {
     bool host;           /* its CPU kernel runs on every device, on copies in host memory */
     int acc_in;          /* out[0] begins as in[acc_in] (a residual), which only the sum reads; 0 = none */
     void (*free_node)(vm_node *n); /* releases n->cache */
+    /* What a run means for the host beside the kernel's work (versions of parameters): called by the backend at every run, also
+     * where the device replays launches and no launcher is called. */
+    void (*ran)(vm_graph *g, vm_node *n);
 } vm_op;
 
 struct vm_node {

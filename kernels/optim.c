@@ -46,12 +46,13 @@ static vm_status infer_adamw(vm_graph *g, vm_node *n) {
     if (p->borrowed) return vm_bad(g, "adamw: %s is mapped from a file; load weights for writing", p->name);
     return VM_OK;
 }
+static void ran(vm_graph *g, vm_node *n) { vm_param_touch(n->ptr); }
 static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
     double N = (double)vm_param_count(n->ptr);
     *flops = 14 * N, *bytes = 28 * N;
 }
 static const vm_op adamw = {
-    .name = "adamw", .infer = infer_adamw, .cost = cost, .cpu = VM_CPU(adamw_cpu), .no_grad = true, .stateful = true
+    .name = "adamw", .infer = infer_adamw, .cost = cost, .cpu = VM_CPU(adamw_cpu), .no_grad = true, .stateful = true, .ran = ran
 };
 
 void vm_adamw(vm_graph *g, vm_param *p, vm_val hyper, vm_adam a) {

@@ -53,7 +53,6 @@ vm_status VM_KERNEL(adamw_cpu)(vm_graph *g, vm_node *n) {
         m[i] = (float)a, v[i] = (float)b;
         w[i] = w[i] * keep - step * a / ((vm_real)sqrtf((float)(b * r2)) + eps);
     }
-    vm_param_touch(p);
     return VM_OK;
 }
 
