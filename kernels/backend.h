@@ -27,6 +27,19 @@ vm_backend *vm_backend_cpu(void); /* one per process, never freed */
 vm_backend *vm_backend_open(const char *device, vm_error *e);
 vm_backend *vm_backend_cuda(int ordinal, vm_error *e); /* in builds with CUDA */
 
+bool vm_has_bf16(const vm_backend *be); /* has the device products of bf16? */
+
+/* n bytes of a backend's memory under a host address: the memory itself on the processor, a copy elsewhere.
+ *   if (!vm_mirror_open(&m, p->be, p->grad, bytes, true, e)) { ... m.host ...; vm_mirror_close(&m, false, e); }
+ * read: the copy begins as what is there (p NULL gives host NULL). written: what the caller changed goes back. */
+typedef struct {
+    vm_backend *be;
+    void *there, *host;
+    size_t bytes;
+} vm_mirror;
+vm_status vm_mirror_open(vm_mirror *m, vm_backend *be, const void *p, size_t bytes, bool read, vm_error *e);
+vm_status vm_mirror_close(vm_mirror *m, bool written, vm_error *e);
+
 /* --- the processor ------------------------------------------------------------------------------------------------- */
 int vm_cpu_level(void);            /* 0 = baseline, 1 = x86-64-v3, 2 = x86-64-v4 */
 void vm_cpu_force(int level);      /* tests: at most what the processor has; -1 = best */

@@ -38,6 +38,8 @@ bool vm_cpu_has_bf16(void) {
 #endif
 }
 
+bool vm_has_bf16(const vm_backend *be) { return be->device == VM_CUDA_DEV || vm_cpu_has_bf16(); }
+
 /* The affinity mask, cut by the cgroup's quota: more threads than that only wait for each other. */
 static int allowed_cpus(void) {
     cpu_set_t set;

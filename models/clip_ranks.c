@@ -129,7 +129,10 @@ vm_status clip_ranks_sum_gradients(clip_ranks *x, vm_error *e) {
     for (int64_t i = 0; i < w->n && !e->status; i++) {
         const vm_param *p = w->p[i];
         if (!p->trainable || !p->grad || p == x->m->logit_scale || p == x->m->logit_bias) continue;
-        x->c->all_reduce(x->c, (float *)p->grad, vm_param_count(p), VM_COMM_SUM, e);
+        vm_mirror at;
+        if (vm_mirror_open(&at, p->be, p->grad, (size_t)vm_param_count(p) * sizeof *p->grad, true, e)) break;
+        x->c->all_reduce(x->c, at.host, vm_param_count(p), VM_COMM_SUM, e);
+        vm_mirror_close(&at, !e->status, e);
     }
     return e->status;
 }

@@ -277,8 +277,7 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
     if (clip_trainer_gradients(t, b, &out->terms, e) || (!t->update && build_update(t, e))) return e->status;
     if (vm_run(t->norm)) return failed(t->norm, e);
     out->grad_norm = sqrt(output(t->norm, "sqnorm"));
-    vm_real *log_scale = t->m->logit_scale->data;
-    out->scale = exp((double)log_scale[0]);
+    out->scale = exp((double)weight_scalar(t->m->logit_scale));
     out->skipped = !isfinite(out->terms.loss) || !isfinite(out->grad_norm) || out->terms.loss > t->most_loss || out->grad_norm > t->most_norm;
     if (t->ranks && vm_comm_any(t->c.comm, &out->skipped, e)) return e->status;
     if (out->skipped) return VM_OK;
@@ -286,8 +285,10 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
     double clip = t->c.clip_norm > 0 && out->grad_norm > t->c.clip_norm ? t->c.clip_norm / out->grad_norm : 1;
     vm_real hyper[4] = { (vm_real)lr, (vm_real)(1 - pow(t->c.adam.beta1, k)), (vm_real)(1 - pow(t->c.adam.beta2, k)), (vm_real)clip };
     if (vm_set(t->update, "hyper", hyper) || vm_run(t->update)) return failed(t->update, e);
-    if (t->c.loss.kind != CLIP_SIGMOID) log_scale[0] = VM_MIN(VM_MAX(log_scale[0], 0), (vm_real)t->c.max_logit_scale);
-    vm_param_touch(t->m->logit_scale);
+    if (t->c.loss.kind != CLIP_SIGMOID) {
+        const vm_real s = weight_scalar(t->m->logit_scale), kept = VM_MIN(VM_MAX(s, 0), (vm_real)t->c.max_logit_scale);
+        if (kept != s && vm_param_write(t->m->logit_scale, &kept, e)) return e->status;
+    }
     clip_head_commit(t->head);
     vm_real decay = (vm_real)VM_MIN(t->c.ema, k / (9 + k)); /* k counts from 1 */
     return t->average && (vm_set(t->average, "decay", &decay) || vm_run(t->average)) ? failed(t->average, e) : VM_OK;
@@ -349,8 +350,12 @@ static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *
                 const float *const x = ((const float *const[]){ p->m, p->v, (const float *)p->average })[k];
                 if (!x) continue;
                 snprintf(name, sizeof name, "%s.%s", kept[k], p->name);
-                if (pass) st_writer_put(s, name, x, e);
-                else st_writer_add(s, name, ST_F32, p->nd, p->ne, e);
+                vm_mirror at;
+                if (pass && !vm_mirror_open(&at, p->be, x, (size_t)vm_param_count(p) * sizeof *x, true, e)) {
+                    st_writer_put(s, name, at.host, e);
+                    vm_mirror_close(&at, false, NULL);
+                }
+                if (!pass) st_writer_add(s, name, ST_F32, p->nd, p->ne, e);
             }
     if (!e->status) return st_writer_commit(s, e);
     st_writer_abort(s);
@@ -373,13 +378,20 @@ vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_
             float **x = ((float **[]){ &p->m, &p->v, (float **)&p->average })[k];
             snprintf(name, sizeof name, "%s.%s", kept[k], p->name);
             const st_tensor *s = st_find(f, name);
+            const size_t bytes = (size_t)vm_param_count(p) * sizeof **x;
+            vm_mirror at;
             if (!s) { /* frozen, or before the first step */
-                if (*x) memset(*x, 0, (size_t)vm_param_count(p) * sizeof **x);
+                if (!*x || vm_mirror_open(&at, p->be, *x, bytes, false, e)) continue;
+                memset(at.host, 0, bytes);
+                vm_mirror_close(&at, true, e);
                 continue;
             }
             if (s->len != vm_param_count(p)) vm_fail(e, VM_EMODEL, "%s: %s has %lld elements, the model %lld", st_path(f, s), name, (long long)s->len, (long long)vm_param_count(p));
-            else if (!*x && !(*x = p->be->alloc(p->be, (size_t)s->len * sizeof **x))) vm_nomem(e, (size_t)s->len * sizeof **x, name);
-            else st_read_f32(f, s, 0, s->len, *x, e);
+            else if (!*x && !(*x = p->be->alloc(p->be, bytes))) vm_nomem(e, bytes, name);
+            else if (!vm_mirror_open(&at, p->be, *x, bytes, false, e)) {
+                st_read_f32(f, s, 0, s->len, at.host, e);
+                vm_mirror_close(&at, !e->status, e);
+            }
         }
     st_close(f);
     for (int64_t i = 0; i < w->n; i++) vm_param_touch(w->p[i]); /* packed copies of what was there before are stale */

@@ -119,7 +119,10 @@ vm_status lora_new(towers *m, const lora_options *o, vm_error *e) {
         vm_param *a = l->x[i].a;
         vm_rng r = vm_rng_at(o->seed, 0x10a0 + (uint64_t)i);
         double most = 1 / sqrt((double)a->ne[1]); /* Kaiming's uniform with slope sqrt 5, PEFT's default */
-        for (int64_t k = 0; k < vm_param_count(a); k++) ((vm_real *)a->data)[k] = (vm_real)(most * (2 * vm_rng_f64(&r) - 1));
+        vm_mirror x;
+        if (vm_mirror_open(&x, a->be, a->data, (size_t)vm_param_count(a) * sizeof(vm_real), false, e)) break;
+        for (int64_t k = 0; k < vm_param_count(a); k++) ((vm_real *)x.host)[k] = (vm_real)(most * (2 * vm_rng_f64(&r) - 1));
+        vm_mirror_close(&x, true, e);
         vm_param_touch(a);
     }
     if (e->status) lora_free(l);
@@ -161,6 +164,15 @@ static const st_tensor *tensor(const st_file *f, const char *module, size_t len,
 }
 static bool is_there(void *ctx, const char *module, size_t len, const char *last) { return tensor(ctx, module, len, 'A') != NULL; }
 
+static vm_status read_into(vm_param *p, const st_file *f, const st_tensor *t, vm_error *e) {
+    vm_mirror x;
+    if (vm_mirror_open(&x, p->be, p->data, (size_t)t->len * sizeof(float), false, e)) return e->status;
+    st_read_f32(f, t, 0, t->len, x.host, e);
+    vm_param_touch(p);
+    vm_mirror_close(&x, !e->status, e);
+    return e->status;
+}
+
 static vm_status read_values(tower_lora *l, const st_file *f, vm_error *e) {
     for (int64_t i = 0; i < l->n && !e->status; i++)
         for (int side = 0; side < 2 && !e->status; side++) {
@@ -170,7 +182,7 @@ static vm_status read_values(tower_lora *l, const st_file *f, vm_error *e) {
             if (!t) vm_fail(e, VM_EMODEL, "%s: no lora_%c of %s", st_path(f, NULL), "AB"[side], x->module);
             else if (t->nd != 2 || t->shape[0] != p->ne[0] || t->shape[1] != p->ne[1])
                 vm_fail(e, VM_EMODEL, "%s: %s is not (%lld,%lld), as rank and model want it", st_path(f, t), t->name, (long long)p->ne[0], (long long)p->ne[1]);
-            else if (!st_read_f32(f, t, 0, t->len, p->data, e)) vm_param_touch(p);
+            else read_into(p, f, t, e);
         }
     if (!e->status && st_len(f) != 2 * l->n) { /* something that belongs nowhere: name it */
         for (int64_t k = 0; k < st_len(f) && !e->status; k++) {
@@ -251,11 +263,15 @@ vm_status lora_save(const towers *m, const char *dir, const char *base, vm_error
     vm_free(path);
     for (int pass = 0; pass < 2; pass++)
         for (int64_t i = 0; i < 2 * l->n && !e->status; i++) {
-            const adapted *x = &l->x[i / 2];
-            const vm_param *p = i & 1 ? x->b : x->a;
-            snprintf(name, sizeof name, "%s%s.lora_%c.weight", prefix, x->module, "AB"[i & 1]);
-            if (pass) st_writer_put_f32(w, name, p->data, e);
-            else st_writer_add(w, name, ST_F32, p->nd, p->ne, e);
+            const adapted *of = &l->x[i / 2];
+            const vm_param *p = i & 1 ? of->b : of->a;
+            snprintf(name, sizeof name, "%s%s.lora_%c.weight", prefix, of->module, "AB"[i & 1]);
+            vm_mirror x;
+            if (pass && !vm_mirror_open(&x, p->be, p->data, (size_t)vm_param_count(p) * sizeof(float), true, e)) {
+                st_writer_put_f32(w, name, x.host, e);
+                vm_mirror_close(&x, false, NULL);
+            }
+            if (!pass) st_writer_add(w, name, ST_F32, p->nd, p->ne, e);
         }
     if (w && !e->status) st_writer_commit(w, e);
     else st_writer_abort(w);
@@ -263,14 +279,14 @@ vm_status lora_save(const towers *m, const char *dir, const char *base, vm_error
 }
 
 /* --- the rest --------------------------------------------------------------------------------------------------------- */
-void lora_merge(towers *m) {
-    tower_lora *l = m->lora;
-    for (int64_t i = 0; l && i < l->n; i++) {
-        const adapted *x = &l->x[i];
-        const vm_real *a = x->a->data, *b = x->b->data;
-        const double s = scale_of(l);
-        int64_t C = x->w->ne[1], r = l->r;
-        vm_real *w = (vm_real *)x->w->data + x->at * C;
+static vm_status merge_one(const adapted *x, double s, vm_error *e) {
+    const int64_t C = x->w->ne[1], r = x->a->ne[0];
+    vm_mirror ma = { 0 }, mb = { 0 }, mw = { 0 };
+    if (!vm_mirror_open(&ma, x->a->be, x->a->data, (size_t)(r * C) * sizeof(vm_real), true, e) &&
+        !vm_mirror_open(&mb, x->b->be, x->b->data, (size_t)(x->rows * r) * sizeof(vm_real), true, e) &&
+        !vm_mirror_open(&mw, x->w->be, (vm_real *)x->w->data + x->at * C, (size_t)(x->rows * C) * sizeof(vm_real), true, e)) {
+        const vm_real *a = ma.host, *b = mb.host;
+        vm_real *w = mw.host;
         for (int64_t o = 0; o < x->rows; o++)
             for (int64_t c = 0; c < C; c++) {
                 double sum = 0;
@@ -279,8 +295,18 @@ void lora_merge(towers *m) {
             }
         vm_param_touch(x->w);
     }
+    vm_mirror_close(&ma, false, NULL), vm_mirror_close(&mb, false, NULL);
+    vm_mirror_close(&mw, !e->status, e);
+    return e->status;
+}
+
+vm_status lora_merge(towers *m, vm_error *e) {
+    tower_lora *l = m->lora;
+    for (int64_t i = 0; l && i < l->n; i++)
+        if (merge_one(&l->x[i], scale_of(l), e)) return e->status;
     lora_free(l);
     m->lora = NULL;
+    return VM_OK;
 }
 
 int64_t lora_count(const towers *m) {

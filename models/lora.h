@@ -28,7 +28,7 @@ vm_status lora_load(towers *m, const char *dir, vm_error *e);
 /* Into an existing directory. base: the name of the model that it belongs to, may be NULL. */
 vm_status lora_save(const towers *m, const char *dir, const char *base, vm_error *e);
 /* Adds s B A to the weights, which must be writable, and takes the adapter off. */
-void lora_merge(towers *m);
+vm_status lora_merge(towers *m, vm_error *e);
 int64_t lora_count(const towers *m);       /* elements of A and B; 0 without an adapter */
 const char *lora_text(const towers *m);    /* "rank 8, alpha 16, 42 modules" */
 void lora_free(tower_lora *l);             /* by towers_free */

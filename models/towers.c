@@ -83,9 +83,17 @@ vm_status towers_blend(towers *a, const towers *b, double alpha, vm_error *e) {
     if (!fits) return vm_fail(e, VM_EMODEL, "the two models are not of one family, size and activation; their weights cannot be averaged");
     for (int64_t i = 0; i < a->w->n; i++) {
         vm_param *p = a->w->p[i];
-        const vm_real *y = b->w->p[i]->data;
-        vm_real *x = p->data;
-        for (int64_t k = 0; k < vm_param_count(p); k++) x[k] = (vm_real)((1 - alpha) * (double)x[k] + alpha * (double)y[k]);
+        const vm_param *q = b->w->p[i];
+        const size_t bytes = (size_t)vm_param_count(p) * sizeof(vm_real);
+        vm_mirror to, from;
+        if (vm_mirror_open(&to, p->be, p->data, bytes, true, e)) return e->status;
+        if (!vm_mirror_open(&from, q->be, q->data, bytes, true, e)) {
+            vm_real *x = to.host;
+            const vm_real *y = from.host;
+            for (int64_t k = 0; k < vm_param_count(p); k++) x[k] = (vm_real)((1 - alpha) * (double)x[k] + alpha * (double)y[k]);
+            vm_mirror_close(&from, false, NULL);
+        }
+        if (vm_mirror_close(&to, !e->status, e) || e->status) return e->status;
         vm_param_touch(p);
     }
     return VM_OK;
@@ -110,8 +118,8 @@ vm_val towers_logits(vm_graph *g, const towers *t, vm_val a, vm_val b) {
     return t->logit_bias ? vm_binary(g, x, vm_weight(g, t->logit_bias), VM_ADD) : x;
 }
 
-float towers_scale(const towers *t) { return !t->logit_scale ? 1 : expf((float)((const vm_real *)t->logit_scale->data)[0]); }
-float towers_bias(const towers *t) { return t->logit_bias ? (float)((const vm_real *)t->logit_bias->data)[0] : 0; }
+float towers_scale(const towers *t) { return !t->logit_scale ? 1 : expf((float)weight_scalar(t->logit_scale)); }
+float towers_bias(const towers *t) { return t->logit_bias ? (float)weight_scalar(t->logit_bias) : 0; }
 
 /* --- texts ---------------------------------------------------------------------------------------------------------- */
 vm_status towers_encode(const towers *t, tok *k, int64_t n, int64_t B, const char *const *texts, int32_t *ids, int32_t *at, int32_t *mask, int64_t *T, vm_error *e) {

@@ -2,6 +2,7 @@
 #include "models/weights.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,24 +161,32 @@ static vm_status fill(const weight_tie *t, const weight_source *f, const st_tens
     vm_param *p = t->p;
     int64_t cols = cols_of(p);
     bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !t->flags;
-    if (!writable && whole && s->dtype == ST_F32 && s->data && ((uintptr_t)s->data & 3) == 0 && !p->data) {
+    bool as_is = whole && s->dtype == ST_F32 && s->data && ((uintptr_t)s->data & 3) == 0;
+    if (!writable && as_is && !p->data && p->be->device == VM_CPU_DEV) {
         p->data = (void *)(uintptr_t)s->data; /* read only: nothing writes a parameter of a graph without optimizer */
         p->borrowed = true;
         vm_param_touch(p);
         return VM_OK;
     }
     if (vm_param_alloc(p, e)) return e->status;
-    float *dst = (float *)p->data + t->at * cols;
     vm_param_touch(p);
     vm_status st = VM_OK;
+    if (as_is && p->be->device != VM_CPU_DEV) { /* from the mapped file to the device, without a copy between */
+        st = vm_param_write(p, s->data, e);
+        f->release(f->file, s);
+        return st;
+    }
+    vm_mirror dst;
+    if (vm_mirror_open(&dst, p->be, (float *)p->data + t->at * cols, (size_t)(t->rows * cols) * sizeof(float), false, e)) return e->status;
     if (t->flags & W_TRANSPOSED) {
         float *tmp = vm_alloc((size_t)s->len * sizeof *tmp);
-        if (!tmp) return vm_nomem(e, (size_t)s->len * sizeof *tmp, s->name);
-        if (!(st = f->read_f32(f->file, s, 0, s->len, tmp, e))) transpose(dst, tmp, cols, t->rows);
+        if (!tmp) st = vm_nomem(e, (size_t)s->len * sizeof *tmp, s->name);
+        else if (!(st = f->read_f32(f->file, s, 0, s->len, tmp, e))) transpose(dst.host, tmp, cols, t->rows);
         vm_free(tmp);
     } else {
-        st = f->read_f32(f->file, s, t->file_at * cols, t->rows * cols, dst, e);
+        st = f->read_f32(f->file, s, t->file_at * cols, t->rows * cols, dst.host, e);
     }
+    if (vm_mirror_close(&dst, !st, e)) st = e->status;
     if (writable) f->release(f->file, s);
     return st;
 }
@@ -267,14 +276,17 @@ float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm
         const weight_tie *y = &m->t[i];
         int64_t cols = cols_of(y->p);
         const vm_real *src = what ? y->p->grad : y->p->data;
+        vm_mirror at;
         if (!src) continue;
-        src += y->at * cols;
+        if (vm_mirror_open(&at, y->p->be, src + y->at * cols, (size_t)(y->rows * cols) * sizeof *src, true, e)) return vm_free(all), NULL;
+        src = at.host;
         if (y->flags & W_TRANSPOSED) {
             for (int64_t r = 0; r < y->rows; r++)
                 for (int64_t c = 0; c < cols; c++) all[c * y->rows + r] = (float)src[r * cols + c];
         } else {
             for (int64_t k = 0; k < y->rows * cols; k++) all[y->file_at * cols + k] = (float)src[k];
         }
+        vm_mirror_close(&at, false, NULL);
     }
     return all;
 }
@@ -325,18 +337,29 @@ vm_status weights_restore(weight_map *m, const char *dir, const char *base, vm_e
 }
 
 /* --- fresh numbers --------------------------------------------------------------------------------------------------- */
-vm_status weight_normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e) {
+static vm_status fresh(vm_param *p, vm_mirror *x, vm_error *e) {
     if (vm_param_alloc(p, e)) return e->status;
-    vm_real *x = p->data;
-    vm_rng r = vm_rng_at(seed, stream);
-    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (vm_real)(std * vm_rng_normal(&r));
     vm_param_touch(p);
-    return VM_OK;
+    return vm_mirror_open(x, p->be, p->data, (size_t)vm_param_count(p) * sizeof(vm_real), false, e);
+}
+
+vm_status weight_normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e) {
+    vm_mirror x;
+    vm_rng r = vm_rng_at(seed, stream);
+    if (fresh(p, &x, e)) return e->status;
+    for (int64_t i = 0; i < vm_param_count(p); i++) ((vm_real *)x.host)[i] = (vm_real)(std * vm_rng_normal(&r));
+    return vm_mirror_close(&x, true, e);
 }
 
 vm_status weight_fill(vm_param *p, double v, vm_error *e) {
-    if (vm_param_alloc(p, e)) return e->status;
-    for (int64_t i = 0; i < vm_param_count(p); i++) ((vm_real *)p->data)[i] = (vm_real)v;
-    vm_param_touch(p);
-    return VM_OK;
+    vm_mirror x;
+    if (fresh(p, &x, e)) return e->status;
+    for (int64_t i = 0; i < vm_param_count(p); i++) ((vm_real *)x.host)[i] = (vm_real)v;
+    return vm_mirror_close(&x, true, e);
+}
+
+vm_real weight_scalar(const vm_param *p) {
+    vm_real x = (vm_real)NAN;
+    vm_error none = { 0 };
+    return vm_param_read(p, &x, &none) ? (vm_real)NAN : x;
 }

@@ -87,5 +87,6 @@ vm_status weights_restore(weight_map *m, const char *dir, const char *base, vm_e
 /* Numbers for a fresh parameter: normal with a stream of random numbers of its own, or all v. */
 vm_status weight_normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e);
 vm_status weight_fill(vm_param *p, double v, vm_error *e);
+vm_real weight_scalar(const vm_param *p); /* its one number; NaN when the device does not give it */
 
 #endif

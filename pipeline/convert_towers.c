@@ -36,7 +36,7 @@ vm_status convert_towers(const vm_args *a, const char *from, const char *out, st
     if (towers_open(&m, vm_backend_cpu(), from, &(towers_options){ .how = TOWERS_TRAIN }, e)) return e->status;
     if (adapter && !lora_open(m, adapter, e)) {
         vm_info("adapter: %s", lora_text(m));
-        lora_merge(m);
+        lora_merge(m, e);
     }
     if (!e->status && n) average(m, others, n, a, e);
     if (!e->status && !dir_begin(&tmp, out, e)) {

@@ -44,7 +44,9 @@ vm_backend *run_backend(const vm_args *a, vm_error *e) { return vm_backend_open(
 
 vm_status run_dtype(const vm_args *a, bool fast_default, vm_type *out, vm_error *e) {
     const char *name = arg_str(a, "dtype");
-    bool bf16 = vm_cpu_has_bf16();
+    const vm_backend *be = run_backend(a, e);
+    const bool bf16 = be && vm_has_bf16(be);
+    if (!be) return e->status;
     *out = VM_F32;
     if (!strcmp(name, "auto")) *out = fast_default && bf16 ? VM_BF16 : VM_F32;
     else if (!strcmp(name, "bf16")) *out = VM_BF16;

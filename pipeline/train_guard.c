@@ -74,17 +74,24 @@ typedef struct {
     int64_t bad;
 } extent;
 
-static extent measure(const vm_real *x, int64_t n) {
+/* A device that does not give its numbers has none that are finite. */
+static extent measure(const vm_param *p, const vm_real *x) {
     extent r = { 0 };
-    for (int64_t i = 0; x && i < n; i++) {
+    vm_mirror at;
+    int64_t n = vm_param_count(p);
+    if (!x) return r;
+    if (vm_mirror_open(&at, p->be, x, (size_t)n * sizeof *x, true, NULL)) return (extent){ NAN, n };
+    x = at.host;
+    for (int64_t i = 0; i < n; i++) {
         if (!isfinite((double)x[i])) r.bad++;
         else r.most = fmax(r.most, fabs((double)x[i]));
     }
+    vm_mirror_close(&at, false, NULL);
     return r;
 }
 
-static void put_extent(json_writer *w, const char *name, const vm_real *x, int64_t n) {
-    extent r = measure(x, n);
+static void put_extent(json_writer *w, const char *name, const vm_param *p, const vm_real *x) {
+    extent r = measure(p, x);
     if (!x) return;
     json_begin_object(w, name);
     json_put_num(w, "max_abs", r.most), json_put_int(w, "nonfinite", r.bad);
@@ -114,7 +121,7 @@ void train_guard_dump(const char *dir, int rank, int64_t step, const clip_step *
     for (int64_t i = 0; i < w->n; i++) {
         const vm_param *p = w->p[i];
         json_begin_object(&j, p->name);
-        put_extent(&j, "data", p->data, vm_param_count(p)), put_extent(&j, "grad", p->grad, vm_param_count(p));
+        put_extent(&j, "data", p, p->data), put_extent(&j, "grad", p, p->grad);
         json_close_object(&j);
     }
     json_close_object(&j);
@@ -123,17 +130,21 @@ void train_guard_dump(const char *dir, int rank, int64_t step, const clip_step *
     if (json_save(&j, dir, name, &e)) vm_warn("%s", e.msg);
 }
 
-static bool finite_all(const float *x, int64_t n) {
+static bool finite_all(const vm_param *p, const float *x) {
     bool good = true;
-    for (int64_t i = 0; x && i < n; i++) good &= isfinite(x[i]) != 0;
+    vm_mirror at;
+    int64_t n = vm_param_count(p);
+    if (!x) return true;
+    if (vm_mirror_open(&at, p->be, x, (size_t)n * sizeof *x, true, NULL)) return false;
+    for (int64_t i = 0; i < n; i++) good &= isfinite(((const float *)at.host)[i]) != 0;
+    vm_mirror_close(&at, false, NULL);
     return good;
 }
 
 const char *train_guard_check(const weight_set *w) {
     for (int64_t i = 0; i < w->n; i++) {
         const vm_param *p = w->p[i];
-        int64_t n = vm_param_count(p);
-        if (measure(p->data, n).bad || !finite_all(p->m, n) || !finite_all(p->v, n)) return p->name;
+        if (measure(p, p->data).bad || !finite_all(p, p->m) || !finite_all(p, p->v)) return p->name;
     }
     return NULL;
 }

@@ -1,0 +1,21 @@
+/* mirror.c - see vm_mirror in backend.h. */
+#include "kernels/backend.h"
+
+vm_status vm_mirror_open(vm_mirror *m, vm_backend *be, const void *p, size_t bytes, bool read, vm_error *e) {
+    *m = (vm_mirror){ be, (void *)(uintptr_t)p, (void *)(uintptr_t)p, bytes };
+    if (be->device == VM_CPU_DEV || !p) return VM_OK;
+    if (!(m->host = vm_alloc(bytes + 1))) return vm_nomem(e, bytes, "a copy of what is on the device");
+    if (!read || !be->download(be, m->host, p, bytes, e)) return VM_OK;
+    vm_free(m->host);
+    m->host = NULL;
+    return e ? e->status : VM_EDEVICE;
+}
+
+vm_status vm_mirror_close(vm_mirror *m, bool written, vm_error *e) {
+    vm_status st = VM_OK;
+    if (m->host == m->there) return VM_OK;
+    if (written && m->host) st = m->be->upload(m->be, m->there, m->host, m->bytes, e);
+    vm_free(m->host);
+    m->host = NULL;
+    return st;
+}
