@@ -1,6 +1,7 @@
 # vismin - one non-recursive Makefile. `make help` lists the targets.
 #   B     build folder (default build)
 #   MODE  release | asan | debug | f64 (every float a double, plain loops: gradient checks) | asan64 ; objects in $(B)/$(MODE)/
+#         emu | emu-asan | emu-race: the CUDA kernels on the CPU (tests/emu/), `--device emu` in $(B)/$(MODE)/vismin
 #   WERROR=1 makes warnings errors (CI)
 #   CUDA  the toolkit (default: where it usually lies; CUDA= builds without); CUARCH which architectures get code
 
@@ -20,6 +21,20 @@ CFLAGS_MODE_debug := -O0 -g
 CFLAGS_MODE_f64   := -O1 -Dvm_real=double -Wno-pass-failed
 CFLAGS_MODE_asan64 := $(CFLAGS_MODE_asan) $(CFLAGS_MODE_f64)
 CFLAGS_MODE_release := $(OPT) -g1
+# the emulated device: kernels are C++ for EMU_CXX, its runtime is never sanitized. H is where the objects of C files lie: those
+# of emu-race are those of emu.
+EMU      := $(filter emu emu-%,$(MODE))
+EMU_CXX  ?= $(CXX)
+EMU_SAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_MODE_emu      := -O2 -g1 -DVM_EMU -DVM_HAVE_CUDA
+CFLAGS_MODE_emu-race := $(CFLAGS_MODE_emu)
+CFLAGS_MODE_emu-asan := -O1 -g $(EMU_SAN) -DVM_EMU -DVM_HAVE_CUDA
+EMU_CU_emu      := -O2 -g1
+EMU_CU_emu-race := -O1 -g -fsanitize=thread
+EMU_CU_emu-asan := -O1 -g $(EMU_SAN)
+EMU_RT_emu-race := -DEMU_RACE
+EMU_RT_emu-asan := -DEMU_ASAN
+EMU_CXXFLAGS = -std=c++17 -I. -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-parameter $(if $(WERROR),-Werror) $(MARCH) -DVM_EMU -DVM_HAVE_CUDA
 MARCH    := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2,)
 # no -ffast-math: NaN checks must work and results must not depend on flags;
 # nobody reads the exception flags, and with them no loop that selects between two results could be vectorised
@@ -34,15 +49,17 @@ CUDA     ?= $(firstword $(wildcard /usr/local/cuda /usr/lib/cuda))
 NVCC     ?= $(if $(CUDA),$(wildcard $(CUDA)/bin/nvcc))
 HAVE_CU  := $(and $(NVCC),$(filter release,$(MODE)))
 CU_LIBS  := $(if $(HAVE_CU),-L$(firstword $(wildcard $(CUDA)/lib64 $(CUDA)/lib)) -lcudart_static -lrt)
-LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) $(MPI) 2>/dev/null) -ldnnl $(CU_LIBS) -lm -ldl -lpthread $(LDLIBS)
+LDLIBS_ALL = $(shell pkg-config --libs $(LIBS) $(MPI) 2>/dev/null) -ldnnl $(CU_LIBS) $(if $(EMU),-lstdc++) -lm -ldl -lpthread $(LDLIBS)
 
 SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.c pipeline/*.c))
 # kernels/*_cpu.c are compiled once per processor level; the program picks at start (kernels/graph.h VM_CPU)
 CPU_SRC  := $(filter-out kernels/backend_cpu.c,$(wildcard kernels/*_cpu.c))
-CU_SRC   := $(if $(HAVE_CU),$(wildcard kernels/*.cu))
-LEVELS   := $(if $(filter f64 asan64,$(MODE)),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
-OBJ      := $(patsubst %.c,$(D)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
-            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(D)/%.$(l).o)) $(CU_SRC:%.cu=$(D)/%.cu.o)
+CU_SRC   := $(if $(HAVE_CU)$(EMU),$(wildcard kernels/*.cu))
+EMU_SRC  := $(if $(EMU),$(filter-out tests/emu/test_%,$(wildcard tests/emu/*.cc)))
+LEVELS   := $(if $(filter f64 asan64,$(MODE))$(EMU),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
+H        := $(if $(filter emu-race,$(MODE)),$(B)/emu,$(D))
+OBJ      := $(patsubst %.c,$(H)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
+            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(H)/%.$(l).o)) $(CU_SRC:%.cu=$(D)/%.cu.o) $(EMU_SRC:%.cc=$(D)/%.o)
 MARCH_v2 := -march=x86-64-v2
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
@@ -66,15 +83,15 @@ deps:
 	@sh tests/deps.sh "$(LIBS)" "$(PKGS_DEB)"
 
 # --- objects --------------------------------------------------------------------------------------------------------
-$(D)/%.o: %.c | deps
+$(H)/%.o: %.c | deps
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # pictures of the miniature world are the same bytes everywhere: no fused multiply-add there
-$(D)/models/scene_render.o: override CFLAGS += -ffp-contract=off
+$(H)/models/scene_render.o: override CFLAGS += -ffp-contract=off
 
-$(D)/kernels/comm_mpi.o: override CFLAGS += $(if $(MPI),-DVM_HAVE_MPI $(shell pkg-config --cflags $(MPI)))
-$(D)/kernels/comm.o $(D)/kernels/comm_nccl.o: override CFLAGS += \
+$(H)/kernels/comm_mpi.o: override CFLAGS += $(if $(MPI),-DVM_HAVE_MPI $(shell pkg-config --cflags $(MPI)))
+$(H)/kernels/comm.o $(H)/kernels/comm_nccl.o: override CFLAGS += \
     $(if $(CUDA),$(if $(wildcard $(CUDA)/include/nccl.h),-DVM_HAVE_NCCL -isystem $(CUDA)/include))
 
 # machine code for each architecture, and intermediate code of the newest for those to come
@@ -84,9 +101,19 @@ CU_CODE  := $(foreach a,$(CUARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
             $(foreach a,$(lastword $(CUARCH)),-gencode arch=compute_$(a),code=compute_$(a))
 CU_FLAGS := -std=c++17 -O3 -I. -lineinfo -Xfatbin -compress-all $(if $(WERROR),-Werror all-warnings) -DVM_HAVE_CUDA \
             -Xcompiler -Wall,-Wno-unused-function,-fno-exceptions,-fno-rtti,-fPIC -diag-suppress 177
+ifneq ($(EMU),)
+$(D)/%.cu.o: %.cu | deps
+	@mkdir -p $(@D)
+	$(EMU_CXX) -x c++ $(EMU_CXXFLAGS) $(EMU_CU_$(MODE)) -MMD -MP -c $< -o $@
+
+$(D)/%.o: %.cc | deps
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_CXXFLAGS) -O2 -g1 $(EMU_RT_$(MODE)) -MMD -MP -c $< -o $@
+else
 $(D)/%.cu.o: %.cu $(D)/cuda.flags | deps
 	@mkdir -p $(@D)
 	$(NVCC) $(CU_FLAGS) $(CU_CODE) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+endif
 
 # with and without CUDA are two programs in one folder: what differs is made anew
 $(D)/cuda.flags: FORCE
@@ -97,7 +124,7 @@ $(filter $(D)/kernels/%,$(OBJ)): $(D)/cuda.flags
 $(D)/kernels/%.o: override CFLAGS += $(if $(HAVE_CU),-DVM_HAVE_CUDA -isystem $(CUDA)/include)
 
 define level_rule
-$(D)/%.$(1).o: %.c | deps
+$(H)/%.$(1).o: %.c | deps
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS_ALL) $$(MARCH_$(1)) -DVM_LEVEL_SUFFIX=_$(1) -MMD -MP -c $$< -o $$@
 endef
@@ -107,13 +134,13 @@ $(LIB): $(OBJ)
 	@rm -f $@
 	@$(AR) rcs $@ $^
 
-$(BIN): $(D)/pipeline/main.o $(LIB)
+$(BIN): $(H)/pipeline/main.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
-$(D)/tests/%: $(D)/tests/%.o $(LIB)
+$(D)/tests/%: $(H)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
-$(D)/bench/%: $(D)/bench/%.o $(LIB)
+$(D)/bench/%: $(H)/bench/%.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -87,7 +87,7 @@ typedef vm_status (*vm_kernel)(vm_graph *g, vm_node *n);
 
 /* x86-64 kernels are compiled once per level (v2, v3 = AVX2+FMA, v4 = AVX-512) from the same *_cpu.c file; other
  * processors have one. VM_CPU(f) is the initialiser of vm_op.cpu, after VM_CPU_DECLARE(f). */
-#if defined(__x86_64__) && !defined(VM_F64_BUILD)
+#if defined(__x86_64__) && !defined(VM_F64_BUILD) && !defined(VM_EMU)
 enum { VM_LEVELS = 3 };
 #define VM_CPU_DECLARE(f) vm_status f##_v2(vm_graph *, vm_node *), f##_v3(vm_graph *, vm_node *), f##_v4(vm_graph *, vm_node *)
 #define VM_CPU(f) { f##_v2, f##_v3, f##_v4 }

@@ -1,0 +1,15 @@
+/* memory.h - device memory for the runtime API (cudart.cc). */
+#ifndef VM_EMU_MEMORY_H
+#define VM_EMU_MEMORY_H
+#include <stddef.h>
+
+namespace emu {
+struct shadow;
+size_t device_memory();                       /* of the whole device; VISMIN_EMU_MEMORY in MiB */
+size_t device_held();
+void *device_take(size_t bytes);              /* NULL when out */
+void device_give(void *p, const char *call);
+void shadow_free(shadow *s);
+} /* namespace emu */
+
+#endif
