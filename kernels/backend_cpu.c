@@ -13,7 +13,7 @@
 static int forced = -1;
 
 static int best_level(void) {
-#if defined(__x86_64__) && !defined(VM_F64_BUILD)
+#if defined(__x86_64__) && !defined(VM_F64_BUILD) && !defined(VM_EMU)
     __builtin_cpu_init();
     bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

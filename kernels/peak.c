@@ -10,7 +10,7 @@
     uint64_t vm_peak_sum_##l(const uint64_t *, int64_t);
 typedef double (*flop_loop)(int64_t, volatile float *);
 typedef uint64_t (*sum_loop)(const uint64_t *, int64_t);
-#if defined(__x86_64__) && !defined(VM_F64_BUILD)
+#if defined(__x86_64__) && !defined(VM_F64_BUILD) && !defined(VM_EMU)
 DECLARE(v2)
 DECLARE(v3) DECLARE(v4) static const flop_loop f32_loops[] = { vm_peak_f32_v2, vm_peak_f32_v3, vm_peak_f32_v4 };
 static const flop_loop bf16_loops[] = { vm_peak_bf16_v2, vm_peak_bf16_v3, vm_peak_bf16_v4 };
