@@ -89,6 +89,23 @@ static void move_link(const char *root, const char *link_name,
     vm_free(link);
 }
 
+/* root is OUT/checkpoints */
+static vm_status tidy(const char *root, int64_t step, checkpoint_keep keep, vm_error *e) {
+    char name[64];
+    snprintf(name, sizeof name, "step-%08" PRId64, step);
+    move_link(root, "latest", name);
+    if (keep.best == step) move_link(root, "best", name);
+    return remove_old(root, keep, e);
+}
+
+vm_status checkpoint_tidy(const char *out, int64_t step, checkpoint_keep keep, vm_error *e) {
+    char *root = path_join(out, "checkpoints");
+    if (root) tidy(root, step, keep, e);
+    else vm_nomem(e, 256, "a path");
+    vm_free(root);
+    return e->status;
+}
+
 vm_status checkpoint_save(const char *out, int64_t step, checkpoint_keep keep, checkpoint_writer write, const void *ctx,
                           vm_error *e) {
     char name[64], *root = path_join(out, "checkpoints"), *path = NULL, *tmp = NULL;
@@ -102,9 +119,7 @@ vm_status checkpoint_save(const char *out, int64_t step, checkpoint_keep keep, c
         dir_abort(tmp);
         goto done;
     }
-    move_link(root, "latest", name);
-    if (keep.best == step) move_link(root, "best", name);
-    remove_old(root, keep, e);
+    tidy(root, step, keep, e);
 done:
     vm_free(tmp);
     vm_free(path);

@@ -17,6 +17,8 @@ typedef struct {
  * are. */
 vm_status checkpoint_save(const char *out, int64_t step, checkpoint_keep keep, checkpoint_writer write, const void *ctx,
                           vm_error *e);
+/* What comes behind the files of a checkpoint, again: for a run that was killed between the two. */
+vm_status checkpoint_tidy(const char *out, int64_t step, checkpoint_keep keep, vm_error *e);
 bool checkpoint_any(const char *out); /* is there one, good or damaged? */
 /* The newest one whose files are as its manifest says; *dir NULL when there is none (vm_free). Damaged ones are passed
  * over with a warning. */

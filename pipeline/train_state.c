@@ -197,6 +197,7 @@ vm_status train_state_read(train_loop *l, bool back, bool *found, vm_error *e) {
         read_tensors(l, root, back, e);
         l->step = l->saved_step = step, l->best = value, l->best_step = best_step, l->val_due = due && l->val;
         *found = true;
+        if (!e->status && !l->comm->rank && !back) checkpoint_tidy(l->o.out, step, (checkpoint_keep){ l->o.keep_last, best_step }, e);
     }
     json_free(d);
     vm_free(path);

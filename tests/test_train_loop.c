@@ -237,6 +237,12 @@ TEST(the_best_and_the_last_stay) {
         EXPECT(exists("", path) == (step == 2 || step >= 5));
     }
     EXPECT(exists("", "keep/checkpoints/best/x") && exists("", "keep/checkpoints/latest/x"));
+    /* killed before the links moved and the old ones went */
+    snprintf(path, sizeof path, "%s/checkpoints/step-00000003", out);
+    EXPECT(!dir_make(path, &err) && !checkpoint_tidy(out, 6, (checkpoint_keep){ 2, 2 }, &err) && !exists("", "keep/checkpoints/step-00000003"));
+    EXPECT(exists("", "keep/checkpoints/step-00000002") && exists("", "keep/checkpoints/step-00000005"));
+    snprintf(path, sizeof path, "%s/checkpoints/.link", out);
+    EXPECT(!file_write(path, "x", 1, &err) && !checkpoint_tidy(out, 6, (checkpoint_keep){ 2, 2 }, &err) && access(path, F_OK));
     snprintf(path, sizeof path, "%s/checkpoints/step-00000006/x", out);
     EXPECT(!file_write(path, "abd", 3, &err)); /* damaged: the one before it counts */
     EXPECT(!checkpoint_newest(&dir, out, &err) && dir);
