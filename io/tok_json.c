@@ -292,21 +292,21 @@ static vm_status read_rules(tok *t, json_value root, vm_error *e) {
     json_value model = json_need(root, "model", JSON_OBJECT, e);
     const char *kind = json_str(model, "type", "BPE", e), *suffix = json_str(model, "end_of_word_suffix", "", e);
     vm_status s = e->status;
-    bool pieces = !strcmp(kind, "WordPiece"), scored = !strcmp(kind, "Unigram");
+    bool pieces = !strcmp(kind, "WordPiece"), scored = !strcmp(kind, "Unigram"), pairs = !strcmp(kind, "BPE"), clip = pairs && !strcmp(suffix, "</w>");
     if (!s && pieces) s = tok_bert_model(t, model, e);
     else if (!s && scored) s = tok_unigram_model(t, model, e);
-    else if (!s && (strcmp(kind, "BPE") || strcmp(suffix, "</w>")))
-        s = json_fail(model, e,
-                      "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected CLIP's BPE with </w>, "
-                      "WordPiece or Unigram",
-                      kind, suffix);
+    else if (!s && pairs && !*suffix) s = tok_bpe_model(t, model, e);
+    else if (!s && !clip)
+        s = json_fail(model, e, "a %s model with end_of_word_suffix \"%.20s\" is not supported; expected byte pairs without one or with CLIP's </w>, "
+                                "WordPiece or Unigram", kind, suffix);
     if (!s) json_need(model, "vocab", scored ? JSON_ARRAY : JSON_OBJECT, e);
     if (!s && !pieces && !scored) json_need(model, "merges", JSON_ARRAY, e);
-    json_step normalizer = scored ? tok_unigram_normalizer : pieces ? tok_bert_normalizer : read_normalizer;
-    json_step pre_tokenizer = scored ? tok_unigram_pre_tokenizer : pieces ? tok_bert_pre_tokenizer : read_pre_tokenizer;
+    json_step normalizer = scored ? tok_unigram_normalizer : pieces ? tok_bert_normalizer : clip ? read_normalizer : tok_bpe_normalizer;
+    json_step pre_tokenizer = scored ? tok_unigram_pre_tokenizer : pieces ? tok_bert_pre_tokenizer : clip ? read_pre_tokenizer : tok_bpe_pre_tokenizer;
     if (!s) s = each_step(t, json_get(root, "normalizer"), "normalizers", normalizer, e);
     if (!s) s = each_step(t, json_get(root, "pre_tokenizer"), "pretokenizers", pre_tokenizer, e);
     if (!s) s = each_step(t, json_get(root, "post_processor"), "processors", read_post_processor, e);
+    if (!s && pairs && !clip) s = each_step(t, json_get(root, "decoder"), "decoders", tok_bpe_decoder, e);
     if (!s) s = read_lengths(t, root, e);
     return s ? s : e->status;
 }
@@ -324,7 +324,7 @@ vm_status tok_load_json(tok *t, const char *path, vm_error *e) {
     json_value root = json_root(d);
     s = read_rules(t, root, e);
     if (!s) s = parts.pieces ? read_piece_list(t, &parts.vocab, e) : read_vocab(t, &parts.vocab, e);
-    if (!s && !t->family) s = read_merge_list(t, &parts.merges, e);
+    if (!s && parts.has_merges && (!t->family || t->bpe)) s = read_merge_list(t, &parts.merges, e);
     if (!s) s = read_added(t, json_get(root, "added_tokens"), e);
     const char *unk = s ? NULL : json_str(json_get(root, "model"), "unk_token", NULL, e);
     if (unk) t->info.unk = vocab_find(&t->words, unk, strlen(unk));

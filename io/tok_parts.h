@@ -37,6 +37,9 @@ typedef struct {
     bool blank_before; /* spell writes the blank before a word, which falls away at the start; added tokens are words too */
 } tok_family;
 
+/* What falls away of a decoded text: one blank at its start, or all of its first token. */
+typedef enum { TOK_STRIP_NOTHING, TOK_STRIP_ONE, TOK_STRIP_FIRST } tok_strip;
+
 enum { TOK_BOS, TOK_EOS, TOK_PADDING, TOK_UNK, TOK_CLS, TOK_SEP, TOK_MASK, TOK_NAMES }; /* special tokens that the small files name */
 
 enum { TOK_CLIP_CONTEXT = 77 }; /* of open_clip, when its configuration states none */
@@ -73,12 +76,16 @@ struct tok {
         int64_t most_chars, longest;          /* longer words are unknown; bytes of the longest entry with `inside` before it */
     } bert;
     struct tok_unigram *uni;
+    struct tok_bpe *bpe;
+    tok_strip strip;
+    const char *all;        /* the text that is being encoded */
+    bool begins;            /* what split gets stands at its beginning */
     /* scratch */
     uni_text points, points2;
     tok_text clean_text, out_text, whole_text;
 };
 
-extern const tok_family tok_clip, tok_bert, tok_unigram;
+extern const tok_family tok_clip, tok_bert, tok_unigram, tok_bpe;
 
 /* Adds an added token; its entry joins the vocabulary. */
 vm_status tok_add_token(tok *t, const char *text, size_t bytes, int32_t id, int flags, vm_error *e);
@@ -95,6 +102,8 @@ vm_status tok_load_plain(tok *t, const char *path, vm_error *e);
 vm_status tok_load_vocab_txt(tok *t, const char *path, const char *dir, vm_error *e);
 /* spiece.model with the rules of SigLIP, and what stands beside it in dir */
 vm_status tok_load_spiece(tok *t, const char *path, const char *dir, vm_error *e);
+/* tokenizer.model with byte pairs (Llama 2), and what stands beside it in dir */
+vm_status tok_load_spiece_bpe(tok *t, const char *path, const char *dir, vm_error *e);
 /* *d = a JSON file of the directory; NULL and no error when there is none */
 vm_status tok_open_beside(json_doc **d, const char *dir, const char *name, vm_error *e);
 vm_status tok_load_finish(tok *t, const char *path, vm_error *e);
@@ -124,6 +133,11 @@ vm_status tok_unigram_normalizer(tok *t, json_value v, const char *type, vm_erro
 vm_status tok_unigram_pre_tokenizer(tok *t, json_value v, const char *type, vm_error *e);
 vm_status tok_unigram_add(tok *t, const char *s, size_t bytes, double score, int kind, vm_error *e); /* the next entry */
 void tok_unigram_free(struct tok_unigram *u);
+vm_status tok_bpe_model(tok *t, json_value model, vm_error *e);
+vm_status tok_bpe_normalizer(tok *t, json_value v, const char *type, vm_error *e);
+vm_status tok_bpe_pre_tokenizer(tok *t, json_value v, const char *type, vm_error *e);
+vm_status tok_bpe_decoder(tok *t, json_value v, const char *type, vm_error *e);
+void tok_bpe_free(struct tok_bpe *b);
 
 /* Parts of a tokenizer.json with a WordPiece model. */
 vm_status tok_bert_model(tok *t, json_value model, vm_error *e);

@@ -8,26 +8,12 @@
  * ids of the former, so that no blank is put before the text a second time; so does this file. */
 #include "io/tok_unigram.h"
 
-#include <utf8proc.h>
-
 #include "io/text_repair.h"
 
 static const char low_line[] = "\xe2\x96\x81"; /* U+2581 */
 enum { LOW_LINE = 0x2581 };
 
 static vm_status out_of_memory(vm_error *e, size_t bytes) { return vm_nomem(e, bytes, "a text to be tokenized"); }
-
-static bool put_point(tok_text *out, int32_t c) {
-    char utf8[4];
-    int n = uni_put(utf8, c);
-    return tok_text_add(out, utf8, (size_t)n);
-}
-
-static bool put_points(tok_text *out, const uni_text *t) {
-    for (int64_t i = 0; i < t->n; i++)
-        if (!put_point(out, t->c[i])) return false;
-    return true;
-}
 
 /* What Python's str.isspace and the \s of its expressions mean: White_Space and the four separators of ASCII. */
 static bool is_blank(int32_t c) { return uni_space(c) || (c >= 0x1c && c <= 0x1f); }
@@ -71,14 +57,14 @@ static bool add_blank(const struct tok_unigram *u, tok_text *out) {
 static bool normalise(const struct tok_unigram *u, const char *s, size_t n, tok_text *out) {
     int64_t from = out->n;
     while (u->squeeze && n) { /* blanks at the start */
-        charsmap_hit h = next_part(&u->map, s, n);
+        charsmap_hit h = next_part(&u->rules.map, s, n);
         if (h.n != 1 || *h.to != ' ') break;
         s += h.bytes, n -= h.bytes;
     }
     if (!n) return true;
     if (u->dummy_prefix && !add_blank(u, out)) return false;
     for (bool blank = u->squeeze; n;) {
-        charsmap_hit h = next_part(&u->map, s, n);
+        charsmap_hit h = next_part(&u->rules.map, s, n);
         s += h.bytes, n -= h.bytes;
         while (blank && h.n && *h.to == ' ') h.to++, h.n--;
         for (size_t i = 0; i < h.n; i++)
@@ -98,7 +84,7 @@ static vm_status clean_spiece(tok *t, const char *s, size_t bytes, tok_text *out
     bool ok = uni_decode(a, s, bytes) && (!u->lower || uni_lower_text(b, a, true));
     uni_text *x = u->lower ? b : a;
     if (ok) canonical(x);
-    ok = ok && tok_text_add(&u->text, u->unk_text, strlen(u->unk_text)) && put_points(&u->text, x);
+    ok = ok && tok_text_add(&u->text, u->unk_text, strlen(u->unk_text)) && tok_put_points(&u->text, x);
     return ok && normalise(u, u->text.s, (size_t)u->text.n, out) ? VM_OK : out_of_memory(e, bytes);
 }
 
@@ -113,107 +99,6 @@ static vm_status split_spiece(tok *t, const char *s, size_t bytes, tok_ids *out,
 }
 
 /* --- tokenizer.json ---------------------------------------------------------------------------------------------- */
-/* The map as the library applies it: characters of a reader's kind (graphemes) below 6 bytes as a whole, else each code point;
- * each by the shortest key that it begins with. */
-static bool map_text(const charsmap *m, const char *s, size_t n, tok_text *out) {
-    const char *end = s + n;
-    while (s < end) {
-        const char *stop = s;
-        utf8proc_int32_t state = 0;
-        for (int32_t c = uni_next(&stop, end); stop < end;) {
-            const char *p = stop;
-            int32_t d = uni_next(&p, end);
-            if (utf8proc_grapheme_break_stateful(c, d, &state)) break;
-            c = d, stop = p;
-        }
-        for (bool whole = stop - s < 6; s < stop; whole = false) {
-            const char *p = stop;
-            if (!whole) p = s, uni_next(&p, stop);
-            charsmap_hit h = charsmap_find(m, s, (size_t)(p - s), true);
-            if (whole && !h.bytes) continue;
-            if (!(h.bytes ? tok_text_add(out, h.to, h.n) : tok_text_add(out, s, (size_t)(p - s)))) return false;
-            s = p;
-        }
-    }
-    return true;
-}
-
-static bool in_set(const tok_step *p, int32_t c) { return c < 128 && p->set[c] ? true : p->spaces && uni_space(c); }
-
-static bool replace_runs(const tok_step *p, const char *s, size_t n, tok_text *out) {
-    const char *end = s + n;
-    while (s < end) {
-        const char *stop = s, *q = s;
-        int len = 0;
-        while (q < end && in_set(p, uni_next(&q, end))) {
-            stop = q, len++;
-            if (p->each) break;
-        }
-        bool hit = len >= p->least && len;
-        if (!len) stop = q; /* the character that is none of them */
-        if (!(hit ? tok_text_add(out, p->text, strlen(p->text)) : tok_text_add(out, s, (size_t)(stop - s)))) return false;
-        s = stop;
-    }
-    return true;
-}
-
-static bool replace_string(const tok_step *p, const char *s, size_t n, tok_text *out) {
-    size_t k = strlen(p->from);
-    for (const char *end = s + n, *hit; s < end; s = hit + k) {
-        hit = memmem(s, (size_t)(end - s), p->from, k);
-        if (!tok_text_add(out, s, (size_t)((hit ? hit : end) - s))) return false;
-        if (!hit) break;
-        if (!tok_text_add(out, p->text, strlen(p->text))) return false;
-    }
-    return true;
-}
-
-static bool lower_or_nfc(tok *t, bool nfc, const char *s, size_t n, tok_text *out) {
-    uni_text *a = &t->points, *b = &t->points2;
-    a->n = b->n = 0;
-    if (!uni_decode(a, s, n) || !(nfc ? uni_nfc(a, b) : uni_lower_text(b, a, false))) return false;
-    return put_points(out, nfc ? a : b);
-}
-
-static bool strip(tok *t, const tok_step *p, const char *s, size_t n, tok_text *out) {
-    uni_text *a = &t->points;
-    a->n = 0;
-    if (!uni_decode(a, s, n)) return false;
-    int64_t from = 0, to = a->n;
-    while (p->left && from < to && uni_space(a->c[from])) from++;
-    while (p->right && from < to && uni_space(a->c[to - 1])) to--;
-    for (int64_t i = from; i < to; i++)
-        if (!put_point(out, a->c[i])) return false;
-    return true;
-}
-
-static bool apply(tok *t, const tok_step *p, const char *s, size_t n, tok_text *out) {
-    switch (p->kind) {
-        case STEP_MAP: return map_text(&t->uni->map, s, n, out);
-        case STEP_LOWER:
-        case STEP_NFC: return lower_or_nfc(t, p->kind == STEP_NFC, s, n, out);
-        case STEP_REPLACE: return replace_string(p, s, n, out);
-        case STEP_RUNS: return replace_runs(p, s, n, out);
-        case STEP_STRIP: return strip(t, p, s, n, out);
-        case STEP_PREPEND: return !n || (tok_text_add(out, p->text, strlen(p->text)) && tok_text_add(out, s, n));
-    }
-    return false;
-}
-
-static vm_status clean_json(tok *t, const char *s, size_t bytes, tok_text *out, vm_error *e) {
-    struct tok_unigram *u = t->uni;
-    tok_text *from = &u->text, *to = &u->other;
-    from->n = 0;
-    bool ok = tok_text_add(from, s, bytes);
-    for (int k = 0; k < u->steps && ok; k++) {
-        to->n = 0;
-        ok = tok_text_add(to, "", 0) && apply(t, &u->step[k], from->s, (size_t)from->n, to);
-        tok_text *swap = from;
-        from = to, to = swap;
-    }
-    return ok && tok_text_add(out, from->s, (size_t)from->n) ? VM_OK : out_of_memory(e, bytes);
-}
-
 /* One word: blanks as U+2581, one before it, and each part that begins with one by itself. */
 static bool add_word(struct tok_unigram *u, const char *s, size_t n, tok_ids *out) {
     tok_text *w = &u->other;
@@ -247,7 +132,7 @@ static vm_status split_json(tok *t, const char *s, size_t bytes, tok_ids *out, v
 
 /* --- hooks ------------------------------------------------------------------------------------------------------- */
 static vm_status clean(tok *t, const char *s, size_t bytes, tok_text *out, vm_error *e) {
-    return t->uni->spiece ? clean_spiece(t, s, bytes, out, e) : clean_json(t, s, bytes, out, e);
+    return t->uni->spiece ? clean_spiece(t, s, bytes, out, e) : tok_steps_apply(t, &t->uni->rules, s, bytes, out, e);
 }
 
 static vm_status split(tok *t, const char *s, size_t bytes, tok_ids *out, vm_error *e) {
@@ -262,7 +147,7 @@ static vm_status prepare(tok *t, const char *s, size_t bytes, tok_text *out, vm_
     a->n = b->n = 0;
     if (t->uni->spiece) {
         ok = tok_text_add(out, low_line, 3) && uni_decode(a, s, bytes);
-        for (int64_t i = 0; i < a->n && ok; i++) ok = put_point(out, a->c[i] == LOW_LINE ? ' ' : a->c[i]);
+        for (int64_t i = 0; i < a->n && ok; i++) ok = tok_put_point(out, a->c[i] == LOW_LINE ? ' ' : a->c[i]);
     } else if (t->canonical) {
         ok = uni_decode(a, s, bytes) && (text_is_plain(s, bytes) || text_repair(a, b));
         for (int k = 0; k < 2 && ok; k++) {
@@ -274,7 +159,7 @@ static vm_status prepare(tok *t, const char *s, size_t bytes, tok_text *out, vm_
         for (int64_t i = 0; i < a->n && ok; i++)
             if (a->c[i] == '_') a->c[i] = ' ';
         b->n = 0;
-        if (ok) canonical(a), ok = uni_lower_text(b, a, true) && put_points(out, b);
+        if (ok) canonical(a), ok = uni_lower_text(b, a, true) && tok_put_points(out, b);
     } else {
         ok = tok_text_add(out, s, bytes);
     }
@@ -353,12 +238,10 @@ vm_status tok_unigram_add(tok *t, const char *s, size_t bytes, double score, int
     return vocab_add(&t->words, s, bytes, (int32_t)u->n++, e);
 }
 
-void tok_step_free(tok_step *s) { vm_free(s->from), vm_free(s->text); }
-
 void tok_unigram_free(struct tok_unigram *u) {
     if (!u) return;
     unigram_free(&u->model);
-    vm_free(u->score), vm_free(u->kind), vm_free(u->blob), vm_free(u->unk_text), vm_free(u->text.s), vm_free(u->other.s);
-    for (int k = 0; k < u->steps; k++) tok_step_free(&u->step[k]);
+    vm_free(u->score), vm_free(u->kind), vm_free(u->unk_text), vm_free(u->text.s), vm_free(u->other.s);
+    tok_steps_free(&u->rules);
     vm_free(u);
 }

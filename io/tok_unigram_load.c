@@ -11,100 +11,8 @@ vm_status tok_unigram_model(tok *t, json_value model, vm_error *e) {
     return e->status;
 }
 
-static int base64_digit(char c) {
-    return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-static vm_status read_map(tok *t, json_value v, vm_error *e) {
-    struct tok_unigram *u = t->uni;
-    json_value text = json_get(v, "precompiled_charsmap");
-    if (!json_has(text)) return VM_OK; /* null: replaces nothing */
-    size_t n = 0, out = 0;
-    const char *s = json_as_text(text, &n, e);
-    vm_error inner = { 0 };
-    uint32_t bits = 0;
-    if (e->status) return e->status;
-    if (u->blob) return json_fail(v, e, "a second normalizer Precompiled, expected one");
-    if (!(u->blob = vm_alloc(n + 1))) return vm_nomem(e, n, "the character map");
-    for (size_t i = 0, k = 0; i < n && s[i] != '='; i++) {
-        int d = base64_digit(s[i]);
-        if (d < 0) return json_fail(text, e, "character %zu is no Base64", i);
-        bits = bits << 6 | (uint32_t)d;
-        if (++k % 4 == 0)
-            for (int b = 2; b >= 0; b--) u->blob[out++] = (char)(bits >> 8 * b);
-        else if (i + 1 == n || s[i + 1] == '=')
-            for (size_t b = 0; b + 1 < k % 4; b++) u->blob[out++] = (char)(bits >> (6 * (k % 4) - 8 * (b + 1)));
-    }
-    if (charsmap_open(&u->map, u->blob, out, &inner)) return json_fail(text, e, "%s", inner.msg);
-    return VM_OK;
-}
-
-/* One ASCII character of a class, escaped or not; *x is left on its last byte. -1 = something else. */
-static int class_member(const char **x) {
-    if (**x == '\\') {
-        (*x)++;
-        if (!**x || ((**x | 32) >= 'a' && (**x | 32) <= 'z') || (**x >= '0' && **x <= '9')) return -1;
-    }
-    return (unsigned char)**x < 128 ? **x : -1;
-}
-
-/* The expressions that stand in published files: \s, one character, or a class [...] of ASCII characters, then +, {2,} or
- * nothing. */
-static bool read_expression(tok_step *p, const char *x) {
-    if (!strncmp(x, "\\s", 2)) {
-        p->spaces = true, x += 2;
-    } else if (*x == '[' && x[1] != '^') {
-        for (x++; *x && *x != ']'; x++) {
-            if (x[0] == '\\' && x[1] == 's') {
-                p->spaces = true, x++;
-                continue;
-            }
-            int low = class_member(&x), high = low;
-            if (x[1] == '-' && x[2] && x[2] != ']') x += 2, high = class_member(&x);
-            if (low < 0 || high < low) return false;
-            for (int c = low; c <= high; c++) p->set[c] = true;
-        }
-        if (*x++ != ']') return false;
-    } else if ((unsigned char)*x < 128 && *x && !strchr(".*+?()|^$\\{}[]", *x)) {
-        p->set[(unsigned char)*x++] = true;
-    } else {
-        return false;
-    }
-    p->each = !*x, p->least = 1;
-    if (!strcmp(x, "{2,}")) return p->least = 2, true;
-    return !*x || !strcmp(x, "+");
-}
-
-static char *copy_of(json_value v, const char *key, vm_error *e) {
-    const char *s = json_str(v, key, "", e);
-    char *x = s ? vm_strdup(s) : NULL;
-    if (!x && !e->status) vm_nomem(e, 16, key);
-    return x;
-}
-
 vm_status tok_unigram_normalizer(tok *t, json_value v, const char *type, vm_error *e) {
-    struct tok_unigram *u = t->uni;
-    if (u->steps == MAX_STEPS) return json_fail(v, e, "more than %d normalizers", MAX_STEPS);
-    tok_step *p = &u->step[u->steps++];
-    json_value pattern = json_get(v, "pattern");
-    if (!strcmp(type, "Precompiled")) return p->kind = STEP_MAP, read_map(t, v, e);
-    if (!strcmp(type, "Lowercase")) return p->kind = STEP_LOWER, VM_OK;
-    if (!strcmp(type, "NFC")) return p->kind = STEP_NFC, VM_OK;
-    if (!strcmp(type, "Strip")) {
-        p->kind = STEP_STRIP, p->left = json_bool(v, "strip_left", true, e), p->right = json_bool(v, "strip_right", true, e);
-        return e->status;
-    }
-    if (!strcmp(type, "Prepend")) return p->kind = STEP_PREPEND, p->text = copy_of(v, "prepend", e), e->status;
-    if (!strcmp(type, "Replace")) {
-        const char *regex = json_str(pattern, "Regex", NULL, e);
-        p->kind = regex ? STEP_RUNS : STEP_REPLACE;
-        p->text = copy_of(v, "content", e);
-        if (!e->status && !regex) p->from = copy_of(pattern, "String", e);
-        if (e->status || (regex ? read_expression(p, regex) : p->from[0] != 0)) return e->status;
-        return json_fail(v, e, "the pattern \"%.60s\" is not understood; known are a string, \\s, a character or a class of ASCII characters, with + or {2,}",
-                         regex ? regex : "");
-    }
-    return json_fail(v, e, "normalizer %s is none of Precompiled, Lowercase, NFC, Strip, Prepend, Replace", type);
+    return tok_steps_read(&t->uni->rules, v, type, e);
 }
 
 vm_status tok_unigram_pre_tokenizer(tok *t, json_value v, const char *type, vm_error *e) {
@@ -163,9 +71,9 @@ vm_status tok_load_spiece(tok *t, const char *path, const char *dir, vm_error *e
     json_doc *d = NULL;
     size_t bytes = 0;
     vm_error inner = { 0 };
-    if (tok_unigram_new(t, e) || file_read(&t->uni->blob, &bytes, path, 0, e)) return e->status;
+    if (tok_unigram_new(t, e) || file_read(&t->uni->rules.blob, &bytes, path, 0, e)) return e->status;
     struct tok_unigram *u = t->uni;
-    if (spiece_read(&f, u->blob, bytes, path, e) || tok_open_beside(&d, dir, "tokenizer_config.json", e)) goto done;
+    if (spiece_read(&f, u->rules.blob, bytes, path, e) || tok_open_beside(&d, dir, "tokenizer_config.json", e)) goto done;
     json_value config = json_root(d);
     const char *class = json_str(config, "tokenizer_class", "SiglipTokenizer", e);
     if (e->status) goto done;
@@ -173,7 +81,7 @@ vm_status tok_load_spiece(tok *t, const char *path, const char *dir, vm_error *e
         json_fail(json_get(config, "tokenizer_class"), e, "%s is read from tokenizer.json, which is missing; spiece.model alone is read for SiglipTokenizer", class);
     else if (f.model != SPIECE_UNIGRAM || f.suffix)
         vm_fail(e, VM_EINPUT, "%s: %s, expected the unigram model of a SigLIP", path, f.suffix ? "blanks stand behind words" : "no unigram model");
-    else if (charsmap_open(&u->map, f.charsmap, f.charsmap_n, &inner))
+    else if (charsmap_open(&u->rules.map, f.charsmap, f.charsmap_n, &inner))
         vm_fail(e, VM_EINPUT, "%s: %s", path, inner.msg);
     if (e->status || take_pieces(t, &f, path, e)) goto done;
     u->spiece = true, u->byte_fallback = f.byte_fallback;

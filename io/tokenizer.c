@@ -33,9 +33,9 @@ static bool ends_with(const char *s, const char *end) {
 /* Opens the first of the known files in the directory. */
 static vm_status open_dir(tok *t, const char *dir, vm_error *e) {
     static const char *const known[] = {"tokenizer.json", "vocab.json", "vocab.txt", "bpe_simple_vocab_16e6.txt.gz",
-                                        "bpe_simple_vocab_16e6.txt", "spiece.model", "merges.txt"};
+                                        "bpe_simple_vocab_16e6.txt", "spiece.model", "tokenizer.model", "merges.txt"};
     char *path[VM_LEN(known)] = {0};
-    enum { SPIECE = VM_LEN(known) - 2 };
+    enum { SPIECE = VM_LEN(known) - 3, MODEL };
     int hit = -1;
     vm_status s = VM_OK;
     for (int i = 0; i < VM_LEN(known) && !s; i++)
@@ -46,13 +46,14 @@ static vm_status open_dir(tok *t, const char *dir, vm_error *e) {
     if (s) goto done;
     if (hit < 0)
         s = vm_fail(e, VM_EINPUT,
-                    "%s: no tokenizer found; expected tokenizer.json, vocab.json with merges.txt, vocab.txt, spiece.model "
+                    "%s: no tokenizer found; expected tokenizer.json, vocab.json with merges.txt, vocab.txt, spiece.model, tokenizer.model "
                     "or bpe_simple_vocab_16e6.txt.gz: copy them there from the model's repository",
                     dir);
     else if (hit == 0) s = tok_load_json(t, path[0], e);
     else if (hit == 1) s = tok_load_pair(t, path[1], path[VM_LEN(known) - 1], e);
     else if (hit == 2) s = tok_load_vocab_txt(t, path[2], dir, e);
     else if (hit == SPIECE) s = tok_load_spiece(t, path[hit], dir, e);
+    else if (hit == MODEL) s = tok_load_spiece_bpe(t, path[hit], dir, e);
     else s = tok_load_plain(t, path[hit], e);
 done:
     for (int i = 0; i < VM_LEN(known); i++) vm_free(path[i]);
@@ -69,6 +70,7 @@ static vm_status open_file(tok *t, const char *path, const char *dir, vm_error *
     else if (!strcmp(base, "vocab.txt")) s = tok_load_vocab_txt(t, path, dir, e);
     else if (merges && file_exists(other)) s = tok_load_pair(t, other, path, e);
     else if (ends_with(base, ".json")) s = tok_load_json(t, path, e);
+    else if (!strcmp(base, "tokenizer.model")) s = tok_load_spiece_bpe(t, path, dir, e);
     else if (ends_with(base, ".model")) s = tok_load_spiece(t, path, dir, e);
     else s = tok_load_plain(t, path, e);
     vm_free(other);
@@ -116,6 +118,7 @@ void tok_free(tok *t) {
     vm_free(t->out_text.s);
     vm_free(t->whole_text.s);
     tok_unigram_free(t->uni);
+    tok_bpe_free(t->bpe);
     for (int i = 0; i < TOK_NAMES; i++) vm_free(t->name[i]);
     vm_free(t);
 }
@@ -174,7 +177,11 @@ static vm_status encode_piece(tok *t, const char *s, size_t bytes, bool normaliz
 /* Text without added tokens of this kind: normalise it and look for the other kind, or split it. */
 static vm_status encode_plain(tok *t, const char *s, size_t bytes, bool normalized, tok_ids *out, vm_error *e) {
     if (!bytes) return VM_OK;
-    if (normalized) return t->family->split(t, s, bytes, out, e);
+    if (normalized) {
+        t->begins &= s == t->clean_text.s;
+        return t->family->split(t, s, bytes, out, e);
+    }
+    t->begins = s == t->all;
     t->clean_text.n = 0;
     vm_status st = t->family->clean(t, s, bytes, &t->clean_text, e);
     return st ? st : encode_piece(t, t->clean_text.s, (size_t)t->clean_text.n, true, out, e);
@@ -232,6 +239,7 @@ vm_status tok_encode(tok *t, const char *text, size_t bytes, int flags, int64_t 
         text = t->whole_text.s, bytes = (size_t)t->whole_text.n;
     }
     for (int64_t i = 0; i < before && ok; i++) ok = tok_ids_add(out, t->prefix.id[i]);
+    t->all = text;
     vm_status s = ok ? encode_piece(t, text, bytes, false, out, e) : vm_nomem(e, bytes, "token ids");
     if (s) return s;
     if (limit > 0) cut_body(out, before, VM_MAX(limit - before - behind, 0), t->cut_left);
@@ -290,6 +298,15 @@ vm_status tok_decode_next(tok *t, tok_stream *st, int32_t id, bool keep_special,
     if (ok && id != -1) {
         if (mark & TOK_MARK_ADDED && !t->family->blank_before) ok = tok_text_add(bytes, vocab_text(&t->words, id, &n), n);
         else ok = t->family->spell(t, id, bytes, &blank);
+    }
+    if (ok && t->strip && !st->begun && id != -1) {
+        int64_t kept = 0, dropped = 0;
+        for (int64_t i = 0; i < bytes->n; i++) {
+            bool drop = bytes->s[i] == ' ' && (t->strip == TOK_STRIP_FIRST || i == 0);
+            if (!drop) bytes->s[kept++] = bytes->s[i];
+            dropped += drop;
+        }
+        bytes->n -= dropped, st->begun = true;
     }
     if (ok && t->family->blank_before && !st->started && bytes->n && bytes->s[0] == ' ')
         memmove(bytes->s, bytes->s + 1, (size_t)--bytes->n);

@@ -1,8 +1,8 @@
 /* tokenizer.h - text to token ids and back.
  *
  * One handle for every family; which one a model uses is read from its files, and callers never ask. Implemented:
- * CLIP byte-pair encoding in the rules of its two libraries (tok_clip.c), BERT's WordPiece (tok_bert.c), unigram models (tok_unigram.c). A new family
- * fills a tok_family (tok_parts.h), which a loader chooses.
+ * CLIP byte-pair encoding in the rules of its two libraries (tok_clip.c), BERT's WordPiece (tok_bert.c), unigram models (tok_unigram.c),
+ * byte pairs of language models (tok_bpe.c). A new family fills a tok_family (tok_parts.h), which a loader chooses.
  *
  * A handle keeps a cache of words and scratch memory: it serves one thread at a time. */
 #ifndef VM_IO_TOKENIZER_H
@@ -30,7 +30,7 @@ enum {
 };
 
 /* Opens the tokenizer of a model directory: tokenizer.json, else vocab.json with merges.txt, else vocab.txt, else
- * bpe_simple_vocab_16e6.txt[.gz], else spiece.model (before tokenizer.json when the class is SiglipTokenizer); or a file of one of these kinds. tokenizer_config.json, special_tokens_map.json and
+ * bpe_simple_vocab_16e6.txt[.gz], else spiece.model (before tokenizer.json when the class is SiglipTokenizer), else tokenizer.model; or a file of one of these kinds. tokenizer_config.json, special_tokens_map.json and
  * open_clip_config.json beside it are read for special tokens and the context length. A directory that has
  * open_clip_config.json and no config.json follows open_clip's rules, all others those of tokenizer.json.
  * Errors: VM_EINPUT (a file is missing or malformed), VM_EIO, VM_EDEVICE (memory). */
@@ -62,6 +62,7 @@ typedef struct {
     int held_len;
     int64_t blanks; /* blanks that only count when text follows */
     bool started;   /* some text came out */
+    bool begun;     /* the first token is through */
 } tok_stream;
 vm_status tok_decode_next(tok *t, tok_stream *s, int32_t id, bool keep_special, const char **text, size_t *bytes,
                           vm_error *e);

@@ -3,9 +3,9 @@
 #include "tests/tok_cases.h"
 
 static const char cases[] = GOLDEN "bert_cases.jsonl";
-TEST(ids_of_tokenizer_json) { check_cases(GOLDEN "bert", cases, "bert", true); }
-TEST(ids_of_vocab_txt) { check_cases(GOLDEN "bert_txt", cases, "bert_txt", false); }
-TEST(ids_of_a_file_by_name) { check_cases(GOLDEN "bert_txt/vocab.txt", cases, "bert_txt", false); }
+TEST(ids_of_tokenizer_json) { check_cases(GOLDEN "bert", cases, "bert", "decoded"); }
+TEST(ids_of_vocab_txt) { check_cases(GOLDEN "bert_txt", cases, "bert_txt", NULL); }
+TEST(ids_of_a_file_by_name) { check_cases(GOLDEN "bert_txt/vocab.txt", cases, "bert_txt", NULL); }
 
 static const char *entry(tok *t, int32_t id) {
     static char text[64];

@@ -31,8 +31,8 @@ static bool same_ids(const tok_ids *got, json_value want) {
     return same;
 }
 
-/* Every line of a file of goldens: ids under `key`, and the text of the ids where decoded is asked for. */
-static void check_cases(const char *dir, const char *file, const char *key, bool decoded) {
+/* Every line of a file of goldens that has them: ids under `key`, and the text of the ids under `decoded` (NULL: not looked at). */
+static void check_cases(const char *dir, const char *file, const char *key, const char *decoded) {
     tok *t = open_tok(dir);
     tok_ids ids = {0};
     char *all = NULL;
@@ -48,18 +48,22 @@ static void check_cases(const char *dir, const char *file, const char *key, bool
         json_value root = json_root(d);
         size_t n = 0, want_n = 0, got_n = 0;
         const char *text = json_as_text(json_get(root, "text"), &n, &e);
+        if (!json_has(json_get(root, key))) {
+            json_free(d);
+            continue;
+        }
         EXPECT(text && !tok_encode(t, text, n, 0, 0, &ids, &e));
         if (!same_ids(&ids, json_get(root, key))) MISMATCH("%s: %s\n", key, line);
         if (decoded) {
             char *got;
-            const char *want = json_as_text(json_get(root, "decoded"), &want_n, &e);
+            const char *want = json_as_text(json_get(root, decoded), &want_n, &e);
             EXPECT(!tok_decode(t, ids.id, ids.n, false, &got, &got_n, &e));
             if (got_n != want_n || memcmp(got, want, got_n)) MISMATCH("decoded \"%s\": %s\n", got, line);
             vm_free(got);
         }
         json_free(d);
     }
-    EXPECT(lines > 200 && !e.status);
+    EXPECT(lines > 150 && !e.status);
     vm_free(all);
     tok_ids_free(&ids);
     tok_free(t);
