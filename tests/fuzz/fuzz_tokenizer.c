@@ -1,5 +1,5 @@
 /* fuzz_tokenizer.c - libFuzzer target: inputs that start with '{' are tokenizer.json, with '#' merges.txt, with '[' vocab.txt,
- * with a gzip mark open_clip's list; all others are texts for both CLIP flavours and for WordPiece, encoded and decoded
+ * with a gzip mark open_clip's list; all others are texts for both CLIP flavours, WordPiece and two byte-pair tokenizers, encoded and decoded
  * again. Runs in the repository root. */
 #include "io/file.h"
 #include "io/tokenizer.h"
@@ -16,7 +16,7 @@ static char json_path[64], merges_path[64], plain_path[64], lines_path[64];
 /* the vocabulary beside merges.txt: few entries, as it is read anew each time */
 static const char vocabulary[] = "{\"a\":0,\"b\":1,\"c\":2,\"a</w>\":3,\"b</w>\":4,\"c</w>\":5,\"ab\":6,\"bc\":7,\"ab</w>\":8,"
                                  "\"bc</w>\":9,\"abc</w>\":10,\"<|startoftext|>\":11,\"<|endoftext|>\":12}";
-static tok *all[3];
+static tok *all[5];
 
 static void require(bool ok) {
     if (!ok) abort();
@@ -33,6 +33,7 @@ static void start(void) {
     snprintf(path, sizeof path, "%s/vocab.json", folder);
     require(!file_write(path, vocabulary, sizeof vocabulary - 1, &e));
     require(!tok_open(&all[0], GOLDEN "hf", &e) && !tok_open(&all[1], GOLDEN "open_clip", &e) && !tok_open(&all[2], GOLDEN "bert", &e));
+    require(!tok_open(&all[3], GOLDEN "bytes_llama3", &e) && !tok_open(&all[4], GOLDEN "pieces_first", &e));
 }
 
 /* Ids stay below vocab_len, lengths are kept, decoding accepts what encoding made. */
@@ -64,6 +65,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         tok_free(t);
         return 0;
     }
-    for (int i = 0; i < 3; i++) check_text(all[i], (const char *)data, bytes);
+    for (int i = 0; i < 5; i++) check_text(all[i], (const char *)data, bytes);
     return 0;
 }
