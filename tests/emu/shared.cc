@@ -20,7 +20,7 @@ alignas(128) static char arena[ARENA];
 static shadow cells;
 static struct slot { const void *key; char *p; size_t bytes; } slots[MAX_SLOTS];
 static int n_slots;
-static size_t used, used_before, statics, dyn;
+static size_t used = ARENA, statics, dyn;
 static const char dyn_key = 0;
 
 bool in_shared(const void *p) { return (const char *)p >= arena && (const char *)p < arena + ARENA; }
@@ -37,7 +37,8 @@ static char *take(const void *key, size_t bytes, place at) {
 
 void shared_begin(size_t dyn_bytes) {
     if (race_lane && !cells.base) shadow_make(&cells, arena, ARENA, true);
-    memset(arena, 0xff, used_before ? used_before : (size_t)ARENA);
+    __asan_unpoison_memory_region(arena, used);
+    memset(arena, 0xff, used); /* what the block before had; beyond it all is 0xFF still */
     __asan_poison_memory_region(arena, ARENA);
     n_slots = 0, used = statics = 0, dyn = dyn_bytes;
     if (dyn) take(&dyn_key, dyn, {});
@@ -54,7 +55,6 @@ void shared_end() {
                           k ? slots[k - 1].bytes : (size_t)0);
         if (k < n_slots) at = to + slots[k].bytes;
     }
-    used_before = used;
 }
 
 void check_shared(const void *at_p, size_t bytes, int kind, place at) {
