@@ -144,6 +144,12 @@ static vm_status infer_fold(vm_graph *g, vm_node *n) {
 }
 /* Nothing, but for the run after a change. */
 static void cost_fold(const vm_graph *g, const vm_node *n, double *flops, double *bytes) { *flops = *bytes = 0; }
+static bool fold_due(const vm_graph *g, const vm_node *n) {
+    const vm_folded *to = n->ptr;
+    for (int k = 0; k < 5; k++)
+        if (to->of[k] != g->v[n->in[k]].param->version) return true;
+    return false;
+}
 /* The folded weight is new where a source was. */
 static void ran_fold(vm_graph *g, vm_node *n) {
     vm_folded *to = n->ptr;
@@ -160,7 +166,8 @@ static const vm_op fold = { .name = "batchnorm_fold",
                             .cpu = VM_CPU(batchnorm_fold_cpu),
                             .no_grad = true,
                             .stateful = true,
-                            .ran = ran_fold };
+                            .ran = ran_fold,
+                            .due = fold_due };
 
 void vm_batchnorm_fold(vm_graph *g, vm_param *w, vm_param *const norm[4], float eps, vm_folded *to) {
     vm_val in[] = { vm_weight(g, w), vm_weight(g, norm[0]), vm_weight(g, norm[1]), vm_weight(g, norm[2]),

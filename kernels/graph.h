@@ -123,6 +123,8 @@ typedef struct vm_op {
     /* What a run means for the host beside the kernel's work (versions of parameters): called by the backend at every run, also
      * where the device replays launches and no launcher is called. */
     void (*ran)(vm_graph *g, vm_node *n);
+    /* Whether this run has work for the node; NULL = every run has. A device leaves the others out of what it replays. */
+    bool (*due)(const vm_graph *g, const vm_node *n);
 } vm_op;
 
 struct vm_node {
