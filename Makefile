@@ -100,7 +100,7 @@ CUARCH   ?= $(foreach a,80 86 89 90a 100 120,$(if $(filter $(a:%a=%),$(CU_KNOWN)
 CU_CODE  := $(foreach a,$(CUARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
             $(foreach a,$(lastword $(CUARCH)),-gencode arch=compute_$(a),code=compute_$(a))
 CU_FLAGS := -std=c++17 -O3 -I. -lineinfo -Xfatbin -compress-all $(if $(WERROR),-Werror all-warnings) -DVM_HAVE_CUDA \
-            -Xcompiler -Wall,-Wno-unused-function,-fno-exceptions,-fno-rtti,-fPIC -diag-suppress 177
+            -Xcompiler -Wall,-Wno-unused-function,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-fPIC -diag-suppress 177
 ifneq ($(EMU),)
 $(D)/%.cu.o: %.cu | deps
 	@mkdir -p $(@D)

@@ -7,6 +7,13 @@
 struct vm_graph;
 typedef enum { VM_CPU_DEV, VM_CUDA_DEV } vm_device;
 
+/* What --check counts: every op of a device is also computed on the processor and compared (slow). */
+typedef struct {
+    int64_t ops, values, skipped; /* compared; not compared because they change state */
+    double worst;                 /* largest difference, in units of what is allowed */
+    char worst_op[160];
+} vm_check;
+
 typedef struct vm_backend {
     const char *name; /* "cpu", "cuda:0" */
     vm_device device;
@@ -19,6 +26,8 @@ typedef struct vm_backend {
     vm_status (*run)(struct vm_backend *be, struct vm_graph *g); /* all nodes in order; first error ends it */
     void (*forget)(struct vm_backend *be, struct vm_graph *g);   /* addresses change: drops g->kept; NULL = run keeps nothing */
     vm_status (*wait)(struct vm_backend *be, vm_error *e);       /* until all that was queued is done, and whether it went well */
+    void (*memory)(struct vm_backend *be, size_t *left, size_t *all); /* bytes; NULL = the host's */
+    vm_check *check; /* of the caller; NULL = runs are not checked */
 } vm_backend;
 
 vm_backend *vm_backend_cpu(void); /* one per process, never freed */
@@ -27,6 +36,8 @@ vm_backend *vm_backend_cpu(void); /* one per process, never freed */
 vm_backend *vm_backend_open(const char *device, vm_error *e);
 vm_backend *vm_backend_cuda(int ordinal, vm_error *e); /* in builds with CUDA */
 
+/* vm_nomem of that backend: says how much memory it has. */
+vm_status vm_nomem_on(vm_backend *be, vm_error *e, size_t bytes, const char *what);
 bool vm_has_bf16(const vm_backend *be); /* has the device products of bf16? */
 
 /* n bytes of a backend's memory under a host address: the memory itself on the processor, a copy elsewhere.

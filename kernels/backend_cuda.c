@@ -80,8 +80,12 @@ static vm_status cuda_download(vm_backend *be, void *dst, const void *src, size_
     return cuda_wait(be, e);
 }
 
+static void cuda_memory(vm_backend *be, size_t *left, size_t *all) {
+    if (cudaMemGetInfo(left, all)) *left = *all = 0;
+}
+
 /* --- opening ------------------------------------------------------------------------------------------------------------ */
-static vm_status no_device(vm_error *e, int ordinal, int code, int n) {
+vm_status cuda_no_device(vm_error *e, int ordinal, int code, int n) {
     switch (code) {
     case cudaSuccess:
         return vm_fail(e, VM_EDEVICE, "cuda:%d: this machine has %d CUDA device%s; use cuda:0%s or --device cpu", ordinal, n, n == 1 ? "" : "s",
@@ -104,7 +108,7 @@ static int attribute(int device, int which) {
 
 static vm_status start(cuda_device *d, int ordinal, vm_error *e) {
     int n = 0, code = cudaGetDeviceCount(&n);
-    if (code || ordinal >= n) return no_device(e, ordinal, code, n);
+    if (code || ordinal >= n) return cuda_no_device(e, ordinal, code, n);
     d->c.device = ordinal;
     d->c.arch = 10 * attribute(ordinal, cudaDevAttrComputeCapabilityMajor) + attribute(ordinal, cudaDevAttrComputeCapabilityMinor);
     d->c.sms = attribute(ordinal, cudaDevAttrMultiProcessorCount);
@@ -115,12 +119,12 @@ static vm_status start(cuda_device *d, int ordinal, vm_error *e) {
     if ((code = cudaSetDevice(ordinal))) return cuda_failed(d, e, code, "opening the device");
     if ((code = cudaStreamCreateWithFlags((cudaStream_t *)&d->c.stream, cudaStreamNonBlocking))) return cuda_failed(d, e, code, "opening a stream");
     d->c.block = cuda_alloc(&d->c.be, sizeof *d->c.block);
-    return d->c.block ? VM_OK : vm_nomem(e, sizeof *d->c.block, d->name);
+    return d->c.block ? VM_OK : vm_nomem_on(&d->c.be, e, sizeof *d->c.block, "the device block");
 }
 
 vm_backend *vm_backend_cuda(int ordinal, vm_error *e) {
     static cuda_device *device[DEVICES];
-    if (ordinal < 0 || ordinal >= DEVICES) return no_device(e, ordinal, cudaErrorNoDevice, 0), NULL;
+    if (ordinal < 0 || ordinal >= DEVICES) return cuda_no_device(e, ordinal, cudaErrorNoDevice, 0), NULL;
     if (device[ordinal]) return &device[ordinal]->c.be;
     cuda_device *d = vm_calloc(1, sizeof *d);
     if (!d) return vm_nomem(e, sizeof *d, "the device"), NULL;
@@ -131,7 +135,7 @@ vm_backend *vm_backend_cuda(int ordinal, vm_error *e) {
 #endif
     d->c.be = (vm_backend){ .name = d->name, .device = VM_CUDA_DEV, .alloc = cuda_alloc, .room = cuda_room, .free = cuda_free,
                             .upload = cuda_upload, .download = cuda_download, .copy = cuda_copy, .run = cuda_run,
-                            .forget = cuda_forget, .wait = cuda_wait };
+                            .forget = cuda_forget, .wait = cuda_wait, .memory = cuda_memory };
     if (start(d, ordinal, e)) {
         if (d->c.stream) cudaStreamDestroy(d->c.stream);
         vm_free(d);

@@ -173,7 +173,7 @@ static vm_status launch_each(cuda_device *d, part *p, vm_graph *g) {
     for (int64_t i = p->from; i < p->to; i++) {
         vm_node *n = &g->n[i];
         if (skipped(n) || !is_due(g, n)) continue;
-        if (run_node(d, g, n)) return g->err.status;
+        if (g->be->check ? cuda_checked(g, n, run_node) : run_node(d, g, n)) return g->err.status;
         if (n->op->ran) n->op->ran(g, n);
     }
     return VM_OK;
@@ -256,7 +256,7 @@ vm_status cuda_run(vm_backend *be, vm_graph *g) {
     cuda_kept *k = keep(d, g);
     if (!k) return g->err.status;
     if (g->profile) return run_profiled(d, k, g);
-    bool plain = !k->ran[g->accumulate];
+    bool plain = !k->ran[g->accumulate] || be->check;
     for (int64_t i = 0; i < g->n_n && !plain; i++) plain = !skipped(&g->n[i]) && g->n[i].op->due && g->n[i].op->due(g, &g->n[i]);
     for (int64_t j = 0; j < k->n_parts; j++) {
         part *p = &k->parts[j];

@@ -47,7 +47,7 @@ static vm_val grad_storage(vm_graph *g, vm_val w, bool *fresh) {
         if (g->v[i].kind == VM_GRAD && g->v[i].param == g->v[w].param) return (vm_val)i;
     vm_param *p = g->v[w].param;
     if (!p->grad && !(p->grad = p->be->alloc(p->be, (size_t)vm_param_count(p) * sizeof(vm_real)))) {
-        vm_nomem(&g->err, (size_t)vm_param_count(p) * sizeof(vm_real), "a gradient");
+        vm_nomem_on(p->be, &g->err, (size_t)vm_param_count(p) * sizeof(vm_real), "a gradient");
         return 0;
     }
     if (!vm_grow(&g->v, &g->cap_v, g->n_v + 1, sizeof *g->v)) return vm_nomem(&g->err, sizeof *g->v, "the graph"), 0;

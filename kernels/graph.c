@@ -36,7 +36,7 @@ vm_status vm_param_alloc(vm_param *p, vm_error *e) {
     size_t bytes = (size_t)vm_param_count(p) * vm_type_size(p->type);
     if (p->data && !p->borrowed) return VM_OK;
     p->borrowed = false;
-    return (p->data = p->be->alloc(p->be, bytes)) ? VM_OK : vm_nomem(e, bytes, p->name);
+    return (p->data = p->be->alloc(p->be, bytes)) ? VM_OK : vm_nomem_on(p->be, e, bytes, p->name);
 }
 
 vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e) {
@@ -182,7 +182,7 @@ void *vm_scratch(vm_graph *g, size_t bytes) {
     if (g->scratch && bytes <= g->scratch_bytes) return g->scratch;
     if (g->scratch) g->be->free(g->be, g->scratch);
     g->scratch = g->be->room(g->be, bytes), g->scratch_bytes = bytes;
-    if (!g->scratch) vm_nomem(&g->err, bytes, "a kernel's workspace");
+    if (!g->scratch) vm_nomem_on(g->be, &g->err, bytes, "a kernel's workspace");
     return g->scratch;
 }
 

@@ -59,7 +59,7 @@ void vm_adamw(vm_graph *g, vm_param *p, vm_val hyper, vm_adam a) {
     size_t bytes = (size_t)vm_param_count(p) * sizeof(float);
     if (!p->m) p->m = p->be->alloc(p->be, bytes);
     if (!p->v) p->v = p->be->alloc(p->be, bytes);
-    if (!p->m || !p->v) vm_nomem(&g->err, bytes, "optimizer moments");
+    if (!p->m || !p->v) vm_nomem_on(p->be, &g->err, bytes, "optimizer moments");
     else vm_append(g, &adamw, 1, &hyper, &(vm_node){ .ptr = p, .f = { a.beta1, a.beta2, a.eps, a.weight_decay } });
 }
 
@@ -75,7 +75,7 @@ void vm_average(vm_graph *g, vm_param *p, vm_val decay) {
     size_t bytes = (size_t)vm_param_count(p) * sizeof(vm_real);
     bool fresh = !p->average;
     if (fresh && !(p->average = p->be->alloc(p->be, bytes))) {
-        vm_nomem(&g->err, bytes, "the moving average");
+        vm_nomem_on(p->be, &g->err, bytes, "the moving average");
         return;
     }
     if (fresh && p->be->copy(p->be, p->average, p->data, bytes, &g->err)) return;

@@ -162,7 +162,7 @@ static vm_status take_pieces(vm_graph *g) {
         const vm_value *x = &g->v[v];
         if ((x->kind != VM_TEMP && x->kind != VM_INPUT) || x->root != v) continue;
         size_t bytes = (size_t)vm_count(g, (vm_val)v) * vm_type_size(x->type);
-        if (!(g->piece[v] = g->be->room(g->be, bytes))) return vm_nomem(&g->err, bytes, "an activation");
+        if (!(g->piece[v] = g->be->room(g->be, bytes))) return vm_nomem_on(g->be, &g->err, bytes, "an activation");
     }
     return VM_OK;
 }
@@ -171,7 +171,7 @@ static vm_status take_own(vm_graph *g) {
     if (g->apart) return take_pieces(g);
     if (g->arena) g->be->free(g->be, g->arena);
     g->arena = g->be->room(g->be, g->arena_bytes + ALIGN);
-    return g->arena ? VM_OK : vm_nomem(&g->err, g->arena_bytes, "the activations");
+    return g->arena ? VM_OK : vm_nomem_on(g->be, &g->err, g->arena_bytes, "the activations");
 }
 
 static vm_status take_shared(vm_graph *g) {
@@ -182,7 +182,7 @@ static vm_status take_shared(vm_graph *g) {
         if (!a->p) a->bytes = 0;
     }
     g->arena = a->p;
-    return a->p ? VM_OK : vm_nomem(&g->err, g->arena_bytes, "the activations");
+    return a->p ? VM_OK : vm_nomem_on(g->be, &g->err, g->arena_bytes, "the activations");
 }
 
 void vm_arena_free(vm_arena *a) {

@@ -11,6 +11,7 @@
 static const vm_opt common[] = {
     { "threads", OPT_INT, "0", "N", "threads; 0 = as many as the process may use", 0, 1024 },
     { "device", OPT_STR, "auto", "NAME", "auto, cpu, cuda or cuda:N", 0, 0 },
+    { "check", OPT_FLAG, NULL, NULL, "compute every op of a device on the processor too and compare (slow)", 0, 0 },
     { "dtype", OPT_STR, "auto", "TYPE", "type of matrix products: auto, f32 or bf16", 0, 0 },
     { "seed", OPT_INT, "0", "N", "seed of everything random", 0, 0 },
     { "deterministic", OPT_FLAG, NULL, NULL, "same bits for any number of threads (slower)", 0, 0 },

@@ -1,7 +1,7 @@
 /* command.h - what a command is: one file in pipeline/ defines one vm_command, pipeline/main.c lists them.
  *
  * The option table feeds the parser, --help and the "did you mean" of unknown options. Common options (--help, --json,
- * --quiet, --threads N, --device, --dtype, --seed, --deterministic) are parsed for every command. */
+ * --quiet, --threads N, --device, --check, --dtype, --seed, --deterministic) are parsed for every command. */
 #ifndef VM_COMMAND_H
 #define VM_COMMAND_H
 #include "io/json.h"

@@ -1,4 +1,5 @@
-/* info.c - `vismin info`: what a model folder or a file of weights holds, and what this machine is. */
+/* info.c - `vismin info`: what a model folder or a file of weights holds, and (info_devices.c) what this
+ * machine is. */
 #include "pipeline/info.h"
 
 #include <inttypes.h>
@@ -9,48 +10,6 @@
 #include "io/file.h"
 #include "kernels/peak.h"
 #include "pipeline/run.h"
-
-/* --- the machine -------------------------------------------------------------------------------------------------- */
-static void processor_name(char *out, size_t size) {
-    char line[256];
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    snprintf(out, size, "unknown processor");
-    while (f && fgets(line, sizeof line, f)) {
-        char *value = strncmp(line, "model name", 10) ? NULL : strchr(line, ':');
-        if (!value) continue;
-        value += strspn(value, ": \t");
-        value[strcspn(value, "\n")] = 0;
-        snprintf(out, size, "%s", value);
-        break;
-    }
-    if (f) fclose(f);
-}
-
-static vm_status devices(const vm_args *a, vm_error *e) {
-    char name[200], library[64];
-    processor_name(name, sizeof name);
-    vm_gemm_library(library);
-    const char *level = vm_level_name(vm_cpu_level());
-    bool bf16 = vm_cpu_has_bf16();
-    if (!arg_flag(a, "json")) {
-        printf("cpu          %s\nkernels      %s\nbf16         %s\nthreads      %d\nproducts     %s\n", name, level,
-               bf16 ? "yes (AVX512_BF16): the default of embed, eval and train" : "no: products are f32",
-               vm_num_threads(), library);
-        printf("cuda         not in this build\n");
-        return VM_OK;
-    }
-    json_writer w = json_to_stream(stdout, JSON_COMPACT);
-    json_begin_object(&w, NULL);
-    json_put_str(&w, "cpu", name);
-    json_put_str(&w, "kernels", level);
-    json_put_bool(&w, "bf16", bf16);
-    json_put_int(&w, "threads", vm_num_threads());
-    json_put_str(&w, "products", library);
-    json_put_bool(&w, "cuda", false);
-    json_close_object(&w);
-    json_newline(&w);
-    return json_end(&w, e);
-}
 
 /* --- tensors ------------------------------------------------------------------------------------------------------ */
 typedef struct {
@@ -244,7 +203,7 @@ done:
 
 static vm_status run(const vm_args *a, vm_error *e) {
     const char *path = arg_model(a, arg_pos(a, 0), e);
-    if (arg_flag(a, "devices")) return devices(a, e);
+    if (arg_flag(a, "devices")) return info_devices(a, e);
     if (e->status) return e->status;
     if (!path) return vm_fail(e, VM_EUSAGE, "info: name a model folder or a file of weights, or ask for --devices");
     if (!arg_flag(a, "json")) return describe(a, path, NULL, e);
@@ -263,7 +222,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
 }
 
 static const vm_opt opts[] = {
-    { "devices", OPT_FLAG, NULL, NULL, "the processor and what this build makes of it", 0, 0 },
+    { "devices", OPT_FLAG, NULL, NULL, "processor, CUDA devices and libraries, and what this build makes of them", 0, 0 },
     { "plan", OPT_FLAG, NULL, NULL, "CLIP: nodes, FLOPs and memory of its graph", 0, 0 },
     { "batch", OPT_INT, "8", "N", "pictures and texts of that graph", 1, 4096 },
     { "dot", OPT_STR, NULL, "FILE", "the graph as a Graphviz drawing", 0, 0 },

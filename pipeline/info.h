@@ -11,4 +11,6 @@
 vm_status info_graph(const clip_config *c, const char *dir, const vm_args *a, json_writer *w, vm_error *e);
 /* Bytes of the activations of one tower for a batch of n. 0 and the error on failure. */
 size_t info_arena(const clip_config *c, bool text, int64_t n, vm_type dtype, vm_error *e);
+vm_status info_devices(const vm_args *a, vm_error *e); /* --devices */
+
 #endif

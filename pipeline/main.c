@@ -72,6 +72,7 @@ int main(int argc, char **argv) {
         vm_threads((int)arg_int(a, "threads"));
         run_start(a);
         st = c->run(a, &e);
+        if (!st) run_end();
     }
     args_free(a);
     if (!st && (fflush(stdout) || ferror(stdout))) st = vm_fail(&e, VM_EIO, "stdout could not be written: is the disk full?");

@@ -40,7 +40,25 @@ void run_start(const vm_args *a) {
 bool run_stopping(void) { return stopped != 0; }
 int run_stop_code(void) { return stopped == SIGINT ? 130 : 143; }
 
-vm_backend *run_backend(const vm_args *a, vm_error *e) { return vm_backend_open(arg_str(a, "device"), e); }
+static vm_check checked;
+
+vm_backend *run_backend(const vm_args *a, vm_error *e) {
+    vm_backend *be = vm_backend_open(arg_str(a, "device"), e);
+    if (!be || !arg_flag(a, "check")) return be;
+    if (be->device == VM_CPU_DEV) {
+        vm_fail(e, VM_EUSAGE, "--check compares a device with the processor, and --device is %s here; give --device cuda", be->name);
+        return NULL;
+    }
+    be->check = &checked;
+    return be;
+}
+
+void run_end(void) {
+    if (!checked.ops) return;
+    vm_info("check: %lld results of %lld ops agree with the processor; the largest difference is %.2g of what is allowed (%s)%s",
+            (long long)checked.values, (long long)checked.ops, checked.worst, checked.worst_op[0] ? checked.worst_op : "none",
+            checked.skipped ? "; ops that change state were not compared" : "");
+}
 
 vm_status run_dtype(const vm_args *a, bool fast_default, vm_type *out, vm_error *e) {
     const char *name = arg_str(a, "dtype");

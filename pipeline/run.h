@@ -12,6 +12,7 @@ bool run_stopping(void);     /* a signal asked to stop: finish the record, save,
 int run_stop_code(void);     /* 130 after SIGINT, else 143 */
 
 vm_backend *run_backend(const vm_args *a, vm_error *e);
+void run_end(void);          /* after a command that went well: what --check found */
 /* --dtype: auto is bf16 where the processor has it when fast_default, else f32. */
 vm_status run_dtype(const vm_args *a, bool fast_default, vm_type *out, vm_error *e);
 

@@ -24,6 +24,7 @@ static const char *const free_options[] = {
     "map",       "check-data", "max-bad", "max-bad-row", "workers",    "log-every",  "save-every",
     "keep-last", "keep-best",  "resume",  "on-enospc",   "val",        "val-images", "val-every",
     "val-limit", "val-bench",  "preset",  "show",        "save-dtype", "dry-run",    "help",
+    "check",
 };
 
 /* --- named tensors ------------------------------------------------------------------------------------------------ */

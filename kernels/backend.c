@@ -1,4 +1,4 @@
-/* mirror.c - see vm_mirror in backend.h. */
+/* backend.c - what all backends have in common: host addresses of their memory, and the sentence when there is none left. */
 #include "kernels/backend.h"
 
 vm_status vm_mirror_open(vm_mirror *m, vm_backend *be, const void *p, size_t bytes, bool read, vm_error *e) {
@@ -18,4 +18,14 @@ vm_status vm_mirror_close(vm_mirror *m, bool written, vm_error *e) {
     vm_free(m->host);
     m->host = NULL;
     return st;
+}
+
+vm_status vm_nomem_on(vm_backend *be, vm_error *e, size_t bytes, const char *what) {
+    size_t left = 0, all = 0;
+    if (!be->memory) return vm_nomem(e, bytes, what);
+    be->memory(be, &left, &all);
+    return vm_fail(e, VM_EDEVICE,
+                   "%s: out of memory: %.1f MB for %s, %.1f MB of %.1f MB are free; take a smaller batch (training: --chunk N, --recompute), or "
+                   "--device cpu",
+                   be->name, (double)bytes * 1e-6, what, (double)left * 1e-6, (double)all * 1e-6);
 }
