@@ -22,6 +22,10 @@ VM_CPU_DECLARE(batchnorm_cpu);
 VM_CPU_DECLARE(batchnorm_back_cpu);
 VM_CPU_DECLARE(running_stats_cpu);
 VM_CPU_DECLARE(batchnorm_fold_cpu);
+VM_CUDA_DECLARE(batchnorm_cuda);
+VM_CUDA_DECLARE(batchnorm_back_cuda);
+VM_CUDA_DECLARE(running_stats_cuda);
+VM_CUDA_DECLARE(batchnorm_fold_cuda);
 
 /* in x, w, b, mean, var, residual; out y, mean, r, var, partial sums;
  * i[0] type of y, i[1] activation, i[2] whether mean and var are those of x */
@@ -43,7 +47,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
         return vm_bad(g, "batchnorm: residual %s for an output %s", vm_shape_text(g, n->in[5], a),
                       vm_shape_text(g, n->out[0], b));
     for (int k = 0; k < 3; k++) vm_node_out(g, n, VM_F32, 1, &C);
-    if (n->i[2]) vm_node_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks(R, C), 2, C });
+    if (n->i[2]) vm_node_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks_on(g, R, C), 2, C });
     return VM_OK;
 }
 
@@ -53,13 +57,15 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     int64_t C = vm_cols(g, n->in[1]);
     vm_out_like(g, n, (vm_type)n->i[0], n->in[1]);
     for (int k = 0; k < 2; k++) vm_node_out(g, n, VM_F32, 1, &C);
-    vm_node_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks(vm_rows(g, n->in[1]), C), 2, C });
+    vm_node_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks_on(g, vm_rows(g, n->in[1]), C), 2, C });
     if (n->i[2]) vm_out_like(g, n, (vm_type)n->i[3], n->in[1]);
     return VM_OK;
 }
-static const vm_op back_op = {
-    .name = "batchnorm_back", .infer = infer_back, .cpu = VM_CPU(batchnorm_back_cpu), .acc_outs = 7 + 16
-};
+static const vm_op back_op = { .name = "batchnorm_back",
+                               .infer = infer_back,
+                               .cpu = VM_CPU(batchnorm_back_cpu),
+                               .cuda = VM_CUDA(batchnorm_back_cuda),
+                               .acc_outs = 7 + 16 };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0], w = n->in[1], b = n->in[2], residual = n->in[5], dy = vm_dy(g, n, 0);
@@ -81,7 +87,9 @@ static void grad(vm_graph *g, const vm_node *n) {
     vm_add_grad(g, b, out[2]);
     if (rest) vm_add_grad(g, residual, out[3]);
 }
-static const vm_op batchnorm = { .name = "batchnorm", .infer = infer, .grad = grad, .cpu = VM_CPU(batchnorm_cpu) };
+static const vm_op batchnorm = {
+    .name = "batchnorm", .infer = infer, .grad = grad, .cpu = VM_CPU(batchnorm_cpu), .cuda = VM_CUDA(batchnorm_cuda)
+};
 
 vm_val vm_batchnorm(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_val mean, vm_val var, vm_val residual, float eps,
                     vm_unary_kind act, vm_type out) {
@@ -118,6 +126,7 @@ static void ran(vm_graph *g, vm_node *n) {
 static const vm_op running = { .name = "running_stats",
                                .infer = infer_running,
                                .cpu = VM_CPU(running_stats_cpu),
+                               .cuda = VM_CUDA(running_stats_cuda),
                                .no_grad = true,
                                .stateful = true,
                                .ran = ran };
@@ -164,6 +173,7 @@ static const vm_op fold = { .name = "batchnorm_fold",
                             .infer = infer_fold,
                             .cost = cost_fold,
                             .cpu = VM_CPU(batchnorm_fold_cpu),
+                            .cuda = VM_CUDA(batchnorm_fold_cuda),
                             .no_grad = true,
                             .stateful = true,
                             .ran = ran_fold,

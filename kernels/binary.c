@@ -11,6 +11,8 @@
 
 VM_CPU_DECLARE(binary_cpu);
 VM_CPU_DECLARE(binary_back_cpu);
+VM_CUDA_DECLARE(binary_cuda);
+VM_CUDA_DECLARE(binary_back_cuda);
 
 /* in a, b; out y; i[0] type of y, i[1] kind */
 static vm_status infer(vm_graph *g, vm_node *n) {
@@ -33,11 +35,11 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op binary_back = { .name = "binary_back", .infer = infer_back, .cpu = VM_CPU(binary_back_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(binary_back_cuda), .acc_outs = 1 };
 
 static void grad(vm_graph *g, const vm_node *n);
 static const vm_op binary = { .name = "binary", .infer = infer, .grad = grad, .cpu = VM_CPU(binary_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(binary_cuda), .acc_outs = 1 };
 
 static vm_val product(vm_graph *g, vm_val a, vm_val b, vm_binary_kind k, vm_type t) {
     return vm_append1(g, &binary, 2, (vm_val[]){ a, b }, &(vm_node){ .i = { t, k } });

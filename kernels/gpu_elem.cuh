@@ -105,6 +105,9 @@ static inline unsigned gpu_grid(const vm_graph *g, int64_t items, int64_t per_bl
     ((wide) ? GPU_LAUNCH(g, (kernel<8>), gpu_grid(g, n, 8 * GPU_THREADS), GPU_THREADS, 0, __VA_ARGS__)             \
             : GPU_LAUNCH(g, (kernel<1>), gpu_grid(g, n, GPU_THREADS), GPU_THREADS, 0, __VA_ARGS__))
 
+/* Queues y[i] = value for all i < n (grad.cu). */
+extern "C" vm_status gpu_fill(vm_graph *g, gpu_mem y, int64_t n, float value);
+
 /* --- division by a number known at launch ------------------------------------------------------------------------------- */
 /* Granlund & Montgomery 1994: n/d = (n + high word of n mul) >> shift for n < 2^31; larger n divide in 64 bits. */
 typedef struct {

@@ -15,13 +15,17 @@
 /* --- ops of this file -------------------------------------------------------------------------------------------- */
 VM_CPU_DECLARE(ones_cpu);
 VM_CPU_DECLARE(accumulate_cpu);
+VM_CUDA_DECLARE(ones_cuda);
+VM_CUDA_DECLARE(accumulate_cuda);
 
 static vm_status infer_like(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
     vm_node_out(g, n, VM_F32, x.nd, x.ne);
     return VM_OK;
 }
-static const vm_op ones = { .name = "ones", .infer = infer_like, .cpu = VM_CPU(ones_cpu), .no_grad = true };
+static const vm_op ones = {
+    .name = "ones", .infer = infer_like, .cpu = VM_CPU(ones_cpu), .cuda = VM_CUDA(ones_cuda), .no_grad = true
+};
 
 /* out = acc + in; acc is set by the caller */
 static vm_status infer_accumulate(vm_graph *g, vm_node *n) {
@@ -29,9 +33,11 @@ static vm_status infer_accumulate(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
     return VM_OK;
 }
-static const vm_op accumulate = {
-    .name = "accumulate", .infer = infer_accumulate, .cpu = VM_CPU(accumulate_cpu), .acc_outs = 1
-};
+static const vm_op accumulate = { .name = "accumulate",
+                                  .infer = infer_accumulate,
+                                  .cpu = VM_CPU(accumulate_cpu),
+                                  .cuda = VM_CUDA(accumulate_cuda),
+                                  .acc_outs = 1 };
 
 /* --- questions of gradient rules --------------------------------------------------------------------------------- */
 static vm_val canon(const vm_graph *g, vm_val v) { return g->v[v].orig; }

@@ -15,6 +15,10 @@ VM_CPU_DECLARE(norm_cpu);
 VM_CPU_DECLARE(norm_back_cpu);
 VM_CPU_DECLARE(l2norm_cpu);
 VM_CPU_DECLARE(l2norm_back_cpu);
+VM_CUDA_DECLARE(norm_cuda);
+VM_CUDA_DECLARE(norm_back_cuda);
+VM_CUDA_DECLARE(l2norm_cuda);
+VM_CUDA_DECLARE(l2norm_back_cuda);
 
 /* --- layernorm, rmsnorm: in x, w, b; out y, mean, r; i[0] type of y, i[1] whether the mean is subtracted ---------- */
 static vm_status infer(vm_graph *g, vm_node *n) {
@@ -35,11 +39,11 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     int64_t C = vm_cols(g, n->in[1]);
     vm_out_like(g, n, (vm_type)n->i[0], n->in[1]);
     for (int k = 0; k < 2; k++) vm_node_out(g, n, VM_F32, 1, &C);
-    vm_node_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks(vm_rows(g, n->in[1]), C), 2, C });
+    vm_node_out(g, n, VM_F32, 3, (int64_t[]){ vm_chunks_on(g, vm_rows(g, n->in[1]), C), 2, C });
     return VM_OK;
 }
 static const vm_op norm_back = { .name = "norm_back", .infer = infer_back, .cpu = VM_CPU(norm_back_cpu),
-    .acc_outs = 7 };
+    .cuda = VM_CUDA(norm_back_cuda), .acc_outs = 7 };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0], w = n->in[1], b = n->in[2];
@@ -54,8 +58,10 @@ static void grad(vm_graph *g, const vm_node *n) {
     vm_add_grad(g, b, out[2]);
 }
 
-static const vm_op layernorm = { .name = "layernorm", .infer = infer, .grad = grad, .cpu = VM_CPU(norm_cpu) };
-static const vm_op rmsnorm = { .name = "rmsnorm", .infer = infer, .grad = grad, .cpu = VM_CPU(norm_cpu) };
+static const vm_op layernorm = { .name = "layernorm", .infer = infer, .grad = grad, .cpu = VM_CPU(norm_cpu),
+    .cuda = VM_CUDA(norm_cuda) };
+static const vm_op rmsnorm = { .name = "rmsnorm", .infer = infer, .grad = grad, .cpu = VM_CPU(norm_cpu),
+    .cuda = VM_CUDA(norm_cuda) };
 
 vm_val vm_layernorm(vm_graph *g, vm_val x, vm_val w, vm_val b, float eps, vm_type out) {
     return vm_append1(g, &layernorm, 3, (vm_val[]){ x, w, b }, &(vm_node){ .f = { (double)eps }, .i = { out, true } });
@@ -79,7 +85,7 @@ static vm_status infer_l2_back(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op l2norm_back = { .name = "l2norm_back", .infer = infer_l2_back, .cpu = VM_CPU(l2norm_back_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(l2norm_back_cuda), .acc_outs = 1 };
 
 static void grad_l2(vm_graph *g, const vm_node *n) {
     if (!vm_wants(g, n->in[0])) return;
@@ -87,7 +93,8 @@ static void grad_l2(vm_graph *g, const vm_node *n) {
     vm_node init = { .i = { g->v[n->in[0]].type }, .f = { n->f[0] } };
     vm_add_grad(g, n->in[0], vm_append1(g, &l2norm_back, 3, in, &init));
 }
-static const vm_op l2norm = { .name = "l2norm", .infer = infer_l2, .grad = grad_l2, .cpu = VM_CPU(l2norm_cpu) };
+static const vm_op l2norm = { .name = "l2norm", .infer = infer_l2, .grad = grad_l2, .cpu = VM_CPU(l2norm_cpu),
+    .cuda = VM_CUDA(l2norm_cuda) };
 
 vm_val vm_l2norm(vm_graph *g, vm_val x, float eps) {
     return vm_append1(g, &l2norm, 1, &x, &(vm_node){ .f = { (double)eps } });

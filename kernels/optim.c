@@ -8,20 +8,27 @@
 #include <string.h>
 
 #include "kernels/ops.h"
+#include "kernels/optim.h"
 
 VM_CPU_DECLARE(grad_sqnorm_cpu);
 VM_CPU_DECLARE(adamw_cpu);
 VM_CPU_DECLARE(average_cpu);
+VM_CUDA_DECLARE(grad_sqnorm_cuda);
+VM_CUDA_DECLARE(adamw_cuda);
+VM_CUDA_DECLARE(average_cuda);
 
 static void free_list(vm_node *n) { vm_free(n->cache); }
 
+/* no inputs; out the sum, partial sums of a GPU; i[0] parameters, i[1] chunks of them; cache their list */
 static vm_status infer_norm(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, VM_F32, 1, (int64_t[]){ 1 });
+    vm_node_out(g, n, VM_F32, 1, &n->i[1]);
     return VM_OK;
 }
 static const vm_op grad_sqnorm = { .name = "grad_sqnorm",
                                    .infer = infer_norm,
                                    .cpu = VM_CPU(grad_sqnorm_cpu),
+                                   .cuda = VM_CUDA(grad_sqnorm_cuda),
                                    .no_grad = true,
                                    .stateful = true,
                                    .free_node = free_list };
@@ -30,7 +37,9 @@ vm_val vm_grad_sqnorm(vm_graph *g, int n, vm_param *const *p) {
     vm_param **list = vm_calloc((size_t)n + 1, sizeof *list);
     if (!list) return vm_nomem(&g->err, (size_t)n * sizeof *list, "the parameter list"), 0;
     memcpy(list, p, (size_t)n * sizeof *list);
-    vm_node *node = vm_append(g, &grad_sqnorm, 0, NULL, &(vm_node){ .i = { n } });
+    int64_t chunks = 0;
+    for (int k = 0; k < n; k++) chunks += (vm_param_count(p[k]) + VM_SQNORM_CHUNK - 1) / VM_SQNORM_CHUNK;
+    vm_node *node = vm_append(g, &grad_sqnorm, 0, NULL, &(vm_node){ .i = { n, chunks } });
     if (!node) return vm_free(list), 0;
     node->cache = list;
     return node->out[0];
@@ -52,7 +61,8 @@ static void cost(const vm_graph *g, const vm_node *n, double *flops, double *byt
     *flops = 14 * N, *bytes = 28 * N;
 }
 static const vm_op adamw = {
-    .name = "adamw", .infer = infer_adamw, .cost = cost, .cpu = VM_CPU(adamw_cpu), .no_grad = true, .stateful = true, .ran = ran
+    .name = "adamw", .infer = infer_adamw, .cost = cost, .cpu = VM_CPU(adamw_cpu), .cuda = VM_CUDA(adamw_cuda), .no_grad = true,
+    .stateful = true, .ran = ran
 };
 
 void vm_adamw(vm_graph *g, vm_param *p, vm_val hyper, vm_adam a) {
@@ -68,7 +78,8 @@ static vm_status infer_average(vm_graph *g, vm_node *n) {
     return vm_count(g, n->in[0]) == 1 && g->v[n->in[0]].type == VM_F32 ? VM_OK : vm_bad(g, "average: the decay is one f32 value");
 }
 static const vm_op average = {
-    .name = "average", .infer = infer_average, .cpu = VM_CPU(average_cpu), .no_grad = true, .stateful = true
+    .name = "average", .infer = infer_average, .cpu = VM_CPU(average_cpu), .cuda = VM_CUDA(average_cuda), .no_grad = true,
+    .stateful = true
 };
 
 void vm_average(vm_graph *g, vm_param *p, vm_val decay) {

@@ -5,6 +5,8 @@
 
 VM_CPU_DECLARE(patchify_cpu);
 VM_CPU_DECLARE(patchify_back_cpu);
+VM_CUDA_DECLARE(patchify_cuda);
+VM_CUDA_DECLARE(patchify_back_cuda);
 
 /* in pixels (B,H,W,C) f32; i = P, type of y; out (B, H/P W/P, C P P) */
 static vm_status infer(vm_graph *g, vm_node *n) {
@@ -23,14 +25,18 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     vm_out_like(g, n, VM_F32, n->in[1]);
     return VM_OK;
 }
-static const vm_op patchify_back = { .name = "patchify_back", .infer = infer_back, .cpu = VM_CPU(patchify_back_cpu) };
+static const vm_op patchify_back = {
+    .name = "patchify_back", .infer = infer_back, .cpu = VM_CPU(patchify_back_cpu), .cuda = VM_CUDA(patchify_back_cuda)
+};
 
 static void grad(vm_graph *g, const vm_node *n) {
     if (!vm_wants(g, n->in[0])) return;
     vm_node init = { .i = { n->i[0] } };
     vm_add_grad(g, n->in[0], vm_append1(g, &patchify_back, 2, (vm_val[]){ vm_dy(g, n, 0), n->in[0] }, &init));
 }
-static const vm_op patchify = { .name = "patchify", .infer = infer, .grad = grad, .cpu = VM_CPU(patchify_cpu) };
+static const vm_op patchify = {
+    .name = "patchify", .infer = infer, .grad = grad, .cpu = VM_CPU(patchify_cpu), .cuda = VM_CUDA(patchify_cuda)
+};
 
 vm_val vm_patchify(vm_graph *g, vm_val pixels, int P, vm_type out) {
     return vm_append1(g, &patchify, 1, &pixels, &(vm_node){ .i = { P, out } });

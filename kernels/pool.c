@@ -15,6 +15,10 @@ VM_CPU_DECLARE(avgpool_cpu);
 VM_CPU_DECLARE(avgpool_back_cpu);
 VM_CPU_DECLARE(maxpool_cpu);
 VM_CPU_DECLARE(maxpool_back_cpu);
+VM_CUDA_DECLARE(avgpool_cuda);
+VM_CUDA_DECLARE(avgpool_back_cuda);
+VM_CUDA_DECLARE(maxpool_cuda);
+VM_CUDA_DECLARE(maxpool_back_cuda);
 
 static void put(vm_node *n, vm_pool k) {
     const int64_t v[] = { k.KH, k.KW, k.stride[0], k.stride[1], k.pad[0], k.pad[1], k.pad[2], k.pad[3] };
@@ -57,12 +61,16 @@ static vm_status infer_back(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, (vm_type)n->i[8], 4, (int64_t[]){ dy.ne[0], n->i[9], n->i[10], dy.ne[3] });
     return VM_OK;
 }
-static const vm_op avg_back = {
-    .name = "avgpool_back", .infer = infer_back, .cpu = VM_CPU(avgpool_back_cpu), .acc_outs = 1
-};
-static const vm_op max_back = {
-    .name = "maxpool_back", .infer = infer_back, .cpu = VM_CPU(maxpool_back_cpu), .acc_outs = 1
-};
+static const vm_op avg_back = { .name = "avgpool_back",
+                                .infer = infer_back,
+                                .cpu = VM_CPU(avgpool_back_cpu),
+                                .cuda = VM_CUDA(avgpool_back_cuda),
+                                .acc_outs = 1 };
+static const vm_op max_back = { .name = "maxpool_back",
+                                .infer = infer_back,
+                                .cpu = VM_CPU(maxpool_back_cpu),
+                                .cuda = VM_CUDA(maxpool_back_cuda),
+                                .acc_outs = 1 };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0];
@@ -74,8 +82,12 @@ static void grad(vm_graph *g, const vm_node *n) {
     vm_val in[] = { vm_dy(g, n, 0), n->out[1] };
     vm_add_grad(g, x, vm_append1(g, max ? &max_back : &avg_back, max ? 2 : 1, in, &init));
 }
-static const vm_op avg = { .name = "avgpool", .infer = infer_avg, .grad = grad, .cpu = VM_CPU(avgpool_cpu) };
-static const vm_op max = { .name = "maxpool", .infer = infer_max, .grad = grad, .cpu = VM_CPU(maxpool_cpu) };
+static const vm_op avg = {
+    .name = "avgpool", .infer = infer_avg, .grad = grad, .cpu = VM_CPU(avgpool_cpu), .cuda = VM_CUDA(avgpool_cuda)
+};
+static const vm_op max = {
+    .name = "maxpool", .infer = infer_max, .grad = grad, .cpu = VM_CPU(maxpool_cpu), .cuda = VM_CUDA(maxpool_cuda)
+};
 
 static vm_val append(vm_graph *g, const vm_op *op, vm_val x, vm_pool k, vm_type out) {
     vm_node init = { .i = { 0 } };

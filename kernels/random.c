@@ -11,6 +11,8 @@
 
 VM_CPU_DECLARE(dropout_cpu);
 VM_CPU_DECLARE(randn_cpu);
+VM_CUDA_DECLARE(dropout_cuda);
+VM_CUDA_DECLARE(randn_cuda);
 
 /* in x; out y; i[0] type of y, i[1] whether i[2] is the key (gradient) instead of the node's; f[0] p */
 static vm_status infer_dropout(vm_graph *g, vm_node *n) {
@@ -20,7 +22,7 @@ static vm_status infer_dropout(vm_graph *g, vm_node *n) {
 }
 static void grad_dropout(vm_graph *g, const vm_node *n);
 static const vm_op dropout = { .name = "dropout", .infer = infer_dropout, .grad = grad_dropout,
-                               .cpu = VM_CPU(dropout_cpu), .acc_outs = 1 };
+                               .cpu = VM_CPU(dropout_cpu), .cuda = VM_CUDA(dropout_cuda), .acc_outs = 1 };
 
 static void grad_dropout(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0], dy = vm_dy(g, n, 0);
@@ -42,7 +44,9 @@ static vm_status infer_randn(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, (vm_type)n->i[0], (int)n->i[1], n->i + 2);
     return VM_OK;
 }
-static const vm_op randn = { .name = "randn", .infer = infer_randn, .cpu = VM_CPU(randn_cpu), .no_grad = true };
+static const vm_op randn = {
+    .name = "randn", .infer = infer_randn, .cpu = VM_CPU(randn_cpu), .cuda = VM_CUDA(randn_cuda), .no_grad = true
+};
 
 vm_val vm_randn(vm_graph *g, vm_type t, int nd, const int64_t *ne) {
     vm_node init = { .i = { t, nd } };

@@ -11,14 +11,17 @@
 
 VM_CPU_DECLARE(sum_cpu);
 VM_CPU_DECLARE(broadcast_cpu);
+VM_CUDA_DECLARE(sum_cuda);
+VM_CUDA_DECLARE(broadcast_cuda);
 
 /* i[0..2] = O, A, I; i[3] type of y; i[4] axes of y, i[5..] their sizes; f[0] scale */
 static vm_status infer_sum(vm_graph *g, vm_node *n) {
     int64_t O = n->i[0], A = n->i[1], I = n->i[2];
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
     vm_node_out(g, n, (vm_type)n->i[3], (int)n->i[4], n->i + 5);
-    int64_t blocks = VM_MAX(O * (I / 1024 + 1), (int64_t)1); /* tasks that need no chunks */
-    int64_t chunks = VM_MIN(vm_chunks(A, I), VM_MAX(64 / blocks, (int64_t)1));
+    bool cpu = g->be->device == VM_CPU_DEV;
+    int64_t most = cpu ? 64 : 1024, blocks = VM_MAX(O * (I / (cpu ? 1024 : 128) + 1), (int64_t)1); /* tasks that need no chunks */
+    int64_t chunks = vm_chunks_upto(VM_MAX(most / blocks, (int64_t)1), A, I);
     vm_node_out(g, n, VM_F32, 3, (int64_t[]){ O, chunks, I }); /* partial sums */
     return VM_OK;
 }
@@ -31,9 +34,9 @@ static vm_status infer_broadcast(vm_graph *g, vm_node *n) {
 static void grad_sum(vm_graph *g, const vm_node *n);
 static void grad_broadcast(vm_graph *g, const vm_node *n);
 static const vm_op sum_op = { .name = "sum", .infer = infer_sum, .grad = grad_sum, .cpu = VM_CPU(sum_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(sum_cuda), .acc_outs = 1 };
 static const vm_op broadcast = { .name = "broadcast", .infer = infer_broadcast, .grad = grad_broadcast,
-                                 .cpu = VM_CPU(broadcast_cpu), .acc_outs = 1 };
+                                 .cpu = VM_CPU(broadcast_cpu), .cuda = VM_CUDA(broadcast_cuda), .acc_outs = 1 };
 
 /* x as (O,A,I), summed or repeated to shape ne of type t. */
 static vm_val append(vm_graph *g, const vm_op *op, vm_val x, int64_t O, int64_t A, int64_t I, double scale, vm_type t,

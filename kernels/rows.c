@@ -9,6 +9,10 @@ VM_CPU_DECLARE(embedding_cpu);
 VM_CPU_DECLARE(embedding_back_cpu);
 VM_CPU_DECLARE(pick_cpu);
 VM_CPU_DECLARE(pick_back_cpu);
+VM_CUDA_DECLARE(embedding_cuda);
+VM_CUDA_DECLARE(embedding_back_cuda);
+VM_CUDA_DECLARE(pick_cuda);
+VM_CUDA_DECLARE(pick_back_cuda);
 
 /* in table (V,C), ids (...); out (...,C) f32 */
 static vm_status infer_embedding(vm_graph *g, vm_node *n) {
@@ -28,13 +32,15 @@ static void cost_embedding(const vm_graph *g, const vm_node *n, double *flops, d
     *bytes = (double)vm_count(g, n->in[1]) * (4 + row * (double)(vm_type_size(g->v[n->in[0]].type) + sizeof(vm_real)));
 }
 
-/* in dy, ids; i[0] V; out dtable (V,C) f32 */
+/* in dy, ids; i[0] V; out dtable (V,C) f32, on a GPU the positions in the order of their ids */
 static vm_status infer_embedding_back(vm_graph *g, vm_node *n) {
+    int64_t N = vm_count(g, n->in[1]);
     vm_node_out(g, n, VM_F32, 2, (int64_t[]){ n->i[0], vm_cols(g, n->in[0]) });
+    if (g->be->device != VM_CPU_DEV) vm_node_out(g, n, VM_I32, 1, &N);
     return VM_OK;
 }
 static const vm_op embedding_back = { .name = "embedding_back", .infer = infer_embedding_back,
-    .cpu = VM_CPU(embedding_back_cpu), .acc_outs = 1 };
+    .cpu = VM_CPU(embedding_back_cpu), .cuda = VM_CUDA(embedding_back_cuda), .acc_outs = 1 };
 
 static void grad_embedding(vm_graph *g, const vm_node *n) {
     vm_val table = n->in[0];
@@ -43,7 +49,7 @@ static void grad_embedding(vm_graph *g, const vm_node *n) {
     vm_add_grad(g, table, vm_append1(g, &embedding_back, 2, (vm_val[]){ vm_dy(g, n, 0), n->in[1] }, &init));
 }
 static const vm_op embedding = { .name = "embedding", .infer = infer_embedding, .grad = grad_embedding,
-    .cost = cost_embedding, .cpu = VM_CPU(embedding_cpu) };
+    .cost = cost_embedding, .cpu = VM_CPU(embedding_cpu), .cuda = VM_CUDA(embedding_cuda) };
 
 vm_val vm_embedding(vm_graph *g, vm_val table, vm_val ids) {
     return ids ? vm_append1(g, &embedding, 2, (vm_val[]){ table, ids }, NULL) : 0;
@@ -65,7 +71,7 @@ static vm_status infer_pick_back(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op pick_back = { .name = "pick_back", .infer = infer_pick_back, .cpu = VM_CPU(pick_back_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(pick_back_cuda), .acc_outs = 1 };
 
 static void grad_pick(vm_graph *g, const vm_node *n) {
     vm_val x = n->in[0];
@@ -73,7 +79,8 @@ static void grad_pick(vm_graph *g, const vm_node *n) {
     vm_node init = { .i = { vm_dim(g, x, 1), g->v[x].type } };
     vm_add_grad(g, x, vm_append1(g, &pick_back, 2, (vm_val[]){ vm_dy(g, n, 0), n->in[1] }, &init));
 }
-static const vm_op pick = { .name = "pick", .infer = infer_pick, .grad = grad_pick, .cpu = VM_CPU(pick_cpu) };
+static const vm_op pick = { .name = "pick", .infer = infer_pick, .grad = grad_pick, .cpu = VM_CPU(pick_cpu),
+    .cuda = VM_CUDA(pick_cuda) };
 
 vm_val vm_pick(vm_graph *g, vm_val x, vm_val idx) {
     return idx ? vm_append1(g, &pick, 2, (vm_val[]){ x, idx }, NULL) : 0;

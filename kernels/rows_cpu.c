@@ -63,7 +63,6 @@ vm_status VM_KERNEL(pick_cpu)(vm_graph *g, vm_node *n) {
 }
 
 vm_status VM_KERNEL(pick_back_cpu)(vm_graph *g, vm_node *n) {
-    enum { BLOCK = 1024 };
     const int32_t *idx = vm_in(g, n, 1);
     vm_value dx = g->v[n->out[0]];
     int64_t B = dx.ne[0], T = dx.ne[1], C = dx.ne[2];
@@ -73,14 +72,10 @@ vm_status VM_KERNEL(pick_back_cpu)(vm_graph *g, vm_node *n) {
     if (check(g, "pick", idx, B, T)) return g->err.status;
     if (!add) memset(dx.data, 0, (size_t)(B * T * C) * vm_type_size(dx.type));
     for (int64_t b = 0; b < B; b++)
-        for (int64_t j = 0; j < C; j += BLOCK) {
-            vm_real from[BLOCK], tmp[BLOCK];
-            int64_t m = VM_MIN((int64_t)BLOCK, C - j), at = (b * T + idx[b]) * C + j;
-            const vm_real *r = vm_row(dy, t, b * C + j, m, from);
-            vm_real *to = vm_row_begin(dx.data, dx.type, at, tmp);
-            if (dx.type == VM_BF16) vm_row(dx.data, dx.type, at, m, tmp);
-            for (int64_t k = 0; k < m; k++) to[k] = (add ? to[k] : 0) + r[k];
-            vm_row_end(dx.data, dx.type, at, m, to);
+        for (int64_t j = 0; j < C; j += VM_CHUNK) {
+            vm_real from[VM_CHUNK];
+            int64_t m = VM_MIN((int64_t)VM_CHUNK, C - j);
+            vm_row_done(dx.data, dx.type, (b * T + idx[b]) * C + j, m, vm_row(dy, t, b * C + j, m, from), true);
         }
     return VM_OK;
 }

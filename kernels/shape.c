@@ -4,12 +4,17 @@
  * with zeros, concat slices, permute permutes back, cast casts back. Bound by memory. */
 #include "kernels/infer.h"
 #include "kernels/ops.h"
+#include "kernels/shape.h"
 
 VM_CPU_DECLARE(slice_cpu);
 VM_CPU_DECLARE(slice_back_cpu);
 VM_CPU_DECLARE(concat_cpu);
 VM_CPU_DECLARE(permute_cpu);
 VM_CPU_DECLARE(cast_cpu);
+VM_CUDA_DECLARE(slice_cuda);
+VM_CUDA_DECLARE(slice_back_cuda);
+VM_CUDA_DECLARE(concat_cuda);
+VM_CUDA_DECLARE(permute_cuda);
 VM_CUDA_DECLARE(cast_cuda);
 
 /* --- reshape: i = nd, sizes --------------------------------------------------------------------------------------- */
@@ -35,10 +40,6 @@ vm_val vm_reshape(vm_graph *g, vm_val x, int nd, const int64_t *ne) {
 }
 
 /* --- slice: i = axis, at, n --------------------------------------------------------------------------------------- */
-static void extents(const vm_value *x, int64_t axis, int64_t *outer, int64_t *inner) {
-    *outer = *inner = 1;
-    for (int k = 0; k < x->nd; k++) *(k < axis ? outer : inner) *= k == axis ? 1 : x->ne[k];
-}
 static vm_status infer_slice(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
     x.ne[n->i[0]] = n->i[2];
@@ -48,7 +49,7 @@ static vm_status infer_slice(vm_graph *g, vm_node *n) {
 static vm_status infer_slice_view(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
     int64_t outer, inner;
-    extents(&x, n->i[0], &outer, &inner);
+    vm_extents(&x, n->i[0], &outer, &inner);
     x.ne[n->i[0]] = n->i[2];
     vm_node_view(g, n, n->in[0], n->i[1] * inner, x.nd, x.ne);
     return VM_OK;
@@ -59,13 +60,14 @@ static vm_status infer_slice_back(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op slice_back = { .name = "slice_back", .infer = infer_slice_back, .cpu = VM_CPU(slice_back_cpu),
-    .acc_outs = 1 };
+    .cuda = VM_CUDA(slice_back_cuda), .acc_outs = 1 };
 static void grad_slice(vm_graph *g, const vm_node *n) {
     vm_node m = { .i = { n->i[0], n->i[1], n->i[2] } };
     vm_val in[] = { vm_dy(g, n, 0), n->in[0] };
     if (vm_wants(g, n->in[0])) vm_add_grad(g, n->in[0], vm_append1(g, &slice_back, 2, in, &m));
 }
-static const vm_op slice = { .name = "slice", .infer = infer_slice, .grad = grad_slice, .cpu = VM_CPU(slice_cpu) };
+static const vm_op slice = { .name = "slice", .infer = infer_slice, .grad = grad_slice, .cpu = VM_CPU(slice_cpu),
+    .cuda = VM_CUDA(slice_cuda) };
 static const vm_op slice_view = { .name = "slice_view", .infer = infer_slice_view, .grad = grad_slice, .view = true };
 
 vm_val vm_slice(vm_graph *g, vm_val x, int axis, int64_t at, int64_t n) {
@@ -79,7 +81,7 @@ vm_val vm_slice(vm_graph *g, vm_val x, int axis, int64_t at, int64_t n) {
     }
     if (at == 0 && n == v.ne[axis]) return x;
     int64_t outer, inner;
-    extents(&v, axis, &outer, &inner);
+    vm_extents(&v, axis, &outer, &inner);
     return vm_append1(g, outer == 1 ? &slice_view : &slice, 1, &x, &(vm_node){ .i = { axis, at, n } });
 }
 
@@ -109,7 +111,8 @@ static void grad_concat(vm_graph *g, const vm_node *n) {
         at += len;
     }
 }
-static const vm_op concat = { .name = "concat", .infer = infer_concat, .grad = grad_concat, .cpu = VM_CPU(concat_cpu) };
+static const vm_op concat = { .name = "concat", .infer = infer_concat, .grad = grad_concat, .cpu = VM_CPU(concat_cpu),
+    .cuda = VM_CUDA(concat_cuda) };
 
 vm_val vm_concat(vm_graph *g, int n, const vm_val *x, int axis) {
     if (n < 1) return vm_bad(g, "concat: nothing to join"), 0;
@@ -142,7 +145,7 @@ static void grad_permute(vm_graph *g, const vm_node *n) {
     if (vm_wants(g, n->in[0])) vm_add_grad(g, n->in[0], vm_permute(g, vm_dy(g, n, 0), back));
 }
 static const vm_op permute = { .name = "permute", .infer = infer_permute, .grad = grad_permute,
-    .cpu = VM_CPU(permute_cpu) };
+    .cpu = VM_CPU(permute_cpu), .cuda = VM_CUDA(permute_cuda) };
 
 vm_val vm_permute(vm_graph *g, vm_val x, const int *axes) {
     vm_node m = { .i = { 0 } };

@@ -1,15 +1,11 @@
 /* shape_cpu.c - see shape.c. Copies move runs of bytes; element types matter to cast and to sums only. */
 #include "kernels/cpu.h"
-
-static void extents(const vm_value *x, int64_t axis, int64_t *outer, int64_t *inner) {
-    *outer = *inner = 1;
-    for (int k = 0; k < x->nd; k++) *(k < axis ? outer : inner) *= k == axis ? 1 : x->ne[k];
-}
+#include "kernels/shape.h"
 
 vm_status VM_KERNEL(slice_cpu)(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]], y = g->v[n->out[0]];
     int64_t outer, inner, N = x.ne[n->i[0]];
-    extents(&x, n->i[0], &outer, &inner);
+    vm_extents(&x, n->i[0], &outer, &inner);
     size_t run = (size_t)(n->i[2] * inner) * vm_type_size(x.type), step = (size_t)(N * inner) * vm_type_size(x.type);
     const char *from = (const char *)x.data + (size_t)(n->i[1] * inner) * vm_type_size(x.type);
 #pragma omp parallel for schedule(static) if (outer * (int64_t)run > 4 * VM_PAR_MIN)
@@ -20,7 +16,7 @@ vm_status VM_KERNEL(slice_cpu)(vm_graph *g, vm_node *n) {
 vm_status VM_KERNEL(slice_back_cpu)(vm_graph *g, vm_node *n) {
     vm_value dy = g->v[n->in[0]], dx = g->v[n->out[0]];
     int64_t outer, inner, N = dx.ne[n->i[0]];
-    extents(&dx, n->i[0], &outer, &inner);
+    vm_extents(&dx, n->i[0], &outer, &inner);
     size_t size = vm_type_size(dx.type);
     int64_t run = n->i[2] * inner, before = n->i[1] * inner, after = (N - n->i[1] - n->i[2]) * inner;
     bool add = vm_adds(g, n, 0);
@@ -46,7 +42,7 @@ vm_status VM_KERNEL(concat_cpu)(vm_graph *g, vm_node *n) {
     vm_value y = g->v[n->out[0]];
     int64_t outer, inner;
     size_t at = 0, size = vm_type_size(y.type);
-    extents(&y, n->i[0], &outer, &inner);
+    vm_extents(&y, n->i[0], &outer, &inner);
     size_t step = (size_t)(y.ne[n->i[0]] * inner) * size;
     for (int k = 0; k < n->n_in; k++) {
         size_t run = (size_t)(vm_dim(g, n->in[k], (int)n->i[0]) * inner) * size;
@@ -80,26 +76,6 @@ static void transpose(size_t size, const char *x, int64_t ldx, char *y, int64_t 
     if (size == 8) transpose8((const uint64_t *)x, ldx, (uint64_t *)y, ldy, m, n);
 }
 
-typedef struct {
-    int nd;
-    int64_t ne[VM_AXES], from[VM_AXES], to[VM_AXES]; /* per axis of y: size, stride in x, stride in y */
-} walk;
-
-/* Axes of y, those of one entry left out, those that stay neighbours joined. */
-static walk plan_walk(const vm_value *x, const int64_t *axes) {
-    walk w = { 0 };
-    for (int k = 0; k < x->nd; k++) {
-        int64_t stride = 1, n = x->ne[axes[k]];
-        for (int a = (int)axes[k] + 1; a < x->nd; a++) stride *= x->ne[a];
-        if (n == 1) continue;
-        if (w.nd && w.from[w.nd - 1] == stride * n) w.nd--, n *= w.ne[w.nd];
-        w.ne[w.nd] = n, w.from[w.nd++] = stride;
-    }
-    if (!w.nd) w.nd = 1, w.ne[0] = w.from[0] = 1;
-    for (int64_t k = w.nd - 1, stride = 1; k >= 0; stride *= w.ne[k--]) w.to[k] = stride;
-    return w;
-}
-
 /* The last axis stays: runs are copied. Else x's last axis is axis k of y, and every plane (k, last) is transposed. */
 vm_status VM_KERNEL(permute_cpu)(vm_graph *g, vm_node *n) {
     enum { BAND = 4 * TILE };
@@ -108,7 +84,7 @@ vm_status VM_KERNEL(permute_cpu)(vm_graph *g, vm_node *n) {
     size_t size = vm_type_size(x.type);
     char *y = vm_o(g, n, 0);
     if (!count) return VM_OK;
-    walk w = plan_walk(&x, n->i);
+    vm_walk w = vm_walk_of(&x, n->i);
     int last = w.nd - 1, k = last;
     while (w.from[k] != 1) k--;
     int64_t m = w.ne[last], width = w.ne[k], bands = k == last ? 1 : (width + BAND - 1) / BAND;
