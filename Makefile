@@ -146,7 +146,7 @@ $(D)/bench/%: $(H)/bench/%.o $(LIB)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # --- tests ----------------------------------------------------------------------------------------------------------
-.PHONY: all FORCE test test-programs asan soak lint fuzz bench demo install uninstall clean help
+.PHONY: all FORCE test-gpu bench-gpu test test-programs asan soak lint fuzz bench demo install uninstall clean help
 test-programs: $(BIN) $(TESTS)
 grad-programs: $(GRADS)
 
@@ -162,6 +162,15 @@ asan: ## all tests under the address and undefined-behaviour sanitizers
 	$(MAKE) MODE=asan64 grad-programs
 	@ASAN_OPTIONS=detect_leaks=1 VISMIN=$(B)/asan/vismin sh tests/run.sh $(B) \
 	    $(TEST_SRC:tests/%.c=$(B)/asan/tests/%) $(GRAD_SRC:tests/%.c=$(B)/asan64/tests/%) $(SCRIPTS)
+
+GPU ?= cuda:0
+test-gpu: ## the tests of kernels on a GPU (GPU=cuda:0), compute-sanitizer where it is installed, a CLIP op by op against the processor
+	$(MAKE) MODE=release $(BIN) $(TESTS) $(B)/release/tests/gpu_clip
+	@sh tests/gpu.sh $(B)/release $(GPU)
+
+bench-gpu: ## each family of kernels on a GPU against its copy rate and largest product: JSON, table, roofline; PEERS=1: torch beside it
+	$(MAKE) MODE=release $(B)/release/bench/gpu
+	@GPU=$(GPU) sh bench/gpu.sh $(B)/release
 
 SOAK_KILLS ?= 200
 soak: $(BIN) ## kill -9 at SOAK_KILLS random moments of a training, then of an evaluation; the bytes of the results are compared

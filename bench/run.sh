@@ -4,7 +4,7 @@ d=$1; day=$(date +%Y-%m-%d)
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
 for p in "$d"/bench/*; do
     [ -x "$p" ] && [ ! -d "$p" ] || continue
-    case $p in *.o|*.d) continue ;; esac
+    case $p in *.o|*.d|*/gpu) continue ;; esac # gpu: make bench-gpu
     out=bench/results/$day-$(basename "$p").jsonl
     echo "{\"machine\":\"$cpu\",\"cores\":$(nproc),\"date\":\"$day\",\"load\":\"$(cut -d' ' -f1-3 /proc/loadavg)\"}" > "$out"
     for t in 1 $(nproc); do "$p" --threads "$t" | tee -a "$out" || exit 1; done

@@ -3,7 +3,10 @@
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <string.h>
 #include <time.h>
+
+#include "kernels/ops.h"
 
 #define DECLARE(l)                                                                                  \
     double vm_peak_f32_##l(int64_t, volatile float *), vm_peak_bf16_##l(int64_t, volatile float *); \
@@ -64,6 +67,48 @@ double vm_peak_read(void) {
     volatile uint64_t kept = check; /* the sums are asked for, so they are made */
     (void)kept;
     vm_free(p);
+    return best;
+}
+
+/* --- devices ------------------------------------------------------------------------------------------------------------ */
+/* Test builds: there is no speed to be measured, and large sizes take hours. */
+static bool emulated(const vm_backend *be) { return !strcmp(be->name, "emu"); }
+
+double vm_peak_flops_on(vm_backend *be, vm_type t) {
+    enum { RUNS = 8 };
+    const int64_t N = emulated(be) ? 64 : 8192;
+    if (be->device == VM_CPU_DEV) return vm_peak_flops(t);
+    vm_graph *g = vm_graph_new(be, t);
+    double best = 0;
+    if (!g) return 0;
+    vm_val x = vm_input(g, "x", t, 2, (int64_t[]){ N, N }), w = vm_input(g, "w", t, 2, (int64_t[]){ N, N });
+    vm_output(g, "y", vm_linear(g, x, w, 0, VM_NONE, 0, t));
+    for (int r = 0; r < 4; r++) { /* the first loads, the second captures */
+        double t0 = now();
+        for (int k = 0; k < (r < 2 ? 1 : RUNS); k++)
+            if (vm_run(g)) break;
+        if (vm_wait(g)) break;
+        if (r >= 2) best = VM_MAX(best, RUNS * 2 * (double)N * (double)N * (double)N / (now() - t0));
+    }
+    if (g->err.status) best = 0;
+    vm_graph_free(g);
+    return best;
+}
+
+double vm_peak_read_on(vm_backend *be) {
+    enum { RUNS = 16 };
+    const size_t bytes = (size_t)1 << (emulated(be) ? 16 : 28);
+    if (be->device == VM_CPU_DEV) return vm_peak_read();
+    char *p = be->room(be, 2 * bytes);
+    vm_error e = { 0 };
+    double best = 0;
+    for (int r = 0; r < 3 && p; r++) {
+        double t0 = now();
+        for (int k = 0; k < RUNS; k++) be->copy(be, p + bytes, p, bytes, &e);
+        if (be->wait(be, &e)) break;
+        if (r) best = VM_MAX(best, RUNS * 2 * (double)bytes / (now() - t0));
+    }
+    be->free(be, p);
     return best;
 }
 

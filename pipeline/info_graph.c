@@ -102,9 +102,9 @@ static vm_status run_profiled(vm_graph *g, const clip_config *c, const vm_args *
         if (vm_run(g)) *e = g->err;
     }
     if (e->status || !arg_flag(a, "profile")) return e->status;
-    double flops = vm_peak_flops(g->dtype), read = vm_peak_read();
-    fprintf(f, "measured peaks with %d threads: %.1f GFLOP/s in %s, %.1f GB/s from memory; %d runs\n", vm_num_threads(),
-            flops * 1e-9, vm_type_name(g->dtype), read * 1e-9, PROFILE_RUNS);
+    double flops = vm_peak_flops_on(g->be, g->dtype), read = vm_peak_read_on(g->be);
+    fprintf(f, "measured peaks of %s with %d threads: %.1f GFLOP/s in %s, %.1f GB/s from memory; %d runs\n", g->be->name,
+            vm_num_threads(), flops * 1e-9, vm_type_name(g->dtype), read * 1e-9, PROFILE_RUNS);
     vm_profile(g, f, flops, read);
     return VM_OK;
 }
