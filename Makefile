@@ -140,6 +140,14 @@ $(BIN): $(H)/pipeline/main.o $(LIB)
 $(D)/tests/%: $(H)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
+# programs of kernels: the tables of the wrappers, the emulated device's own tests, kernels with bugs
+$(D)/tests/emu/test_onehot: $(H)/tests/emu/test_onehot.o $(D)/tests/emu/onehot.cu.o $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+$(D)/tests/emu/test_emu: $(D)/tests/emu/test_emu.cu.o $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+$(D)/tests/emu/bugs/bugs: $(patsubst %.cu,$(D)/%.cu.o,$(wildcard tests/emu/bugs/*.cu)) $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+
 $(D)/bench/%: $(H)/bench/%.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 

@@ -11,6 +11,7 @@
 #include "tests/emu/memory.h"
 
 extern "C" char __executable_start, _end;
+extern "C" __attribute__((weak)) char __data_start, __start_emu_constant, __stop_emu_constant; /* of the linker; shim.h __constant__ */
 
 namespace emu {
 enum { ALIGN = 64, AROUND = 64 };
@@ -106,6 +107,13 @@ void check_canaries(const char *) {}
     fail(at, "%s %zu bytes of host memory at %p", how, bytes, (const void *)p);
 }
 
+/* What kernels may read of the program: constants, and who and where they are. */
+static bool constant(const char *p) {
+    const char *me = (const char *)threads, *now_p = (const char *)&emu_now, *here = (const char *)&emu_here;
+    return (p >= &__executable_start && p < &__data_start) || (p >= &__start_emu_constant && p < &__stop_emu_constant) ||
+           (p >= me && p < me + sizeof threads) || (p >= now_p && p < now_p + sizeof emu_now) || (p >= here && p < here + sizeof emu_here);
+}
+
 void access(const void *at_p, size_t bytes, int kind, place at) {
     const char *p = (const char *)at_p;
     thread *t = now();
@@ -119,8 +127,9 @@ void access(const void *at_p, size_t bytes, int kind, place at) {
     }
     allocation *a = find_allocation(p);
     if (!a) {
-        if (p >= &__executable_start && p < &_end && kind == EMU_READ) return; /* a constant */
-        if (p >= &__executable_start && p < &_end) fail(at, "writes %zu bytes of a variable of the program", bytes);
+        if (kind == EMU_READ && constant(p)) return;
+        if (p >= &__executable_start && p < &_end)
+            fail(at, "%s %zu bytes of a variable of the program, which a GPU does not see", kind & EMU_WRITE ? "writes" : "reads", bytes);
         stray(p, bytes, kind, at);
     }
     if (bytes > a->bytes - (size_t)(p - a->p))

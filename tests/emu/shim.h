@@ -16,7 +16,7 @@
 #define __global__ __attribute__((weak, noinline)) /* a kernel that was translated from PTX takes its place */
 #define __device__
 #define __host__
-#define __constant__
+#define __constant__ __attribute__((section("emu_constant")))
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))

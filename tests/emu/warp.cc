@@ -20,18 +20,18 @@ template <class F> static void meet(int op, uint32_t mask, place at, void *args,
     if (!(mask >> t->lane & 1)) fail(at, "%s by lane %d, which is not in its mask %08x", op_name[op], t->lane, mask);
     if (mask & ~w->alive)
         fail(at, "%s with mask %08x, but only lanes %08x of the warp are there (the others have ended)", op_name[op], mask, w->alive);
-    for (uint32_t m = w->here; m; m &= m - 1) {
-        int l = __builtin_ctz(m);
+    if (uint32_t met = w->here & mask) {
+        int l = __builtin_ctz(met);
         const lane_op &o = w->lane[l];
-        if (!(mask >> l & 1) && !(o.mask >> t->lane & 1)) continue;
-        if (!same(mine, o))
+        if (o.mask >> t->lane & 1 && !same(mine, o)) /* each waits for the other */
             fail(at, "%s with mask %08x, while lane %d of the warp does a %s with mask %08x at %s", op_name[op], mask, l, op_name[o.op],
                  o.mask, text(o.at).c_str());
-        break; /* those of one mask agree with each other */
     }
     w->lane[t->lane] = mine;
     w->here |= 1u << t->lane;
-    if ((w->here & mask) != mask) {
+    bool last = (w->here & mask) == mask;
+    for (uint32_t m = last ? mask : 0; m; m &= m - 1) last &= same(mine, w->lane[__builtin_ctz(m)]); /* else one comes later, from another group */
+    if (!last) {
         wait_here(thread::WARP_OP, at);
         return;
     }
