@@ -31,10 +31,11 @@ typedef struct vm_backend {
 } vm_backend;
 
 vm_backend *vm_backend_cpu(void); /* one per process, never freed */
-/* "cpu"; "cuda", "cuda:N": the N-th CUDA device; "auto": the first CUDA device if there is one, else cpu; "emu": the emulated
+/* "cpu"; "cuda:N": the N-th CUDA device; "cuda": the first, or of several processes on a machine each its own; "auto": the first CUDA device if there is one, else cpu; "emu": the emulated
  * device of test builds. One per device and process, never freed. NULL and one sentence when there is none. */
 vm_backend *vm_backend_open(const char *device, vm_error *e);
 vm_backend *vm_backend_cuda(int ordinal, vm_error *e); /* in builds with CUDA */
+void *vm_backend_stream(const vm_backend *be);          /* cudaStream_t of a CUDA device; NULL of others, emulated ones too */
 
 /* vm_nomem of that backend: says how much memory it has. */
 vm_status vm_nomem_on(vm_backend *be, vm_error *e, size_t bytes, const char *what);

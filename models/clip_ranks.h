@@ -19,6 +19,7 @@ void clip_ranks_free(clip_ranks *x);
 /* clip_head_run for the rows of this rank: r, img, txt, d_img and d_txt are local, the terms are of the whole batch. */
 vm_status clip_ranks_run(clip_ranks *x, clip_head *h, const clip_rows *r, int64_t n_img, int64_t n_txt, const vm_real *img, const vm_real *txt,
                          vm_real *d_img, vm_real *d_txt, clip_terms *out, vm_error *e);
+const char *clip_ranks_way(const clip_ranks *x); /* what sums gradients: "mpi", "nccl" */
 /* Gradients of all weights but the temperature: summed over ranks. */
 vm_status clip_ranks_sum_gradients(clip_ranks *x, vm_error *e);
 #endif

@@ -80,6 +80,7 @@ void clip_trainer_free(clip_trainer *t) {
 void clip_trainer_limit(clip_trainer *t, double loss, double grad_norm) { t->most_loss = loss, t->most_norm = grad_norm; }
 clip_head *clip_trainer_head(const clip_trainer *t) { return t->head; }
 int64_t clip_trainer_steps(const clip_trainer *t) { return t->steps; }
+const char *clip_trainer_way(const clip_trainer *t) { return t->ranks ? clip_ranks_way(t->ranks) : NULL; }
 vm_graph *clip_trainer_graph(const clip_trainer *t) { return t->last; }
 
 size_t clip_trainer_bytes(const clip_trainer *t) {

@@ -50,6 +50,7 @@ void clip_trainer_limit(clip_trainer *t, double loss, double grad_norm);
 vm_status clip_trainer_gradients(clip_trainer *t, const clip_batch *b, clip_terms *out, vm_error *e);
 int64_t clip_trainer_steps(const clip_trainer *t); /* optimizer updates so far */
 size_t clip_trainer_bytes(const clip_trainer *t);  /* what activations and the loss take so far */
+const char *clip_trainer_way(const clip_trainer *t); /* what sums gradients over processes: "mpi", "nccl"; NULL = one process */
 vm_graph *clip_trainer_graph(const clip_trainer *t); /* of the last step, for profiles; NULL before it */
 
 /* Bytes of a run on batches of these rows, captions at their longest: known before anything of it is allocated. */

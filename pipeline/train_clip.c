@@ -84,7 +84,6 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     else if (epochs > 0) o.steps = (int64_t)(epochs * (double)clip_source_epoch(source));
     if (!e->status && o.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
     if (e->status || agree(comm, source, &o, e)) goto done;
-    if (comm->size > 1) vm_info("%d processes", comm->size);
     bool validates = (vo.n_data || vo.bench) && !comm->rank && !o.dry_run; /* rank 0, for all */
     if (validates && (tok_open(&val_tok, dir, e) || train_val_open(&val, &vo, m, val_tok, &pp, e))) goto done;
     vm_info("%.2f M parameters, %lld originals and %lld edits a step, %s products", (double)weight_count(m->w) * 1e-6, (long long)source->n_orig,

@@ -293,7 +293,9 @@ vm_status train_clip_run(towers *m, clip_source *source, tok *t, const vm_prepro
     l.comm = l.o.train.comm = o->comm ? o->comm : vm_comm_self();
     l.o.schedule.total = o->steps;
     source->m = m, source->t = t, source->pp = pp, source->seed = o->seed, source->total_steps = o->steps;
-    if (!clip_trainer_new(&l.t, m, &l.o.train, e) && !say_memory(&l, e) && !o->dry_run && !begin(&l, e))
+    if (!clip_trainer_new(&l.t, m, &l.o.train, e) && clip_trainer_way(l.t))
+        vm_info("%d processes, sums of gradients by %s", l.comm->size, clip_trainer_way(l.t));
+    if (!e->status && !say_memory(&l, e) && !o->dry_run && !begin(&l, e))
         run_steps(&l, e);
     clip_feed_free(l.feed);
     train_log_close(l.log);
