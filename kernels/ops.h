@@ -50,6 +50,12 @@ vm_val vm_layernorm(vm_graph *g, vm_val x, vm_val w, vm_val b, float eps, vm_typ
 vm_val vm_rmsnorm(vm_graph *g, vm_val x, vm_val w, float eps, vm_type out); /* x/sqrt(mean(x^2)+eps)*w */
 vm_val vm_l2norm(vm_graph *g, vm_val x, float eps); /* rows x/max(||x||,eps); eps 0 = plain division */
 
+/* --- groupnorm.c -------------------------------------------------------------------------------------------------- */
+/* x (B,...,C): the channels of each picture in `groups` equal runs, act((x-mean)/sqrt(var+eps)*w+b) with mean and
+ * biased variance of a run over all pixels; w, b (C). act VM_NONE or VM_SILU; with g->training it becomes a node of
+ * its own. */
+vm_val vm_groupnorm(vm_graph *g, vm_val x, vm_val w, vm_val b, int groups, float eps, vm_unary_kind act, vm_type out);
+
 /* --- batchnorm.c ------------------------------------------------------------------------------------------------- */
 /* y (...,C) = act((x - mean) / sqrt(var + eps) * w + b [+ residual]) per channel; w, b, mean, var (C) f32; residual as
  * x, may be 0; act VM_NONE or VM_RELU. mean and var are constants: as in inference, and in training with frozen
@@ -83,6 +89,72 @@ typedef struct {
 /* x (B,H,W,C) -> (B,OH,OW,C), OH = (H + pads - KH) / stride + 1 rounded down. */
 vm_val vm_avgpool2d(vm_graph *g, vm_val x, vm_pool k, vm_type out); /* padding counts as zeros */
 vm_val vm_maxpool2d(vm_graph *g, vm_val x, vm_pool k, vm_type out); /* KH*KW <= 256; padding never wins */
+
+/* --- interpolate.c, window.c, pad.c: pictures (B,H,W,C) ----------------------------------------------------------- */
+/* (B,H,W,C) -> (B,OH,OW,C), as torch's interpolate without antialiasing. Nearest reads pixel floor(i H / OH), which
+ * for OH = 2H is the upsampling of diffusion networks; VM_BILINEAR has half-pixel centres, VM_BILINEAR_CORNERS is
+ * align_corners. */
+typedef enum { VM_NEAREST, VM_BILINEAR, VM_BILINEAR_CORNERS } vm_resize_kind;
+vm_val vm_resize(vm_graph *g, vm_val x, int64_t OH, int64_t OW, vm_resize_kind kind, vm_type out);
+/* x (B,H,W,C) -> (B nh nw, size size, C): zeros below and on the right to whole windows, rolled by -shift on both
+ * axes, cut into windows, all row-major. vm_unwindow undoes it and drops the padding. */
+vm_val vm_window(vm_graph *g, vm_val x, int size, int shift);
+vm_val vm_unwindow(vm_graph *g, vm_val y, int64_t B, int64_t H, int64_t W, int size, int shift);
+/* Swin's patch merging before its norm: (B,H,W,C) -> (B,(H+1)/2,(W+1)/2,4C), columns pixel (0,0), (1,0), (0,1),
+ * (1,1) of each square; zeros beyond an odd edge. */
+vm_val vm_patch_merge(vm_graph *g, vm_val x);
+/* Host constants for windowed attention, T = size*size. mask (windows of a picture, T, T): 0, or -100 between tokens
+ * that are neighbours by the shift alone. ids (T,T): rows of the table ((2 size-1)^2, NH) of relative positions. */
+int64_t vm_window_count(int64_t H, int64_t W, int size);
+void vm_window_mask(float *mask, int64_t H, int64_t W, int size, int shift);
+void vm_window_relative(int32_t *ids, int size);
+/* before[k] zeros in front of axis k of x and after[k] behind it; vm_crop takes as many entries away. */
+vm_val vm_pad(vm_graph *g, vm_val x, const int64_t *before, const int64_t *after);
+vm_val vm_crop(vm_graph *g, vm_val x, const int64_t *before, const int64_t *after);
+
+/* --- glu.c -------------------------------------------------------------------------------------------------------- */
+/* y = value act(gate); act VM_SILU (SwiGLU), VM_GELU or VM_GELU_TANH (GEGLU), VM_SIGMOID (GLU), VM_RELU,
+ * VM_QUICK_GELU. */
+vm_val vm_glu(vm_graph *g, vm_val value, vm_val gate, vm_unary_kind act, vm_type out);
+/* x (...,2C) -> (...,C): columns gate, value (Phi-3's gate_up_proj) if gate_first, else value, gate (diffusers'
+ * GEGLU, torch's glu). */
+vm_val vm_glu_packed(vm_graph *g, vm_val x, bool gate_first, vm_unary_kind act, vm_type out);
+
+/* --- rope.c, sinusoid.c ------------------------------------------------------------------------------------------- */
+typedef enum {
+    VM_ROPE_PLAIN, VM_ROPE_LINEAR, VM_ROPE_DYNAMIC, VM_ROPE_LLAMA3, VM_ROPE_YARN, VM_ROPE_LONG
+} vm_rope_scaling;
+typedef struct {
+    int columns;             /* rotated columns of a head, even */
+    double base;             /* rope_theta */
+    vm_rope_scaling scaling; /* formulas in rope.c */
+    double factor;           /* long: max_position_embeddings / original */
+    double low, high;        /* llama3: low_freq_factor, high_freq_factor; yarn: beta_slow, beta_fast (0 = 1, 32) */
+    int64_t original;        /* original_max_position_embeddings */
+    int64_t length;          /* dynamic: tokens of the sequences that the plan is for */
+    double attention;        /* yarn, long: attention_factor; 0 = by formula */
+    bool exact;              /* yarn: bounds are not rounded (truncate false) */
+    const float *divisors;   /* long: long_factor or short_factor, columns/2 */
+} vm_rope_kind;
+void vm_rope_frequencies(const vm_rope_kind *k, float *f, double *amplitude); /* columns/2 */
+/* pos (...) i32 -> (...,columns): cosines, then sines. Once per run; positions are an input, so that one plan serves
+ * every offset. */
+vm_val vm_rope_table(vm_graph *g, vm_val pos, const vm_rope_kind *k);
+/* x (...,NH*HS) with rows as the table has, or several times as many: the first `columns` of the first `turned`
+ * heads are rotated, the rest passes (of packed q, k, v: all but v). Pairs of columns: (2i, 2i+1) if interleaved,
+ * else (i, i + columns/2). */
+vm_val vm_rope(vm_graph *g, vm_val x, vm_val table, int NH, int turned, bool interleaved, vm_type out);
+
+typedef enum { VM_SIN_COS, VM_COS_SIN, VM_SIN_COS_PAIRS } vm_sinusoid_layout; /* halves, swapped halves, by turns */
+typedef struct {
+    int C;                     /* columns; the last of an odd number is 0 */
+    double period;             /* max_period, temperature: f_i = period^(-i / (C/2 - shift)); 0 = 10000 */
+    double shift;              /* freq_shift, downscale_freq_shift */
+    double scale;              /* of the angle; 0 = 1 */
+    vm_sinusoid_layout layout; /* flip_sin_to_cos: VM_COS_SIN; coordinates of DETR: VM_SIN_COS_PAIRS */
+} vm_sinusoid_kind;
+/* t (...) f32 or i32 -> (...,C): sin and cos of scale t f_i. */
+vm_val vm_sinusoid(vm_graph *g, vm_val t, vm_sinusoid_kind k, vm_type out);
 
 /* --- unary.c, binary.c, reduce.c ----------------------------------------------------------------------------------- */
 vm_val vm_unary(vm_graph *g, vm_val x, vm_unary_kind k, vm_type out);
