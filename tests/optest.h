@@ -103,6 +103,13 @@ static inline vm_val op_input(op_case *c, vm_type t, int nd, const int64_t *ne, 
         c->x[k][i] = op_store(c->raw[k], t, (int64_t)i, lo + (hi - lo) * (0.5 + 0.5 * test_uniform(&c->state)));
     return v;
 }
+/* The same as a view of an input that begins at its element 1: no kernel may take its rows for aligned ones. Its values are
+ * c->x[k] + 1. */
+static inline vm_val op_view(op_case *c, vm_type t, int nd, const int64_t *ne, double lo, double hi) {
+    int64_t n = 1;
+    for (int k = 0; k < nd; k++) n *= ne[k];
+    return vm_reshape(c->g, vm_slice(c->g, op_input(c, t, 1, (int64_t[]){ n + 1 }, lo, hi), 0, 1, n), nd, ne);
+}
 /* Changes one entry of input k. */
 static inline void op_put(op_case *c, int k, int64_t i, double v) {
     c->x[k][i] = op_store(c->raw[k], c->g->v[c->v[k]].type, i, v);

@@ -47,9 +47,9 @@ static void check(bool batch, bool relu, bool residual, vm_type tx, vm_type out,
     op_end(&c);
 }
 TEST(values) {
-    const vm_type t[] = { VM_F32, VM_BF16 };
+    const vm_type t[] = { VM_F32, VM_BF16, VM_F16 };
     for (int batch = 0; batch < 2; batch++)
-        for (int how = 0; how < 8; how++) {
+        for (int how = 0; how < 12; how++) {
             check(batch, how & 1, how & 2, t[how >> 2], t[how >> 2], 37, 19, -1, 1);
             check(batch, how & 1, how & 2, VM_F32, t[how >> 2], 3000, 70, -1, 3);
         }
@@ -63,11 +63,65 @@ TEST(values) {
     check(false, true, true, VM_F32, VM_F32, 0, 5, -1, 1);
 }
 
+/* Gradients of two equal outputs, so that the second is added to the first. */
+static void gradients(bool batch, bool relu, bool residual, vm_type t, int64_t R, int64_t C, bool view) {
+    op_case c = op_begin(VM_BF16);
+    int64_t ne[] = { R, C };
+    vm_val x = (view ? op_view : op_input)(&c, t, 2, ne, -1, 2), w = op_input(&c, VM_F32, 1, &C, 0.5, 1.5),
+           b = op_input(&c, VM_F32, 1, &C, -0.5, 0.5), mean = op_input(&c, VM_F32, 1, &C, 0, 1), var = op_input(&c, VM_F32, 1, &C, 0.5, 2),
+           res = op_input(&c, t, 2, ne, -1, 1), r = op_input(&c, VM_F32, 2, ne, -1, 1), ys[2], stats[2];
+    for (int k = 0; k < 2; k++)
+        ys[k] = batch ? vm_batchnorm_batch(c.g, x, w, b, residual ? res : 0, 1e-5f, relu ? VM_RELU : VM_NONE, VM_F32, stats)
+                      : vm_batchnorm(c.g, x, w, b, mean, var, residual ? res : 0, 1e-5f, relu ? VM_RELU : VM_NONE, VM_F32);
+    vm_backward(c.g, 2, ys, (vm_val[]){ r, r }, residual ? 4 : 3, (vm_val[]){ x, w, b, res });
+    vm_val d[] = { vm_grad(c.g, x), vm_grad(c.g, w), vm_grad(c.g, b), residual ? vm_grad(c.g, res) : 0 };
+    const char *const names[] = { "dx", "dw", "db", "dres" };
+    double *want[4], *m = vm_calloc((size_t)C + 1, sizeof *m), *v = vm_calloc((size_t)C + 1, sizeof *v), *xs = c.x[0] + view;
+    double *y = reference(R, C, xs, c.x[1], c.x[2], batch ? NULL : c.x[3], c.x[4], residual ? c.x[5] : NULL, relu, m, v);
+    for (int k = 0; k < 4; k++) {
+        want[k] = vm_calloc((size_t)(k % 3 ? C : R * C) + 1, sizeof **want);
+        if (d[k]) vm_output(c.g, names[k], d[k]);
+    }
+    for (int64_t col = 0; col < C; col++) {
+        double mu = batch ? m[col] : c.x[3][col], s = 1 / sqrt((batch ? v[col] : c.x[4][col]) + 1e-5), M = (double)R;
+        for (int64_t i = col; i < R * C; i += C) {
+            want[3][i] = relu && y[i] <= 0 ? 0 : 2 * c.x[6][i];
+            want[1][col] += want[3][i] * (xs[i] - mu) * s, want[2][col] += want[3][i];
+        }
+        for (int64_t i = col; i < R * C; i += C)
+            want[0][i] = c.x[1][col] * s * (want[3][i] - (batch ? (want[2][col] + (xs[i] - mu) * s * want[1][col]) / M : 0));
+    }
+    OP_LEVELS(&c)
+        for (int k = 0; k < 4; k++)
+            if (d[k]) op_near(&c, names[k], d[k], want[k], VM_MAX(k % 3 ? C : R * C, 1), k % 3 ? OP_TOL_F32 : 2 * op_tol(t));
+    for (int k = 0; k < 4; k++) vm_free(want[k]);
+    vm_free(m), vm_free(v), vm_free(y);
+    op_end(&c);
+}
+TEST(backward) {
+    for (int how = 0; how < 8; how++)
+        for (int t = VM_F32; t <= VM_F16; t++) {
+            gradients(how & 1, how & 2, how & 4, (vm_type)t, 61, 24, false);
+            gradients(how & 1, how & 2, how & 4, (vm_type)t, 7, 33, true);
+            gradients(how & 1, how & 2, how & 4, VM_F32, 2 + how, 1 + 15 * t, false);
+        }
+    gradients(true, true, true, VM_F32, 3000, 40, false); /* many chunks */
+    gradients(false, true, false, VM_BF16, 900, 129, false);
+    gradients(false, true, true, VM_F32, 0, 5, false);
+    gradients(true, true, true, VM_F32, 4, 0, false);
+    gradients(true, false, false, VM_F32, 3, 1032, false);
+}
+
+static void read_param(const vm_param *p, float *to) {
+    vm_error e = { 0 };
+    EXPECT(!vm_param_read(p, to, &e));
+}
+
 TEST(running_statistics) {
     enum { R = 6, C = 3 };
     vm_param *p[3];
     for (int k = 0; k < 3; k++)
-        p[k] = vm_param_new(vm_backend_cpu(), "p", VM_F32, 1, (int64_t[]){ k < 2 ? C : 1 }, NULL);
+        p[k] = vm_param_new(op_backend(), "p", VM_F32, 1, (int64_t[]){ k < 2 ? C : 1 }, NULL);
     op_case c = op_begin(VM_F32);
     c.g->training = true;
     vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ R, C }, -1, 1),
@@ -79,22 +133,25 @@ TEST(running_statistics) {
     vm_backward(c.g, 1, &y, NULL, 1, &x);
     vm_output(c.g, "dx", vm_grad(c.g, x));
     double m[C], v[C], rm[C] = { 0 }, rv[C] = { 0 };
+    float got[3][C];
     vm_free(reference(R, C, c.x[0], c.x[1], c.x[1], NULL, NULL, NULL, false, m, v));
     for (int step = 1; step <= 3; step++) {
         uint64_t before = p[0]->version;
         EXPECT(op_run(&c));
         EXPECT(p[0]->version > before);
-        EXPECT(((float *)p[2]->data)[0] == (float)step);
+        for (int k = 0; k < 3; k++) read_param(p[k], got[k]);
+        EXPECT(got[2][0] == (float)step);
         for (int k = 0; k < C; k++) {
             rm[k] += 0.25 * (m[k] - rm[k]), rv[k] += 0.25 * (v[k] * R / (R - 1) - rv[k]);
-            EXPECT_NEAR((double)((float *)p[0]->data)[k], rm[k], 1e-6);
-            EXPECT_NEAR((double)((float *)p[1]->data)[k], rv[k], 1e-6);
+            EXPECT_NEAR((double)got[0][k], rm[k], 1e-6);
+            EXPECT_NEAR((double)got[1][k], rv[k], 1e-6);
         }
     }
     op_put(&c, 0, 0, NAN); /* one value is enough to leave all as it is */
     EXPECT(op_run(&c));
-    for (int k = 0; k < C; k++) EXPECT_NEAR((double)((float *)p[0]->data)[k], rm[k], 1e-6);
-    EXPECT(((float *)p[2]->data)[0] == 3);
+    for (int k = 0; k < 3; k++) read_param(p[k], got[k]);
+    for (int k = 0; k < C; k++) EXPECT_NEAR((double)got[0][k], rm[k], 1e-6);
+    EXPECT(got[2][0] == 3);
     op_end(&c);
     for (int k = 0; k < 3; k++) vm_param_free(p[k]);
 }
@@ -103,15 +160,18 @@ TEST(folding){ /* conv + norm = conv with the folded weight, also after a source
     enum { N = 5, K = 4 * 9 };
     const int64_t wn[] = { N, K }, n1[] = { N };
     const vm_conv k3 = { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } };
-    vm_param *w = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, wn, NULL), *p[4];
-    vm_folded f = { vm_param_shell(vm_backend_cpu(), "fw", VM_F32, 2, wn, NULL),
-                    vm_param_shell(vm_backend_cpu(), "fb", VM_F32, 1, n1, NULL),
+    vm_param *w = vm_param_new(op_backend(), "w", VM_F32, 2, wn, NULL), *p[4];
+    vm_folded f = { vm_param_shell(op_backend(), "fw", VM_F32, 2, wn, NULL),
+                    vm_param_shell(op_backend(), "fb", VM_F32, 1, n1, NULL),
                     { 0 } };
     uint64_t s = 3;
-    for (int k = 0; k < 4; k++) p[k] = vm_param_new(vm_backend_cpu(), "p", VM_F32, 1, n1, NULL);
-    for (int i = 0; i < N * K; i++) ((float *)w->data)[i] = (float)test_uniform(&s);
+    float values[5][N * K]; /* of norm[0..3], w */
+    vm_error e = { 0 };
+    for (int k = 0; k < 4; k++) p[k] = vm_param_new(op_backend(), "p", VM_F32, 1, n1, NULL);
+    for (int i = 0; i < N * K; i++) values[4][i] = (float)test_uniform(&s);
     for (int k = 0; k < 4; k++)
-        for (int i = 0; i < N; i++) ((float *)p[k]->data)[i] = (float)(1.5 + test_uniform(&s));
+        for (int i = 0; i < N; i++) values[k][i] = (float)(1.5 + test_uniform(&s));
+    for (int k = 0; k < 5; k++) EXPECT(!vm_param_write(k < 4 ? p[k] : w, values[k], &e));
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 2, 4, 3, 4 }, -1, 1);
     vm_batchnorm_fold(c.g, w, p, 1e-5f, &f);
@@ -121,8 +181,9 @@ TEST(folding){ /* conv + norm = conv with the folded weight, also after a source
                      vm_weight(c.g, p[1]), vm_weight(c.g, p[2]), vm_weight(c.g, p[3]), 0, 1e-5f, VM_NONE, VM_F32);
     vm_output(c.g, "y", y), vm_output(c.g, "z", z);
     for (int step = 0; step < 4; step++) {
-        vm_param *changed = step == 2 ? w : p[step];
-        if (step) ((float *)changed->data)[1] *= 1.5f, vm_param_touch(changed);
+        int changed = step == 2 ? 4 : step;
+        if (step) values[changed][1] *= 1.5f;
+        if (step) EXPECT(!vm_param_write(changed < 4 ? p[changed] : w, values[changed], &e));
         double want[2 * 12 * N];
         c.level = -1;
         OP_LEVELS(&c) {
@@ -131,6 +192,14 @@ TEST(folding){ /* conv + norm = conv with the folded weight, also after a source
         }
         uint64_t version = f.w->version;
         EXPECT(op_run(&c) && f.w->version == version); /* nothing changed, nothing made anew */
+        float fw[N * K], fb[N];
+        read_param(f.w, fw), read_param(f.b, fb);
+        for (int i = 0; i < N * K; i++) {
+            const float *norm[] = { values[0], values[1], values[2], values[3] };
+            double scale = (double)norm[0][i / K] / sqrt((double)norm[3][i / K] + 1e-5);
+            EXPECT_NEAR((double)fw[i], (double)values[4][i] * scale, 1e-6);
+            if (i % K == 0) EXPECT_NEAR((double)fb[i / K], (double)norm[1][i / K] - (double)norm[2][i / K] * scale, 1e-5);
+        }
     }
     op_end(&c);
     for (int k = 0; k < 4; k++) vm_param_free(p[k]);
@@ -196,6 +265,7 @@ TEST(errors) {
 
 int main(void) {
     RUN(values);
+    RUN(backward);
     RUN(running_statistics);
     RUN(folding);
     RUN(does_not_depend_on_threads);

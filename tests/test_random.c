@@ -58,19 +58,44 @@ TEST(dropout_mask) {
     op_end(&c);
 }
 
+/* Gradients draw the same mask again, add up, and take any type and place. */
+TEST(dropout_gradient) {
+    for (int t = VM_F32; t <= VM_F16; t++)
+        for (int64_t n = 1; n < 3000; n += n < 9 ? 1 : 509) {
+            op_case c = op_begin(VM_BF16);
+            c.g->step = 7;
+            vm_val x = (n % 2 ? op_view : op_input)(&c, (vm_type)t, 1, &n, 1, 2), y = vm_dropout(c.g, x, 0.5f);
+            vm_val r = op_input(&c, VM_F32, 1, &n, 1, 2), ys[] = { y, vm_dropout(c.g, x, 0.25f) };
+            uint64_t key[] = { c.g->n[c.g->v[y].node].key, c.g->n[c.g->v[ys[1]].node].key };
+            vm_output(c.g, "y", y);
+            vm_backward(c.g, 2, ys, (vm_val[]){ r, r }, 1, &x);
+            vm_output(c.g, "dx", vm_grad(c.g, x));
+            double want[3000], dx[3000];
+            for (int64_t i = 0; i < n; i++) {
+                bool first = word(c.g, key[0], i) >= 0x80000000u, second = word(c.g, key[1], i) >= 0x40000000u;
+                want[i] = first ? 2 * c.x[0][i + n % 2] : 0, dx[i] = c.x[1][i] * (2 * first + second / 0.75);
+            }
+            OP_LEVELS(&c) {
+                op_near(&c, "dropout", y, want, n, 0);
+                op_near(&c, "dx", vm_grad(c.g, x), dx, n, 2 * op_tol((vm_type)t));
+            }
+            op_end(&c);
+        }
+}
+
 TEST(normals) {
     op_case c = op_begin(VM_BF16);
     c.g->seed = 42;
     int64_t n = N;
-    vm_val y = vm_randn(c.g, VM_F32, 1, &n), z = vm_randn(c.g, VM_BF16, 1, &n), none = vm_randn(c.g, VM_F32, 2,
+    vm_val y = vm_randn(c.g, VM_F32, 1, &n), z = vm_randn(c.g, VM_BF16, 1, &n), half = vm_randn(c.g, VM_F16, 1, &n), none = vm_randn(c.g, VM_F32, 2,
         (int64_t[]){ 0, 3 });
-    vm_output(c.g, "y", y), vm_output(c.g, "z", z), vm_output(c.g, "none", none);
-    double want[2][N], moment[5] = { 0 };
-    for (int k = 0; k < 2; k++)
+    vm_output(c.g, "y", y), vm_output(c.g, "z", z), vm_output(c.g, "half", half), vm_output(c.g, "none", none);
+    double want[3][N], moment[5] = { 0 };
+    for (int k = 0; k < 3; k++)
         for (int64_t i = 0; i < N; i++) { /* words 0 and 1 of a block give elements of words 0 and 1,
             2 and 3 the others */
             int64_t even = i % 1024 / 256 % 2 ? i - 256 : i;
-            uint64_t key = c.g->n[c.g->v[k ? z : y].node].key;
+            uint64_t key = c.g->n[c.g->v[k == 2 ? half : k ? z : y].node].key;
             double u = ((double)word(c.g, key, even) + 0.5) * 0x1p-32, turns = (double)(int32_t)word(c.g, key,
                 even + 256) * 0x1p-32;
             double r = sqrt(-2 * log(u));
@@ -88,6 +113,7 @@ TEST(normals) {
             if (fabs(want[0][i]) > 0.1) EXPECT_NEAR(op_get(&c, y, i), want[0][i], 1e-5);
         }
         op_near(&c, "bf16", z, want[1], N, OP_TOL_BF16);
+        op_near(&c, "f16", half, want[2], N, 0x1p-10);
     }
     op_end(&c);
 }
@@ -95,6 +121,7 @@ TEST(normals) {
 int main(void) {
     RUN(published_vectors);
     RUN(dropout_mask);
+    RUN(dropout_gradient);
     RUN(normals);
     return test_end();
 }

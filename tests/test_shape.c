@@ -70,6 +70,54 @@ TEST(slice_and_concat) {
         }
 }
 
+/* y = concat of slices of x with scrambled middle; gradients of x, which several slices add to, against what they took */
+static void parts_case(vm_type t, int64_t outer, int64_t N, int64_t inner, int64_t cut, bool view) {
+    op_case c = op_begin(VM_BF16);
+    vm_val x = (view ? op_view : op_input)(&c, t, 3, (int64_t[]){ outer, N, inner }, -1, 1);
+    vm_val parts[] = { vm_slice(c.g, x, 1, cut, N - cut), vm_slice(c.g, x, 1, 0, cut), vm_slice(c.g, x, 1, cut / 2, N - cut) };
+    vm_val y = vm_concat(c.g, 3, parts, 1);
+    int64_t M = 2 * N - cut, n = outer * N * inner;
+    vm_val r = op_input(&c, t, 3, (int64_t[]){ outer, M, inner }, -1, 1);
+    vm_output(c.g, "y", y);
+    vm_backward(c.g, 1, &y, &r, 1, &x);
+    vm_val dx = vm_grad(c.g, x);
+    vm_output(c.g, "dx", dx);
+    double *want = vm_alloc((size_t)(outer * M * inner) * sizeof *want + 1), *back = vm_calloc((size_t)n + 1, sizeof *back);
+    for (int64_t i = 0; i < outer * M * inner; i++) {
+        int64_t j = i / inner % M, from = j < N - cut ? cut + j : j < N ? j - (N - cut) : cut / 2 + j - N;
+        int64_t at = (i / inner / M * N + from) * inner + i % inner;
+        want[i] = c.x[0][at + view], back[at] += c.x[1][i];
+    }
+    OP_LEVELS(&c) {
+        op_near(&c, "parts", y, want, VM_MAX(inner, 1), 0);
+        op_near(&c, "their gradient", dx, back, VM_MAX(n, 1), 2 * op_tol(t));
+    }
+    vm_free(want), vm_free(back);
+    op_end(&c);
+}
+TEST(slices_and_their_gradients) {
+    static const int64_t s[][4] = { { 3, 5, 7, 2 },  { 2, 16, 8, 8 },  { 2, 31, 1, 5 }, { 5, 2, 64, 1 }, { 2, 24, 1, 8 },
+                                    { 1, 9, 33, 4 }, { 7, 3, 1025, 1 }, { 0, 3, 4, 1 },  { 3, 4, 0, 2 },  { 2, 6, 4, 2 } };
+    for (int k = 0; k < VM_LEN(s); k++)
+        for (int t = VM_F32; t <= VM_F16; t++)
+            for (int view = 0; view < 2; view++) parts_case((vm_type)t, s[k][0], s[k][1], s[k][2], s[k][3], view);
+}
+
+TEST(permuted_gradient) { /* of a value that is used twice */
+    for (int t = VM_F32; t <= VM_F16; t++)
+        for (int64_t n = 31; n <= 33; n++) {
+            op_case c = op_begin(VM_BF16);
+            vm_val x = op_view(&c, (vm_type)t, 3, (int64_t[]){ 2, n, 65 }, -1, 1), y = vm_permute(c.g, x, (int[]){ 2, 0, 1 });
+            vm_val r = op_input(&c, (vm_type)t, 3, (int64_t[]){ 65, 2, n }, -1, 1), ys[] = { y, vm_permute(c.g, x, (int[]){ 2, 0, 1 }) };
+            vm_backward(c.g, 2, ys, (vm_val[]){ r, r }, 1, &x);
+            vm_output(c.g, "dx", vm_grad(c.g, x));
+            OP_LEVELS(&c)
+                for (int64_t i = 0; i < 2 * n * 65; i++)
+                    EXPECT(op_get(&c, vm_grad(c.g, x), i) == 2 * c.x[1][i % 65 * 2 * n + i / 65 / n * n + i / 65 % n]);
+            op_end(&c);
+        }
+}
+
 TEST(reshape_is_a_view) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 6 }, -1, 1), h = vm_scale(c.g, x, 1, 0);
@@ -90,11 +138,15 @@ TEST(cast) {
             op_case c = op_begin(VM_BF16);
             enum { N = 5003 };
             vm_val x = op_input(&c, (vm_type)from, 1, (int64_t[]){ N }, -3, 3), y = vm_cast(c.g, x, (vm_type)to);
+            const double special[] = { 0, -0.0, INFINITY, -INFINITY, NAN, 65504, 65520, 3e38, 1e-45, 5.9e-8, 2.9e-8, -6.1e-5, 1.00048828125 };
+            for (int i = 0; i < VM_LEN(special); i++) op_put(&c, 0, i, special[i]);
             vm_output(c.g, "y", y);
             uint16_t room[2];
             OP_LEVELS(&c)
-                for (int i = 0; i < N; i++) EXPECT(op_get(&c, y, i)
-                    == op_store(to == VM_F32 ? (void *)&(float){ 0 } : room, (vm_type)to, 0, c.x[0][i]));
+                for (int i = 0; i < N; i++) {
+                    double want = op_store(to == VM_F32 ? (void *)&(float){ 0 } : room, (vm_type)to, 0, c.x[0][i]), got = op_get(&c, y, i);
+                    EXPECT((got == want && !signbit(got) == !signbit(want)) || (isnan(got) && isnan(want)));
+                }
             op_end(&c);
         }
 }
@@ -122,6 +174,8 @@ int main(void) {
     RUN(permute_every_order);
     RUN(permute_large);
     RUN(slice_and_concat);
+    RUN(slices_and_their_gradients);
+    RUN(permuted_gradient);
     RUN(reshape_is_a_view);
     RUN(cast);
     RUN(wrong_shapes);

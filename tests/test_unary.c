@@ -22,28 +22,28 @@ static double reference(vm_unary_kind k, double x) {
     return 0;
 }
 
-static void kind_case(vm_unary_kind k, vm_type tx, vm_type ty, int64_t rows) {
-    enum { C = 61 };
+/* Two outputs of the same x, so that its gradient is added up. view: x begins at an odd place */
+static void kind_case(vm_unary_kind k, vm_type tx, vm_type ty, int64_t rows, int64_t C, bool view) {
     op_case c = op_begin(VM_BF16);
     bool positive = k == VM_LOG || k == VM_SQRT;
     int64_t ne[] = { rows, C }, n = rows * C;
-    vm_val x = op_input(&c, tx, 2, ne, positive ? 0.25 : -6, 6), r = op_input(&c, VM_F32, 2, ne, -1, 1);
-    vm_val y = vm_unary(c.g, x, k, ty);
+    vm_val x = (view ? op_view : op_input)(&c, tx, 2, ne, positive ? 0.25 : -6, 6), r = op_input(&c, VM_F32, 2, ne, -1, 1);
+    vm_val y = vm_unary(c.g, x, k, ty), outs[] = { y, vm_scale(c.g, x, -0.5f, 0.25f) };
     vm_output(c.g, "y", y);
-    vm_backward(c.g, 1, &y, &r, 1, &x);
+    vm_backward(c.g, 2, outs, (vm_val[]){ r, r }, 1, &x);
     vm_val dx = vm_grad(c.g, x);
     vm_output(c.g, "dx", dx);
     double *want = vm_alloc((size_t)n * 8 + 1), *slope = vm_alloc((size_t)n * 8 + 1);
     for (int64_t i = 0; i < n; i++) {
-        if (fabs(c.x[0][i]) < 1e-3) op_put(&c, 0, i, 1); /* kink of relu */
-        double v = c.x[0][i], h = 1e-4;
+        if (fabs(c.x[0][i + view]) < 1e-3) op_put(&c, 0, i + view, 1); /* kink of relu */
+        double v = c.x[0][i + view], h = 1e-4;
         want[i] = reference(k, v);
-        slope[i] = c.x[1][i] * (reference(k, v + h) - reference(k, v - h)) / (2 * h);
+        slope[i] = c.x[1][i] * ((reference(k, v + h) - reference(k, v - h)) / (2 * h) - 0.5);
     }
     void *bits = NULL;
     OP_LEVELS(&c) {
         op_near(&c, "y", y, want, C, op_tol(ty));
-        op_near(&c, "dx", dx, slope, C, op_tol(tx));
+        op_near(&c, "dx", dx, slope, C, 2 * op_tol(tx));
     }
     for (int t = 1; t <= 3; t++) {
         vm_threads(t);
@@ -59,12 +59,23 @@ static void kind_case(vm_unary_kind k, vm_type tx, vm_type ty, int64_t rows) {
 
 TEST(every_kind) {
     for (int k = VM_NONE; k <= VM_NEG; k++) {
-        kind_case((vm_unary_kind)k, VM_F32, VM_F32, 107);
-        kind_case((vm_unary_kind)k, VM_F32, VM_BF16, 1);
-        kind_case((vm_unary_kind)k, VM_BF16, VM_F32, 3);
-        kind_case((vm_unary_kind)k, VM_BF16, VM_BF16, 37);
-        kind_case((vm_unary_kind)k, VM_F32, VM_F32, 0);
+        kind_case((vm_unary_kind)k, VM_F32, VM_F32, 107, 61, false);
+        kind_case((vm_unary_kind)k, VM_F32, VM_BF16, 1, 61, true);
+        kind_case((vm_unary_kind)k, VM_BF16, VM_F32, 3, 61, false);
+        kind_case((vm_unary_kind)k, VM_BF16, VM_BF16, 37, 61, true);
+        kind_case((vm_unary_kind)k, VM_F16, VM_F16, 5, 256, false);
+        kind_case((vm_unary_kind)k, VM_F32, VM_F32, 0, 61, false);
     }
+}
+TEST(every_size) { /* ends inside a vector, a block, a turn of the loop over blocks */
+    static const int64_t C[] = { 1, 7, 8, 9, 31, 33, 1023, 1025, 2047, 2049, 8193 };
+    for (int k = 0; k < VM_LEN(C); k++)
+        for (int t = VM_F32; t <= VM_F16; t++) {
+            kind_case(VM_SILU, (vm_type)t, VM_F32, 1, C[k], false);
+            kind_case(VM_SILU, VM_F32, (vm_type)t, 1, C[k], true);
+        }
+    kind_case(VM_RELU, VM_BF16, VM_BF16, 1, 50001, false);
+    kind_case(VM_RELU, VM_BF16, VM_BF16, 1, 50001, true);
 }
 
 TEST(nan_and_inf) {
@@ -105,6 +116,7 @@ TEST(wrong_type) {
 
 int main(void) {
     RUN(every_kind);
+    RUN(every_size);
     RUN(nan_and_inf);
     RUN(scale);
     RUN(wrong_type);
