@@ -18,6 +18,18 @@ vm_val vm_linear(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_unary_kind act, v
  * or b 2-d (not with ta). a and b f32 or bf16, alike; out VM_F32, or VM_BF16 of bf16 products. */
 vm_val vm_matmul(vm_graph *g, vm_val a, vm_val b, bool ta, bool tb, float scale, vm_type out);
 
+/* --- linear_q.c, quant.h ------------------------------------------------------------------------------------------- */
+typedef enum { VM_INT8, VM_INT4, VM_NF4 } vm_quant_kind;
+typedef struct {
+    vm_quant_kind kind;
+    int block;     /* weights that share a scale; INT8: 0 = a whole row */
+    vm_val zeros;  /* INT4: 0, or f32 as scales: the code of a weight of 0 (else 8) */
+    vm_val nested; /* 0, or f32: scales are u8 codes of these (double quantisation) */
+} vm_quant;
+/* y (...,N) = x (...,K) w^T + b (N) [+ residual], w (N,K) given by codes u8, (N,K) or (N,K/2), and scales, as quant.h has them;
+ * these are constants. Types, b and residual as in vm_linear; x may be f16. Sums are f32. */
+vm_val vm_linear_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val b, vm_quant q, vm_val residual, vm_type out);
+
 /* --- conv.c ----------------------------------------------------------------------------------------------------------- */
 typedef struct {
     int KH, KW;
@@ -181,6 +193,32 @@ vm_val vm_embedding(vm_graph *g, vm_val table, vm_val ids);
 /* y (B,C) = x (B,T,C)[b, idx[b]]; idx i32 (B). */
 vm_val vm_pick(vm_graph *g, vm_val x, vm_val idx);
 
+/* --- topk.c ------------------------------------------------------------------------------------------------------------ */
+/* The k largest of each row of x (...,N), in descending order -> (...,k), and where they stood, *indices (...,k) i32. NaN is the
+ * largest value, of equal ones the lower index comes first. k = 1: argmax. */
+vm_val vm_topk(vm_graph *g, vm_val x, int64_t k, vm_val *indices);
+/* y (B,Q,C) = x (B,N,C)[b, idx[b,q]], idx (B,Q) i32; or y (...,C) = x (N,C)[idx], idx (...). y has x's type. An index out of range is
+ * an error of the run. The gradient adds rows in order of position (deterministic). */
+vm_val vm_gather_rows(vm_graph *g, vm_val x, vm_val idx);
+
+/* --- deform.c ---------------------------------------------------------------------------------------------------------- */
+/* y (B,Q,NH*HS): sum over L maps and P points of weight * map sampled bilinearly at loc, zeros outside (Zhu et al. 2020). value
+ * (B,S,NH*HS): the maps of levels[l] = { H, W } one behind the other; loc (B,Q,NH,L,P,2) f32: x, y in parts of the map, cell i
+ * covers i/W to (i+1)/W; weight (B,Q,NH,L*P) f32, after its softmax. At most 5 maps. */
+vm_val vm_deform_attention(vm_graph *g, vm_val value, vm_val loc, vm_val weight, int L, const int64_t levels[][2], vm_type out);
+
+/* --- kv.c -------------------------------------------------------------------------------------------------------------- */
+/* State: k (B,t,C) is written into a cache (a parameter, of any float type) as positions at[b] .. of sequence b; at, lengths (B) i32:
+ * only positions below lengths[b], so that an empty place of the batch (0) writes nothing. The cache is (B,T,C), or with pages (B,n)
+ * i32 a heap of pages (P,T,C): position p of sequence b is row p mod T of page pages[b, p/T]. Returns the cache, a view: what reads it
+ * from there comes after the write. Stands outside checkpoint segments. */
+vm_val vm_kv_append(vm_graph *g, vm_val cache, vm_val k, vm_val at, vm_val lengths, vm_val pages);
+
+/* --- experts.c --------------------------------------------------------------------------------------------------------- */
+/* y (M,N) = x (M,K) w_e^T, w (E,N,K), e the expert of the row: offsets[e] <= i < offsets[e+1], offsets (E+1) i32 ascending from 0. Rows
+ * from offsets[E] on give zeros. Types as in vm_linear. */
+vm_val vm_experts(vm_graph *g, vm_val x, vm_val w, vm_val offsets, vm_type out);
+
 /* --- patch.c ------------------------------------------------------------------------------------------------------- */
 /* pixels (B,H,W,C) -> (B, H/P * W/P, C*P*P) with columns in channel, row, column order (that of convolution weights
  * (N,C,P,P)); remainder rows and columns are dropped. out f32 or act. */
@@ -201,6 +239,17 @@ vm_val vm_contrastive(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val hide
 /* The same operands, M <= N, bias [1] -> [1]: sum of log(1 + e^(-y x)), x = scale q k^T + bias, y = 1 for i = j and -1
  * elsewhere; over the number of kept rows, or of kept cells. */
 vm_val vm_pair_sigmoid(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val bias, vm_val hide, bool per_cell);
+
+/* --- focal.c, box.c: losses of detection --------------------------------------------------------------------------------- */
+/* [1]: sum of w alpha_t (1 - p_t)^gamma ce over logits x and targets y in [0,1] (Lin et al. 2017), over norm [1]; alpha < 0: none.
+ * y, w f32 as x; w may be 0 (no weights); a weight of 0 hides its logit, whatever it is. */
+vm_val vm_focal(vm_graph *g, vm_val x, vm_val y, vm_val w, vm_val norm, float alpha, float gamma);
+typedef enum { VM_BOX_L1, VM_BOX_GIOU } vm_box_kind;
+/* [1]: sum over targets (B,T,4) with match (B,T) i32 >= 0 of |box - target|_1, or of 1 - GIoU, over norm [1]; box = boxes (B,Q,4)
+ * [b, match], all f32 (cx,cy,w,h). match is what a matcher found (models/matcher.h); -1 = no target here. */
+vm_val vm_box_loss(vm_graph *g, vm_val boxes, vm_val target, vm_val match, vm_val norm, vm_box_kind kind);
+/* y (B,N,M) = generalised IoU of all pairs of a (B,N,4) and b (B,M,4), f32 (cx,cy,w,h) if centre, else (x0,y0,x1,y1). */
+vm_val vm_giou(vm_graph *g, vm_val a, vm_val b, bool centre);
 
 /* --- host.c -------------------------------------------------------------------------------------------------------- */
 /* Runs fn on the host between nodes: in[] and out[] are host addresses. No gradient. */

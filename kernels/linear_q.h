@@ -1,0 +1,26 @@
+/* linear_q.h - what linear_q.c and its kernels share: attributes and inputs of the nodes. */
+#ifndef VM_LINEAR_Q_H
+#define VM_LINEAR_Q_H
+#include "kernels/quant.h"
+
+/* Inputs: x or dy, then the weight at the same places in both ops; BIAS and RESIDUAL of linear_q only. */
+enum { LQ_X, LQ_CODES, LQ_SCALES, LQ_ZEROS, LQ_NESTED, LQ_N_DX, LQ_BIAS = LQ_N_DX, LQ_RESIDUAL, LQ_N_IN };
+/* vm_node.i: type of the result, kind, block, the weight's rows and columns. */
+enum { LQ_OUT, LQ_KIND, LQ_BLOCK, LQ_N, LQ_K };
+
+/* Up to this many rows of x share one pass over the codes. */
+enum { LQ_ROWS = 8 };
+
+/* Whether the CPU goes over the codes for every few rows: the one way that gives a row the same bits among any others, and the one
+ * for f16, which it has no products of. */
+static inline bool lq_few(const vm_graph *g, vm_type x, int64_t M) { return M <= LQ_ROWS || g->deterministic || x == VM_F16; }
+/* A row of x there: padded with zeros to whole vectors of codes, then sums of its eights. */
+static inline int64_t lq_padded(int64_t K) { return (K + 127) / 128 * 128; }
+static inline int64_t lq_room(int64_t K) { return lq_padded(K) + lq_padded(K) / 8; }
+
+static inline vm_quant_weight lq_weight(const vm_graph *g, const vm_node *n) {
+    return vm_quant_weight_of((vm_quant_kind)n->i[LQ_KIND], n->i[LQ_N], n->i[LQ_K], n->i[LQ_BLOCK], vm_in(g, n, LQ_CODES),
+                              vm_in(g, n, LQ_SCALES), vm_in(g, n, LQ_ZEROS), vm_in(g, n, LQ_NESTED));
+}
+
+#endif
