@@ -12,8 +12,6 @@
 
 VM_CPU_DECLARE(linear_q_cpu);
 VM_CPU_DECLARE(linear_q_dx_cpu);
-VM_CUDA_DECLARE(linear_q_cuda);
-VM_CUDA_DECLARE(linear_q_dx_cuda);
 
 static void free_products(vm_node *n) {
     vm_gemm **p = n->cache;
@@ -95,7 +93,7 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op linear_q_dx = { .name = "linear_q_dx", .infer = infer_dx, .cost = cost, .cpu = VM_CPU(linear_q_dx_cpu),
-    .cuda = VM_CUDA(linear_q_dx_cuda), .acc_outs = 1, .free_node = free_products };
+    .acc_outs = 1, .free_node = free_products };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val dy = vm_dy(g, n, 0), x = n->in[LQ_X], b = n->in[LQ_BIAS], residual = n->in[LQ_RESIDUAL];
@@ -113,7 +111,7 @@ static void grad(vm_graph *g, const vm_node *n) {
     if (residual) vm_add_grad(g, residual, dy);
 }
 static const vm_op linear_q = { .name = "linear_q", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_q_cpu),
-    .cuda = VM_CUDA(linear_q_cuda), .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = free_products };
+    .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = free_products };
 
 vm_val vm_linear_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val b, vm_quant q, vm_val residual, vm_type out) {
     if (!x || !codes || !scales) return 0;

@@ -18,7 +18,7 @@ VM_CUDA_DECLARE(topk_back_cuda);
 VM_CUDA_DECLARE(gather_rows_cuda);
 VM_CUDA_DECLARE(gather_rows_back_cuda);
 
-/* in x (...,N); i[0] k; out values (...,k) f32, indices (...,k) i32 */
+/* in x (...,N); i[0] k; out values (...,k) f32, indices (...,k) i32, and on CUDA a list of what was found */
 static vm_status infer_topk(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]];
     if (!vm_check_float(g, n, 0)) return VM_EMODEL;
@@ -28,6 +28,7 @@ static vm_status infer_topk(vm_graph *g, vm_node *n) {
     x.ne[x.nd - 1] = n->i[0];
     vm_node_out(g, n, VM_F32, x.nd, x.ne);
     vm_node_out(g, n, VM_I32, x.nd, x.ne);
+    if (g->be->device != VM_CPU_DEV) vm_node_out(g, n, VM_I32, x.nd, x.ne);
     return VM_OK;
 }
 
