@@ -172,6 +172,29 @@ vm_status VM_KERNEL(linear_q_cpu)(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 
+/* f16, which gemm.h has no products of: columns k .. k + m of dx, the tile of the weight in f32. */
+static void dx_of_f16(vm_graph *g, vm_node *n, const vm_quant_weight *w, const vm_real *tile, int64_t k, int64_t m) {
+    const void *dy = vm_in(g, n, LQ_X);
+    vm_value dx = g->v[n->out[0]];
+    int64_t M = vm_rows(g, n->in[LQ_X]), N = w->N;
+    bool add = vm_adds(g, n, 0);
+#pragma omp parallel for schedule(static) if (M * N * m > VM_PAR_MIN)
+    for (int64_t i = 0; i < M; i++)
+        for (int64_t j = 0; j < m; j += VM_CHUNK) {
+            vm_real sum[VM_CHUNK] = { 0 }, one, out[VM_CHUNK];
+            int64_t len = VM_MIN((int64_t)VM_CHUNK, m - j), at = i * w->K + k + j;
+            for (int64_t r = 0; r < N; r++) {
+                const vm_real *restrict row = tile + r * m + j;
+                vm_real d = *vm_row(dy, VM_F16, i * N + r, 1, &one);
+#pragma omp simd
+                for (int64_t c = 0; c < len; c++) sum[c] += d * row[c];
+            }
+            vm_real *to = vm_row_into(dx.data, dx.type, at, out, add);
+            memcpy(to, sum, (size_t)len * sizeof *to);
+            vm_row_done(dx.data, dx.type, at, len, to, add);
+        }
+}
+
 /* Tiles of columns: each element of dx is one sum over all rows of the weight. */
 vm_status VM_KERNEL(linear_q_dx_cpu)(vm_graph *g, vm_node *n) {
     vm_quant_weight w = lq_weight(g, n);
@@ -180,6 +203,11 @@ vm_status VM_KERNEL(linear_q_dx_cpu)(vm_graph *g, vm_node *n) {
     int64_t M = vm_rows(g, n->in[LQ_X]), columns = vm_dim(g, n->out[1], 1);
     for (int64_t k = 0; k < w.K; k += columns) {
         int64_t now = VM_MIN(columns, w.K - k);
+        if (t == VM_F16) {
+            fill_tile(&w, 0, w.N, k, now, vm_o(g, n, 1), VM_F32);
+            dx_of_f16(g, n, &w, vm_o(g, n, 1), k, now);
+            continue;
+        }
         vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.N, .ldc = w.K, .a = t, .b = t, .c = dx.type,
                             .add = vm_adds(g, n, 0), .alpha = 1, .deterministic = g->deterministic };
         vm_gemm *p = product(g, n, now < columns, s);
