@@ -68,10 +68,11 @@ static void compare(const st_file *golden, const st_file *out, const st_tensor *
     vm_free(g), vm_free(w);
 }
 
+/* On the device that VISMIN_TEST_DEVICE names, or on the processor. */
 static void forward(const char *model, const char *in, const char *out, vm_error *e) {
-    char *argv[] = {
-        (char *)(uintptr_t)model, "--in", (char *)(uintptr_t)in, "--out", (char *)(uintptr_t)out, "--grad", "--quiet"
-    };
+    char *device = getenv("VISMIN_TEST_DEVICE");
+    char *argv[] = { (char *)(uintptr_t)model, "--in", (char *)(uintptr_t)in, "--out", (char *)(uintptr_t)out, "--grad",
+                     "--quiet", "--device", device ? device : "cpu" };
     vm_args *a = NULL;
     bool done;
     if (!args_parse(&a, &cmd_forward, VM_LEN(argv), argv, &done, e)) cmd_forward.run(a, e);
