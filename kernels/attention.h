@@ -1,12 +1,15 @@
 /* attention.h - what attention.c and its kernels share: attributes of the nodes, and the call as kernels see it. */
 #ifndef VM_ATTENTION_H
 #define VM_ATTENTION_H
+#include <string.h>
+
 #include "kernels/graph.h"
 
 /* Inputs of the forward node and, at the same places, of the backward nodes. Packed: q is the one tensor, k and v
  * are 0. */
-enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_MASK, ATTN_BIAS, ATTN_N_IN, ATTN_DY = ATTN_N_IN, ATTN_Y, ATTN_LSE, ATTN_N_BACK };
-/* Attributes vm_node.i; f[0] is the scale. WANT (backward): bits 0, 1, 2 for dq, dk, dv. */
+enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_MASK, ATTN_BIAS, ATTN_LENGTHS, ATTN_PAGES, ATTN_N_IN, ATTN_DY = ATTN_N_IN, ATTN_Y,
+       ATTN_LSE, ATTN_N_BACK };
+/* Attributes vm_node.i; f[0] is the scale, f[1] the cap of scores or 0. WANT (backward): bits 0, 1, 2 for dq, dk, dv. */
 enum { ATTN_NH, ATTN_NKV, ATTN_HS, ATTN_CAUSAL, ATTN_WINDOW, ATTN_PACKED, ATTN_WANT };
 
 /* Head sizes 1..ATTN_MAX_HS. Tiles of the backward pass have this many queries and keys (a multiple of 16):
@@ -25,12 +28,16 @@ typedef struct {
 
 typedef struct {
     int64_t B, Tq, Tk, NH, NKV, HS, window;
+    int64_t len;            /* keys that exist: Tk, or after attn_batch those of one sequence */
     bool causal;
-    double scale;
+    double scale, softcap;
     attn_rows q, k, v, y, dy; /* y is the output, or in backward nodes an input as dy is */
     const int32_t *mask;    /* (B,Tk) or NULL */
     const vm_real *bias;    /* or NULL; strides are 0 where it is broadcast */
     int64_t bias_b, bias_h;
+    const int32_t *lengths; /* (B) or NULL */
+    const int32_t *pages;   /* (B, n_pages) or NULL: then k and v are (P, block, row) */
+    int64_t n_pages, block, P;
 } attn_call;
 
 static inline int64_t attn_at(const attn_call *a, const attn_rows *x, int64_t b, int64_t h, int64_t t) {
@@ -54,11 +61,18 @@ static inline void attn_parts(const attn_call *a, bool packed, const vm_graph *g
 static inline attn_call attn_of(const vm_graph *g, const vm_node *n) {
     bool packed = n->i[ATTN_PACKED];
     const vm_value *q = &g->v[n->in[ATTN_Q]], *k = packed ? q : &g->v[n->in[ATTN_K]], *bias = &g->v[n->in[ATTN_BIAS]];
-    attn_call a = {
-        .B = q->ne[0], .Tq = q->ne[1], .Tk = k->ne[1], .NH = n->i[ATTN_NH], .NKV = n->i[ATTN_NKV], .HS = n->i[ATTN_HS],
-        .window = n->i[ATTN_WINDOW], .causal = n->i[ATTN_CAUSAL], .scale = n->f[0],
-        .mask = vm_in(g, n, ATTN_MASK), .bias = vm_in(g, n, ATTN_BIAS),
-    };
+    const vm_value *pages = n->in[ATTN_PAGES] ? &g->v[n->in[ATTN_PAGES]] : NULL;
+    attn_call a;
+    memset(&a, 0, sizeof a);
+    a.B = q->ne[0], a.Tq = q->ne[1], a.Tk = k->ne[1], a.NH = n->i[ATTN_NH], a.NKV = n->i[ATTN_NKV], a.HS = n->i[ATTN_HS];
+    a.window = n->i[ATTN_WINDOW], a.causal = n->i[ATTN_CAUSAL] != 0, a.scale = n->f[0], a.softcap = n->f[1];
+    a.mask = (const int32_t *)vm_in(g, n, ATTN_MASK), a.bias = (const vm_real *)vm_in(g, n, ATTN_BIAS);
+    a.lengths = (const int32_t *)vm_in(g, n, ATTN_LENGTHS);
+    if (pages) {
+        a.pages = (const int32_t *)pages->data, a.n_pages = pages->ne[1], a.P = k->ne[0], a.block = k->ne[1];
+        a.Tk = a.n_pages * a.block;
+    }
+    a.len = a.Tk;
     attn_rows part[3];
     attn_parts(&a, packed, g, n->in[ATTN_Q], n->in[ATTN_K], n->in[ATTN_V], part);
     a.q = part[0], a.k = part[1], a.v = part[2];
@@ -75,12 +89,34 @@ static inline attn_call attn_of(const vm_graph *g, const vm_node *n) {
     return a;
 }
 
-/* Keys [lo, hi) that causality and window leave to query i. */
+/* On the GPU, few queries against many keys (decoding) are split along the keys into this many parts, which a second kernel
+ * combines; query heads that share a key head are then rows of one tile. Depends on the shape alone. */
+enum { ATTN_FEW = 16, ATTN_SPLIT_KEYS = 256, ATTN_MOST_SPLITS = 32 };
+static inline int64_t attn_splits(const vm_graph *g, const attn_call *a) {
+    int64_t blocks = g->deterministic ? 1 : VM_MAX(a->B * a->NKV, (int64_t)1), parts = a->Tk / ATTN_SPLIT_KEYS;
+    if (a->Tq > ATTN_FEW) return 1;
+    return VM_MAX(VM_MIN(VM_MIN(parts, 264 / blocks), (int64_t)ATTN_MOST_SPLITS), (int64_t)1);
+}
+/* Floats that the parts need: output, maximum and sum of every row. */
+static inline int64_t attn_split_room(const vm_graph *g, const vm_node *n) {
+    attn_call a = attn_of(g, n);
+    int64_t splits = g->be->device == VM_CUDA_DEV ? attn_splits(g, &a) : 1;
+    return splits > 1 ? splits * a.B * a.NH * a.Tq * (a.HS + 2) : 0;
+}
+
+/* The call as the sequence b sees it. On the CPU: reads lengths. */
+static inline attn_call attn_batch(const attn_call *a, int64_t b) {
+    attn_call one = *a;
+    if (a->lengths) one.len = a->lengths[b];
+    return one;
+}
+
+/* Keys [lo, hi) that causality, window and length leave to query i. */
 static inline int64_t attn_lo(const attn_call *a, int64_t i) {
-    return a->window ? VM_MIN(VM_MAX(i + a->Tk - a->Tq - a->window + 1, (int64_t)0), a->Tk) : 0;
+    return a->window ? VM_MIN(VM_MAX(i + a->len - a->Tq - a->window + 1, (int64_t)0), a->len) : 0;
 }
 static inline int64_t attn_hi(const attn_call *a, int64_t i) {
-    return a->causal ? VM_MIN(VM_MAX(i + a->Tk - a->Tq + 1, (int64_t)0), a->Tk) : a->Tk;
+    return a->causal ? VM_MIN(VM_MAX(i + a->len - a->Tq + 1, (int64_t)0), a->len) : a->len;
 }
 
 static inline __attribute__((always_inline)) void attn_prefetch_row(const attn_call *a, const attn_rows *x, int64_t b,
@@ -95,7 +131,7 @@ static inline __attribute__((always_inline)) void attn_prefetch_row(const attn_c
  * Inline, as gcc drops calls of functions that do nothing but prefetch. */
 static inline __attribute__((always_inline)) void attn_prefetch(const attn_call *a, int64_t b, int64_t h, int64_t i,
                                                                 int64_t end, int64_t most) {
-    if (a->Tk > most || a->Tq > most) return;
+    if (a->Tk > most || a->Tq > most || a->pages) return;
     if (++h == a->NH) h = 0, b++;
     int64_t kv = h / (a->NH / a->NKV);
     for (; i < end && b < a->B; i++) {

@@ -16,12 +16,14 @@ enum { LD = ATTN_BACK_ROWS };
 static const vm_real LOG2E = (vm_real)1.44269504088896340736;
 
 typedef struct {
+    bool of_bias; /* dS is for the bias, which is added behind the cap of scores */
     bool bf16; /* k, q, dy, qt, dyt are for the products of tile_bf16.h: pairs of rows or of columns */
     int64_t k0, nk, q0, nq, nqp; /* keys and queries of the tile; padded number of queries */
     TILE k[ATTN_BACK_ELEMENTS], v[ATTN_BACK_ELEMENTS], dk[ATTN_BACK_ELEMENTS], dv[ATTN_BACK_ELEMENTS];   /* [nk][HSp] */
     TILE q[ATTN_BACK_ELEMENTS], dy[ATTN_BACK_ELEMENTS], dq[ATTN_BACK_ELEMENTS]; /* [nqp][HSp] */
     TILE qt[ATTN_BACK_ELEMENTS], dyt[ATTN_BACK_ELEMENTS];                       /* [HSp][nqp] */
     TILE lse[LD], d[LD];         /* lse times log2(e); +inf for rows without keys and padding: P = 0 */
+    TILE slope[LD];              /* of the cap of scores, for one key */
     TILE p[MR * LD];             /* S^T, then P^T of one group of keys */
     TILE ds[LD * LD];            /* dP^T, then dS^T [nk][LD] */
     TILE block[LANES * ATTN_MAX_HS];
@@ -82,11 +84,11 @@ static void load_queries(const attn_call *a, scratch *t, const vm_real *lse, int
 
 /* Queries of the tile that see key j: [lo, hi), as rows of the tile. */
 static int64_t query_lo(const attn_call *a, const scratch *t, int64_t j) {
-    int64_t i = a->causal ? j - (a->Tk - a->Tq) - t->q0 : 0;
+    int64_t i = a->causal ? j - (a->len - a->Tq) - t->q0 : 0;
     return VM_MIN(VM_MAX(i, (int64_t)0), t->nq);
 }
 static int64_t query_hi(const attn_call *a, const scratch *t, int64_t j) {
-    int64_t i = a->window ? j - (a->Tk - a->Tq) + a->window - t->q0 : t->nq;
+    int64_t i = a->window ? j - (a->len - a->Tq) + a->window - t->q0 : t->nq;
     return VM_MIN(VM_MAX(i, (int64_t)0), t->nq);
 }
 
@@ -118,6 +120,15 @@ static void score_group(const attn_call *a, scratch *t, int64_t b, int64_t h, in
         int64_t key = t->k0 + j + r, from = query_lo(a, t, key), to = query_hi(a, t, key);
         vm_real c = (vm_real)a->scale * LOG2E, *s = t->p + r * LD, *x = ds + r * LD;
         if (a->mask && !a->mask[b * a->Tk + key]) to = from = begin;
+        if (a->softcap > 0) { /* the slope of the cap multiplies dS */
+            vm_real cap = (vm_real)a->softcap, in = (vm_real)(a->scale / a->softcap);
+#pragma omp simd
+            for (int64_t i = begin; i < end; i++) {
+                vm_real th = vm_tanh(s[i] * in);
+                s[i] = cap * LOG2E * th, t->slope[i] = 1 - th * th;
+            }
+            c = 1;
+        }
         if (a->bias) {
             const vm_real *bias = a->bias + b * a->bias_b + h * a->bias_h + t->q0 * a->Tk + key;
             for (int64_t i = begin; i < *c1; i++) s[i] = s[i] * c + bias[i * a->Tk] * LOG2E;
@@ -131,6 +142,8 @@ static void score_group(const attn_call *a, scratch *t, int64_t b, int64_t h, in
             vec_store(s + i, p);
             vec_store(x + i, p * (vec_load(x + i) - vec_load(t->d + i)));
         }
+        if (a->softcap > 0 && !t->of_bias)
+            for (int64_t i = begin; i < end; i += LANES) vec_store(x + i, vec_load(x + i) * vec_load(t->slope + i));
     }
 }
 
@@ -217,12 +230,12 @@ static void run_head(const attn_call *a, const gradients *o, int64_t b, int64_t 
     scratch t;
     int64_t HSp = round_lanes(a->HS), group = a->NH / a->NKV, h0 = kv_head * group, most = attn_back_tile(a->HS);
     int64_t keys = per_tile(a->Tk, most), queries = per_tile(a->Tq, most);
-    t.bf16 = all_bf16(a);
+    t.bf16 = all_bf16(a), t.of_bias = false;
     if (o->sums)
         memset(o->sums + (b * a->NH + h0) * a->Tq * o->sums_ld, 0,
                (size_t)(group * a->Tq * o->sums_ld) * sizeof(vm_real));
-    for (int64_t k0 = 0; k0 < VM_MAX(a->Tk, (int64_t)1); k0 += keys) { /* without keys dq is 0 */
-        load_keys(a, &t, b, kv_head, k0, VM_MIN(keys, a->Tk - k0));
+    for (int64_t k0 = 0; k0 < VM_MAX(a->len, (int64_t)1); k0 += keys) { /* without keys dq is 0 */
+        load_keys(a, &t, b, kv_head, k0, VM_MIN(keys, a->len - k0));
         memset(t.dk, 0, (size_t)(t.nk * HSp) * sizeof *t.dk);
         memset(t.dv, 0, (size_t)(t.nk * HSp) * sizeof *t.dv);
         for (int64_t h = h0; h < h0 + group; h++)
@@ -236,6 +249,11 @@ static void run_head(const attn_call *a, const gradients *o, int64_t b, int64_t 
             }
         if (o->dk.p) store_rows(a, &o->dk, b, kv_head, k0, t.nk, t.dk, HSp, (vm_real)a->scale);
         if (o->dv.p) store_rows(a, &o->dv, b, kv_head, k0, t.nk, t.dv, HSp, 1);
+    }
+    memset(t.dk, 0, (size_t)HSp * sizeof *t.dk);
+    for (int64_t j = a->len; j < a->Tk; j++) { /* keys that do not exist */
+        if (o->dk.p) store_rows(a, &o->dk, b, kv_head, j, 1, t.dk, HSp, 1);
+        if (o->dv.p) store_rows(a, &o->dv, b, kv_head, j, 1, t.dk, HSp, 1);
     }
     for (int64_t h = h0; h < h0 + group && o->sums && o->dq.p; h++)
         store_rows(a, &o->dq, b, h, 0, a->Tq, o->sums + (b * a->NH + h) * a->Tq * o->sums_ld, o->sums_ld,
@@ -256,7 +274,10 @@ vm_status VM_KERNEL(attention_back_cpu)(vm_graph *g, vm_node *n) {
     int64_t tasks = a.B * a.NKV;
     double work = (double)a.B * (double)a.NH * (double)a.Tq * (double)a.Tk * (double)a.HS;
 #pragma omp parallel for schedule(dynamic) if (work > VM_PAR_MIN)
-    for (int64_t task = 0; task < tasks; task++) run_head(&a, &o, task / a.NKV, task % a.NKV);
+    for (int64_t task = 0; task < tasks; task++) {
+        attn_call one = attn_batch(&a, task / a.NKV);
+        run_head(&one, &o, task / a.NKV, task % a.NKV);
+    }
     return VM_OK;
 }
 
@@ -266,8 +287,8 @@ static void add_scores(const attn_call *a, scratch *t, const vm_real *lse, int64
                        vm_real *dbias) {
     int64_t keys = per_tile(a->Tk, attn_back_tile(a->HS));
     load_queries(a, t, lse, b, h, q0, nq);
-    for (int64_t k0 = 0; k0 < a->Tk; k0 += keys) {
-        load_keys(a, t, b, h / (a->NH / a->NKV), k0, VM_MIN(keys, a->Tk - k0));
+    for (int64_t k0 = 0; k0 < a->len; k0 += keys) {
+        load_keys(a, t, b, h / (a->NH / a->NKV), k0, VM_MIN(keys, a->len - k0));
         for (int64_t j = 0; j < t->nk;) {
             int m = next_rows(t->nk - j);
             int64_t c0, c1;
@@ -282,10 +303,12 @@ static void add_scores(const attn_call *a, scratch *t, const vm_real *lse, int64
 static void run_bias_block(const attn_call *a, const vm_real *lse, int64_t b0, int64_t nb, int64_t h0, int64_t nh,
                            int64_t q0, int64_t nq, vm_real *dbias) {
     scratch t;
-    t.bf16 = all_bf16(a);
+    t.bf16 = all_bf16(a), t.of_bias = true;
     memset(dbias + q0 * a->Tk, 0, (size_t)(nq * a->Tk) * sizeof *dbias);
-    for (int64_t b = b0; b < b0 + nb; b++)
-        for (int64_t h = h0; h < h0 + nh; h++) add_scores(a, &t, lse, b, h, q0, nq, dbias);
+    for (int64_t b = b0; b < b0 + nb; b++) {
+        attn_call one = attn_batch(a, b);
+        for (int64_t h = h0; h < h0 + nh; h++) add_scores(&one, &t, lse, b, h, q0, nq, dbias);
+    }
 }
 
 vm_status VM_KERNEL(attention_bias_back_cpu)(vm_graph *g, vm_node *n) {

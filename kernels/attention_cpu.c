@@ -25,26 +25,44 @@ typedef struct {
     TILE m[MAX_QUERIES], l[MAX_QUERIES];
     TILE s[MR * MAX_KEYS];      /* scores of one group of queries */
     TILE tmp[LANES * ATTN_MAX_HS];
+    TILE page[2][KV_ELEMENTS];  /* rows of K and V brought together from their pages */
 } scratch;
 
 static int64_t keys_per_tile(int64_t HSp) { return VM_MIN(KV_ELEMENTS / HSp / 16 * 16, (int64_t)MAX_KEYS); }
 static int64_t queries_per_block(int64_t HSp) { return VM_MIN(Y_ELEMENTS / HSp, (int64_t)MAX_QUERIES); }
 
+/* Rows k0 .. k0 + n of one head of x, which lie in pages, one after the other in `to`. */
+static attn_rows from_pages(const attn_call *a, const attn_rows *x, int64_t b, int64_t kv_head, int64_t k0, int64_t n,
+                            vm_real *to) {
+    size_t size = x->type == VM_F32 ? sizeof(vm_real) : 2, bytes = (size_t)a->HS * size;
+    for (int64_t j = 0; j < n; j++) {
+        int64_t page = a->pages[b * a->n_pages + (k0 + j) / a->block], row = page * a->block + (k0 + j) % a->block;
+        memcpy((char *)to + (size_t)j * bytes, (const char *)x->p + (size_t)(kv_head * a->HS + row * x->row) * size, bytes);
+    }
+    return (attn_rows){ to, x->type, 0, a->HS, n };
+}
+
 static void load_keys(const attn_call *a, scratch *t, int64_t b, int64_t kv_head, int64_t k0, int64_t n) {
-    int64_t HSp = round_lanes(a->HS), ld = round_lanes(n), at_v = attn_at(a, &a->v, b, kv_head, k0);
+    int64_t HSp = round_lanes(a->HS), ld = round_lanes(n), at_k = 0, at_v = 0;
+    attn_rows k = a->k, v = a->v;
+    if (a->pages) {
+        k = from_pages(a, &a->k, b, kv_head, k0, n, t->page[0]), v = from_pages(a, &a->v, b, kv_head, k0, n, t->page[1]);
+    } else {
+        at_k = attn_at(a, &k, b, kv_head, k0), at_v = attn_at(a, &v, b, kv_head, k0);
+    }
     t->k0 = k0, t->n = n, t->ld = ld;
     for (int64_t j = 0; j < n; j += LANES) {
-        int64_t rows = VM_MIN((int64_t)LANES, n - j), at = attn_at(a, &a->k, b, kv_head, k0 + j);
+        int64_t rows = VM_MIN((int64_t)LANES, n - j), at = at_k + j * k.row;
         if (t->bf16) {
-            bf16_transpose(t->kt + j, ld, a->k.p, at, a->k.row, rows, a->HS, t->tmp);
+            bf16_transpose(t->kt + j, ld, k.p, at, k.row, rows, a->HS, t->tmp);
             continue;
         }
-        tile_rows(t->tmp, HSp, a->k.p, a->k.type, at, a->k.row, rows, a->HS);
+        tile_rows(t->tmp, HSp, k.p, k.type, at, k.row, rows, a->HS);
         if (rows < LANES) memset(t->tmp + rows * HSp, 0, (size_t)((LANES - rows) * HSp) * sizeof *t->tmp);
         tile_transpose(t->kt + j, ld, t->tmp, HSp, LANES, HSp);
     }
-    if (t->bf16) bf16_pair_rows(t->v, HSp, a->v.p, at_v, a->v.row, n, a->HS);
-    else tile_rows(t->v, HSp, a->v.p, a->v.type, at_v, a->v.row, n, a->HS);
+    if (t->bf16) bf16_pair_rows(t->v, HSp, v.p, at_v, v.row, n, a->HS);
+    else tile_rows(t->v, HSp, v.p, v.type, at_v, v.row, n, a->HS);
     for (int64_t j = 0; j < ld; j++)
         t->hide[j] = j < n && (!a->mask || a->mask[b * a->Tk + k0 + j]) ? 0 : -(vm_real)INFINITY;
 }
@@ -57,6 +75,12 @@ static void softmax_rows(const attn_call *a, scratch *t, int64_t b, int64_t h, i
         vm_real *s = t->s + r * MAX_KEYS, c = (vm_real)a->scale * LOG2E;
         int64_t i = i0 + r, lo = VM_MAX(attn_lo(a, i) - t->k0, c0),
                 hi = a->causal ? VM_MIN(attn_hi(a, i) - t->k0, np) : np;
+        if (a->softcap > 0) {
+            vm_real cap = (vm_real)a->softcap, in = (vm_real)(a->scale / a->softcap);
+#pragma omp simd
+            for (int64_t j = c0; j < np; j++) s[j] = cap * LOG2E * vm_tanh(s[j] * in);
+            c = 1;
+        }
         if (a->bias) {
             const vm_real *bias = a->bias + b * a->bias_b + h * a->bias_h + i * a->Tk + t->k0;
             int64_t end = VM_MIN(np, t->n);
@@ -168,8 +192,24 @@ static void run_block(const attn_call *a, int64_t b, int64_t h, int64_t q0, int6
     store(a, &t, b, h, q0, nq, lse);
 }
 
+/* What the kernels below rely on: lengths within the keys, and pages that exist where tokens are. */
+static vm_status check_keys(vm_graph *g, const attn_call *a) {
+    for (int64_t b = 0; b < a->B; b++) {
+        int64_t len = a->lengths ? a->lengths[b] : a->Tk;
+        if (len < 0 || len > a->Tk)
+            return vm_fail(&g->err, VM_EINPUT, "attention: length %lld of sequence %lld, there are 0 to %lld keys",
+                           (long long)len, (long long)b, (long long)a->Tk);
+        for (int64_t p = 0; a->pages && p * a->block < len; p++)
+            if (a->pages[b * a->n_pages + p] < 0 || a->pages[b * a->n_pages + p] >= a->P)
+                return vm_fail(&g->err, VM_EINPUT, "attention: page %d of sequence %lld, there are %lld pages",
+                               (int)a->pages[b * a->n_pages + p], (long long)b, (long long)a->P);
+    }
+    return VM_OK;
+}
+
 vm_status VM_KERNEL(attention_cpu)(vm_graph *g, vm_node *n) {
     attn_call a = attn_of(g, n);
+    if (check_keys(g, &a)) return g->err.status;
     int64_t most = queries_per_block(round_lanes(a.HS)), blocks = (a.Tq + most - 1) / most;
     int64_t per_block = blocks ? (a.Tq + blocks - 1) / blocks : 1, tasks = a.B * a.NH * blocks;
     double work = (double)tasks * (double)per_block * (double)a.Tk * (double)a.HS;
@@ -180,7 +220,8 @@ vm_status VM_KERNEL(attention_cpu)(vm_graph *g, vm_node *n) {
 #pragma omp parallel for schedule(dynamic, chunk) if (work > VM_PAR_MIN)
     for (int64_t task = 0; task < tasks; task++) {
         int64_t q0 = task % blocks * per_block, bh = task / blocks;
-        if (q0 < a.Tq) run_block(&a, bh / a.NH, bh % a.NH, q0, VM_MIN(per_block, a.Tq - q0), lse);
+        attn_call one = attn_batch(&a, bh / a.NH);
+        if (q0 < a.Tq) run_block(&one, bh / a.NH, bh % a.NH, q0, VM_MIN(per_block, a.Tq - q0), lse);
     }
     return VM_OK;
 }

@@ -20,6 +20,10 @@ VM_CPU_DECLARE(pair_sigmoid_cpu);
 VM_CPU_DECLARE(pair_sigmoid_back_cpu);
 VM_CPU_DECLARE(contrastive_cpu);
 VM_CPU_DECLARE(contrastive_back_cpu);
+VM_CUDA_DECLARE(pair_sigmoid_cuda);
+VM_CUDA_DECLARE(pair_sigmoid_back_cuda);
+VM_CUDA_DECLARE(contrastive_cuda);
+VM_CUDA_DECLARE(contrastive_back_cuda);
 
 static void free_products(vm_node *n) {
     vm_contrastive_products *p = n->cache;
@@ -28,8 +32,10 @@ static void free_products(vm_node *n) {
     vm_free(p);
 }
 
-static void tile_out(vm_graph *g, vm_node *n, int64_t M, int64_t N) {
-    vm_node_out(g, n, VM_F32, 2, (int64_t[]){ vm_contrastive_tile(M, N), N });
+static void tile_out(vm_graph *g, vm_node *n, int64_t M, int64_t N) { /* on the GPU tiles stay on the chip */
+    int64_t room = vm_contrastive_room(M, N);
+    if (g->be->device == VM_CUDA_DEV) vm_node_out(g, n, VM_F32, 1, &room);
+    else vm_node_out(g, n, VM_F32, 2, (int64_t[]){ vm_contrastive_tile(M, N), N });
 }
 
 static vm_status check(vm_graph *g, vm_node *n) { /* in q, k, s, hide */
@@ -79,7 +85,7 @@ static void cost_back(const vm_graph *g, const vm_node *n, double *flops, double
     *flops *= 3, *bytes *= 3;
 }
 static const vm_op contrastive_back = { .name = "contrastive_back", .infer = infer_back, .cost = cost_back,
-    .cpu = VM_CPU(contrastive_back_cpu), .acc_outs = 15, .free_node = free_products };
+    .cpu = VM_CPU(contrastive_back_cpu), .cuda = VM_CUDA(contrastive_back_cuda), .acc_outs = 15, .free_node = free_products };
 
 static void grad(vm_graph *g, const vm_node *n) {
     const vm_node f = *n;
@@ -94,7 +100,7 @@ static void grad(vm_graph *g, const vm_node *n) {
         if (f.in[of[k]]) vm_add_grad(g, f.in[of[k]], out[k]);
 }
 static const vm_op contrastive = { .name = "contrastive", .infer = infer, .grad = grad, .cost = cost,
-    .cpu = VM_CPU(contrastive_cpu), .free_node = free_products };
+    .cpu = VM_CPU(contrastive_cpu), .cuda = VM_CUDA(contrastive_cuda), .free_node = free_products };
 
 vm_val vm_contrastive(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val hide, vm_val pos, vm_target target) {
     if (!q || !k || !scale) return 0;
@@ -126,7 +132,7 @@ static vm_status infer_sigmoid_back(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op pair_sigmoid_back = { .name = "pair_sigmoid_back", .infer = infer_sigmoid_back, .cost = cost_back,
-    .cpu = VM_CPU(pair_sigmoid_back_cpu), .acc_outs = 15, .free_node = free_products };
+    .cpu = VM_CPU(pair_sigmoid_back_cpu), .cuda = VM_CUDA(pair_sigmoid_back_cuda), .acc_outs = 15, .free_node = free_products };
 static void grad_sigmoid(vm_graph *g, const vm_node *n) {
     const vm_node f = *n;
     vm_val in[] = { f.in[0], f.in[1], f.in[2], f.in[3], f.in[4], vm_dy(g, n, 0), f.out[1] };
@@ -139,7 +145,7 @@ static void grad_sigmoid(vm_graph *g, const vm_node *n) {
     for (int k = 0; k < 4; k++) vm_add_grad(g, f.in[of[k]], out[k]);
 }
 static const vm_op pair_sigmoid = { .name = "pair_sigmoid", .infer = infer_sigmoid, .grad = grad_sigmoid, .cost = cost,
-    .cpu = VM_CPU(pair_sigmoid_cpu), .free_node = free_products };
+    .cpu = VM_CPU(pair_sigmoid_cpu), .cuda = VM_CUDA(pair_sigmoid_cuda), .free_node = free_products };
 
 vm_val vm_pair_sigmoid(vm_graph *g, vm_val q, vm_val k, vm_val scale, vm_val bias, vm_val hide, bool per_cell) {
     if (!q || !k || !scale || !bias) return 0;

@@ -15,6 +15,13 @@ static inline int64_t vm_contrastive_tile(int64_t M, int64_t N) {
     return VM_MIN(M, VM_MIN(rows, most));
 }
 
+/* On the GPU: parts of the keys that different blocks sum over, and the floats that the kernels need beside their results. */
+static inline int64_t vm_contrastive_splits(int64_t M, int64_t N) {
+    int64_t rows = VM_MAX((M + 63) / 64, (int64_t)1), columns = VM_MAX((N + 63) / 64, (int64_t)1);
+    return VM_MIN(VM_MIN(columns, VM_MAX(264 / rows, (int64_t)1)), (int64_t)32);
+}
+static inline int64_t vm_contrastive_room(int64_t M, int64_t N) { return M * (2 * vm_contrastive_splits(M, N) + 3); }
+
 typedef struct {
     vm_gemm *logits[2], *dq[2], *dk[2]; /* of a whole tile, of the shorter last one */
 } vm_contrastive_products;

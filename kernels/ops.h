@@ -46,10 +46,14 @@ vm_val vm_conv2d(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_conv k, vm_unary_
 typedef struct {
     int NH, NKV;        /* query heads, key/value heads (NH % NKV == 0) */
     float scale;        /* 0 = HS^-0.5 */
-    bool causal;        /* key j visible to query i iff j <= i + (Tk - Tq) */
-    int window;         /* 0 = off; else also j > i + (Tk - Tq) - window */
+    bool causal;        /* key j visible to query i iff j <= i + (L - Tq), L the number of keys: Tk or lengths[b] */
+    int window;         /* 0 = off; else also j > i + (L - Tq) - window */
     vm_val key_mask;    /* 0, or (B,Tk) i32: 0 = key hidden */
     vm_val bias;        /* 0, or (NH|1, Tq, Tk) or (B, NH|1, Tq, Tk) f32 added to the scores */
+    vm_val lengths;     /* 0, or (B) i32: only the first lengths[b] keys exist; what lies beyond is not read */
+    vm_val pages;       /* 0, or (B,n) i32: k and v are then (P,block,NKV*HS), caches in pages of `block` tokens, and token t of
+                           sequence b is row t % block of page pages[b][t / block]; Tk = n*block. No gradient of k and v */
+    float softcap;      /* 0, or scores become softcap tanh(score / softcap) before bias and masks */
 } vm_attn;
 /* y (B,Tq,NH*HS) act. Scores are never stored; a row with every key hidden gives 0 and gradient 0. Keeps lse (B,NH,Tq). */
 vm_val vm_attention(vm_graph *g, vm_val q, vm_val k, vm_val v, vm_attn a); /* q (B,Tq,NH*HS), k and v (B,Tk,NKV*HS) */

@@ -1,15 +1,16 @@
-/* grad_attention.c - gradients of attention: packed and apart, grouped heads, causal, windowed, masked, biased; rows
- * that see nothing, one token, no token, several tiles of queries and keys. */
+/* grad_attention.c - gradients of attention: packed and apart, grouped heads, causal, windowed, masked, biased, with lengths,
+ * with a cap of scores; rows that see nothing, one token, no token, several tiles of queries and keys. */
 #include "tests/gradcheck.h"
 
 static vm_attn attn;
-static bool masked, biased;
+static bool masked, biased, with_lengths;
 
 static int build_packed(vm_graph *g, const vm_val *in, vm_val *out) {
     vm_attn a = attn;
     int k = 1;
     if (masked) a.key_mask = in[k++];
     if (biased) a.bias = in[k++];
+    if (with_lengths) a.lengths = in[k++];
     out[0] = vm_attention_packed(g, in[0], a);
     return 1;
 }
@@ -18,21 +19,25 @@ static int build(vm_graph *g, const vm_val *in, vm_val *out) {
     int k = 3;
     if (masked) a.key_mask = in[k++];
     if (biased) a.bias = in[k++];
+    if (with_lengths) a.lengths = in[k++];
     out[0] = vm_attention(g, in[0], in[1], in[2], a);
     return 1;
 }
 
 typedef struct {
-    int B, Tq, Tk, NH, NKV, HS, causal, window, masked, biased;
+    int B, Tq, Tk, NH, NKV, HS, causal, window, masked, biased, lengths;
+    float cap;
 } shape; /* Tk 0 = packed; biased: axes, - = 1 head */
 
 static void check(shape s) {
     static int32_t mask[4096];
     bool packed = s.Tk < 0;
     int Tk = packed ? s.Tq : s.Tk, n = 0;
-    gc_in in[5];
+    static const int32_t lengths[] = { 5, 0, 3 };
+    gc_in in[6];
     attn = (vm_attn){ .NH = s.NH, .NKV = s.NKV, .causal = s.causal, .window = s.window, .scale = s.HS == 3 ? 0.9f : 0 };
-    masked = s.masked, biased = s.biased != 0;
+    attn.softcap = s.cap;
+    masked = s.masked, biased = s.biased != 0, with_lengths = s.lengths;
     if (packed) {
         in[n++] = (gc_in){ "qkv", .nd = 3, .ne = { s.B, s.Tq, (s.NH + 2 * s.NKV) * s.HS } };
     } else {
@@ -47,6 +52,7 @@ static void check(shape s) {
     int heads = s.biased < 0 ? 1 : s.NH;
     if (abs(s.biased) == 3) in[n++] = (gc_in){ "bias", .nd = 3, .ne = { heads, s.Tq, Tk } };
     if (abs(s.biased) == 4) in[n++] = (gc_in){ "bias", .nd = 4, .ne = { s.B, heads, s.Tq, Tk } };
+    if (s.lengths) in[n++] = (gc_in){ "lengths", .nd = 1, .ne = { s.B }, .ids = lengths };
     gradcheck(packed ? build_packed : build, n, in);
 }
 
@@ -70,6 +76,18 @@ TEST(bias) {
     check((shape){ 2, 3, 7, 4, 2, 3, .biased = 4, .masked = 1 });
     check((shape){ 2, 3, 7, 2, 2, 3, .biased = -4 });
 }
+TEST(lengths) {
+    check((shape){ 3, 4, 7, 2, 1, 3, .lengths = 1 });
+    check((shape){ 3, 4, 7, 2, 2, 4, .lengths = 1, .causal = 1 });
+    check((shape){ 3, 6, -1, 2, 1, 3, .lengths = 1, .causal = 1, .window = 3 });
+    check((shape){ 3, 3, 6, 2, 2, 3, .lengths = 1, .biased = 3 });
+    check((shape){ 1, 70, 150, 1, 1, 2, .lengths = 1 });
+}
+TEST(caps) {
+    check((shape){ 2, 5, -1, 2, 2, 3, .cap = 0.5f });
+    check((shape){ 2, 5, 8, 4, 2, 5, .cap = 1, .causal = 1, .biased = -3 });
+    check((shape){ 3, 5, 8, 2, 2, 5, .cap = 2, .masked = 1, .lengths = 1, .biased = 4 });
+}
 TEST(several_tiles) {
     check((shape){ 1, 133, -1, 1, 1, 2, .causal = 1 });
     check((shape){ 1, 35, 50, 2, 1, 511, .causal = 1 });
@@ -87,6 +105,8 @@ int main(void) {
     RUN(packed);
     RUN(apart);
     RUN(bias);
+    RUN(lengths);
+    RUN(caps);
     RUN(several_tiles);
     RUN(empty);
     return test_end();

@@ -1,5 +1,6 @@
-/* test_attention.c - attention in float at every processor level against double loops: output, lse, all gradients;
- * every kind of mask; long rows; rows that see nothing; NaN; independence of threads; messages. */
+/* test_attention.c - attention in float at every processor level and on devices against double loops: output, lse, all gradients;
+ * every kind of mask; lengths and pages of caches, with NaN in what they leave out; long rows; rows that see nothing; NaN;
+ * independence of threads; messages. */
 #include "tests/optest.h"
 
 typedef struct {
@@ -7,6 +8,8 @@ typedef struct {
     int causal, window, masked, biased;
     vm_type type;
     float range; /* of q and k: large ones make rows with one dominant key */
+    int lengths, block, probe; /* lengths: NaN beyond them; pages of `block` tokens (no gradients); see leaks */
+    float cap;
 } shape;
 
 /* The call in plain loops on double; views of q, k, v as in attention.h but in doubles. */
@@ -14,8 +17,9 @@ typedef struct {
     const shape *s;
     int Tk;
     const double *q, *k, *v, *mask, *bias;
+    const double *len; /* or NULL */
     int64_t row_q, row_k, row_v;
-    double *y, *lse, *dq, *dk, *dv, *dbias;
+    double *y, *lse, *dq, *dk, *dv, *dbias, *slope;
 } plain;
 
 static int64_t bias_at(const plain *p, int b, int h, int i, int j) {
@@ -26,37 +30,39 @@ static int64_t bias_at(const plain *p, int b, int h, int i, int j) {
 
 static void plain_row(const plain *p, const double *dy, int b, int h, int i, double *w) {
     const shape *s = p->s;
-    int kv = h / (s->NH / s->NKV), HS = s->HS, off = p->Tk - s->Tq;
-    double scale = 1 / sqrt(HS), most = -INFINITY, sum = 0, d = 0;
+    int kv = h / (s->NH / s->NKV), HS = s->HS, len = p->len ? (int)p->len[b] : p->Tk, off = len - s->Tq;
+    double scale = 1 / sqrt(HS), cap = (double)s->cap, most = -INFINITY, sum = 0, d = 0;
     const double *q = p->q + ((int64_t)b * s->Tq + i) * p->row_q + h * HS;
     int64_t at = ((int64_t)b * s->Tq + i) * s->NH * HS + h * HS;
-    for (int j = 0; j < p->Tk; j++) {
+    for (int j = 0; j < len; j++) {
         const double *k = p->k + ((int64_t)b * p->Tk + j) * p->row_k + kv * HS;
         w[j] = 0;
         for (int c = 0; c < HS; c++) w[j] += q[c] * k[c] * scale;
+        p->slope[j] = 1 - (cap > 0 ? pow(tanh(w[j] / cap), 2) : 0);
+        if (cap > 0) w[j] = cap * tanh(w[j] / cap);
         if (p->bias) w[j] += p->bias[bias_at(p, b, h, i, j)];
         if ((s->causal && j > i + off) || (s->window && j <= i + off - s->window) ||
             (p->mask && !p->mask[b * p->Tk + j]))
             w[j] = -INFINITY;
         most = fmax(most, w[j]);
     }
-    for (int j = 0; j < p->Tk; j++) sum += w[j] = w[j] == -INFINITY ? 0 : exp(w[j] - most);
+    for (int j = 0; j < len; j++) sum += w[j] = w[j] == -INFINITY ? 0 : exp(w[j] - most);
     p->lse[((int64_t)b * s->NH + h) * s->Tq + i] = sum > 0 ? most + log(sum) : -INFINITY;
     for (int c = 0; c < HS; c++) p->y[at + c] = 0;
-    for (int j = 0; j < p->Tk; j++) {
+    for (int j = 0; j < len; j++) {
         const double *v = p->v + ((int64_t)b * p->Tk + j) * p->row_v + kv * HS;
         if (sum > 0) w[j] /= sum;
         for (int c = 0; c < HS; c++) p->y[at + c] += w[j] * v[c];
     }
     for (int c = 0; c < HS; c++) d += p->y[at + c] * dy[at + c];
-    for (int j = 0; j < p->Tk; j++) {
+    for (int j = 0; j < len && !s->block; j++) {
         int64_t kj = ((int64_t)b * p->Tk + j) * p->row_k + kv * HS, vj = ((int64_t)b * p->Tk + j) * p->row_v + kv * HS;
         double dp = -d;
         for (int c = 0; c < HS; c++) dp += dy[at + c] * p->v[vj + c];
         for (int c = 0; c < HS; c++) {
             p->dv[vj + c] += w[j] * dy[at + c];
-            p->dk[kj + c] += w[j] * dp * scale * q[c];
-            p->dq[q - p->q + c] += w[j] * dp * scale * p->k[kj + c];
+            p->dk[kj + c] += w[j] * dp * p->slope[j] * scale * q[c];
+            p->dq[q - p->q + c] += w[j] * dp * p->slope[j] * scale * p->k[kj + c];
         }
         if (p->bias) p->dbias[bias_at(p, b, h, i, j)] += w[j] * dp;
     }
@@ -64,9 +70,8 @@ static void plain_row(const plain *p, const double *dy, int b, int h, int i, dou
 
 static double *zeros(int64_t n) { return vm_calloc((size_t)n + 1, sizeof(double)); }
 
-/* Gradients relative to the largest of the tensor, at least 0.01: rows of dq are differences that may cancel. */
-static void compare(const op_case *c, const char *what, vm_val v, const double *want, double tol) {
-    double scale = 0.01;
+/* Gradients relative to the largest of the tensor, at least `scale`: they are sums of terms that cancel. */
+static void compare(const op_case *c, const char *what, vm_val v, const double *want, double tol, double scale) {
     for (int64_t i = 0; i < vm_count(c->g, v); i++) scale = fmax(scale, fabs(want[i]));
     for (int64_t i = 0; i < vm_count(c->g, v); i++) {
         double got = op_get(c, v, i);
@@ -77,18 +82,69 @@ static void compare(const op_case *c, const char *what, vm_val v, const double *
     }
 }
 
+static double *zeros_of(const op_case *c, vm_val v) { return zeros(vm_count(c->g, v)); }
+
+/* Input k of rows of C columns: row r of the cache is not there. */
+static void no_row(op_case *c, int k, int64_t r, int64_t C) {
+    for (int64_t i = 0; i < C; i++) op_put(c, k, r * C + i, NAN);
+}
+
+/* Lengths from none to all of the keys, NaN in the rows of inputs k and v beyond them. */
+static vm_val lengths_of(op_case *c, const shape *s, int Tk, int k, int ck) {
+    vm_val v = op_input(c, VM_I32, 1, (int64_t[]){ s->B }, 0, 1);
+    for (int b = 0; b < s->B; b++) {
+        int len = b == 0 && s->B > 2 ? 0 : Tk - b * (Tk / (s->B + 1));
+        op_put(c, c->n_x - 1, b, len);
+        for (int j = len; j < Tk && k >= 0 && !s->block; j++)
+            no_row(c, k, (int64_t)b * Tk + j, ck), no_row(c, k + 1, (int64_t)b * Tk + j, ck);
+    }
+    return v;
+}
+
+/* Pages in a scattered order; what no sequence has, and what lies beyond lengths, is NaN. flat: k and v as (B,Tk,ck). */
+static vm_val pages_of(op_case *c, const shape *s, int Tk, int ck, const double *len, double *flat[2]) {
+    int n = Tk / s->block, P = s->B * n + 2;
+    vm_val v = op_input(c, VM_I32, 2, (int64_t[]){ s->B, n }, 0, 1);
+    for (int p = 0; p < 2; p++)
+        for (int r = 0; r < s->block; r++)
+            for (int k = 1; k < 3; k++) no_row(c, k, (int64_t)(P - 1 - p) * s->block + r, ck);
+    for (int i = 0; i < s->B * n; i++) op_put(c, c->n_x - 1, i, (i * 7 + 3) % (s->B * n)); /* 7 and B n have no common factor */
+    for (int b = 0; b < s->B; b++)
+        for (int j = 0; j < Tk; j++) {
+            int64_t page = (int64_t)c->x[c->n_x - 1][b * n + j / s->block], row = page * s->block + j % s->block;
+            if (len && j >= len[b]) no_row(c, 1, row, ck), no_row(c, 2, row, ck);
+            for (int k = 0; k < 2; k++)
+                memcpy(flat[k] + ((int64_t)b * Tk + j) * ck, c->x[k + 1] + row * ck, (size_t)ck * sizeof(double));
+        }
+    for (int b = 0; b < s->B && len; b++)
+        for (int p = ((int)len[b] + s->block - 1) / s->block; p < n; p++) op_put(c, c->n_x - 1, b * n + p, -1); /* never read */
+    return v;
+}
+
+/* A leak probe: scores of all real keys are far below 0, growing (1) or falling (2) along the keys, so that what a kernel admits
+ * wrongly, zeros of padding or the next key, takes all. */
+static void make_probe(op_case *c, const shape *s, int Tk, int cq, int ck) {
+    for (int64_t i = 0; i < (int64_t)s->B * s->Tq * cq; i++) op_put(c, 0, i, 2 + c->x[0][i]);
+    for (int64_t r = 0; r < (int64_t)s->B * Tk; r++) {
+        double along = (double)(r % Tk) / Tk;
+        for (int i = 0; i < ck; i++) op_put(c, 1, r * ck + i, -3 - 8 * (s->probe == 1 ? 1 - along : along) + 0.1 * c->x[1][r * ck + i]);
+    }
+}
+
 static void check(shape s) {
     op_case c = op_begin(s.type);
     bool packed = s.Tk == 0;
     int Tk = packed ? s.Tq : s.Tk, cq = s.NH * s.HS, ck = s.NKV * s.HS, n = packed ? 1 : 3;
     double range = s.range ? (double)s.range : 1;
-    vm_attn a = { .NH = s.NH, .NKV = s.NKV, .causal = s.causal, .window = s.window };
+    vm_attn a = { .NH = s.NH, .NKV = s.NKV, .causal = s.causal, .window = s.window, .softcap = s.cap };
     plain p = { .s = &s, .Tk = Tk, .row_q = cq, .row_k = ck, .row_v = ck };
     vm_val in[5];
     c.g->training = true;
     if (packed) in[0] = op_input(&c, s.type, 3, (int64_t[]){ s.B, s.Tq, cq + 2 * ck }, -range, range);
     for (int k = 0; k < 3 && !packed; k++)
-        in[k] = op_input(&c, s.type, 3, (int64_t[]){ s.B, k ? Tk : s.Tq, k ? ck : cq }, -range, range);
+        in[k] = k && s.block ? op_input(&c, s.type, 3, (int64_t[]){ s.B * (Tk / s.block) + 2, s.block, ck }, -range, range)
+                             : op_input(&c, s.type, 3, (int64_t[]){ s.B, k ? Tk : s.Tq, k ? ck : cq }, -range, range);
+    if (s.probe) make_probe(&c, &s, Tk, cq, ck);
     vm_val dy = op_input(&c, s.type, 3, (int64_t[]){ s.B, s.Tq, cq }, -1, 1);
     if (s.masked) {
         a.key_mask = op_input(&c, VM_I32, 2, (int64_t[]){ s.B, Tk }, -0.9, 1.9);
@@ -101,17 +157,24 @@ static void check(shape s) {
         in[n] = a.bias = op_input(&c, VM_F32, nd, ne + 4 - nd, -1, 1);
         p.bias = c.x[c.n_x - 1];
     }
+    double *flat[2] = { zeros((int64_t)s.B * Tk * ck), zeros((int64_t)s.B * Tk * ck) };
+    if (s.lengths) {
+        a.lengths = lengths_of(&c, &s, Tk, packed ? -1 : 1, ck);
+        p.len = c.x[c.n_x - 1];
+    }
+    if (s.block) a.pages = pages_of(&c, &s, Tk, ck, p.len, flat);
+    int wanted = s.block ? 0 : n + (s.biased != 0);
     vm_val y = packed ? vm_attention_packed(c.g, in[0], a) : vm_attention(c.g, in[0], in[1], in[2], a), lse = y + 1;
-    vm_backward(c.g, 1, &y, &dy, n + (s.biased != 0), in);
+    if (wanted) vm_backward(c.g, 1, &y, &dy, wanted, in);
     vm_output(c.g, "y", y);
     vm_output(c.g, "lse", lse);
-    for (int k = 0; k < n + (s.biased != 0); k++)
+    for (int k = 0; k < wanted; k++)
         vm_output(c.g, (const char *[]){ "g0", "g1", "g2", "g3" }[k], vm_grad(c.g, in[k]));
 
     double *grad[4] = { 0 }, *w = zeros(Tk);
-    for (int k = 0; k < n + (s.biased != 0); k++) grad[k] = zeros(vm_count(c.g, in[k]));
-    p.y = zeros(vm_count(c.g, y)), p.lse = zeros(vm_count(c.g, lse)), p.dbias = grad[n];
-    p.q = c.x[0], p.k = packed ? p.q + cq : c.x[1], p.v = packed ? p.k + ck : c.x[2];
+    for (int k = 0; k < wanted; k++) grad[k] = zeros_of(&c, in[k]);
+    p.y = zeros_of(&c, y), p.lse = zeros_of(&c, lse), p.slope = zeros(Tk), p.dbias = grad[n];
+    p.q = c.x[0], p.k = packed ? p.q + cq : s.block ? flat[0] : c.x[1], p.v = packed ? p.k + ck : s.block ? flat[1] : c.x[2];
     p.dq = grad[0], p.dk = packed ? p.dq + cq : grad[1], p.dv = packed ? p.dk + ck : grad[2];
     if (packed) p.row_q = p.row_k = p.row_v = cq + 2 * ck;
     for (int b = 0; b < s.B; b++)
@@ -120,18 +183,19 @@ static void check(shape s) {
 
     /* f32: sums of up to thousands of products. bf16: inputs are equal on both sides; Y and gradients are rounded to
      * 8 bits, and so are P and dS where products are taken in bf16 */
-    double tol = s.type == VM_F32 ? 2e-5 : 0x1p-7;
+    double least = s.probe ? 4 : op_on_device() && s.type != VM_F32 ? 0.1 : 0.01; /* on tensor cores narrow heads round as well */
+    double tol = s.type == VM_F32 ? 2e-5 : s.type == VM_F16 ? 0x1p-9 : 0x1p-7;
     OP_LEVELS(&c) {
         op_near(&c, "y", y, p.y, VM_MAX(s.HS, 1), tol);
         op_near(&c, "lse", lse, p.lse, VM_MAX(s.Tq, 1), 2e-5);
-        for (int k = 0; k < n; k++)
-            compare(&c, packed ? "dqkv" : k == 0 ? "dq" : k == 1 ? "dk" : "dv", vm_grad(c.g, in[k]), grad[k], tol);
-        if (s.biased) compare(&c, "dbias", vm_grad(c.g, in[n]), grad[n], tol);
+        for (int k = 0; k < n && wanted; k++)
+            compare(&c, packed ? "dqkv" : k == 0 ? "dq" : k == 1 ? "dk" : "dv", vm_grad(c.g, in[k]), grad[k], tol, least);
+        if (s.biased && wanted) compare(&c, "dbias", vm_grad(c.g, in[n]), grad[n], tol, least);
     }
     /* the same bits from one thread and from three */
     vm_val kept[6] = { y, lse };
     int n_kept = 2;
-    for (int k = 0; k < n + (s.biased != 0); k++) kept[n_kept++] = vm_grad(c.g, in[k]);
+    for (int k = 0; k < wanted; k++) kept[n_kept++] = vm_grad(c.g, in[k]);
     void *bits[6] = { 0 };
     for (int threads = 1; threads <= 3; threads += 2) {
         vm_threads(threads);
@@ -141,12 +205,13 @@ static void check(shape s) {
     vm_threads(0);
     for (int k = 0; k < n_kept; k++) vm_free(bits[k]);
     for (int k = 0; k < 4; k++) vm_free(grad[k]);
-    vm_free(w), vm_free(p.y), vm_free(p.lse);
+    vm_free(w), vm_free(p.y), vm_free(p.lse), vm_free(p.slope), vm_free(flat[0]), vm_free(flat[1]);
     op_end(&c);
 }
 static void check_types(shape s) {
     s.type = VM_F32, check(s);
     s.type = VM_BF16, check(s);
+    s.type = VM_F16, check(s);
 }
 
 TEST(clip_shapes) {
@@ -182,6 +247,69 @@ TEST(long_rows) {
 }
 TEST(large_scores) { /* differences of hundreds: no overflow, one key takes all */
     check((shape){ 1, 20, 400, 2, 2, 64, .range = 12 });
+}
+TEST(tiles) { /* one below, at and above the tiles of the device, and the head sizes of published models */
+    check_types((shape){ 1, 15, 63, 1, 1, 8, .causal = 1 });
+    check_types((shape){ 1, 16, 64, 2, 1, 32, .masked = 1 });
+    check_types((shape){ 1, 17, 65, 1, 1, 40, .biased = 3 });
+    check_types((shape){ 1, 63, 17, 1, 1, 64, .causal = 0 });
+    check_types((shape){ 1, 64, 16, 2, 2, 72, .causal = 1, .window = 9 });
+    check_types((shape){ 1, 65, 15, 1, 1, 80, .masked = 1 });
+    check_types((shape){ 2, 33, 31, 1, 1, 96, .causal = 1 });
+    check_types((shape){ 1, 128, 0, 1, 1, 128, .causal = 1 });
+    check_types((shape){ 1, 34, 49, 1, 1, 160, .biased = -3 });
+    check_types((shape){ 1, 48, 32, 1, 1, 256, .causal = 1 });
+    check_types((shape){ 1, 197, 0, 2, 1, 32, .causal = 0 });
+}
+TEST(leaks) {
+    for (int probe = 1; probe <= 2; probe++) {
+        check_types((shape){ 1, 33, 65, 1, 1, 16, .probe = probe });
+        check_types((shape){ 2, 20, 50, 2, 1, 24, .probe = probe, .causal = 1 });
+        check_types((shape){ 2, 70, 67, 1, 1, 16, .probe = probe, .causal = 1, .window = 11 });
+        check_types((shape){ 2, 17, 63, 1, 1, 16, .probe = probe, .masked = 1 });
+        check_types((shape){ 3, 3, 61, 2, 1, 16, .probe = probe, .lengths = 1, .causal = 1 });
+    }
+}
+TEST(lengths) {
+    check_types((shape){ 3, 20, 70, 2, 1, 24, .lengths = 1 });
+    check_types((shape){ 3, 40, 37, 2, 2, 16, .lengths = 1, .causal = 1, .masked = 1 });
+    check_types((shape){ 2, 50, 90, 2, 1, 40, .lengths = 1, .causal = 1, .window = 20, .biased = 4 });
+    check_types((shape){ 4, 19, 0, 2, 1, 8, .lengths = 1, .biased = 3 });
+}
+TEST(decoding) { /* few queries: heads of a group are rows of one tile, keys are split */
+    check_types((shape){ 3, 1, 70, 8, 2, 64, .lengths = 1, .causal = 1 });
+    check_types((shape){ 2, 1, 600, 6, 2, 32, .lengths = 1 });
+    check_types((shape){ 1, 8, 800, 4, 1, 40, .causal = 1, .window = 300 });
+    check_types((shape){ 1, 5, 1100, 2, 2, 136, .masked = 1, .biased = 3 });
+    check_types((shape){ 3, 3, 513, 9, 3, 20, .lengths = 1, .causal = 1, .cap = 3 });
+    for (int probe = 1; probe <= 2; probe++) check_types((shape){ 1, 4, 700, 2, 1, 16, .probe = probe, .causal = 1, .window = 333 });
+}
+TEST(pages) {
+    check_types((shape){ 2, 1, 64, 4, 2, 32, .block = 16, .lengths = 1, .causal = 1 });
+    check_types((shape){ 3, 4, 60, 2, 1, 24, .block = 5, .lengths = 1, .causal = 1, .window = 7 });
+    check_types((shape){ 1, 40, 96, 2, 2, 40, .block = 32, .causal = 1 });
+    check_types((shape){ 3, 2, 640, 4, 1, 16, .block = 64, .lengths = 1, .causal = 1, .masked = 1 });
+}
+TEST(caps) {
+    check_types((shape){ 2, 21, 37, 2, 1, 24, .cap = 1.5f, .range = 3, .causal = 1 });
+    check_types((shape){ 1, 40, 0, 2, 2, 16, .cap = 50, .range = 4, .biased = 3 });
+}
+TEST(bad_cache) { /* lengths beyond the keys and pages that do not exist end the run */
+    for (int bad = 0; bad < 3; bad++) {
+        op_case c = op_begin(VM_F32);
+        vm_val q = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 1, 8 }, -1, 1), k = op_input(&c, VM_F32, 3, (int64_t[]){ 3, 4, 8 }, -1, 1),
+               len = op_input(&c, VM_I32, 1, (int64_t[]){ 2 }, 5, 5.9), pages = op_input(&c, VM_I32, 2, (int64_t[]){ 2, 2 }, 0, 0);
+        if (bad == 0) op_put(&c, 2, 1, 9);
+        if (bad == 1) op_put(&c, 3, 3, 3);
+        if (bad == 2) op_put(&c, 3, 0, -1);
+        vm_output(c.g, "y", vm_attention(c.g, q, k, k, (vm_attn){ .NH = 1, .NKV = 1, .lengths = len, .pages = pages }));
+        for (int i = 0; i < 4; i++) vm_set(c.g, (const char *[]){ "x0", "x1", "x2", "x3" }[i], c.raw[i]);
+        if (!vm_run(c.g)) vm_wait(c.g);
+        EXPECT(c.g->err.status == VM_EINPUT);
+        if (op_on_device()) EXPECT_HAS(c.g->err.msg, ((const char *[]){ "value 9", "value 3", "value -1" }[bad]));
+        else EXPECT_HAS(c.g->err.msg, ((const char *[]){ "length 9 of sequence 1", "page 3 of sequence 1", "page -1 of sequence 0" }[bad]));
+        op_end(&c);
+    }
 }
 TEST(degenerate) {
     check_types((shape){ 1, 1, 0, 1, 1, 1, .causal = 1 });
@@ -257,6 +385,13 @@ int main(void) {
     RUN(biases);
     RUN(long_rows);
     RUN(large_scores);
+    RUN(tiles);
+    RUN(leaks);
+    RUN(lengths);
+    RUN(decoding);
+    RUN(pages);
+    RUN(caps);
+    RUN(bad_cache);
     RUN(degenerate);
     RUN(nothing_to_see);
     RUN(nan_stays);
