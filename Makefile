@@ -1,7 +1,8 @@
 # vismin - one non-recursive Makefile. `make help` lists the targets.
 #   B     build folder (default build)
 #   MODE  release | asan | debug | f64 (every float a double, plain loops: gradient checks) | asan64 ; objects in $(B)/$(MODE)/
-#         emu | emu-asan | emu-race: the CUDA kernels on the CPU (tests/emu/), `--device emu` in $(B)/$(MODE)/vismin
+#         emu | emu-asan | emu-race: the CUDA kernels on the CPU (tests/emu/), `--device emu` in $(B)/$(MODE)/vismin;
+#         emu-clang | emu-asan-clang: the same with kernels compiled by clang++
 #   WERROR=1 makes warnings errors (CI)
 #   CUDA  the toolkit (default: where it usually lies; CUDA= builds without); CUARCH which architectures get code
 
@@ -22,19 +23,24 @@ CFLAGS_MODE_f64   := -O1 -Dvm_real=double -Wno-pass-failed
 CFLAGS_MODE_asan64 := $(CFLAGS_MODE_asan) $(CFLAGS_MODE_f64)
 CFLAGS_MODE_release := $(OPT) -g1
 # the emulated device: kernels are C++ for EMU_CXX, its runtime is never sanitized. H is where the objects of C files lie: those
-# of emu-race are those of emu.
+# of emu-race and emu-clang are those of emu.
 EMU      := $(filter emu emu-%,$(MODE))
-EMU_CXX  ?= $(CXX)
+EMU_CXX  ?= $(if $(findstring clang,$(MODE)),clang++,$(CXX))
 EMU_SAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_MODE_emu      := -O2 -g1 -DVM_EMU -DVM_HAVE_CUDA
 CFLAGS_MODE_emu-race := $(CFLAGS_MODE_emu)
+CFLAGS_MODE_emu-clang := $(CFLAGS_MODE_emu)
 CFLAGS_MODE_emu-asan := -O1 -g $(EMU_SAN) -DVM_EMU -DVM_HAVE_CUDA
+CFLAGS_MODE_emu-asan-clang := $(CFLAGS_MODE_emu-asan)
 EMU_CU_emu      := -O2 -g1
 EMU_CU_emu-race := -O1 -g -fsanitize=thread
 EMU_CU_emu-asan := -O1 -g $(EMU_SAN)
+EMU_CU_emu-clang := -O2 -g1
+EMU_CU_emu-asan-clang := -O1 -g $(EMU_SAN) -fno-sanitize=function
 EMU_RT_emu-race := -DEMU_RACE
 EMU_RT_emu-asan := -DEMU_ASAN
-EMU_CXXFLAGS = -std=c++17 -I. -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-parameter $(if $(WERROR),-Werror) $(MARCH) -DVM_EMU -DVM_HAVE_CUDA
+EMU_RT_emu-asan-clang := -DEMU_ASAN
+EMU_CXXFLAGS = -std=c++17 -I. -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-parameter $(if $(findstring clang,$(EMU_CXX)),-Wno-pass-failed) $(if $(WERROR),-Werror) $(MARCH) -DVM_EMU -DVM_HAVE_CUDA
 MARCH    := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2,)
 # no -ffast-math: NaN checks must work and results must not depend on flags;
 # nobody reads the exception flags, and with them no loop that selects between two results could be vectorised
@@ -57,7 +63,7 @@ CPU_SRC  := $(filter-out kernels/backend_cpu.c,$(wildcard kernels/*_cpu.c))
 CU_SRC   := $(if $(HAVE_CU)$(EMU),$(wildcard kernels/*.cu))
 EMU_SRC  := $(if $(EMU),$(filter-out tests/emu/test_%,$(wildcard tests/emu/*.cc)))
 LEVELS   := $(if $(filter f64 asan64,$(MODE))$(EMU),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
-H        := $(if $(filter emu-race,$(MODE)),$(B)/emu,$(D))
+H        := $(if $(filter emu-race emu-clang,$(MODE)),$(B)/emu,$(if $(filter emu-asan-clang,$(MODE)),$(B)/emu-asan,$(D)))
 OBJ      := $(patsubst %.c,$(H)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
             $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(H)/%.$(l).o)) $(CU_SRC:%.cu=$(D)/%.cu.o) $(EMU_SRC:%.cc=$(D)/%.o)
 MARCH_v2 := -march=x86-64-v2
@@ -154,16 +160,30 @@ $(D)/bench/%: $(H)/bench/%.o $(LIB)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # --- tests ----------------------------------------------------------------------------------------------------------
-.PHONY: all FORCE test-gpu bench-gpu test test-programs asan soak lint fuzz bench demo install uninstall clean help
+.PHONY: all FORCE test-gpu bench-gpu emu emu-programs test test-programs asan soak lint fuzz bench demo install uninstall clean help
 test-programs: $(BIN) $(TESTS)
 grad-programs: $(GRADS)
 
-test: ## build and run all tests: lint, unit tests, gradient checks in double precision, command line
+# Tests of kernels: those that look at VISMIN_TEST_DEVICE; an op without a .cu file has none to test.
+EMU_LATER := $(if $(wildcard kernels/conv.cu),,test_batchnorm test_cuda_models) $(if $(wildcard kernels/contrastive.cu),,test_loss)
+EMU_TESTS := $(filter-out $(EMU_LATER),$(foreach t,$(patsubst tests/%.c,%,$(shell grep -lE 'tests/optest.h|VISMIN_TEST_DEVICE' $(TEST_SRC))),\
+               $(if $(wildcard kernels/$(t:test_%=%).cu),$t,$(if $(wildcard kernels/$(t:test_%=%).c),,$t)))) test_host emu/test_emu emu/test_onehot
+emu-programs: $(EMU_TESTS:%=$(D)/tests/%)
+
+EMU_MODES := emu emu-asan emu-race $(if $(shell command -v clang++),emu-clang emu-asan-clang)
+emu: ## the CUDA kernels on the CPU: every lane, order of threads and compiler; injected bugs; what nvcc makes of them
+	@set -e; for m in $(EMU_MODES); do $(MAKE) MODE=$$m emu-programs; done
+	@set -e; for m in emu emu-asan emu-race; do $(MAKE) MODE=$$m $(B)/$$m/tests/emu/bugs/bugs; done
+	@sh tests/emu/run.sh $(B) "$(EMU_MODES)" "$(EMU_TESTS)"
+
+test: ## build and run all tests: lint, unit tests, gradient checks in double precision, CUDA kernels on the CPU, command line
 	@sh tests/deps.sh "$(LIBS)" "$(PKGS_DEB)"
 	$(MAKE) MODE=release test-programs
 	$(MAKE) MODE=f64 grad-programs
+	$(MAKE) MODE=emu emu-programs
+	$(MAKE) MODE=emu-race emu-programs
 	@VISMIN=$(B)/vismin sh tests/run.sh $(B) tests/lint.sh $(TEST_SRC:tests/%.c=$(B)/release/tests/%) \
-	    $(GRAD_SRC:tests/%.c=$(B)/f64/tests/%) $(SCRIPTS)
+	    $(GRAD_SRC:tests/%.c=$(B)/f64/tests/%) $(EMU_TESTS:%=$(B)/emu/tests/%) $(EMU_TESTS:%=$(B)/emu-race/tests/%) $(SCRIPTS)
 
 asan: ## all tests under the address and undefined-behaviour sanitizers
 	$(MAKE) MODE=asan test-programs

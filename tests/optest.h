@@ -39,7 +39,13 @@ typedef struct {
     struct op_copy { vm_val v; void *bits; } *copy; /* values of the last run, downloaded when first asked for */
 } op_case;
 
-static inline const char *op_device(void) { return getenv("VISMIN_TEST_DEVICE"); }
+static inline const char *op_device(void) {
+    const char *d = getenv("VISMIN_TEST_DEVICE");
+#ifdef VM_EMU
+    if (!d) d = "emu";
+#endif
+    return d && strcmp(d, "cpu") ? d : NULL;
+}
 static inline bool op_on_device(void) { return op_device() != NULL; }
 static inline vm_backend *op_backend(void) {
     vm_error e = { 0 };

@@ -17,7 +17,7 @@ for t in "$@"; do
         [ "$bad" -eq 0 ] && bad=1 && echo "FAIL $t: exit status $rc, $ok cases passed"
     fi
     passed=$((passed + ok)) failed=$((failed + bad))
-    printf '%-40s %4d passed, %d failed\n' "$(basename "$t")" "$ok" "$bad"
+    printf '%-40s %4d passed, %d failed\n' "$(echo "${t#"$build"/}" | sed 's#tests/##')" "$ok" "$bad"
 done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

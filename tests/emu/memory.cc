@@ -14,7 +14,7 @@ extern "C" char __executable_start, _end;
 extern "C" __attribute__((weak)) char __data_start, __start_emu_constant, __stop_emu_constant; /* of the linker; shim.h __constant__ */
 
 namespace emu {
-enum { ALIGN = 64, AROUND = 64 };
+enum { ALIGN = 64, AROUND = 64, NEAR = 256 };
 static std::map<const char *, allocation> all;
 static allocation *last;
 static struct { const char *p; size_t bytes; } gone[64]; /* the last freed, for reports */
@@ -93,10 +93,9 @@ void check_canaries(const char *) {}
     if (i != all.begin()) {
         auto b = std::prev(i);
         size_t over = (size_t)(p - b->second.p) - b->second.bytes;
-        if (over < 1 << 16)
-            fail(at, "%s %zu bytes, %zu bytes past the end of an allocation of %zu bytes", how, bytes, over, b->second.bytes);
+        if (over < NEAR) fail(at, "%s %zu bytes, %zu bytes past the end of an allocation of %zu bytes", how, bytes, over, b->second.bytes);
     }
-    if (i != all.end() && (size_t)(i->first - p) < 1 << 16)
+    if (i != all.end() && (size_t)(i->first - p) < NEAR)
         fail(at, "%s %zu bytes, %zu bytes before an allocation of %zu bytes", how, bytes, (size_t)(i->first - p), i->second.bytes);
     for (auto &g : gone)
         if (g.p && p >= g.p && p < g.p + g.bytes) fail(at, "%s %zu bytes of an allocation that was freed", how, bytes);
@@ -104,7 +103,8 @@ void check_canaries(const char *) {}
         if (t.f.stack && p >= t.f.stack && p < t.f.stack + t.f.bytes)
             fail(at, "%s %zu bytes of the local memory of another thread, number %d", how, bytes, t.n);
     if (!p) fail(at, "%s %zu bytes at NULL", how, bytes);
-    fail(at, "%s %zu bytes of host memory at %p", how, bytes, (const void *)p);
+    fail(at, "%s %zu bytes at %p, which is not the device's memory (a pointer of the host, or far outside of an allocation)", how, bytes,
+         (const void *)p);
 }
 
 /* What kernels may read of the program: constants, and who and where they are. */
