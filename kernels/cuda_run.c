@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "kernels/cuda_parts.h"
+#include "kernels/gpu_gemm.h"
 
 typedef struct {
     const vm_node *n;
@@ -255,6 +256,7 @@ vm_status cuda_run(vm_backend *be, vm_graph *g) {
     cuda_device *d = cuda_of(be);
     cuda_kept *k = keep(d, g);
     if (!k) return g->err.status;
+    if (vm_gpu_packs_refresh(g)) return g->err.status;
     if (g->profile) return run_profiled(d, k, g);
     bool plain = !k->ran[g->accumulate] || be->check;
     for (int64_t i = 0; i < g->n_n && !plain; i++) plain = !skipped(&g->n[i]) && g->n[i].op->due && g->n[i].op->due(g, &g->n[i]);

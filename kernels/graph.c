@@ -45,12 +45,14 @@ vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, cons
     return p;
 }
 
-void vm_packs_free(vm_param *p);  /* onednn.c */
-void vm_pieces_free(vm_graph *g); /* plan.c */
+void vm_packs_free(vm_param *p);     /* onednn.c */
+void vm_gpu_packs_free(vm_param *p); /* gpu_gemm.c */
+void vm_pieces_free(vm_graph *g);    /* plan.c */
 
 void vm_param_free(vm_param *p) {
     if (!p) return;
     vm_packs_free(p);
+    vm_gpu_packs_free(p);
     if (!p->borrowed) p->be->free(p->be, p->data);
     p->be->free(p->be, p->grad);
     p->be->free(p->be, p->m);

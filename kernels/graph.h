@@ -49,6 +49,7 @@ typedef struct vm_param {
     uint64_t version; /* bumped whenever data changes: keys packed copies */
     uint32_t id;      /* unique in the process: random keys, packs */
     struct vm_pack *packs; /* re-laid copies for products and convolutions (onednn.h) */
+    struct vm_gpu_pack *gpu_packs; /* the same in device memory (gpu_gemm.h) */
     vm_backend *be;
 } vm_param;
 

@@ -5,6 +5,14 @@
 
 static inline bool vm_is_float(vm_type t) { return t == VM_F32 || t == VM_BF16 || t == VM_F16; }
 
+/* Whether products of type t make results of type out: in f32 all do, else they stay in their type. f16 needs a device, on the
+ * processor it is a type of storage. */
+static inline bool vm_can_multiply(const vm_graph *g, vm_type t, vm_type out) {
+    return (t == VM_F32 || t == VM_BF16 || (t == VM_F16 && g->be->device == VM_CUDA_DEV)) && (out == VM_F32 || out == t);
+}
+static inline const char *vm_f16_hint(const vm_graph *g, vm_type t) { /* the end of the sentence that refuses it */
+    return t == VM_F16 && g->be->device != VM_CUDA_DEV ? " on this device; use --dtype bf16 or f32" : "";
+}
 /* in[k] is f32, bf16 or f16 and has at least one axis */
 static inline bool vm_check_float(vm_graph *g, const vm_node *n, int k) {
     const vm_value *x = &g->v[n->in[k]];

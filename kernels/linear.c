@@ -1,10 +1,12 @@
 /* linear.c - y = act(x W^T + b) [+ residual], the workhorse. FLOPs 2 M N K; bound by arithmetic from about 30 rows on.
  *
  * Gradients: dx = dy W, dW = dy^T x, db = column sums of dy, dresidual = dy. In training an activation is a node of its
- * own (its input is needed), and a weight kept in f32 is rounded to bf16 into a workspace of the arena right before
- * each product, so that no second copy of the weights lives on. */
+ * own (its input is needed), and a weight kept in f32 is rounded to 16 bits into a workspace of the arena right before
+ * each product, so that no second copy of the weights lives on. On a device a further output may hold sums of parts
+ * (gpu_gemm.h). */
 #include <inttypes.h>
 
+#include "kernels/gpu_gemm.h"
 #include "kernels/infer.h"
 #include "kernels/linear.h"
 #include "kernels/ops.h"
@@ -13,22 +15,25 @@ VM_CPU_DECLARE(linear_cpu);
 VM_CPU_DECLARE(linear_dx_cpu);
 VM_CPU_DECLARE(linear_dw_cpu);
 VM_CPU_DECLARE(linear_db_cpu);
+VM_CUDA_DECLARE(linear_cuda);
+VM_CUDA_DECLARE(linear_dx_cuda);
+VM_CUDA_DECLARE(linear_dw_cuda);
+VM_CUDA_DECLARE(linear_db_cuda);
 void vm_gemm_node_free(vm_node *n); /* matmul.c */
 
-/* Room for the bf16 copy of a weight, as a further output; kernels find it behind their result. */
+/* Room for the 16-bit copy of a weight, as a further output; kernels find it behind their result. */
 static void weight_workspace(vm_graph *g, vm_node *n, vm_val w, vm_type product) {
     vm_value x = g->v[w];
     bool constant = x.kind == VM_PARAM && !g->training && !g->deterministic; /* packed once instead */
-    if (product == VM_BF16 && x.type != VM_BF16 && !constant) vm_node_out(g, n, VM_BF16, x.nd, x.ne);
+    if (product != VM_F32 && x.type != product && !constant) vm_node_out(g, n, product, x.nd, x.ne);
 }
 
 static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
     char a[64], b[64];
-    if ((x.type != VM_F32 && x.type != VM_BF16) || !vm_is_float(w.type) ||
-        (n->i[0] != VM_F32 && (n->i[0] != VM_BF16 || x.type != VM_BF16)))
-        return vm_bad(g, "linear: %s x %s -> %s is not possible", vm_type_name(x.type), vm_type_name(w.type),
-                      vm_type_name((vm_type)n->i[0]));
+    if (!vm_is_float(w.type) || !vm_can_multiply(g, x.type, (vm_type)n->i[0]))
+        return vm_bad(g, "linear: %s x %s -> %s is not possible%s", vm_type_name(x.type), vm_type_name(w.type),
+                      vm_type_name((vm_type)n->i[0]), vm_f16_hint(g, x.type));
     if (w.nd != 2 || x.nd < 1 || x.ne[x.nd - 1] != w.ne[1])
         return vm_bad(g, "linear: x %s does not fit weight %s", vm_shape_text(g, n->in[0], a),
                       vm_shape_text(g, n->in[1], b));
@@ -37,7 +42,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     if (n->in[2] && !vm_check_type(g, n, 2, VM_F32)) return VM_EMODEL;
     x.ne[x.nd - 1] = w.ne[0];
     vm_node_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
-    weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
+    weight_workspace(g, n, n->in[1], x.type);
+    vm_gpu_planned(g, n, x.type, 1, vm_rows(g, n->in[0]), w.ne[0], w.ne[1], true, g->deterministic);
     if (n->in[3]) {
         if (!vm_same_shape(g, n->in[3], n->out[0]))
             return vm_bad(g, "linear: residual %s for an output %s", vm_shape_text(g, n->in[3], a),
@@ -59,7 +65,8 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     vm_value dy = g->v[n->in[0]], w = g->v[n->in[1]];
     dy.ne[dy.nd - 1] = w.ne[1];
     vm_node_out(g, n, (vm_type)n->i[0], dy.nd, dy.ne);
-    weight_workspace(g, n, n->in[1], g->v[n->in[0]].type);
+    weight_workspace(g, n, n->in[1], dy.type);
+    vm_gpu_planned(g, n, dy.type, 1, vm_rows(g, n->in[0]), w.ne[1], w.ne[0], true, g->deterministic);
     return VM_OK;
 }
 static void cost_dx(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
@@ -69,11 +76,13 @@ static void cost_dx(const vm_graph *g, const vm_node *n, double *flops, double *
              M * K * (double)vm_type_size(g->v[n->out[0]].type);
 }
 static const vm_op linear_dx = { .name = "linear_dx", .infer = infer_dx, .cost = cost_dx, .cpu = VM_CPU(linear_dx_cpu),
-                                 .acc_outs = 1, .free_node = vm_gemm_node_free };
+                                 .cuda = VM_CUDA(linear_dx_cuda), .acc_outs = 1, .free_node = vm_gemm_node_free };
 
 /* dy (...,N), x (...,K) -> dW (N,K) f32 */
 static vm_status infer_dw(vm_graph *g, vm_node *n) {
-    vm_node_out(g, n, VM_F32, 2, (int64_t[]){ vm_cols(g, n->in[0]), vm_cols(g, n->in[1]) });
+    int64_t M = vm_rows(g, n->in[0]), N = vm_cols(g, n->in[0]), K = vm_cols(g, n->in[1]);
+    vm_node_out(g, n, VM_F32, 2, (int64_t[]){ N, K });
+    vm_gpu_planned(g, n, g->v[n->in[1]].type, 1, N, K, M, false, false);
     return VM_OK;
 }
 static void cost_dw(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
@@ -82,14 +91,16 @@ static void cost_dw(const vm_graph *g, const vm_node *n, double *flops, double *
     *bytes = (M * N + M * K) * (double)vm_type_size(g->v[n->in[0]].type) + N * K * 4;
 }
 static const vm_op linear_dw = { .name = "linear_dw", .infer = infer_dw, .cost = cost_dw, .cpu = VM_CPU(linear_dw_cpu),
-                                 .acc_outs = 1, .free_node = vm_gemm_node_free };
+                                 .cuda = VM_CUDA(linear_dw_cuda), .acc_outs = 1, .free_node = vm_gemm_node_free };
 
 /* dy (...,N) -> db (N) f32 */
 static vm_status infer_db(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_cols(g, n->in[0]) });
+    vm_gpu_planned_sums(g, n, vm_rows(g, n->in[0]), vm_cols(g, n->in[0]));
     return VM_OK;
 }
-static const vm_op linear_db = { .name = "linear_db", .infer = infer_db, .cpu = VM_CPU(linear_db_cpu), .acc_outs = 1 };
+static const vm_op linear_db = { .name = "linear_db", .infer = infer_db, .cpu = VM_CPU(linear_db_cpu),
+                                 .cuda = VM_CUDA(linear_db_cuda), .acc_outs = 1 };
 vm_val vm_column_sums(vm_graph *g, vm_val dy) { return vm_append1(g, &linear_db, 1, &dy, NULL); }
 
 static void grad(vm_graph *g, const vm_node *n) {
@@ -109,18 +120,18 @@ static void grad(vm_graph *g, const vm_node *n) {
 }
 
 static const vm_op linear = { .name = "linear", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_cpu),
-                              .acc_outs = 1, .acc_in = 3, .free_node = vm_gemm_node_free };
+                              .cuda = VM_CUDA(linear_cuda), .acc_outs = 1, .acc_in = 3, .free_node = vm_gemm_node_free };
 
 /* Whether the kernel brings weight w to type t by itself: packing converts, and f32 is rounded into the workspace. */
 static bool converts(const vm_graph *g, vm_val w, vm_type t) {
     const vm_value *x = &g->v[w];
-    return x->kind == VM_PARAM && x->type != VM_F16 &&
-           ((!g->training && !g->deterministic) || (x->type == VM_F32 && t == VM_BF16));
+    return x->kind == VM_PARAM && (x->type != VM_F16 || g->be->device == VM_CUDA_DEV) &&
+           ((!g->training && !g->deterministic) || (x->type == VM_F32 && t != VM_F32));
 }
 
 vm_val vm_linear(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_unary_kind act, vm_val residual, vm_type out) {
     if (!x || !w) return 0;
-    if (g->dtype == VM_BF16 && g->v[x].type != VM_BF16) x = vm_cast(g, x, VM_BF16);
+    if (g->dtype != VM_F32 && g->v[x].type != g->dtype) x = vm_cast(g, x, g->dtype);
     if (x && g->v[w].type != g->v[x].type && !converts(g, w, g->v[x].type)) w = vm_cast(g, w, g->v[x].type);
     if (!x || !w) return 0;
     if (act != VM_NONE && (g->training || residual || act > VM_TANH)) { /* products end in the first few only */

@@ -18,7 +18,7 @@ static vm_gemm *product(vm_graph *g, vm_node *n, vm_gemm_shape s) {
 static const void *weight(vm_graph *g, vm_node *n, vm_val w, vm_gemm *m) {
     const vm_value *x = &g->v[w];
     if (vm_gemm_of(m)->packed) return vm_gemm_pack(m, x->param, &g->err);
-    if (n->n_out < 2) return x->data;
+    if (n->n_out < 2 || g->v[n->out[1]].type != VM_BF16) return x->data;
     vm_bf16 *restrict y = vm_o(g, n, 1);
     const float *restrict f = x->data;
     int64_t N = vm_count(g, w);

@@ -3,9 +3,11 @@
 #include <inttypes.h>
 
 #include "kernels/gemm.h"
+#include "kernels/gpu_gemm.h"
 #include "kernels/infer.h"
 
 VM_CPU_DECLARE(matmul_cpu);
+VM_CUDA_DECLARE(matmul_cuda);
 
 void vm_gemm_node_free(vm_node *n) { vm_gemm_free(n->cache); }
 
@@ -16,15 +18,17 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     int64_t *am = a.ne + a.nd - 2, *bm = b.ne + b.nd - 2;
     char s[64], t[64];
     if (!vm_check_float(g, n, 0) || !vm_check_float(g, n, 1)) return VM_EMODEL;
-    if (a.type == VM_F16 || (n->i[2] != VM_F32 && (n->i[2] != VM_BF16 || a.type != VM_BF16)))
-        return vm_bad(g, "matmul: %s x %s -> %s is not possible", vm_type_name(a.type), vm_type_name(b.type),
-                      vm_type_name((vm_type)n->i[2]));
+    if (!vm_can_multiply(g, a.type, (vm_type)n->i[2]))
+        return vm_bad(g, "matmul: %s x %s -> %s is not possible%s", vm_type_name(a.type), vm_type_name(b.type),
+                      vm_type_name((vm_type)n->i[2]), vm_f16_hint(g, a.type));
     if (!fits || am[ta ? 0 : 1] != bm[tb ? 1 : 0] || a.type != b.type)
         return vm_bad(g, "matmul: %s%s %s does not fit %s%s %s", vm_shape_text(g, n->in[0], s), ta ? "^T" : "",
                       vm_type_name(a.type), vm_shape_text(g, n->in[1], t), tb ? "^T" : "", vm_type_name(b.type));
-    int64_t M = am[ta ? 1 : 0], N = bm[tb ? 0 : 1];
+    int64_t M = am[ta ? 1 : 0], N = bm[tb ? 0 : 1], K = am[ta ? 0 : 1], batch = 1;
+    for (int k = 0; k < a.nd - 2; k++) batch *= a.ne[k];
     am[0] = M, am[1] = N;
     vm_node_out(g, n, (vm_type)n->i[2], a.nd, a.ne);
+    vm_gpu_planned(g, n, a.type, batch, M, N, K, !ta, g->deterministic);
     return VM_OK;
 }
 
@@ -55,7 +59,7 @@ static void grad(vm_graph *g, const vm_node *n) {
 }
 
 static const vm_op matmul = { .name = "matmul", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(matmul_cpu),
-                              .acc_outs = 1, .free_node = vm_gemm_node_free };
+                              .cuda = VM_CUDA(matmul_cuda), .acc_outs = 1, .free_node = vm_gemm_node_free };
 
 vm_val vm_matmul(vm_graph *g, vm_val a, vm_val b, bool ta, bool tb, float scale, vm_type out) {
     if (!a || !b) return 0;

@@ -11,11 +11,11 @@ typedef enum { VM_NONE, VM_RELU, VM_QUICK_GELU, VM_GELU, VM_GELU_TANH, VM_SILU, 
 
 /* --- linear.c, matmul.c -------------------------------------------------------------------------------------------- */
 /* y (...,N) = act(x (...,K) w (N,K)^T + b (N)) [+ residual (...,N)]; b, residual may be 0. x f32 or act; w a weight or any
- * value. out: VM_F32, or VM_BF16 of bf16 products; with a residual the residual's type. With g->training an activation becomes a node of its own,
+ * value. out: VM_F32, or the type of 16-bit products (f16 on CUDA only); with a residual the residual's type. With g->training an activation becomes a node of its own,
  * so that its input is kept. */
 vm_val vm_linear(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_unary_kind act, vm_val residual, vm_type out);
 /* c (...,M,N) = scale * op(a) op(b); a (...,M,K) or (...,K,M) if ta; b (...,K,N) or (...,N,K) if tb; equal leading axes,
- * or b 2-d (not with ta). a and b f32 or bf16, alike; out VM_F32, or VM_BF16 of bf16 products. */
+ * or b 2-d (not with ta). a and b float, alike; out VM_F32, or the type of 16-bit products (f16 on CUDA only). */
 vm_val vm_matmul(vm_graph *g, vm_val a, vm_val b, bool ta, bool tb, float scale, vm_type out);
 
 /* --- linear_q.c, quant.h ------------------------------------------------------------------------------------------- */

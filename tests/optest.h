@@ -27,6 +27,7 @@ enum { OP_MAX = 8, OP_COPIES = 64 };
 #define OP_TOL_F32 1e-5
 /* bf16 keeps 8 bits of mantissa: rounding errs by 2^-9 of the value, two roundings by twice that */
 #define OP_TOL_BF16 0x1p-8
+#define OP_TOL_F16 0x1p-11 /* 11 bits */
 static inline double op_tol(vm_type t) { return t == VM_F32 ? OP_TOL_F32 : OP_TOL_BF16; }
 
 typedef struct {
@@ -94,6 +95,17 @@ static inline double op_load(const void *p, vm_type t, int64_t i) {
     if (t == VM_U8) return ((const uint8_t *)p)[i];
     uint16_t h = ((const uint16_t *)p)[i];
     return (double)(t == VM_BF16 ? vm_bf16_to_f32(h) : vm_f16_to_f32(h));
+}
+
+/* v rounded to type t */
+static inline double op_round(vm_type t, double v) {
+    uint32_t p;
+    return op_store(&p, t, 0, v);
+}
+/* Types of products on the device of the tests: f32 first; bf16 where the processor has it; f16 on devices. */
+static inline int op_products(vm_type t[3]) {
+    t[0] = VM_F32, t[1] = VM_BF16, t[2] = VM_F16;
+    return op_on_device() ? 3 : vm_cpu_has_bf16() ? 2 : 1;
 }
 
 /* An input with values uniform in [lo,hi). */

@@ -1,5 +1,6 @@
 /* test_linear.c - vm_linear in floats against double loops: types, epilogues, residuals in place and not, weights that
- * change, backward passes in bf16, deterministic graphs. Runs at every processor level. */
+ * change, backward passes in 16 bits, deterministic graphs. Runs at every processor level, or on a device with each of its tiles. */
+#include "kernels/gpu_gemm.h"
 #include "tests/optest.h"
 
 static double act(double x, vm_unary_kind k) {
@@ -10,7 +11,15 @@ static double act(double x, vm_unary_kind k) {
     default: return x;
     }
 }
-static double bf16(double x) { return (double)vm_bf16_to_f32(vm_f32_to_bf16((float)x)); }
+static double tol16(vm_type t) { return t == VM_F16 ? OP_TOL_F16 : OP_TOL_BF16; }
+static vm_param *new_param(const char *name, vm_type t, int nd, const int64_t *ne) { return vm_param_new(op_backend(), name, t, nd, ne, NULL); }
+/* Random values into an f32 parameter; they are returned. */
+static float *fill(op_case *c, vm_param *p) {
+    float *x = vm_alloc((size_t)vm_param_count(p) * sizeof *x);
+    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (float)test_uniform(&c->state);
+    EXPECT(!vm_param_write(p, x, &c->g->err));
+    return x;
+}
 
 /* y = act(x w^T + b) + r in the numbers that the kernel sees: x and w rounded to t */
 static double *reference(int64_t M, int64_t N, int64_t K, const double *x, const double *w, const double *b,
@@ -20,7 +29,7 @@ static double *reference(int64_t M, int64_t N, int64_t K, const double *x, const
         for (int64_t j = 0; j < N; j++) {
             double s = 0;
             for (int64_t c = 0; c < K; c++)
-                s += t == VM_BF16 ? bf16(x[i * K + c]) * bf16(w[j * K + c]) : x[i * K + c] * w[j * K + c];
+                s += op_round(t, x[i * K + c]) * op_round(t, w[j * K + c]);
             y[i * N + j] = act(s + (b ? b[j] : 0), k) + (r ? r[i * N + j] : 0);
         }
     return y;
@@ -35,18 +44,18 @@ static void check(vm_type dtype, int training, bool param, vm_type wt, vm_type o
     vm_val b = op_input(&c, VM_F32, 1, &N, -1, 1), r = op_input(&c, VM_F32, 2, (int64_t[]){ M, N }, -1, 1);
     vm_param *p = NULL;
     if (param) {
-        p = vm_param_new(vm_backend_cpu(), "w", wt, 2, (int64_t[]){ N, K }, NULL);
+        p = new_param("w", wt, 2, (int64_t[]){ N, K });
         w = vm_weight(c.g, p);
     }
     if (residual) r = vm_scale(c.g, r, 1, 0); /* one reader: may stand in place */
     vm_val y = vm_linear(c.g, x, w, bias ? b : 0, k, residual ? r : 0, out);
     vm_output(c.g, "y", y);
-    double tol = c.g->v[y].type == VM_BF16 || (dtype == VM_BF16 && k != VM_NONE) ? 2 * OP_TOL_BF16 : OP_TOL_F32;
+    double tol = c.g->v[y].type != VM_F32 || (dtype != VM_F32 && k != VM_NONE) ? 2 * tol16(dtype) : OP_TOL_F32;
+    if (k == VM_EXP && dtype != VM_F32) tol *= 2; /* of a sum of 4 */
     for (int version = 0; version < 2; version++) {
         if (param) {
             for (int64_t i = 0; version && i < N * K; i++) op_put(&c, 1, i, -c.x[1][i]);
-            memcpy(p->data, c.raw[1], (size_t)(N * K) * vm_type_size(wt));
-            vm_param_touch(p);
+            EXPECT(!vm_param_write(p, c.raw[1], &c.g->err));
         }
         double *want = reference(M, N, K, c.x[0], c.x[1], bias ? c.x[2] : NULL, residual ? c.x[3] : NULL, k, dtype);
         c.level = -1;
@@ -59,10 +68,11 @@ static void check(vm_type dtype, int training, bool param, vm_type wt, vm_type o
 }
 
 TEST(types) {
-    const vm_type t[] = { VM_F32, VM_BF16 };
-    for (int d = 0; d < (vm_cpu_has_bf16() ? 2 : 1); d++)
+    vm_type t[3];
+    int n = op_products(t);
+    for (int d = 0; d < n; d++)
         for (int mode = 0; mode < 3; mode++)
-            for (int w = 0; w < 2; w++)
+            for (int w = 0; w < (d == 2 ? 3 : 2); w++)
                 for (int param = 0; param < 2; param++) {
                     check(t[d], mode, param, t[w], VM_F32, VM_NONE, true, false, 5, 17, 33);
                     check(t[d], mode, param, t[w], t[d], VM_QUICK_GELU, true, false, 5, 17, 33);
@@ -84,6 +94,85 @@ TEST(sizes) {
 }
 TEST(f16_weights) { check(VM_F32, 0, true, VM_F16, VM_F32, VM_NONE, true, false, 3, 8, 16); }
 
+/* Every tile and split, ragged in each direction: the result, and the gradients, which go through the other layouts. */
+static void check_all(vm_type t, int64_t M, int64_t N, int64_t K) {
+    vm_param *p = new_param("w", VM_F32, 2, (int64_t[]){ N, K }), *b = new_param("b", VM_F32, 1, &N);
+    op_case c = op_begin(t);
+    c.g->training = true;
+    vm_val x = op_input(&c, t, 2, (int64_t[]){ M, K }, -1, 1), seed = op_input(&c, t, 2, (int64_t[]){ M, N }, -1, 1),
+           old = op_input(&c, VM_F32, 2, (int64_t[]){ M, N }, -1, 1);
+    float *w = fill(&c, p), *bias = fill(&c, b);
+    vm_val y = vm_linear(c.g, x, vm_weight(c.g, p), vm_weight(c.g, b), VM_NONE, vm_scale(c.g, old, 2, 0), VM_F32);
+    vm_backward(c.g, 2, (vm_val[]){ y, y }, (vm_val[]){ vm_cast(c.g, seed, VM_F32), vm_cast(c.g, seed, VM_F32) }, 3,
+                (vm_val[]){ x, vm_weight(c.g, p), vm_weight(c.g, b) });
+    vm_val dx = vm_grad(c.g, x), dw = vm_grad(c.g, vm_weight(c.g, p)), db = vm_grad(c.g, vm_weight(c.g, b));
+    vm_output(c.g, "y", y), vm_output(c.g, "dx", dx), vm_output(c.g, "dw", dw), vm_output(c.g, "db", db);
+    double *wy = vm_calloc((size_t)(M * N) + 1, 8), *wdx = vm_calloc((size_t)(M * K) + 1, 8), *wdw = vm_calloc((size_t)(N * K) + 1, 8),
+           *wdb = vm_calloc((size_t)N + 1, 8);
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t n = 0; n < N; n++) {
+            double dy = op_round(t, 2 * c.x[1][m * N + n]), *to = wy + m * N + n;
+            wdb[n] += 2 * c.x[1][m * N + n], *to = (double)bias[n] + 2 * c.x[2][m * N + n];
+            for (int64_t k = 0; k < K; k++) {
+                double u = op_round(t, (double)w[n * K + k]), v = c.x[0][m * K + k];
+                *to += u * v, wdx[m * K + k] += dy * u, wdw[n * K + k] += dy * v;
+            }
+        }
+    OP_LEVELS(&c) {
+        op_near(&c, "y", y, wy, VM_MAX(N, 1), 2 * OP_TOL_F32);
+        op_near(&c, "dx", dx, wdx, VM_MAX(M * K, 1), t == VM_F32 ? OP_TOL_F32 : tol16(t));
+        op_near(&c, "dw", dw, wdw, VM_MAX(N * K, 1), OP_TOL_F32);
+        op_near(&c, "db", db, wdb, VM_MAX(N, 1), OP_TOL_F32);
+    }
+    for (int64_t i = 0; i < N * K; i++) wdw[i] *= 2;
+    for (int64_t i = 0; i < N; i++) wdb[i] *= 2;
+    c.g->accumulate = true; /* another run adds to the gradients of parameters */
+    if (op_run(&c)) op_near(&c, "dw twice", dw, wdw, VM_MAX(N * K, 1), OP_TOL_F32), op_near(&c, "db twice", db, wdb, VM_MAX(N, 1), OP_TOL_F32);
+    vm_free(wy), vm_free(wdx), vm_free(wdw), vm_free(wdb), vm_free(w), vm_free(bias);
+    op_end(&c);
+    vm_param_free(p), vm_param_free(b);
+}
+TEST(tiles) {
+    static const int64_t sizes[][3] = { { 1, 64, 65 },    { 3, 72, 200 },   { 15, 17, 16 },  { 16, 65, 72 },  { 17, 16, 15 },  { 63, 40, 64 },  { 64, 63, 33 },
+                                        { 65, 64, 63 },   { 72, 136, 40 },  { 127, 15, 129 }, { 128, 128, 8 }, { 129, 127, 9 }, { 0, 5, 9 },     { 9, 5, 0 } };
+    vm_type t[3];
+    int n = op_products(t), turn = 0;
+    for (int k = 0; k < VM_LEN(sizes); k++)
+        for (int tile = GPU_BIG; tile <= (op_on_device() ? GPU_SMALL : GPU_BIG); tile++)
+            for (int j = 0; j < n; j++) {
+                vm_gpu_force(tile, turn++ % 2 ? 3 : 1);
+                check_all(t[j], sizes[k][0], sizes[k][1], sizes[k][2]);
+            }
+    vm_gpu_force(-1, 0);
+    check_all(VM_F32, 300, 4, 3); /* as planned: in parts */
+}
+/* Deterministic graphs: the bits of a row depend neither on the number of rows nor on the tile. */
+TEST(rows_keep_their_bits) {
+    enum { N = 72, K = 136 };
+    vm_type t[3];
+    int n = op_products(t);
+    for (int j = 0; j < n; j++) {
+        void *first = NULL;
+        for (int64_t M = 1; M <= 130; M = M == 1 ? 16 : M == 16 ? 33 : M + 97) {
+            vm_gpu_force(M == 130 ? GPU_BIG : GPU_SMALL, 0);
+            op_case c = op_begin(t[j]);
+            c.g->deterministic = true;
+            c.state = 1;
+            vm_val x = op_input(&c, t[j], 2, (int64_t[]){ M, K }, -1, 1);
+            c.state = 77;
+            vm_val w = op_input(&c, t[j], 2, (int64_t[]){ N, K }, -1, 1), y = vm_linear(c.g, x, w, 0, VM_NONE, 0, VM_F32);
+            vm_output(c.g, "y", y);
+            if (op_run(&c)) {
+                if (!first) memcpy(first = vm_alloc(N * 4), op_bits(&c, y), N * 4);
+                EXPECT(!memcmp(first, op_bits(&c, y), N * 4));
+            }
+            op_end(&c);
+        }
+        vm_free(first);
+    }
+    vm_gpu_force(-1, 0);
+}
+
 TEST(residual_stands_in_place) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 8 }, -1, 1),
@@ -91,6 +180,7 @@ TEST(residual_stands_in_place) {
     vm_val r = vm_scale(c.g, x, 2, 0), y = vm_linear(c.g, x, w, 0, VM_NONE, r, VM_F32),
            z = vm_linear(c.g, y, w, 0, VM_NONE, y, VM_F32);
     vm_output(c.g, "z", z);
+    c.g->apart = false;
     EXPECT(!vm_plan(c.g));
     EXPECT(vm_data(c.g, r) == vm_data(c.g, y)); /* nothing else reads r */
     EXPECT(vm_data(c.g, y) != vm_data(c.g, z)); /* the product reads y while z is written */
@@ -100,12 +190,12 @@ TEST(residual_stands_in_place) {
 /* A graph without training packs weights; forward and backward product of a square weight are packed apart. */
 TEST(gradient_through_packed_weights) {
     enum { K = 32 };
-    vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ K, K }, NULL);
+    vm_param *p = new_param("w", VM_F32, 2, (int64_t[]){ K, K });
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 2, K }, -1, 1),
            y = vm_linear(c.g, x, vm_weight(c.g, p), 0, VM_NONE, 0, VM_F32);
     p->trainable = false;
-    for (int i = 0; i < K * K; i++) ((float *)p->data)[i] = (float)test_uniform(&c.state);
+    float *w0 = fill(&c, p);
     vm_backward(c.g, 1, &y, NULL, 1, &x);
     vm_val dx = vm_grad(c.g, x);
     vm_output(c.g, "y", y), vm_output(c.g, "dx", dx);
@@ -113,7 +203,7 @@ TEST(gradient_through_packed_weights) {
     for (int r = 0; r < 2; r++)
         for (int i = 0; i < K; i++)
             for (int j = 0; j < K; j++) {
-                double w = (double)((float *)p->data)[i * K + j];
+                double w = (double)w0[i * K + j];
                 wy[r * K + i] += c.x[0][r * K + j] * w, wdx[r * K + j] += w;
             }
     OP_LEVELS(&c) {
@@ -121,22 +211,24 @@ TEST(gradient_through_packed_weights) {
         op_near(&c, "dx", dx, wdx, K, OP_TOL_F32);
     }
     EXPECT(!p->grad);
+    vm_free(w0);
     op_end(&c);
     vm_param_free(p);
 }
 
-/* dx, dw, db of bf16 products against double: dy is rounded to bf16, sums are f32 */
-TEST(backward_in_bf16) {
+/* dx, dw, db of 16-bit products against double: dy is rounded, sums are f32 */
+TEST(backward_in_16_bits) {
     enum { M = 37, K = 24, N = 40 };
-    if (!vm_cpu_has_bf16()) return;
-    for (int d = 0; d < 2; d++) {
-        vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ N, K }, NULL),
-                 *b = vm_param_new(vm_backend_cpu(), "b", VM_F32, 1, (int64_t[]){ N }, NULL);
-        op_case c = op_begin(VM_BF16);
-        c.g->training = true, c.g->deterministic = d;
+    vm_type types[3];
+    int n_types = op_products(types);
+    for (int d = 0; d < 2 * (n_types - 1); d++) {
+        const vm_type t = types[1 + d / 2];
+        vm_param *p = new_param("w", VM_F32, 2, (int64_t[]){ N, K }), *b = new_param("b", VM_F32, 1, (int64_t[]){ N });
+        op_case c = op_begin(t);
+        c.g->training = true, c.g->deterministic = d % 2;
         vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ M, K }, -1, 1),
                seed = op_input(&c, VM_F32, 2, (int64_t[]){ M, N }, -1, 1);
-        for (int i = 0; i < N * K; i++) ((float *)p->data)[i] = (float)test_uniform(&c.state);
+        float *w = fill(&c, p);
         vm_val y = vm_linear(c.g, x, vm_weight(c.g, p), vm_weight(c.g, b), VM_NONE, 0, VM_F32);
         vm_backward(c.g, 1, &y, &seed, 3, (vm_val[]){ x, vm_weight(c.g, p), vm_weight(c.g, b) });
         vm_val dx = vm_grad(c.g, x), dw = vm_grad(c.g, vm_weight(c.g, p)), db = vm_grad(c.g, vm_weight(c.g, b));
@@ -147,15 +239,16 @@ TEST(backward_in_bf16) {
                 double dy = c.x[1][m * N + n];
                 wdb[n] += dy;
                 for (int k = 0; k < K; k++) {
-                    wdx[m * K + k] += bf16(dy) * bf16((double)((float *)p->data)[n * K + k]);
-                    wdw[n * K + k] += bf16(dy) * bf16(c.x[0][m * K + k]);
+                    wdx[m * K + k] += op_round(t, dy) * op_round(t, (double)w[n * K + k]);
+                    wdw[n * K + k] += op_round(t, dy) * op_round(t, c.x[0][m * K + k]);
                 }
             }
         if (op_run(&c)) {
-            op_near(&c, "dx", dx, wdx, K, OP_TOL_BF16); /* leaves in x's type as read: bf16 */
+            op_near(&c, "dx", dx, wdx, K, tol16(t)); /* leaves in x's type as read */
             op_near(&c, "dw", dw, wdw, K, OP_TOL_F32);
             op_near(&c, "db", db, wdb, N, OP_TOL_F32);
         }
+        vm_free(w);
         op_end(&c);
         vm_param_free(p), vm_param_free(b);
     }
@@ -166,11 +259,11 @@ TEST(does_not_depend_on_threads) { /* deterministic graphs: forward and gradient
     void *bits[3] = { NULL };
     for (int threads = 1; threads <= 3; threads++) {
         vm_threads(threads);
-        vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ N, K }, NULL);
+        vm_param *p = new_param("w", VM_F32, 2, (int64_t[]){ N, K });
         op_case c = op_begin(VM_F32);
         c.g->training = c.g->deterministic = true;
         vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ M, K }, -1, 1);
-        for (int i = 0; i < N * K; i++) ((float *)p->data)[i] = (float)test_uniform(&c.state);
+        vm_free(fill(&c, p));
         vm_val y = vm_linear(c.g, x, vm_weight(c.g, p), 0, VM_GELU, 0, VM_F32);
         vm_backward(c.g, 1, &y, NULL, 2, (vm_val[]){ x, vm_weight(c.g, p) });
         vm_val v[] = { y, vm_grad(c.g, x), vm_grad(c.g, vm_weight(c.g, p)) };
@@ -189,9 +282,11 @@ int main(void) {
     RUN(types);
     RUN(sizes);
     RUN(f16_weights);
+    RUN(tiles);
+    RUN(rows_keep_their_bits);
     RUN(residual_stands_in_place);
     RUN(gradient_through_packed_weights);
-    RUN(backward_in_bf16);
+    RUN(backward_in_16_bits);
     RUN(does_not_depend_on_threads);
     return test_end();
 }
