@@ -1,11 +1,20 @@
 /* test_conv.c - vm_conv2d in floats against double loops, forward and backward: types, kernels, strides, padding,
- * dilation, groups, epilogues, weights that change, deterministic graphs. Runs at every processor level. */
+ * dilation, groups, epilogues, weights that change, deterministic graphs. Runs at every processor level, or on a device with
+ * each of its tiles. */
+#include "kernels/gpu_gemm.h"
 #include "tests/optest.h"
 
 static double act(double x, vm_unary_kind k) {
     return k == VM_RELU ? fmax(x, 0) : k == VM_SILU ? x / (1 + exp(-x)) : k == VM_SOFTPLUS ? log1p(exp(x)) : x;
 }
-static double bf16(double x) { return (double)vm_bf16_to_f32(vm_f32_to_bf16((float)x)); }
+static double tol16(vm_type t) { return t == VM_F16 ? OP_TOL_F16 : OP_TOL_BF16; }
+static vm_param *new_param(vm_type t, int64_t N, int64_t K) { return vm_param_new(op_backend(), "w", t, 2, (int64_t[]){ N, K }, NULL); }
+static void fill(op_case *c, vm_param *p) {
+    float *x = vm_alloc((size_t)vm_param_count(p) * sizeof *x);
+    for (int64_t i = 0; i < vm_param_count(p); i++) x[i] = (float)test_uniform(&c->state);
+    EXPECT(!vm_param_write(p, x, &c->g->err));
+    vm_free(x);
+}
 
 typedef struct {
     int64_t B, H, W, C, N;
@@ -62,7 +71,7 @@ static void check(how h, sizes s) {
     vm_val b = op_input(&c, VM_F32, 1, &s.N, -1, 1), r = op_input(&c, VM_F32, 4, ye, -1, 1),
            seed = op_input(&c, VM_F32, 4, ye, -1, 1);
     vm_param *p = NULL;
-    if (h.param) w = vm_weight(c.g, p = vm_param_new(vm_backend_cpu(), "w", h.wt, 2, (int64_t[]){ s.N, K }, NULL));
+    if (h.param) w = vm_weight(c.g, p = new_param(h.wt, s.N, K));
     if (h.residual) r = vm_scale(c.g, r, 1, 0); /* one reader: may stand in place */
     vm_val y = vm_conv2d(c.g, x, w, h.bias ? b : 0, s.k, h.act, h.residual ? r : 0, h.out), dx = 0, dw = 0, db = 0;
     vm_output(c.g, "y", y);
@@ -75,14 +84,14 @@ static void check(how h, sizes s) {
         vm_output(c.g, "dx", dx), vm_output(c.g, "dw", dw);
         if (db) vm_output(c.g, "db", db);
     }
-    double tol = c.g->v[y].type == VM_BF16 || (h.t == VM_BF16 && h.act != VM_NONE) ? 2 * OP_TOL_BF16 : OP_TOL_F32;
+    double tol = c.g->v[y].type != VM_F32 || (h.t != VM_F32 && h.act != VM_NONE) ? 2 * tol16(h.t) : OP_TOL_F32;
     for (int version = 0; version < (p ? 2 : 1); version++) {
         for (int64_t i = 0; version && i < nw; i++) op_put(&c, 1, i, -c.x[1][i]);
-        if (p) memcpy(p->data, c.raw[1], (size_t)nw * vm_type_size(h.wt)), vm_param_touch(p);
+        if (p) EXPECT(!vm_param_write(p, c.raw[1], &c.g->err));
         double *wy = zeros(ny), *wdx = zeros(nx), *wdw = zeros(nw), *wdb = zeros(s.N), *rw = zeros(nw), *rd = zeros(ny);
-        for (int64_t i = 0; i < nw; i++) rw[i] = h.t == VM_BF16 ? bf16(c.x[1][i]) : c.x[1][i];
+        for (int64_t i = 0; i < nw; i++) rw[i] = op_round(h.t, c.x[1][i]);
         for (int64_t i = 0; i < ny; i++)
-            rd[i] = h.t == VM_BF16 ? bf16(c.x[4][i]) : c.x[4][i], wdb[i % s.N] += c.x[4][i];
+            rd[i] = op_round(h.t, c.x[4][i]), wdb[i % s.N] += c.x[4][i];
         loops(&s, c.x[0], rw, wy, rd, wdx, wdw);
         for (int64_t i = 0; i < ny; i++)
             wy[i] = act(wy[i] + (h.bias ? c.x[2][i % s.N] : 0), h.act) + (h.residual ? c.x[3][i] : 0);
@@ -92,8 +101,8 @@ static void check(how h, sizes s) {
         OP_LEVELS(&c) {
             op_near(&c, "y", y, wy, s.N, tol);
             if (!back) continue;
-            op_near(&c, "dx", dx, wdx, VM_MAX(nx, 1), h.t == VM_BF16 ? 2 * OP_TOL_BF16 : OP_TOL_F32);
-            op_near(&c, "dw", dw, wdw, VM_MAX(nw, 1), h.wt == VM_BF16 ? OP_TOL_BF16 : OP_TOL_F32);
+            op_near(&c, "dx", dx, wdx, VM_MAX(nx, 1), h.t != VM_F32 ? 2 * tol16(h.t) : OP_TOL_F32);
+            op_near(&c, "dw", dw, wdw, VM_MAX(nw, 1), h.wt != VM_F32 ? tol16(h.wt) : OP_TOL_F32);
             if (db) op_near(&c, "db", db, wdb, s.N, OP_TOL_F32);
         }
         vm_free(wy), vm_free(wdx), vm_free(wdw), vm_free(wdb), vm_free(rw), vm_free(rd);
@@ -105,8 +114,9 @@ static void check(how h, sizes s) {
 static const sizes same3 = { 2, 7, 5, 16, 24, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } }, 0, 0 };
 
 TEST(types) {
-    const vm_type t[] = { VM_F32, VM_BF16 };
-    for (int d = 0; d < (vm_cpu_has_bf16() ? 2 : 1); d++)
+    vm_type t[3];
+    int n = op_products(t);
+    for (int d = 0; d < n; d++)
         for (int mode = 0; mode < 4; mode++)
             for (int param = 0; param < 2; param++) {
                 check((how){ t[d], VM_F32, VM_F32, mode, param, true, false, false, VM_NONE }, same3);
@@ -161,18 +171,42 @@ TEST(kernels) {
         for (int k = 0; k < VM_LEN(s); k += 2) check(h, s[k]);
     }
 }
+/* On a device: both tiles, in one part and in three, every type, chunks of channels and single ones. */
+TEST(tiles) {
+    static const sizes all[] = {
+        { 2, 9, 8, 16, 24, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } }, 0, 0 },
+        { 1, 9, 8, 24, 72, { .KH = 3, .KW = 3, .stride = { 2, 2 }, .pad = { 0, 0, 1, 1 } }, 0, 0 }, /* as VAEs reduce */
+        { 1, 15, 14, 3, 130, { .KH = 7, .KW = 7, .stride = { 2, 2 }, .pad = { 3, 3, 3, 3 } }, 0, 0 },
+        { 1, 14, 11, 8, 16, { .KH = 3, .KW = 3, .dilation = { 2, 2 }, .pad = { 2, 1, 2, 3 } }, 0, 0 },
+        { 2, 7, 9, 32, 48, { .KH = 3, .KW = 2, .stride = { 2, 3 }, .dilation = { 2, 1 }, .pad = { 2, 0, 1, 1 }, .groups = 2 }, 0, 0 },
+        { 1, 8, 7, 24, 30, { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 }, .groups = 3 }, 0, 0 },
+        { 1, 32, 33, 3, 24, { .KH = 16, .KW = 16, .stride = { 16, 16 } }, 0, 0 },
+        { 2, 6, 5, 40, 40, { .KH = 3, .KW = 3, .stride = { 2, 1 }, .pad = { 1, 1, 1, 1 }, .groups = 40 }, 0, 0 },
+        { 1, 12, 11, 64, 136, { .KH = 1, .KW = 1, .stride = { 2, 2 } }, 0, 0 },
+    };
+    vm_type t[3];
+    int n = op_products(t), turn = 0;
+    for (int k = 0; k < VM_LEN(all); k++)
+        for (int tile = GPU_BIG; tile <= (op_on_device() ? GPU_SMALL : GPU_BIG); tile++)
+            for (int j = 0; j < n && (tile == GPU_BIG || all[k].C > 3); j++, turn++) { /* single channels have one tile */
+                vm_gpu_force(tile, turn % 2 ? 3 : 1);
+                check((how){ t[j], VM_F32, VM_F32, turn % 2, turn % 3 > 0, true, turn % 2, turn % 2, VM_NONE }, all[k]);
+            }
+    vm_gpu_force(-1, 0);
+}
 TEST(does_not_depend_on_threads_or_batch){ /* deterministic graphs: forward and gradients to the bit */
     enum { H = 9, C = 24 };
     const vm_conv k = { .KH = 3, .KW = 3, .pad = { 1, 1, 1, 1 } };
+    const int64_t images = op_on_device() ? 5 : 37;
     void *bits[3] = { NULL };
     float first[H * H * C];
     for (int threads = 1; threads <= 3; threads++) {
         vm_threads(threads);
-        vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ C, C * 9 }, NULL);
+        vm_param *p = new_param(VM_F32, C, C * 9);
         op_case c = op_begin(VM_F32);
         c.g->training = c.g->deterministic = true;
-        vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 37, H, H, C }, -1, 1);
-        for (int i = 0; i < C * C * 9; i++) ((float *)p->data)[i] = (float)test_uniform(&c.state);
+        vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ images, H, H, C }, -1, 1);
+        fill(&c, p);
         vm_val y = vm_conv2d(c.g, x, vm_weight(c.g, p), 0, k, VM_GELU, 0, VM_F32);
         vm_val one = vm_conv2d(c.g, vm_slice(c.g, x, 0, 0, 1), vm_weight(c.g, p), 0, k, VM_GELU, 0, VM_F32);
         vm_backward(c.g, 1, &y, NULL, 2, (vm_val[]){ x, vm_weight(c.g, p) });
@@ -182,8 +216,8 @@ TEST(does_not_depend_on_threads_or_batch){ /* deterministic graphs: forward and 
         vm_output(c.g, "one", one);
         if (op_run(&c)) {
             for (int j = 0; j < 3; j++) op_same(&c, v[j], &bits[j]);
-            memcpy(first, vm_data(c.g, y), sizeof first);
-            EXPECT(!memcmp(first, vm_data(c.g, one), sizeof first));
+            memcpy(first, op_bits(&c, y), sizeof first);
+            EXPECT(!memcmp(first, op_bits(&c, one), sizeof first));
         }
         op_end(&c);
         vm_param_free(p);
@@ -193,7 +227,7 @@ TEST(does_not_depend_on_threads_or_batch){ /* deterministic graphs: forward and 
 }
 TEST(memory_that_runs_out){ /* every allocation of a first run fails once */
     for (int64_t fail = 0; fail < 200; fail++) {
-        vm_param *p = vm_param_new(vm_backend_cpu(), "w", VM_F32, 2, (int64_t[]){ 24, 144 }, NULL);
+        vm_param *p = new_param(VM_F32, 24, 144);
         op_case c = op_begin(VM_F32);
         vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 1, 4, 4, 16 }, -1, 1);
         vm_output(c.g, "y", vm_conv2d(c.g, x, vm_weight(c.g, p), 0, same3.k, VM_RELU, 0, VM_F32));
@@ -248,6 +282,7 @@ TEST(errors) {
 int main(void) {
     RUN(types);
     RUN(kernels);
+    RUN(tiles);
     RUN(does_not_depend_on_threads_or_batch);
     RUN(memory_that_runs_out);
     RUN(errors);
