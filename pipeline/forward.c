@@ -7,7 +7,7 @@
 #include "io/file.h"
 #include "pipeline/run.h"
 
-static const forward_family *const families[] = { &forward_bert, &forward_blip, &forward_towers };
+static const forward_family *const families[] = { &forward_bert, &forward_llm, &forward_blip, &forward_towers };
 
 /* --- results ------------------------------------------------------------------------------------------------------- */
 typedef struct {
@@ -134,6 +134,10 @@ static vm_status write_results(const forward_results *r, const char *path, vm_er
     return e->status;
 }
 
+static bool can(const forward_family *f, const char *kind) {
+    return !strcmp(kind, "forward") || !strcmp(kind, "loss") || (f->generates && !strcmp(kind, "generate"));
+}
+
 static vm_status run_case(forward_case *c, const char *model, bool *done, vm_error *e) {
     const char *component = forward_string(c, "component");
     char *dir = path_join(model, component ? component : ".");
@@ -142,8 +146,8 @@ static vm_status run_case(forward_case *c, const char *model, bool *done, vm_err
     c->dir = dir;
     for (int k = 0; k < VM_LEN(families); k++)
         if (families[k]->is(dir)) {
-            *done = true;
-            families[k]->run(c, e);
+            *done = can(families[k], c->kind);
+            if (*done) families[k]->run(c, e);
             break;
         }
     vm_free(dir);
@@ -161,7 +165,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_backend *be = run_backend(a, e);
     for (int64_t i = 0; be && i < st_meta_len(f) && !e->status; i++) {
         const char *kind, *key = st_meta_at(f, i, &kind), *slash = strrchr(key, '/');
-        if (!slash || strcmp(slash, "/kind") || (strcmp(kind, "forward") && strcmp(kind, "loss"))) continue;
+        if (!slash || strcmp(slash, "/kind")) continue;
         char *name = vm_strndup(key, (size_t)(slash - key));
         if (name && (!only || !strcmp(only, name))) {
             forward_case c = { .name = name, .kind = kind, .in = f, .grad = arg_flag(a, "grad"), .dtype = dtype, .be = be, .results = &results };

@@ -60,4 +60,4 @@ done:
     return e->status;
 }
 
-const forward_family forward_bert = { "bert", bert_is_bert, run };
+const forward_family forward_bert = { .name = "bert", .is = bert_is_bert, .run = run };

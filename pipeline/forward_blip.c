@@ -95,4 +95,4 @@ done:
     return e->status;
 }
 
-const forward_family forward_blip = { "blip", blip_is_blip, run };
+const forward_family forward_blip = { .name = "blip", .is = blip_is_blip, .run = run };

@@ -130,4 +130,4 @@ done:
     return e->status;
 }
 
-const forward_family forward_towers = { "towers", towers_is, run };
+const forward_family forward_towers = { .name = "towers", .is = towers_is, .run = run };

@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""pack.py SRC DST - a golden folder as the tests want it (needs numpy and safetensors; not needed to test).
+
+SRC holds golden.safetensors, golden.json (for each tensor rtol, atol and perhaps a stride) and model/. DST gets the files of model/ but for
+tokenizers, and golden.safetensors without intermediates, whose metadata say tol.NAME = "rtol atol" and stride.NAME.
+"""
+import json
+import os
+import shutil
+import sys
+
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+src, dst = sys.argv[1:]
+about = json.load(open(src + "/golden.json"))["tensors"]
+os.makedirs(dst, exist_ok=True)
+for name in os.listdir(src + "/model"):
+    if not name.startswith("tokenizer"): shutil.copy(f"{src}/model/{name}", f"{dst}/{name}")
+with safe_open(src + "/golden.safetensors", "np") as f:
+    tensors = {k: f.get_tensor(k) for k in f.keys() if "/mid." not in k}
+    meta = {k: v for k, v in f.metadata().items() if k.split("/")[0] in {n.split("/")[0] for n in tensors}}
+for name in tensors:
+    what = name.split("/", 1)[1]
+    if what.startswith(("out.", "grad.", "gradin.", "loss")):
+        meta["tol." + name] = "%g %g" % (about[name]["rtol"], about[name]["atol"])
+        if about[name].get("stride", 1) != 1: meta["stride." + name] = str(about[name]["stride"])
+save_file(tensors, dst + "/golden.safetensors", meta)
