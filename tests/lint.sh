@@ -11,7 +11,7 @@ for r in models pipeline; do x=$(inc io $r); [ -n "$x" ] && say "io includes a r
 x=$(inc io kernels | grep -v 'kernels/base.h'); [ -n "$x" ] && say "io may include kernels/base.h only: $x"
 x=$(inc models pipeline); [ -n "$x" ] && say "models includes pipeline: $x"
 case_end arrows
-for f in $(find kernels models io pipeline tests bench -name '*.[ch]' -o -name '*.cu'); do
+for f in $(find kernels models io pipeline tests bench -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc'); do
     n=$(wc -l < "$f")
     [ "$n" -gt 600 ] && case $f in *_table.h) ;; *) say "$f: $n lines, at most 600" ;; esac
 done
@@ -22,6 +22,23 @@ x=$(grep -nE '(^|[^_a-zA-Z.>])(malloc|calloc|realloc|strdup|strcpy|strcat|sprint
 x=$(grep -nE '(^|[^_a-zA-Z.>])(printf|puts)[ ]*\(' $(find kernels models io -name '*.c'))
 [ -n "$x" ] && say "library code does not print: $x"
 case_end calls
+# Kernels: what only nvcc knows stands in gpu.cuh, so that the emulated device runs the rest; names of kernels are global.
+cu=$(find kernels tests -name '*.cu' -o -name '*.cuh' | grep -v '^kernels/gpu.cuh$')
+x=$(grep -nE '(^|[^_a-zA-Z])(asm|__asm__|__asm)([^_a-zA-Z]|$)|<<<|__shared__|cooperative_groups|wmma|[^_a-zA-Z]cub(::|/)|__nv_|cuda_(fp16|bf16|fp8)|__half|__nv_bfloat' $cu)
+[ -n "$x" ] && say "outside of gpu.cuh: $x"
+x=$(grep -nE '#include <<?(cuda|cub|thrust|mma)' $cu)
+[ -n "$x" ] && say "a header of the toolkit outside of gpu.cuh: $x"
+for f in $cu; do
+    first=$(grep -m1 '^#include' "$f")
+    case $first in '#include "kernels/gpu.cuh"') ;; '#include "kernels/gpu_'*'.cuh"') case $f in *.cuh) false ;; esac ;; *) false ;; esac ||
+        say "$f: its first include is gpu.cuh, or a gpu_*.cuh that begins with it"
+done
+x=$(grep -nE 'static[^;(]*__global__|__global__[^;(]*static' $cu)
+[ -n "$x" ] && say "a kernel is not static (a kernel translated from PTX takes its place by name): $x"
+x=$(cat $(find kernels -name '*.cu' -o -name '*.cuh') | tr '\n' ' ' | sed 's/__launch_bounds__([^()]*\(([^()]*)[^()]*\)*)//g' |
+    grep -oE '__global__ +void +[a-zA-Z_0-9]+' | sed 's/.* //' | sort | uniq -d)
+[ -n "$x" ] && say "two kernels of one name: $x"
+case_end kernels
 # every test that ACCEPTANCE.md names is there: `FILE.NAME`, or `NAME` of the file before it
 grep '^|' tests/ACCEPTANCE.md | grep -o '`[a-z]*[a-z0-9_.*]*`' | tr -d '`' | while read -r t; do
     case $t in test_*|cli_*|grad_*|mpi_*) file=${t%%.*} name=${t#"$file"} name=${name#.} ;; *) name=$t ;; esac
