@@ -28,7 +28,7 @@ typedef struct {
 } job;
 
 __device__ __forceinline__ bool self(const job &j) { return j.sigmoid || j.target == VM_TARGET_SELF; }
-__device__ __forceinline__ bool kept_row(const job &j, int64_t i) { return !self(j) || !j.hide || j.hide[i] >= 0; }
+static __device__ __forceinline__ bool kept_row(const job &j, int64_t i) { return !self(j) || !j.hide || j.hide[i] >= 0; }
 /* Whether column c of a kept row i is in its sum. */
 __device__ __forceinline__ bool seen(const job &j, int64_t i, int64_t c) {
     if (!j.hide || (self(j) && c == i)) return true;
@@ -249,7 +249,7 @@ template <bool KEYS> __global__ void __launch_bounds__(GPU_THREADS) spread_kerne
 }
 
 /* One block: ds; dpos of every row, or the gradient of the bias. */
-__global__ void scale_kernel(job j) {
+__global__ void contrastive_scale_kernel(job j) {
     GPU_SHARED(double, sum, [GPU_THREADS]);
     GPU_SHARED(double, shift, [GPU_THREADS]);
     double total = 0, all = 0;
@@ -298,7 +298,7 @@ static vm_status backward(vm_graph *g, vm_node *n, job *j) {
     if (j->M && !j->sigmoid) s = GPU_LAUNCH(g, targets_kernel, gpu_blocks(j->M, GPU_THREADS / 32), GPU_THREADS, 0, *j);
     if (!s && j->M) s = GPU_LAUNCH(g, spread_kernel<false>, gpu_blocks(j->M, TILE), GPU_THREADS, 0, *j);
     if (!s && j->N) s = GPU_LAUNCH(g, spread_kernel<true>, gpu_blocks(j->N, TILE), GPU_THREADS, 0, *j);
-    return s ? s : GPU_LAUNCH(g, scale_kernel, 1, GPU_THREADS, 0, *j);
+    return s ? s : GPU_LAUNCH(g, contrastive_scale_kernel, 1, GPU_THREADS, 0, *j);
 }
 
 extern "C" vm_status contrastive_cuda(vm_graph *g, vm_node *n) {

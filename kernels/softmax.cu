@@ -76,7 +76,7 @@ template <int N> __global__ void softmax_back_kernel(gpu_mem dx, gpu_mem dy, gpu
 }
 
 /* --- cross-entropy --------------------------------------------------------------------------------------------------------- */
-__device__ __forceinline__ bool kept_row(int target, int64_t V) { return target >= 0 && target < V; }
+static __device__ __forceinline__ bool kept_row(int target, int64_t V) { return target >= 0 && target < V; }
 
 /* max, log_sum of the kept rows */
 template <int N>

@@ -30,14 +30,18 @@ x=$(grep -nE '#include <<?(cuda|cub|thrust|mma)' $cu)
 [ -n "$x" ] && say "a header of the toolkit outside of gpu.cuh: $x"
 for f in $cu; do
     first=$(grep -m1 '^#include' "$f")
-    case $first in '#include "kernels/gpu.cuh"') ;; '#include "kernels/gpu_'*'.cuh"') case $f in *.cuh) false ;; esac ;; *) false ;; esac ||
-        say "$f: its first include is gpu.cuh, or a gpu_*.cuh that begins with it"
+    case $first in '#include "kernels/gpu.cuh"') ;; '#include "kernels/gpu_'*'.cuh"') ;; *) say "$f: its first include is gpu.cuh or a gpu_*.cuh" ;; esac
 done
 x=$(grep -nE 'static[^;(]*__global__|__global__[^;(]*static' $cu)
-[ -n "$x" ] && say "a kernel is not static (a kernel translated from PTX takes its place by name): $x"
+[ -n "$x" ] && say "a kernel is not static (the table of translated PTX names it): $x"
 x=$(cat $(find kernels -name '*.cu' -o -name '*.cuh') | tr '\n' ' ' | sed 's/__launch_bounds__([^()]*\(([^()]*)[^()]*\)*)//g' |
     grep -oE '__global__ +void +[a-zA-Z_0-9]+' | sed 's/.* //' | sort | uniq -d)
 [ -n "$x" ] && say "two kernels of one name: $x"
+x=$(for f in $(find kernels -name '*.cu'); do
+        tr '\n' ' ' <"$f" | sed 's/__launch_bounds__([^()]*\(([^()]*)[^()]*\)*)//g' | grep -oE '(static )?__device__[^;{}()=]*[ *]+[a-zA-Z_0-9]+\(' |
+            grep -v static | sed 's/(//; s/.*[ *]//' | sort -u
+    done | sort | uniq -d)
+[ -n "$x" ] && say "functions of one name in two .cu files, which the host's linker would take for one (make them static): $x"
 case_end kernels
 # every test that ACCEPTANCE.md names is there: `FILE.NAME`, or `NAME` of the file before it
 grep '^|' tests/ACCEPTANCE.md | grep -o '`[a-z]*[a-z0-9_.*]*`' | tr -d '`' | while read -r t; do

@@ -5,15 +5,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <tuple>
 #include <type_traits>
-#include <utility>
 #include <math.h>
 
 #include "tests/emu/cudart.h"
 #include "tests/emu/emu.h"
 
-#define __global__ __attribute__((weak, noinline)) /* a kernel that was translated from PTX takes its place */
+#define __global__ __attribute__((noinline))
 #define __device__
 #define __host__
 #define __constant__ __attribute__((section("emu_constant")))
@@ -43,22 +41,39 @@ struct f16;
 namespace emu {
 int queue_launch(const char *kernel, const char *file, int line, emu_index grid, emu_index block, size_t smem, void *stream, const void *fn,
                  void (*call)(const void *), std::shared_ptr<void> args);
+/* Two files may call different structs by one name: what depends on a kernel's parameters belongs to its file. */
+namespace {
 template <class T> T as(T x) { return x; } /* converted as an argument is */
+
+template <class... P> struct values {};
+template <class P, class... R> struct values<P, R...> {
+    P first;
+    values<R...> rest;
+};
+template <class... P> values<P...> pack(P... x);
+template <> inline values<> pack() { return {}; }
+template <class P, class... R> values<P, R...> pack(P x, R... rest) { return { x, pack<R...>(rest...) }; }
 
 template <class... P> struct call_of {
     void (*kernel)(P...);
-    std::tuple<P...> args;
-    template <size_t... I> EMU_RAW static void go(const call_of *c, std::index_sequence<I...>) { c->kernel(std::get<I>(c->args)...); }
-    EMU_RAW static void run(const void *c) { go((const call_of *)c, std::index_sequence_for<P...>()); }
+    values<P...> args;
+    template <class... D> EMU_RAW static void go(void (*k)(P...), const values<> &, const D &...d) { k(d...); }
+    template <class F, class... R, class... D> EMU_RAW static void go(void (*k)(P...), const values<F, R...> &a, const D &...d) {
+        go(k, a.rest, d..., a.first);
+    }
+    EMU_RAW static void run(const void *c) { go(((const call_of *)c)->kernel, ((const call_of *)c)->args); }
 };
 template <class... P, class... A>
 int launch_kernel(const char *name, const char *file, int line, void (*kernel)(P...), dim3 g, dim3 b, size_t smem, void *stream, A... a) {
     static_assert(sizeof...(P) == sizeof...(A), "as many arguments as the kernel has parameters");
     static_assert((std::is_trivially_copyable<P>::value && ...), "kernels take plain values");
     static_assert((sizeof(P) + ... + 0) <= 4096, "at most 4 KiB of arguments");
-    std::shared_ptr<void> c(new call_of<P...>{ kernel, std::tuple<P...>(as<P>(a)...) }, [](void *p) { delete (call_of<P...> *)p; });
-    return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel, call_of<P...>::run, c);
+    call_of<P...> *c = (call_of<P...> *)malloc(sizeof *c), with = { kernel, pack<P...>(as<P>(a)...) };
+    memcpy((void *)c, &with, sizeof with);
+    return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel, call_of<P...>::run,
+                        std::shared_ptr<void>(c, free));
 }
+} /* namespace */
 } /* namespace emu */
 
 #define GPU_LAUNCH(g, kernel, grid, block, dyn_smem, ...)                                                          \
