@@ -124,6 +124,20 @@ TEST(rotation) {
     check(1, 2, 2, 0, 8, 8, false, false, VM_F32, VM_F32);
     check(0, 3, 2, 2, 8, 8, false, false, VM_F32, VM_F32), check(2, 0, 2, 2, 8, 8, false, true, VM_F32, VM_F32);
 }
+TEST(other_positions) { /* one plan, several runs: positions are an input */
+    op_case c = op_begin(VM_F32);
+    vm_rope_kind k = { .columns = 16, .base = 10000 };
+    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 1, 16 }, -1, 1), pos = op_input(&c, VM_I32, 1, (int64_t[]){ 1 }, 0, 1);
+    vm_val y = vm_rope(c.g, x, vm_rope_table(c.g, pos, &k), 1, 1, false, VM_F32);
+    vm_output(c.g, "y", y);
+    EXPECT(!vm_plan(c.g));
+    for (int p = 0; p < 5; p++) {
+        op_put(&c, 1, 0, 1000 * p);
+        op_run(&c);
+        EXPECT_NEAR(op_get(&c, y, 0), c.x[0][0] * cos(1000 * p) - c.x[0][8] * sin(1000 * p), 1e-6);
+    }
+    op_end(&c);
+}
 TEST(distances_alone_matter) { /* products of turned rows depend on the difference of their positions */
     op_case c = op_begin(VM_F32);
     vm_rope_kind k = { .columns = 64, .base = 10000 };
@@ -209,6 +223,7 @@ int main(void) {
     RUN(table);
     RUN(scalings);
     RUN(rotation);
+    RUN(other_positions);
     RUN(distances_alone_matter);
     RUN(sinusoid);
     RUN(errors);
