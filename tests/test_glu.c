@@ -21,7 +21,9 @@ static double slope(vm_unary_kind k, double x) {
 
 enum { APART, VALUE_FIRST, GATE_FIRST };
 
-static void check(vm_unary_kind k, int how, int64_t R, int64_t C, vm_type tx, vm_type tg, vm_type ty, vm_type td) {
+/* twice: x and gate have a second use, so that kernels add onto its gradient */
+static void check_use(bool twice, vm_unary_kind k, int how, int64_t R, int64_t C, vm_type tx, vm_type tg, vm_type ty,
+                      vm_type td) {
     op_case c = op_begin(VM_BF16);
     const int64_t ne[] = { R, C }, wide[] = { R, 2 * C };
     vm_val x = how == APART ? op_input(&c, tx, 2, ne, -4, 4) : op_input(&c, tx, 2, wide, -4, 4);
@@ -29,7 +31,9 @@ static void check(vm_unary_kind k, int how, int64_t R, int64_t C, vm_type tx, vm
            wrt[] = { x, gate };
     vm_val y = how == APART ? vm_glu(c.g, x, gate, k, ty) : vm_glu_packed(c.g, x, how == GATE_FIRST, k, ty);
     EXPECT(vm_rows(c.g, y) == R && vm_cols(c.g, y) == C);
-    vm_backward(c.g, 1, &y, &r, how == APART ? 2 : 1, wrt);
+    vm_val outs[] = { y, x, gate }, seeds[] = { r, op_input(&c, tx, 2, how == APART ? ne : wide, -1, 1), 0 };
+    if (gate) seeds[2] = op_input(&c, tg, 2, ne, -1, 1);
+    vm_backward(c.g, twice ? gate ? 3 : 2 : 1, outs, seeds, how == APART ? 2 : 1, wrt);
     vm_val dx = vm_grad(c.g, x), dgate = vm_grad(c.g, gate);
     vm_output(c.g, "y", y), vm_output(c.g, "dx", dx);
     if (gate) vm_output(c.g, "dgate", dgate);
@@ -43,13 +47,18 @@ static void check(vm_unary_kind k, int how, int64_t R, int64_t C, vm_type tx, vm
         want[i] = value * f(k, z);
         dv[how == APART ? i : v] = dy * f(k, z), *(how == APART ? &dg[i] : &dv[u]) = dy * value * slope(k, z);
     }
+    for (int64_t i = 0; twice && i < vm_count(c.g, x); i++) dv[i] += c.x[gate ? 3 : 2][i];
+    for (int64_t i = 0; twice && gate && i < R * C; i++) dg[i] += c.x[4][i];
     OP_LEVELS(&c) {
         op_near(&c, "y", y, want, VM_MAX(C, 1), tol(ty));
-        op_near(&c, "dx", dx, dv, VM_MAX(how == APART ? C : 2 * C, 1), tol(tx));
-        if (gate) op_near(&c, "dgate", dgate, dg, VM_MAX(C, 1), tol(tg));
+        op_near(&c, "dx", dx, dv, VM_MAX(how == APART ? C : 2 * C, 1), (1 + twice) * tol(tx));
+        if (gate) op_near(&c, "dgate", dgate, dg, VM_MAX(C, 1), (1 + twice) * tol(tg));
     }
     vm_free(want), vm_free(dv), vm_free(dg);
     op_end(&c);
+}
+static void check(vm_unary_kind k, int how, int64_t R, int64_t C, vm_type tx, vm_type tg, vm_type ty, vm_type td) {
+    check_use(false, k, how, R, C, tx, tg, ty, td), check_use(true, k, how, R, C, tx, tg, ty, td);
 }
 TEST(kinds) {
     const vm_unary_kind kinds[] = { VM_SILU, VM_GELU, VM_GELU_TANH, VM_SIGMOID, VM_RELU, VM_QUICK_GELU };

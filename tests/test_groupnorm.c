@@ -39,7 +39,8 @@ typedef struct {
     double offset;
 } shape;
 
-static void check(shape s, bool silu) {
+/* twice: x, w and b have a second use, so that kernels add onto its gradient */
+static void check(shape s, bool silu, bool twice) {
     op_case c = op_begin(VM_BF16);
     int64_t P = s.H * s.W, N = s.B * P * s.C;
     const int64_t ne[] = { s.B, s.H, s.W, s.C };
@@ -50,18 +51,22 @@ static void check(shape s, bool silu) {
     vm_output(c.g, "y", y);
     vm_val dx = 0, dw = 0, db = 0;
     if (!silu) {
-        vm_backward(c.g, 1, &y, &r, 3, wrt);
+        vm_val q = op_input(&c, s.tx, 4, ne, -1, 1), qw = op_input(&c, s.tw, 1, &s.C, -1, 1);
+        vm_val qb = op_input(&c, s.tw, 1, &s.C, -1, 1), outs[] = { x, w, b, y }, seeds[] = { q, qw, qb, r };
+        vm_backward(c.g, twice ? 4 : 1, twice ? outs : outs + 3, twice ? seeds : seeds + 3, 3, wrt);
         vm_output(c.g, "dx", dx = vm_grad(c.g, x)), vm_output(c.g, "dw", dw = vm_grad(c.g, w));
         vm_output(c.g, "db", db = vm_grad(c.g, b));
     }
     ref q = { s.B, P, s.C, s.G, c.x[0], c.x[1], c.x[2], c.x[3], room(N), room(N), room(s.C), room(s.C) };
     reference(&q, (double)1e-5f, silu);
+    for (int64_t i = 0; twice && i < N; i++) q.dx[i] += c.x[4][i];
+    for (int64_t i = 0; twice && i < s.C; i++) q.dw[i] += c.x[5][i], q.db[i] += c.x[6][i];
     double rounding = 2e-7 * fabs(s.offset); /* x itself has that many bits */
     void *bits[3] = { 0 };
     OP_LEVELS(&c) {
         op_near(&c, silu ? "y (silu)" : "y", y, q.y, VM_MAX(s.C, 1), tol(s.ty) + rounding);
         if (silu) continue;
-        if (P * s.C / s.G > 2) op_near(&c, "dx", dx, q.dx, VM_MAX(s.C, 1), tol(s.tx) + rounding);
+        if (P * s.C / s.G > 2) op_near(&c, "dx", dx, q.dx, VM_MAX(s.C, 1), (1 + twice) * tol(s.tx) + rounding);
         op_near(&c, "dw", dw, q.dw, s.C, OP_TOL_F32 + rounding);
         op_near(&c, "db", db, q.db, s.C, OP_TOL_F32);
     }
@@ -76,7 +81,7 @@ static void check(shape s, bool silu) {
     vm_free(q.y), vm_free(q.dx), vm_free(q.dw), vm_free(q.db);
     op_end(&c);
 }
-static void both(shape s) { check(s, false), check(s, true); }
+static void both(shape s) { check(s, false, false), check(s, false, true), check(s, true, false); }
 
 TEST(sizes) {
     both((shape){ 2, 9, 7, 64, 32, VM_F32, VM_F32, VM_F32, VM_F32, 0 });
@@ -98,6 +103,7 @@ TEST(types) {
 TEST(chunks) { /* of pixels: several; groups that fill more than a piece of channels, and that lie across its edge */
     both((shape){ 1, 33, 31, 40, 20, VM_F32, VM_F32, VM_F32, VM_F32, 0 });
     both((shape){ 2, 67, 64, 8, 2, VM_BF16, VM_BF16, VM_BF16, VM_F32, 0 });
+    both((shape){ 1, 66, 65, 64, 4, VM_F32, VM_F32, VM_F32, VM_F32, 0 }); /* more than a warp joins at once */
     both((shape){ 1, 3, 5, 2560, 32, VM_F32, VM_F32, VM_F32, VM_F32, 0 });
     both((shape){ 1, 3, 2, 2063, 1, VM_F32, VM_F32, VM_F32, VM_F32, 0 });
     both((shape){ 1, 2, 3, 4104, 2, VM_BF16, VM_F32, VM_F32, VM_F32, 0 });

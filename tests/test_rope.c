@@ -89,7 +89,8 @@ static void check(int64_t B, int64_t T, int NH, int turned, int64_t HS, int cols
                         : op_input(&c, VM_I32, 2, (int64_t[]){ B, T }, 0, 1);
     for (int64_t i = 0; i < RT; i++) op_put(&c, 2, i, (double)(i * 37 % 1000));
     vm_val y = vm_rope(c.g, x, vm_rope_table(c.g, pos, &k), NH, turned, pairs, ty);
-    vm_backward(c.g, 1, &y, &r, 1, &x);
+    vm_val outs[] = { y, x }, seeds[] = { r, op_input(&c, tx, 3, (int64_t[]){ B, T, C }, -1, 1) };
+    vm_backward(c.g, 2, outs, seeds, 1, &x); /* a second use of x: the gradient adds */
     vm_output(c.g, "y", y), vm_output(c.g, "dx", vm_grad(c.g, x));
     double *want = vm_calloc((size_t)(R * C) + 1, 8), *dx = vm_calloc((size_t)(R * C) + 1, 8);
     for (int64_t i = 0; i < R * C; i++) want[i] = c.x[0][i], dx[i] = c.x[1][i];
@@ -103,9 +104,10 @@ static void check(int64_t B, int64_t T, int NH, int turned, int64_t HS, int cols
                 want[a] = c.x[0][a] * co - c.x[0][b] * si, want[b] = c.x[0][b] * co + c.x[0][a] * si;
                 dx[a] = c.x[1][a] * co + c.x[1][b] * si, dx[b] = c.x[1][b] * co - c.x[1][a] * si;
             }
+    for (int64_t i = 0; i < R * C; i++) dx[i] += c.x[3][i];
     OP_LEVELS(&c) {
         op_near(&c, "y", y, want, HS, tol(ty));
-        op_near(&c, "dx", vm_grad(c.g, x), dx, HS, tol(tx));
+        op_near(&c, "dx", vm_grad(c.g, x), dx, HS, 2 * tol(tx));
     }
     vm_free(want), vm_free(dx);
     op_end(&c);
@@ -120,6 +122,7 @@ TEST(rotation) {
             check(1, 3, 5, 4, 22, 10, pairs, false, t[k], t[k]);  /* heads that no vector divides */
             check(3, 1, 1, 1, 2, 2, pairs, true, VM_F32, t[k]);
         }
+    check(1, 3, 2, 2, 16, 8, false, false, VM_F32, VM_F32); /* half a vector turns */
     check(1, 2, 33, 30, 128, 128, false, false, VM_BF16, VM_BF16);
     check(1, 2, 2, 0, 8, 8, false, false, VM_F32, VM_F32);
     check(0, 3, 2, 2, 8, 8, false, false, VM_F32, VM_F32), check(2, 0, 2, 2, 8, 8, false, true, VM_F32, VM_F32);
@@ -127,7 +130,8 @@ TEST(rotation) {
 TEST(other_positions) { /* one plan, several runs: positions are an input */
     op_case c = op_begin(VM_F32);
     vm_rope_kind k = { .columns = 16, .base = 10000 };
-    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 1, 16 }, -1, 1), pos = op_input(&c, VM_I32, 1, (int64_t[]){ 1 }, 0, 1);
+    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 1, 16 }, -1, 1);
+    vm_val pos = op_input(&c, VM_I32, 1, (int64_t[]){ 1 }, 0, 1);
     vm_val y = vm_rope(c.g, x, vm_rope_table(c.g, pos, &k), 1, 1, false, VM_F32);
     vm_output(c.g, "y", y);
     EXPECT(!vm_plan(c.g));
@@ -164,7 +168,8 @@ static void sines(int C, double period, double shift, double scale, int layout, 
     vm_val t = op_input(&c, VM_F32, 2, (int64_t[]){ 3, 2 }, lo, hi);
     vm_val r = op_input(&c, ty, 3, (int64_t[]){ 3, 2, C }, -1, 1);
     vm_val y = vm_sinusoid(c.g, t, (vm_sinusoid_kind){ C, period, shift, scale, (vm_sinusoid_layout)layout }, ty);
-    vm_backward(c.g, 1, &y, &r, 1, &t);
+    vm_val outs[] = { y, t }, seeds[] = { r, op_input(&c, VM_F32, 2, (int64_t[]){ 3, 2 }, -1, 1) };
+    vm_backward(c.g, 2, outs, seeds, 1, &t);
     vm_output(c.g, "y", y), vm_output(c.g, "dt", vm_grad(c.g, t));
     double *want = vm_calloc((size_t)(N * C), 8), dt[6] = { 0 }, most = 0;
     for (int64_t i = 0; i < N * half; i++) {
@@ -178,7 +183,7 @@ static void sines(int C, double period, double shift, double scale, int layout, 
     }
     OP_LEVELS(&c) {
         op_near(&c, "y", y, want, C, ty == VM_F32 ? 1e-6 : tol(ty));
-        for (int i = 0; i < 6; i++) EXPECT_NEAR(op_get(&c, vm_grad(c.g, t), i), dt[i], 1e-6 * most);
+        for (int i = 0; i < 6; i++) EXPECT_NEAR(op_get(&c, vm_grad(c.g, t), i), dt[i] + c.x[2][i], 1e-6 * (1 + most));
     }
     vm_free(want);
     op_end(&c);

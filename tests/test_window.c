@@ -130,6 +130,7 @@ TEST(pad_and_crop) {
         padded(6, (int64_t[]){ 2, 1, 2, 3, 2, 16 }, (box){ { 0, 1, 0, 1 }, { 1, 0, 0, 2 } }, t[k]);
         padded(3, (int64_t[]){ 3, 2, 2057 }, (box){ { 0, 1 }, { 1 } }, t[k]);
         padded(2, (int64_t[]){ 3, 8 }, (box){ { 0, 8 }, { 0, 16 } }, t[k]);
+        padded(2, (int64_t[]){ 3, 8 }, (box){ { 0, 3 }, { 0, 5 } }, t[k]); /* at no vector's place */
     }
     padded(3, (int64_t[]){ 2, 0, 3 }, (box){ { 0, 1 }, { 0, 1 } }, VM_F32),
         padded(3, (int64_t[]){ 0, 2, 3 }, (box){ { 0, 1 }, { 0 } }, VM_F32);
