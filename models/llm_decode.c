@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { PAGE = 32, PLANS = 16 }; /* tokens of a page */
+enum { PAGE = LLM_PAGE, PLANS = 16 };
 
 /* A planned graph for S sequences of t tokens. */
 typedef struct {
@@ -71,6 +71,7 @@ void llm_engine_free(llm_engine *en) {
 }
 
 int64_t llm_engine_room(const llm_engine *en) { return en->n_free * PAGE; }
+int64_t llm_engine_longest(const llm_engine *en) { return en->longest; }
 
 /* --- pages -------------------------------------------------------------------------------------------------------------- */
 static void give_back(llm_engine *en, int32_t page) {

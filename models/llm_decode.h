@@ -21,18 +21,19 @@ typedef struct {
 } llm_seq;
 
 typedef struct {
-    int64_t tokens;  /* room of the cache for all sequences together */
+    int64_t tokens;  /* room of the cache for all sequences together, each in whole pages */
     int64_t longest; /* tokens of one sequence at most; 0 = the model's context */
     vm_type cache;   /* VM_F32 or VM_BF16: how keys and values are kept */
     bool deterministic;
 } llm_engine_options;
 
-enum { LLM_SLOTS = 32, LLM_CHUNK = 512 }; /* sequences of one decoding step; tokens of a chunk of a prompt */
+enum { LLM_SLOTS = 32, LLM_CHUNK = 512, LLM_PAGE = 32 }; /* sequences of one decoding step; tokens of a chunk of a prompt, of a page */
 
 /* m outlives the engine. dtype: of matrix products. */
 vm_status llm_engine_new(llm_engine **out, const llm *m, vm_type dtype, const llm_engine_options *o, vm_error *e);
 void llm_engine_free(llm_engine *en); /* accepts NULL */
-int64_t llm_engine_room(const llm_engine *en); /* tokens that new pages have room for */
+int64_t llm_engine_room(const llm_engine *en);    /* tokens that new pages have room for */
+int64_t llm_engine_longest(const llm_engine *en); /* tokens of one sequence at most */
 
 /* Appends n tokens to the sequence; logits (V) of what follows the last one, NULL = not wanted. VM_EINPUT: longer than `longest`, a
  * token that the model has not; VM_EDEVICE: the cache is full (the sequence keeps what it had). */

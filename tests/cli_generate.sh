@@ -1,0 +1,40 @@
+#!/bin/sh
+# cli_generate.sh - `vismin generate`: batches, shared beginnings, the same texts in any batch, stops, broken prompts.
+vismin=${VISMIN:-build/vismin}
+t=$(mktemp -d) || exit 1
+trap 'rm -rf "$t"' EXIT
+all=0
+check() { # NAME WANT GOT
+    if [ "$2" = "$3" ]; then echo "ok cli_generate.$1"; else echo "FAIL cli_generate.$1"; all=1; printf 'want %s\ngot  %s\n' "$2" "$3" >&2; fi
+}
+has() { # NAME WORDS GOT
+    case $3 in *"$2"*) echo "ok cli_generate.$1" ;; *) echo "FAIL cli_generate.$1"; all=1; printf '%.600s\nlacks %s\n' "$3" "$2" >&2 ;; esac
+}
+m=$t/model
+mkdir "$m" && cp tests/golden/llm/llama/config.json tests/golden/llm/llama/model.safetensors "$m" && cp tests/golden/tokenizer/pieces_first/*.json "$m"
+gen() { "$vismin" generate "$m" --threads 1 "$@" 2>"$t/err"; }
+for i in 1 2 3 4 5; do echo "{\"id\":\"q$i\",\"prompt\":\"a photo of the red cube, number $i\"}"; done >"$t/p.jsonl"
+gen --prompts "$t/p.jsonl" --max-new 8 --n 2 --deterministic >"$t/a"; check status 0 $?
+check lines 10 "$(wc -l <"$t/a")"
+check order 'q1 q1 q2 q2 q3 q3 q4 q4 q5 q5' "$(sed 's/{"id":"\(q.\)".*/\1/' "$t/a" | tr '\n' ' ' | sed 's/ $//')"
+gen --prompts "$t/p.jsonl" --max-new 8 --n 2 --batch 3 --deterministic >"$t/b"; check any_batch "$(cat "$t/a")" "$(cat "$t/b")"
+check samples_differ 1 "$([ "$(sed -n 's/.*"text":\(.*\),"prompt.*/\1/p' "$t/a" | sort -u | wc -l)" -gt 5 ] && echo 1)"
+has shared ' shared)' "$(cat "$t/err")"
+check shared_counts 1 "$(sed -n 's/.*(\([0-9]*\) shared.*/\1/p' "$t/err" | awk '{ print ($1 > 50) }')"
+gen --prompt "the red cube" --max-new 6 --temperature 0 >"$t/one"; check streams 0 $?
+first=$(gen --prompt "the red cube" --max-new 6 --temperature 0 --json | sed 's/.*"text":"\(.*\)","prompt.*/\1/')
+check greedy_twice "$(cat "$t/one")" "$(gen --prompt "the red cube" --max-new 6 --temperature 0)"
+has json '"finish":"length"' "$(gen --prompt "the red cube" --max-new 6 --temperature 0 --json)"
+gen --prompt "a" --max-new 100000 --temperature 0 --json >"$t/full"; has full_context '"finish":"context"' "$(cat "$t/full")"
+gen --prompt x --chat-template phi3 --system be --show-prompt >"$t/shown"; check shown '<|system|>|be<|end|>|<|user|>|x<|end|>|<|assistant|>|' "$(tr '\n' '|' <"$t/shown" | sed 's/||$/|/')"
+echo '{"messages":[{"role":"user","content":"a"},{"role":"user","content":"b"}]}' >"$t/bad.jsonl"
+gen --prompts "$t/bad.jsonl" --chat-template chatml; check turns_status 3 $?
+has turns 'message 2 is from "user", expected "assistant"' "$(cat "$t/err")"
+gen --prompts "$t/bad.jsonl"; has no_layout 'give --chat-template' "$(cat "$t/err")"
+printf '{"prompt":"a"}\n{"prompt":5}\n' >"$t/bad.jsonl"; gen --prompts "$t/bad.jsonl"; check bad_line_status 3 $?
+has bad_line 'bad.jsonl:2:1: prompt: found 5, expected a string' "$(cat "$t/err")"
+: >"$t/none"; gen --prompts "$t/none"; has no_prompts 'no prompts, expected JSON lines' "$(cat "$t/err")"
+gen; check usage 2 $?
+gen --prompt x --system y; check system_status 2 $?
+"$vismin" generate tests/golden/bert/hf --prompt x 2>"$t/err"; has other_family '"bert" is no language model' "$(cat "$t/err")"
+exit $all
