@@ -1,6 +1,6 @@
-/* batchnorm.cu - see batchnorm.c. Sums over rows: 32 threads side by side own columns, 8 lines of them take turns at the rows of
- * a chunk (chunks.h), and the chunks are joined by a second launch. Statistics by Welford's update, joined as in
- * Chan, Golub & LeVeque 1979, so that memory is read once and nothing cancels. */
+/* batchnorm.cu - see batchnorm.c. Sums over rows: 32 threads side by side own columns, 8 lines of them take turns at
+ * the rows of a chunk (chunks.h), and the chunks are joined by a second launch. Statistics by Welford's update, joined
+ * as in Chan, Golub & LeVeque 1979, so that memory is read once and nothing cancels. */
 #include "kernels/gpu.cuh"
 #include "kernels/gpu_sum.cuh"
 extern "C" {
@@ -9,7 +9,7 @@ extern "C" {
 
 enum { LINES = 8 };
 
-/* --- statistics ------------------------------------------------------------------------------------------------------------- */
+/* --- statistics --------------------------------------------------------------------------------------------------- */
 /* Joins mean m and sum of squared deviations s of n values with those of more. */
 static __device__ __forceinline__ void join(float *m, float *s, float *n, float bm, float bs, float bn) {
     if (bn == 0.0f) return;
@@ -55,27 +55,31 @@ template <int N> __global__ void batchnorm_moments(gpu_mem x, int64_t R, int64_t
     }
 }
 /* Joins the chunks. */
-__global__ void batchnorm_moments_end(const float *part, int64_t R, int64_t C, int64_t chunks, float eps, float *mean, float *r, float *var) {
+__global__ void batchnorm_moments_end(const float *part, int64_t R, int64_t C, int64_t chunks, float eps, float *mean,
+                                      float *r, float *var) {
     GPU_SHARED(float, room, [LINES][3][32]);
     int64_t c = (int64_t)blockIdx.x * 32 + threadIdx.x;
     float m = 0.0f, s = 0.0f, n = 0.0f;
     for (int64_t k = threadIdx.y; k < chunks && c < C; k += LINES)
-        join(&m, &s, &n, part[k * 2 * C + c], part[k * 2 * C + C + c], (float)(gpu_chunk_begin(R, chunks, k + 1) - gpu_chunk_begin(R, chunks, k)));
+        join(&m, &s, &n, part[k * 2 * C + c], part[k * 2 * C + C + c],
+             (float)(gpu_chunk_begin(R, chunks, k + 1) - gpu_chunk_begin(R, chunks, k)));
     join_lines(&m, &s, &n, room);
     if (threadIdx.y != 0 || c >= C) return;
     mean[c] = m, var[c] = s / (float)R, r[c] = 1.0f / sqrtf(s / (float)R + eps);
 }
 /* Given statistics */
-__global__ void batchnorm_constants(const float *from_mean, const float *from_var, int64_t C, float eps, float *mean, float *r, float *var) {
+__global__ void batchnorm_constants(const float *from_mean, const float *from_var, int64_t C, float eps, float *mean,
+                                    float *r, float *var) {
     GPU_FOR(c, 1, C) mean[c] = from_mean[c], var[c] = from_var[c], r[c] = 1.0f / sqrtf(from_var[c] + eps);
 }
 
-/* --- y = act((x - mean) r w + b [+ residual]) ------------------------------------------------------------------------------- */
+/* --- y = act((x - mean) r w + b [+ residual]) --------------------------------------------------------------------- */
 typedef struct {
     gpu_mem mean, r, w, b; /* f32, by column */
 } columns;
 
-template <int N> __global__ void batchnorm_apply(gpu_mem x, gpu_mem residual, gpu_mem y, columns s, gpu_div C, int64_t n, bool relu) {
+template <int N>
+__global__ void batchnorm_apply(gpu_mem x, gpu_mem residual, gpu_mem y, columns s, gpu_div C, int64_t n, bool relu) {
     GPU_FOR(i, N, n) {
         int64_t c;
         float v[N], t[N], u[N];
@@ -108,7 +112,8 @@ static bool columns_wide(columns s, int64_t C) { return C % 8 == 0 && gpu_wide(s
 extern "C" vm_status batchnorm_cuda(vm_graph *g, vm_node *n) {
     int64_t R = vm_rows(g, n->in[0]), C = vm_cols(g, n->in[0]);
     gpu_mem x = gpu_in(g, n, 0), residual = gpu_in(g, n, 5), y = gpu_out(g, n, 0);
-    float *mean = (float *)vm_o(g, n, 1), *r = (float *)vm_o(g, n, 2), *var = (float *)vm_o(g, n, 3), eps = (float)n->f[0];
+    float *mean = (float *)vm_o(g, n, 1), *r = (float *)vm_o(g, n, 2), *var = (float *)vm_o(g, n, 3),
+          eps = (float)n->f[0];
     columns s = { f32_at(mean), f32_at(r), gpu_in(g, n, 1), gpu_in(g, n, 2) };
     vm_status st;
     if (C == 0) return VM_OK;
@@ -117,24 +122,28 @@ extern "C" vm_status batchnorm_cuda(vm_graph *g, vm_node *n) {
         float *part = (float *)vm_o(g, n, 4);
         bool wide = C % 4 == 0 && gpu_on16(x.p);
         dim3 block(32, LINES), grid(gpu_blocks(C, wide ? 128 : 32), (unsigned)chunks);
-        st = wide ? GPU_LAUNCH(g, batchnorm_moments<4>, grid, block, 0, x, R, C, part) : GPU_LAUNCH(g, batchnorm_moments<1>, grid, block, 0, x, R, C, part);
-        if (!st) st = GPU_LAUNCH(g, batchnorm_moments_end, gpu_blocks(C, 32), block, 0, (const float *)part, R, C, chunks, eps, mean, r, var);
+        st = wide ? GPU_LAUNCH(g, batchnorm_moments<4>, grid, block, 0, x, R, C, part)
+                  : GPU_LAUNCH(g, batchnorm_moments<1>, grid, block, 0, x, R, C, part);
+        if (!st)
+            st = GPU_LAUNCH(g, batchnorm_moments_end, gpu_blocks(C, 32), block, 0, (const float *)part, R, C, chunks,
+                            eps, mean, r, var);
     } else {
-        st = GPU_LAUNCH(g, batchnorm_constants, gpu_grid(g, C, GPU_THREADS), GPU_THREADS, 0, (const float *)vm_in(g, n, 3),
-                        (const float *)vm_in(g, n, 4), C, eps, mean, r, var);
+        st = GPU_LAUNCH(g, batchnorm_constants, gpu_grid(g, C, GPU_THREADS), GPU_THREADS, 0,
+                        (const float *)vm_in(g, n, 3), (const float *)vm_in(g, n, 4), C, eps, mean, r, var);
     }
     if (st || R == 0) return st;
-    return GPU_EACH(g, batchnorm_apply, columns_wide(s, C) && gpu_wide3(x, residual, y), R * C, x, residual, y, s, gpu_div_by(C), R * C,
-                    n->i[1] == VM_RELU);
+    return GPU_EACH(g, batchnorm_apply, columns_wide(s, C) && gpu_wide3(x, residual, y), R * C, x, residual, y, s,
+                    gpu_div_by(C), R * C, n->i[1] == VM_RELU);
 }
 
-/* --- backward ----------------------------------------------------------------------------------------------------------------- */
+/* --- backward ----------------------------------------------------------------------------------------------------- */
 typedef struct {
     gpu_mem dy, x, y; /* y NULL without ReLU */
 } sources;
 
 /* gr = the part of dy that passes the ReLU, h = (x - mean) r */
-template <int N> static __device__ __forceinline__ void load(const sources &s, const columns &cols, int64_t at, int64_t c, float *gr, float *h) {
+template <int N> static __device__ __forceinline__ void load(const sources &s, const columns &cols, int64_t at,
+                                                             int64_t c, float *gr, float *h) {
     float t[N];
     gpu_load<N>(s.dy, at, gr);
     if (s.y.p) {
@@ -165,7 +174,8 @@ template <int N> __global__ void batchnorm_back_sums(sources s, columns cols, in
             for (int k = 0; k < N; k++) pw[k] = fmaf(gr[k], h[k], pw[k]), pb[k] += gr[k];
         }
 #pragma unroll
-    for (int k = 0; k < N; k++) room[threadIdx.y][k][threadIdx.x] = pw[k], room[threadIdx.y][N + k][threadIdx.x] = pb[k];
+    for (int k = 0; k < N; k++)
+        room[threadIdx.y][k][threadIdx.x] = pw[k], room[threadIdx.y][N + k][threadIdx.x] = pb[k];
     __syncthreads();
     if (threadIdx.y != 0 || c >= C) return;
     for (int line = 1; line < LINES; line++)
@@ -175,12 +185,15 @@ template <int N> __global__ void batchnorm_back_sums(sources s, columns cols, in
     gpu_store<N>(to, c, pw, false);
     gpu_store<N>(to, C + c, pb, false);
 }
-/* dw, db = [themselves +] the sums over chunks, which replace those of the first: dx needs them without what they add to. */
-__global__ void batchnorm_back_sums_end(float *part, int64_t C, int64_t chunks, float *dw, float *db, bool add_w, bool add_b) {
+/* dw, db = [themselves +] the sums over chunks, which replace those of the first: dx needs them without what they add
+ * to. */
+__global__ void batchnorm_back_sums_end(float *part, int64_t C, int64_t chunks, float *dw, float *db, bool add_w,
+                                        bool add_b) {
     GPU_SHARED(float, room, [LINES][2][32]);
     int64_t c = (int64_t)blockIdx.x * 32 + threadIdx.x;
     float pw = 0.0f, pb = 0.0f;
-    for (int64_t k = threadIdx.y; k < chunks && c < C; k += LINES) pw += part[k * 2 * C + c], pb += part[k * 2 * C + C + c];
+    for (int64_t k = threadIdx.y; k < chunks && c < C; k += LINES)
+        pw += part[k * 2 * C + c], pb += part[k * 2 * C + C + c];
     room[threadIdx.y][0][threadIdx.x] = pw, room[threadIdx.y][1][threadIdx.x] = pb;
     __syncthreads();
     if (threadIdx.y != 0 || c >= C) return;
@@ -189,8 +202,8 @@ __global__ void batchnorm_back_sums_end(float *part, int64_t C, int64_t chunks, 
     dw[c] = pw + (add_w ? dw[c] : 0.0f), db[c] = pb + (add_b ? db[c] : 0.0f);
 }
 /* dx = w r (g - over (sum g + h sum g h)), and g itself for the residual */
-template <int N> __global__ void batchnorm_back_dx(sources s, columns cols, gpu_mem sums, gpu_mem dx, gpu_mem dres, gpu_div C, int64_t n, float over,
-                                                bool add, bool add_res) {
+template <int N> __global__ void batchnorm_back_dx(sources s, columns cols, gpu_mem sums, gpu_mem dx, gpu_mem dres,
+                                                   gpu_div C, int64_t n, float over, bool add, bool add_res) {
     GPU_FOR(i, N, n) {
         int64_t c;
         float gr[N], h[N], t[N], u[N];
@@ -225,19 +238,20 @@ extern "C" vm_status batchnorm_back_cuda(vm_graph *g, vm_node *n) {
         st = wide ? GPU_LAUNCH(g, batchnorm_back_sums<4>, grid, block, 0, s, cols, R, C, (float *)part.p)
                   : GPU_LAUNCH(g, batchnorm_back_sums<1>, grid, block, 0, s, cols, R, C, (float *)part.p);
     if (!st)
-        st = GPU_LAUNCH(g, batchnorm_back_sums_end, gpu_blocks(C, 32), block, 0, (float *)part.p, C, chunks, (float *)vm_o(g, n, 1),
-                        (float *)vm_o(g, n, 2), vm_adds(g, n, 1), vm_adds(g, n, 2));
+        st = GPU_LAUNCH(g, batchnorm_back_sums_end, gpu_blocks(C, 32), block, 0, (float *)part.p, C, chunks,
+                        (float *)vm_o(g, n, 1), (float *)vm_o(g, n, 2), vm_adds(g, n, 1), vm_adds(g, n, 2));
     if (st || R == 0) return st;
-    return GPU_EACH(g, batchnorm_back_dx, wide, R * C, s, cols, part, dx, dres, gpu_div_by(C), R * C, n->i[1] ? 1.0f / (float)R : 0.0f,
-                    vm_adds(g, n, 0), n->i[2] && vm_adds(g, n, 4));
+    return GPU_EACH(g, batchnorm_back_dx, wide, R * C, s, cols, part, dx, dres, gpu_div_by(C), R * C,
+                    n->i[1] ? 1.0f / (float)R : 0.0f, vm_adds(g, n, 0), n->i[2] && vm_adds(g, n, 4));
 }
 
-/* --- running statistics, folding ---------------------------------------------------------------------------------------------- */
+/* --- running statistics, folding ---------------------------------------------------------------------------------- */
 /* One block: whether all numbers are finite decides about all. */
-__global__ void batchnorm_running(const float *mean, const float *var, float *to_mean, float *to_var, float *count, int64_t C, float m,
-                               float unbiased) {
+__global__ void batchnorm_running(const float *mean, const float *var, float *to_mean, float *to_var, float *count,
+                                  int64_t C, float m, float unbiased) {
     bool bad = false;
-    for (int64_t c = threadIdx.x; c < C; c += GPU_THREADS) bad |= !(fabsf(mean[c]) < INFINITY) || !(fabsf(var[c]) < INFINITY);
+    for (int64_t c = threadIdx.x; c < C; c += GPU_THREADS)
+        bad |= !(fabsf(mean[c]) < INFINITY) || !(fabsf(var[c]) < INFINITY);
     if (__syncthreads_or(bad)) return;
     for (int64_t c = threadIdx.x; c < C; c += GPU_THREADS) {
         to_mean[c] += m * (mean[c] - to_mean[c]);
@@ -246,8 +260,9 @@ __global__ void batchnorm_running(const float *mean, const float *var, float *to
     if (threadIdx.x == 0) count[0] += 1.0f;
 }
 extern "C" vm_status running_stats_cuda(vm_graph *g, vm_node *n) {
-    return GPU_LAUNCH(g, batchnorm_running, 1, GPU_THREADS, 0, (const float *)vm_in(g, n, 0), (const float *)vm_in(g, n, 1), (float *)vm_in(g, n, 2),
-                      (float *)vm_in(g, n, 3), (float *)vm_in(g, n, 4), vm_count(g, n->in[0]), (float)n->f[0],
+    return GPU_LAUNCH(g, batchnorm_running, 1, GPU_THREADS, 0, (const float *)vm_in(g, n, 0),
+                      (const float *)vm_in(g, n, 1), (float *)vm_in(g, n, 2), (float *)vm_in(g, n, 3),
+                      (float *)vm_in(g, n, 4), vm_count(g, n->in[0]), (float)n->f[0],
                       (float)n->i[0] / (float)(n->i[0] - 1));
 }
 
@@ -267,8 +282,10 @@ __global__ void batchnorm_fold_kernel(folding f, gpu_div K, int64_t n, float eps
 extern "C" vm_status batchnorm_fold_cuda(vm_graph *g, vm_node *n) {
     const vm_folded *to = (const vm_folded *)n->ptr;
     int64_t N = vm_count(g, n->in[0]);
-    folding f = { (const float *)vm_in(g, n, 0), (const float *)vm_in(g, n, 1), (const float *)vm_in(g, n, 2), (const float *)vm_in(g, n, 3),
-                  (const float *)vm_in(g, n, 4), (float *)to->w->data, (float *)to->b->data };
+    folding f = { (const float *)vm_in(g, n, 0), (const float *)vm_in(g, n, 1), (const float *)vm_in(g, n, 2),
+                  (const float *)vm_in(g, n, 3), (const float *)vm_in(g, n, 4), (float *)to->w->data,
+                  (float *)to->b->data };
     if (!N) return VM_OK;
-    return GPU_LAUNCH(g, batchnorm_fold_kernel, gpu_grid(g, N, GPU_THREADS), GPU_THREADS, 0, f, gpu_div_by(vm_cols(g, n->in[0])), N, (float)n->f[0]);
+    return GPU_LAUNCH(g, batchnorm_fold_kernel, gpu_grid(g, N, GPU_THREADS), GPU_THREADS, 0, f,
+                      gpu_div_by(vm_cols(g, n->in[0])), N, (float)n->f[0]);
 }

@@ -1,5 +1,5 @@
-/* binary.cu - see binary.c. A short b is read again and again from a cache: in vectors where its size allows, else value by
- * value with its place counted round. */
+/* binary.cu - see binary.c. A short b is read again and again from a cache: in vectors where its size allows, else
+ * value by value with its place counted round. */
 #include "kernels/gpu.cuh"
 #include "kernels/gpu_elem.cuh"
 extern "C" {
@@ -7,7 +7,8 @@ extern "C" {
 }
 
 /* x[0..N) = the values that elements i.. of a tensor meet in b, which repeats */
-template <int N> static __device__ __forceinline__ void repeated(gpu_mem b, gpu_div size, int64_t i, int64_t end, float *x) {
+template <int N>
+static __device__ __forceinline__ void repeated(gpu_mem b, gpu_div size, int64_t i, int64_t end, float *x) {
     int64_t j;
     gpu_divide(i, size, &j);
     if (size.d % N == 0) {
@@ -39,7 +40,8 @@ static __device__ __forceinline__ float apply_back(int what, float d, float a, f
     return d * (what == VM_MAXIMUM_A ? share(a, b) : share(b, a));
 }
 
-template <int N> __global__ void binary_kernel(gpu_mem a, gpu_mem b, gpu_mem y, gpu_div size, int64_t n, int kind, bool add) {
+template <int N>
+__global__ void binary_kernel(gpu_mem a, gpu_mem b, gpu_mem y, gpu_div size, int64_t n, int kind, bool add) {
     GPU_FOR(i, N, n) {
         float u[N], v[N];
         gpu_load_to<N>(a, i, n, u);
@@ -49,8 +51,8 @@ template <int N> __global__ void binary_kernel(gpu_mem a, gpu_mem b, gpu_mem y, 
         gpu_store_to<N>(y, i, n, u, add);
     }
 }
-template <int N> __global__ void binary_back_kernel(gpu_mem dy, gpu_mem a, gpu_mem b, gpu_mem y, gpu_div size, int64_t n,
-                                                    int what, bool add) {
+template <int N> __global__ void binary_back_kernel(gpu_mem dy, gpu_mem a, gpu_mem b, gpu_mem y, gpu_div size,
+                                                    int64_t n, int what, bool add) {
     GPU_FOR(i, N, n) {
         float d[N], u[N], v[N];
         gpu_load_to<N>(dy, i, n, d);

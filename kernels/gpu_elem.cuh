@@ -1,8 +1,9 @@
-/* gpu_elem.cuh - what kernels bound by memory share: values of a type that the launch knows, read and written N at a time
- * as f32; loops over elements that fill the device; division by numbers known at launch; sums over rows in a fixed order.
+/* gpu_elem.cuh - what kernels bound by memory share: values of a type that the launch knows, read and written N at a
+ * time as f32; loops over elements that fill the device; division by numbers known at launch; sums over rows in a
+ * fixed order.
  *
- * A kernel has two instances: N = 8 moves 16 or 32 bytes per access where all addresses are aligned to 16 bytes and rows,
- * where they matter, are multiples of 8; N = 1 takes anything (views at odd places). */
+ * A kernel has two instances: N = 8 moves 16 or 32 bytes per access where all addresses are aligned to 16 bytes and
+ * rows, where they matter, are multiples of 8; N = 1 takes anything (views at odd places). */
 #ifndef VM_GPU_ELEM_CUH
 #define VM_GPU_ELEM_CUH
 #include "kernels/gpu.cuh"
@@ -24,7 +25,7 @@ static inline bool gpu_on16(const void *p) { return (uintptr_t)p % 16 == 0; } /*
 static inline bool gpu_wide(gpu_mem a, gpu_mem b) { return gpu_on16(a.p) && gpu_on16(b.p); }
 static inline bool gpu_wide3(gpu_mem a, gpu_mem b, gpu_mem c) { return gpu_wide(a, b) && gpu_on16(c.p); }
 
-/* --- loads and stores ------------------------------------------------------------------------------------------------- */
+/* --- loads and stores --------------------------------------------------------------------------------------------- */
 __device__ __forceinline__ float gpu_get(gpu_mem m, int64_t at) {
     if (m.t == VM_F32) return ((const float *)m.p)[at];
     if (m.t == VM_BF16) return to_f32(((const bf16 *)m.p)[at]);
@@ -88,7 +89,7 @@ template <int N> __device__ __forceinline__ void gpu_store_to(gpu_mem m, int64_t
         if (at + k < end) gpu_put(m, at + k, x[k] + (add ? gpu_get(m, at + k) : 0.0f));
 }
 
-/* --- loops over elements ---------------------------------------------------------------------------------------------- */
+/* --- loops over elements ------------------------------------------------------------------------------------------ */
 enum { GPU_THREADS = 256 };
 
 /* Blocks of a loop whose blocks do per_block items a turn: no more than the device holds at once. */
@@ -108,7 +109,7 @@ static inline unsigned gpu_grid(const vm_graph *g, int64_t items, int64_t per_bl
 /* Queues y[i] = value for all i < n (grad.cu). */
 extern "C" vm_status gpu_fill(vm_graph *g, gpu_mem y, int64_t n, float value);
 
-/* --- division by a number known at launch ------------------------------------------------------------------------------- */
+/* --- division by a number known at launch ------------------------------------------------------------------------- */
 /* Granlund & Montgomery 1994: n/d = (n + high word of n mul) >> shift for n < 2^31; larger n divide in 64 bits. */
 typedef struct {
     int64_t d;

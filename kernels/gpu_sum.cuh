@@ -17,8 +17,8 @@ typedef struct {
 extern "C" vm_status gpu_sum_rows(vm_graph *g, gpu_sums s);
 
 /* Partial sums of chunks: y (C) = [itself +] the sum of n_chunks rows of C numbers, `stride` apart */
-static inline vm_status gpu_sum_chunks(vm_graph *g, const float *part, int64_t n_chunks, int64_t stride, int64_t C, void *y,
-                                       bool add) {
+static inline vm_status gpu_sum_chunks(vm_graph *g, const float *part, int64_t n_chunks, int64_t stride, int64_t C,
+                                       void *y, bool add) {
     gpu_sums s = { { (void *)part, VM_F32 }, { y, VM_F32 }, 1, n_chunks, C, 1, stride, 1.0f, add };
     return gpu_sum_rows(g, s);
 }

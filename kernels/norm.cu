@@ -1,6 +1,6 @@
-/* norm.cu - see norm.c. A warp has a row of up to 1024 columns, a block of 8 warps one of up to 8192: each thread holds 32 values of
- * it in registers between the passes, so that memory is read once ("held"). Longer rows, and rows that do not lie in vectors, are
- * read again in each pass ("read again"), mostly from a cache.
+/* norm.cu - see norm.c. A warp has a row of up to 1024 columns, a block of 8 warps one of up to 8192: each thread
+ * holds 32 values of it in registers between the passes, so that memory is read once ("held"). Longer rows, and rows
+ * that do not lie in vectors, are read again in each pass ("read again"), mostly from a cache.
  *
  * Backward, a block has a chunk of the rows (chunks.h); its dw and db stay in registers until the last row. */
 #include "kernels/gpu.cuh"
@@ -13,7 +13,7 @@ template <int WARPS> static __device__ __forceinline__ float row_sum(float x, fl
     return WARPS == 1 ? warp_sum(x) : block_sum(x, room);
 }
 
-/* --- layernorm, rmsnorm ----------------------------------------------------------------------------------------------------- */
+/* --- layernorm, rmsnorm ------------------------------------------------------------------------------------------- */
 typedef struct {
     gpu_mem x, w, b, y;
     float *mean, *r;
@@ -23,7 +23,8 @@ typedef struct {
 } rows;
 
 /* y = (x - mean) r w + b of M columns from c on; w and b may be missing */
-template <int M> static __device__ __forceinline__ void affine(const rows &s, int64_t at, int64_t c, float mean, float r, float *x) {
+template <int M>
+static __device__ __forceinline__ void affine(const rows &s, int64_t at, int64_t c, float mean, float r, float *x) {
     float w[M], b[M];
     if (s.w.p) gpu_load<M>(s.w, c, w);
     if (s.b.p) gpu_load<M>(s.b, c, b);
@@ -35,7 +36,8 @@ template <int M> static __device__ __forceinline__ void affine(const rows &s, in
 /* blocks of (32, rows) or (32 WARPS, 1) */
 template <int WARPS> __global__ void norm_held(rows s) {
     GPU_SHARED(float, room, [33]);
-    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < s.R; row += (int64_t)gridDim.x * blockDim.y) {
+    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < s.R;
+         row += (int64_t)gridDim.x * blockDim.y) {
         float x[HELD][N], mean = 0.0f, sq = 0.0f;
 #pragma unroll
         for (int j = 0; j < HELD; j++) {
@@ -63,7 +65,8 @@ template <int WARPS> __global__ void norm_held(rows s) {
 }
 template <int WARPS, int M> __global__ void norm_read_again(rows s) {
     GPU_SHARED(float, room, [33]);
-    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < s.R; row += (int64_t)gridDim.x * blockDim.y) {
+    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < s.R;
+         row += (int64_t)gridDim.x * blockDim.y) {
         int64_t at = row * s.C, first = threadIdx.x * M, step = WARPS * 32 * M;
         float x[M], mean = 0.0f, sq = 0.0f;
         for (int64_t c = first; s.centre && c < s.C; c += step) {
@@ -87,8 +90,10 @@ template <int WARPS, int M> __global__ void norm_read_again(rows s) {
 }
 
 extern "C" vm_status norm_cuda(vm_graph *g, vm_node *n) {
-    rows s = { gpu_in(g, n, 0), gpu_in(g, n, 1), gpu_in(g, n, 2), gpu_out(g, n, 0), (float *)vm_o(g, n, 1), (float *)vm_o(g, n, 2),
-               vm_rows(g, n->in[0]), vm_cols(g, n->in[0]), (float)n->f[0], n->i[1] != 0 };
+    rows s = { gpu_in(g, n, 0),      gpu_in(g, n, 1),        gpu_in(g, n, 2),
+               gpu_out(g, n, 0),     (float *)vm_o(g, n, 1), (float *)vm_o(g, n, 2),
+               vm_rows(g, n->in[0]), vm_cols(g, n->in[0]),   (float)n->f[0],
+               n->i[1] != 0 };
     dim3 warp(32, 4), block(32 * BLOCK_WARPS);
     bool wide = s.C % N == 0 && gpu_wide3(s.x, s.w, s.b) && gpu_on16(s.y.p);
     if (s.R * s.C == 0) return VM_OK;
@@ -99,7 +104,7 @@ extern "C" vm_status norm_cuda(vm_graph *g, vm_node *n) {
     return GPU_LAUNCH(g, (norm_read_again<BLOCK_WARPS, 1>), gpu_grid(g, s.R, 1), block, 0, s);
 }
 
-/* --- their gradients ---------------------------------------------------------------------------------------------------------- */
+/* --- their gradients ---------------------------------------------------------------------------------------------- */
 typedef struct {
     gpu_mem dy, x, w, dx;
     const float *mean, *r;
@@ -180,14 +185,16 @@ __global__ void norm_back_read_again(back_rows s) {
     for (int64_t row = begin; row < end; row++) {
         float mean = s.mean[row], r = s.r[row], mg = 0.0f, mgh = 0.0f;
         for (int64_t c = threadIdx.x; c < s.C; c += 32 * BLOCK_WARPS) {
-            float d = gpu_get(s.dy, row * s.C + c), h = (gpu_get(s.x, row * s.C + c) - mean) * r, g = s.w.p ? d * gpu_get(s.w, c) : d;
+            float d = gpu_get(s.dy, row * s.C + c), h = (gpu_get(s.x, row * s.C + c) - mean) * r,
+                  g = s.w.p ? d * gpu_get(s.w, c) : d;
             mg += g, mgh = fmaf(g, h, mgh);
             if (s.part) pw[c] = (row > begin ? pw[c] : 0.0f) + d * h, pb[c] = (row > begin ? pb[c] : 0.0f) + d;
         }
         mg = s.centre ? block_sum(mg, room) / (float)s.C : 0.0f;
         mgh = block_sum(mgh, room) / (float)s.C;
         for (int64_t c = threadIdx.x; c < s.C; c += 32 * BLOCK_WARPS) {
-            float d = gpu_get(s.dy, row * s.C + c), h = (gpu_get(s.x, row * s.C + c) - mean) * r, g = s.w.p ? d * gpu_get(s.w, c) : d;
+            float d = gpu_get(s.dy, row * s.C + c), h = (gpu_get(s.x, row * s.C + c) - mean) * r,
+                  g = s.w.p ? d * gpu_get(s.w, c) : d;
             float v = r * (g - mg - h * mgh);
             gpu_store<1>(s.dx, row * s.C + c, &v, s.add);
         }
@@ -196,24 +203,35 @@ __global__ void norm_back_read_again(back_rows s) {
 
 extern "C" vm_status norm_back_cuda(vm_graph *g, vm_node *n) {
     float *part = (float *)vm_o(g, n, 3);
-    back_rows s = { gpu_in(g, n, 0), gpu_in(g, n, 1), gpu_in(g, n, 2), gpu_out(g, n, 0), (const float *)vm_in(g, n, 3),
-                    (const float *)vm_in(g, n, 4), n->i[2] ? part : NULL, vm_rows(g, n->in[1]), vm_cols(g, n->in[1]),
-                    g->v[n->out[3]].ne[0], n->i[1] != 0, vm_adds(g, n, 0) };
+    back_rows s = { gpu_in(g, n, 0),
+                    gpu_in(g, n, 1),
+                    gpu_in(g, n, 2),
+                    gpu_out(g, n, 0),
+                    (const float *)vm_in(g, n, 3),
+                    (const float *)vm_in(g, n, 4),
+                    n->i[2] ? part : NULL,
+                    vm_rows(g, n->in[1]),
+                    vm_cols(g, n->in[1]),
+                    g->v[n->out[3]].ne[0],
+                    n->i[1] != 0,
+                    vm_adds(g, n, 0) };
     bool wide = s.C % N == 0 && gpu_wide3(s.dy, s.x, s.w) && gpu_on16(s.dx.p) && gpu_on16(part);
     vm_status st = VM_OK;
     if (s.C == 0) return VM_OK;
     if (s.R == 0) st = VM_OK;
     else if (wide && s.C <= WARP_MAX) st = GPU_LAUNCH(g, norm_back_held<1>, (unsigned)s.chunks, dim3(32, LINES), 0, s);
-    else if (wide && s.C <= BLOCK_MAX) st = GPU_LAUNCH(g, norm_back_held<BLOCK_WARPS>, (unsigned)s.chunks, 32 * BLOCK_WARPS, 0, s);
+    else if (wide && s.C <= BLOCK_MAX)
+        st = GPU_LAUNCH(g, norm_back_held<BLOCK_WARPS>, (unsigned)s.chunks, 32 * BLOCK_WARPS, 0, s);
     else st = GPU_LAUNCH(g, norm_back_read_again, (unsigned)s.chunks, 32 * BLOCK_WARPS, 0, s);
     if (st || !n->i[2]) return st;
     st = gpu_sum_chunks(g, part, s.chunks, 2 * s.C, s.C, vm_o(g, n, 1), vm_adds(g, n, 1));
     return st ? st : gpu_sum_chunks(g, part + s.C, s.chunks, 2 * s.C, s.C, vm_o(g, n, 2), vm_adds(g, n, 2));
 }
 
-/* --- l2norm: a warp per row ----------------------------------------------------------------------------------------------------- */
+/* --- l2norm: a warp per row --------------------------------------------------------------------------------------- */
 template <int M> __global__ void l2norm_kernel(gpu_mem x, gpu_mem y, float *norms, int64_t R, int64_t C, float eps) {
-    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < R; row += (int64_t)gridDim.x * blockDim.y) {
+    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < R;
+         row += (int64_t)gridDim.x * blockDim.y) {
         float v[M], sq = 0.0f;
         for (int64_t c = threadIdx.x * M; c < C; c += 32 * M) {
             gpu_load<M>(x, row * C + c, v);
@@ -230,9 +248,10 @@ template <int M> __global__ void l2norm_kernel(gpu_mem x, gpu_mem y, float *norm
         }
     }
 }
-template <int M> __global__ void l2norm_back_kernel(gpu_mem dy, gpu_mem y, const float *norms, gpu_mem dx, int64_t R, int64_t C, float eps,
-                                                    bool add) {
-    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < R; row += (int64_t)gridDim.x * blockDim.y) {
+template <int M> __global__ void l2norm_back_kernel(gpu_mem dy, gpu_mem y, const float *norms, gpu_mem dx, int64_t R,
+                                                    int64_t C, float eps, bool add) {
+    for (int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y; row < R;
+         row += (int64_t)gridDim.x * blockDim.y) {
         float d[M], v[M], dot = 0.0f, norm = norms[row];
         for (int64_t c = threadIdx.x * M; c < C; c += 32 * M) {
             gpu_load<M>(dy, row * C + c, d);
@@ -257,8 +276,9 @@ extern "C" vm_status l2norm_cuda(vm_graph *g, vm_node *n) {
     int64_t R = vm_rows(g, n->in[0]), C = vm_cols(g, n->in[0]);
     float *norms = (float *)vm_o(g, n, 1), eps = (float)n->f[0];
     if (R == 0) return VM_OK;
-    return C % N == 0 && gpu_wide(x, y) ? GPU_LAUNCH(g, l2norm_kernel<N>, gpu_grid(g, R, 4), dim3(32, 4), 0, x, y, norms, R, C, eps)
-                                        : GPU_LAUNCH(g, l2norm_kernel<1>, gpu_grid(g, R, 4), dim3(32, 4), 0, x, y, norms, R, C, eps);
+    return C % N == 0 && gpu_wide(x, y)
+               ? GPU_LAUNCH(g, l2norm_kernel<N>, gpu_grid(g, R, 4), dim3(32, 4), 0, x, y, norms, R, C, eps)
+               : GPU_LAUNCH(g, l2norm_kernel<1>, gpu_grid(g, R, 4), dim3(32, 4), 0, x, y, norms, R, C, eps);
 }
 extern "C" vm_status l2norm_back_cuda(vm_graph *g, vm_node *n) {
     gpu_mem dy = gpu_in(g, n, 0), y = gpu_in(g, n, 1), dx = gpu_out(g, n, 0);
@@ -267,7 +287,8 @@ extern "C" vm_status l2norm_back_cuda(vm_graph *g, vm_node *n) {
     float eps = (float)n->f[0];
     bool add = vm_adds(g, n, 0);
     if (R * C == 0) return VM_OK;
-    return C % N == 0 && gpu_wide3(dy, y, dx)
-               ? GPU_LAUNCH(g, l2norm_back_kernel<N>, gpu_grid(g, R, 4), dim3(32, 4), 0, dy, y, norms, dx, R, C, eps, add)
-               : GPU_LAUNCH(g, l2norm_back_kernel<1>, gpu_grid(g, R, 4), dim3(32, 4), 0, dy, y, norms, dx, R, C, eps, add);
+    return C % N == 0 && gpu_wide3(dy, y, dx) ? GPU_LAUNCH(g, l2norm_back_kernel<N>, gpu_grid(g, R, 4), dim3(32, 4), 0,
+                                                           dy, y, norms, dx, R, C, eps, add)
+                                              : GPU_LAUNCH(g, l2norm_back_kernel<1>, gpu_grid(g, R, 4), dim3(32, 4), 0,
+                                                           dy, y, norms, dx, R, C, eps, add);
 }

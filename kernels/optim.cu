@@ -1,5 +1,5 @@
-/* optim.cu - see optim.c. AdamW reads four numbers and writes three per element, 16 bytes at a time; hyper-parameters that vary from step
- * to step are read from device memory. */
+/* optim.cu - see optim.c. AdamW reads four numbers and writes three per element, 16 bytes at a time; hyper-parameters
+ * that vary from step to step are read from device memory. */
 #include "kernels/gpu.cuh"
 #include "kernels/gpu_sum.cuh"
 extern "C" {
@@ -10,8 +10,10 @@ typedef struct {
     float b1, b2, eps, decay, lr_scale; /* decay 0 where none applies */
 } adam;
 
-template <int N> __global__ void adamw_kernel(gpu_mem w, gpu_mem d, gpu_mem m, gpu_mem v, const float *hyper, adam a, int64_t n) {
-    float lr = hyper[0] * a.lr_scale, scale = hyper[3], keep = 1.0f - lr * a.decay, step = lr / hyper[1], r2 = 1.0f / hyper[2];
+template <int N>
+__global__ void adamw_kernel(gpu_mem w, gpu_mem d, gpu_mem m, gpu_mem v, const float *hyper, adam a, int64_t n) {
+    float lr = hyper[0] * a.lr_scale, scale = hyper[3], keep = 1.0f - lr * a.decay, step = lr / hyper[1],
+          r2 = 1.0f / hyper[2];
     GPU_FOR(i, N, n) {
         float x[N], p[N], m1[N], m2[N];
         gpu_load_to<N>(d, i, n, x);
@@ -36,7 +38,8 @@ extern "C" vm_status adamw_cuda(vm_graph *g, vm_node *n) {
     gpu_mem w = { p->data, VM_F32 }, d = { p->grad, VM_F32 }, m = { p->m, VM_F32 }, v = { p->v, VM_F32 };
     adam a = { (float)n->f[0], (float)n->f[1], (float)n->f[2], p->decay ? (float)n->f[3] : 0.0f, p->lr_scale };
     if (!N) return VM_OK;
-    return GPU_EACH(g, adamw_kernel, gpu_wide3(w, d, m) && gpu_on16(v.p), N, w, d, m, v, (const float *)vm_in(g, n, 0), a, N);
+    return GPU_EACH(g, adamw_kernel, gpu_wide3(w, d, m) && gpu_on16(v.p), N, w, d, m, v, (const float *)vm_in(g, n, 0),
+                    a, N);
 }
 
 template <int N> __global__ void average_kernel(gpu_mem w, gpu_mem a, const float *decay, int64_t n) {
@@ -58,7 +61,7 @@ extern "C" vm_status average_cuda(vm_graph *g, vm_node *n) {
     return GPU_EACH(g, average_kernel, gpu_wide(w, a), N, w, a, (const float *)vm_in(g, n, 0), N);
 }
 
-/* --- sum of squares of many gradients: a block per chunk, then one that adds the chunks ------------------------------------- */
+/* --- sum of squares of many gradients: a block per chunk, then one that adds the chunks --------------------------- */
 typedef struct {
     const float *x;
     int64_t n, first; /* elements; number of its first chunk */
@@ -96,6 +99,7 @@ extern "C" vm_status grad_sqnorm_cuda(vm_graph *g, vm_node *n) {
     vm_free(list);
     if (chunks && !table) return g->err.status;
     float *part = (float *)vm_o(g, n, 1);
-    if (chunks && GPU_LAUNCH(g, sqnorm_kernel, (unsigned)chunks, GPU_THREADS, 0, table, count, part)) return g->err.status;
+    if (chunks && GPU_LAUNCH(g, sqnorm_kernel, (unsigned)chunks, GPU_THREADS, 0, table, count, part))
+        return g->err.status;
     return gpu_sum_chunks(g, part, chunks, 1, 1, vm_o(g, n, 0), false);
 }

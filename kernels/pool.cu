@@ -7,12 +7,13 @@ extern "C" {
 
 typedef struct {
     vm_pool k;
-    int64_t H, W, OH, OW, n; /* n: elements that the loop is over */
+    int64_t H, W, OH, OW, n;  /* n: elements that the loop is over */
     gpu_div C, rows, columns; /* of what the loop is over */
 } shape;
 
 /* Rows (axis 0) or columns (1) of window i of the picture: first..end, and the tap that first is. */
-static __device__ __forceinline__ void window(const shape &s, int axis, int64_t i, int64_t *first, int64_t *end, int64_t *tap) {
+static __device__ __forceinline__ void window(const shape &s, int axis, int64_t i, int64_t *first, int64_t *end,
+                                              int64_t *tap) {
     int64_t K = axis ? s.k.KW : s.k.KH, n = axis ? s.W : s.H, at = i * s.k.stride[axis] - s.k.pad[axis];
     *first = at > 0 ? at : 0, *end = at + K < n ? at + K : n, *tap = *first - at;
 }
@@ -23,7 +24,8 @@ static __device__ __forceinline__ void holders(const shape &s, int axis, int64_t
     *first = at < K ? 0 : (at - K) / st + 1, *end = at / st + 1 < n ? at / st + 1 : n;
 }
 /* Pixel (b, i, j) and channel c of element e */
-static __device__ __forceinline__ void place(const shape &s, int64_t e, int64_t *b, int64_t *i, int64_t *j, int64_t *c) {
+static __device__ __forceinline__ void place(const shape &s, int64_t e, int64_t *b, int64_t *i, int64_t *j,
+                                             int64_t *c) {
     *b = gpu_divide(gpu_divide(gpu_divide(e, s.C, c), s.columns, j), s.rows, i);
 }
 
@@ -62,14 +64,16 @@ template <int N> __global__ void maxpool_kernel(gpu_mem x, gpu_mem y, uint8_t *w
                 gpu_load<N>(x, ((b * s.H + r) * s.W + q) * s.C.d + c, v);
 #pragma unroll
                 for (int k = 0; k < N; k++)
-                    if (first || v[k] > best[k] || (v[k] != v[k] && best[k] == best[k])) best[k] = v[k], win.v[k] = tap; /* NaN wins */
+                    if (first || v[k] > best[k] || (v[k] != v[k] && best[k] == best[k]))
+                        best[k] = v[k], win.v[k] = tap; /* NaN wins */
             }
         gpu_store<N>(y, e, best, false);
         st_vec<N>(winners + e, win);
     }
 }
 /* scale: the share of dy that a winner gets; winners NULL: all of the window win. */
-template <int N> __global__ void pool_back_kernel(gpu_mem dy, const uint8_t *winners, gpu_mem dx, shape s, float scale, bool add) {
+template <int N>
+__global__ void pool_back_kernel(gpu_mem dy, const uint8_t *winners, gpu_mem dx, shape s, float scale, bool add) {
     GPU_FOR(e, N, s.n) {
         int64_t b, r, q, c, i0, i1, j0, j1;
         float d[N], sum[N];
@@ -93,7 +97,10 @@ template <int N> __global__ void pool_back_kernel(gpu_mem dy, const uint8_t *win
 
 static shape shape_of(const vm_graph *g, const vm_node *n, vm_val x, vm_val y, bool back) {
     const int64_t *a = g->v[x].ne, *b = g->v[y].ne, *over = back ? a : b;
-    shape s = { vm_pool_of(n), a[1], a[2], b[1], b[2], vm_count(g, back ? x : y), gpu_div_by(a[3]), gpu_div_by(over[1]), gpu_div_by(over[2]) };
+    shape s = {
+        vm_pool_of(n),      a[1], a[2], b[1], b[2], vm_count(g, back ? x : y), gpu_div_by(a[3]), gpu_div_by(over[1]),
+        gpu_div_by(over[2])
+    };
     return s;
 }
 extern "C" vm_status avgpool_cuda(vm_graph *g, vm_node *n) {
@@ -112,10 +119,13 @@ static vm_status back(vm_graph *g, vm_node *n, float scale, const uint8_t *winne
     shape s = shape_of(g, n, n->out[0], n->in[0], true);
     gpu_mem dy = gpu_in(g, n, 0), dx = gpu_out(g, n, 0);
     if (!s.n) return VM_OK;
-    return GPU_EACH(g, pool_back_kernel, s.C.d % 8 == 0 && gpu_wide(dy, dx) && gpu_on16(winners), s.n, dy, winners, dx, s, scale, vm_adds(g, n, 0));
+    return GPU_EACH(g, pool_back_kernel, s.C.d % 8 == 0 && gpu_wide(dy, dx) && gpu_on16(winners), s.n, dy, winners, dx,
+                    s, scale, vm_adds(g, n, 0));
 }
 extern "C" vm_status avgpool_back_cuda(vm_graph *g, vm_node *n) {
     vm_pool k = vm_pool_of(n);
     return back(g, n, 1.0f / (float)(k.KH * k.KW), NULL);
 }
-extern "C" vm_status maxpool_back_cuda(vm_graph *g, vm_node *n) { return back(g, n, 1.0f, (const uint8_t *)vm_in(g, n, 1)); }
+extern "C" vm_status maxpool_back_cuda(vm_graph *g, vm_node *n) {
+    return back(g, n, 1.0f, (const uint8_t *)vm_in(g, n, 1));
+}

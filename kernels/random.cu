@@ -1,5 +1,5 @@
-/* random.cu - see random.c: the same words of Philox at the same elements as on the CPU. A thread makes the blocks i.. of a
- * piece, N of them, for the elements i, 256 + i, 512 + i, 768 + i and the N - 1 behind each. */
+/* random.cu - see random.c: the same words of Philox at the same elements as on the CPU. A thread makes the blocks i..
+ * of a piece, N of them, for the elements i, 256 + i, 512 + i, 768 + i and the N - 1 behind each. */
 #include "kernels/gpu.cuh"
 #include "kernels/gpu_elem.cuh"
 
@@ -19,8 +19,8 @@ static __device__ __forceinline__ void philox(uint64_t key, uint64_t stream, uin
 }
 
 /* b counts blocks of four elements; the loop is over groups of N of them */
-template <int N> __global__ void dropout_kernel(gpu_mem x, gpu_mem y, int64_t n, uint64_t node_key, const vm_gpu_block *run, float keep,
-                                                uint32_t dropped_below, bool add) {
+template <int N> __global__ void dropout_kernel(gpu_mem x, gpu_mem y, int64_t n, uint64_t node_key,
+                                                const vm_gpu_block *run, float keep, uint32_t dropped_below, bool add) {
     uint64_t key = run->seed, stream = run->step << 32 ^ node_key;
     GPU_FOR(b, N, (n + PIECE - 1) / PIECE * BLOCKS) {
         uint32_t w[N][4];
@@ -49,15 +49,16 @@ extern "C" vm_status dropout_cuda(vm_graph *g, vm_node *n) {
     uint32_t below = (uint32_t)(n->f[0] * 0x1p32);
     bool add = vm_adds(g, n, 0);
     if (!N) return VM_OK;
-    return gpu_wide(x, y) ? GPU_LAUNCH(g, dropout_kernel<4>, gpu_grid(g, blocks, 4 * GPU_THREADS), GPU_THREADS, 0, x, y, N, key,
-                                       gpu_of(g)->block, keep, below, add)
-                          : GPU_LAUNCH(g, dropout_kernel<1>, gpu_grid(g, blocks, GPU_THREADS), GPU_THREADS, 0, x, y, N, key,
-                                       gpu_of(g)->block, keep, below, add);
+    return gpu_wide(x, y) ? GPU_LAUNCH(g, dropout_kernel<4>, gpu_grid(g, blocks, 4 * GPU_THREADS), GPU_THREADS, 0, x, y,
+                                       N, key, gpu_of(g)->block, keep, below, add)
+                          : GPU_LAUNCH(g, dropout_kernel<1>, gpu_grid(g, blocks, GPU_THREADS), GPU_THREADS, 0, x, y, N,
+                                       key, gpu_of(g)->block, keep, below, add);
 }
 
 /* sin and cos of t turns, |t| <= 1/2, by the polynomials of random_cpu.c */
 static __device__ __forceinline__ void sin_cos_turns(float t, float *s, float *c) {
-    float half = rintf(2.0f * t), r = t - 0.5f * half, u = r * r, sign = 1.0f - 2.0f * half * half; /* half is -1, 0 or 1 */
+    float half = rintf(2.0f * t), r = t - 0.5f * half, u = r * r,
+          sign = 1.0f - 2.0f * half * half; /* half is -1, 0 or 1 */
     float p = 39.5367083f, q = -24.9822723f;
     p = fmaf(p, u, -76.5497826f);
     p = fmaf(p, u, 81.6010041f);
@@ -95,5 +96,6 @@ __global__ void randn_kernel(gpu_mem y, int64_t n, uint64_t node_key, const vm_g
 extern "C" vm_status randn_cuda(vm_graph *g, vm_node *n) {
     int64_t N = vm_count(g, n->out[0]);
     if (!N) return VM_OK;
-    return GPU_LAUNCH(g, randn_kernel, gpu_grid(g, (N + 3) / 4, GPU_THREADS), GPU_THREADS, 0, gpu_out(g, n, 0), N, n->key, gpu_of(g)->block);
+    return GPU_LAUNCH(g, randn_kernel, gpu_grid(g, (N + 3) / 4, GPU_THREADS), GPU_THREADS, 0, gpu_out(g, n, 0), N,
+                      n->key, gpu_of(g)->block);
 }

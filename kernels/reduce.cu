@@ -1,7 +1,7 @@
 /* reduce.cu - see reduce.c. A block sums a chunk of the rows (chunks.h), a second launch the chunks.
  *
- * Wide rows: 32 threads side by side own columns, 8 lines of them take turns at the rows. Narrow rows: as many whole rows as fit lie across
- * the block, so that reads are coalesced. Rows of one number, not too many: a warp per sum. */
+ * Wide rows: 32 threads side by side own columns, 8 lines of them take turns at the rows. Narrow rows: as many whole
+ * rows as fit lie across the block, so that reads are coalesced. Rows of one number, not too many: a warp per sum. */
 #include "kernels/gpu.cuh"
 #include "kernels/gpu_sum.cuh"
 
@@ -88,8 +88,9 @@ extern "C" vm_status sum_cuda(vm_graph *g, vm_node *n) {
     return gpu_sum_rows(g, first) ? g->err.status : gpu_sum_rows(g, then);
 }
 
-/* --- broadcast ---------------------------------------------------------------------------------------------------------- */
-template <int N> __global__ void broadcast_kernel(gpu_mem x, gpu_mem y, gpu_div A, gpu_div I, int64_t n, float scale, bool add) {
+/* --- broadcast ---------------------------------------------------------------------------------------------------- */
+template <int N>
+__global__ void broadcast_kernel(gpu_mem x, gpu_mem y, gpu_div A, gpu_div I, int64_t n, float scale, bool add) {
     GPU_FOR(e, N, n) {
         int64_t i, a, o = gpu_divide(gpu_divide(e, I, &i), A, &a);
         float v[N];
@@ -110,6 +111,6 @@ extern "C" vm_status broadcast_cuda(vm_graph *g, vm_node *n) {
     int64_t N = vm_count(g, n->out[0]);
     gpu_mem x = gpu_in(g, n, 0), y = gpu_out(g, n, 0);
     if (!N) return VM_OK;
-    return GPU_EACH(g, broadcast_kernel, gpu_wide(x, y), N, x, y, gpu_div_by(n->i[1]), gpu_div_by(n->i[2]), N, (float)n->f[0],
-                    vm_adds(g, n, 0));
+    return GPU_EACH(g, broadcast_kernel, gpu_wide(x, y), N, x, y, gpu_div_by(n->i[1]), gpu_div_by(n->i[2]), N,
+                    (float)n->f[0], vm_adds(g, n, 0));
 }

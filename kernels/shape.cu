@@ -1,13 +1,13 @@
-/* shape.cu - see shape.c. Slices, concatenations and permutations that keep the last axis move runs of bytes, 16 at a time where
- * addresses and strides allow it; the other permutations transpose planes through a tile of shared memory, so that both sides are
- * read and written along their rows. */
+/* shape.cu - see shape.c. Slices, concatenations and permutations that keep the last axis move runs of bytes, 16 at a
+ * time where addresses and strides allow it; the other permutations transpose planes through a tile of shared memory,
+ * so that both sides are read and written along their rows. */
 #include "kernels/gpu.cuh"
 #include "kernels/gpu_elem.cuh"
 extern "C" {
 #include "kernels/shape.h"
 }
 
-/* --- runs ----------------------------------------------------------------------------------------------------------------- */
+/* --- runs --------------------------------------------------------------------------------------------------------- */
 /* A walk in units of the size that moves at once; the last axis is contiguous on both sides. */
 typedef struct {
     int nd;
@@ -53,15 +53,26 @@ static vm_status copy_along(vm_graph *g, const void *x, void *y, vm_walk w, size
     }
     unsigned blocks = gpu_grid(g, n, GPU_THREADS);
     switch (unit) {
-        case 16: return GPU_LAUNCH(g, (copy_along_kernel<uint32_t, 4>), blocks, GPU_THREADS, 0, (const uint32_t *)x, (uint32_t *)y, u, n);
-        case 8: return GPU_LAUNCH(g, (copy_along_kernel<uint32_t, 2>), blocks, GPU_THREADS, 0, (const uint32_t *)x, (uint32_t *)y, u, n);
-        case 4: return GPU_LAUNCH(g, (copy_along_kernel<uint32_t, 1>), blocks, GPU_THREADS, 0, (const uint32_t *)x, (uint32_t *)y, u, n);
-        case 2: return GPU_LAUNCH(g, (copy_along_kernel<uint16_t, 1>), blocks, GPU_THREADS, 0, (const uint16_t *)x, (uint16_t *)y, u, n);
-        default: return GPU_LAUNCH(g, (copy_along_kernel<uint8_t, 1>), blocks, GPU_THREADS, 0, (const uint8_t *)x, (uint8_t *)y, u, n);
+        case 16:
+            return GPU_LAUNCH(g, (copy_along_kernel<uint32_t, 4>), blocks, GPU_THREADS, 0, (const uint32_t *)x,
+                              (uint32_t *)y, u, n);
+        case 8:
+            return GPU_LAUNCH(g, (copy_along_kernel<uint32_t, 2>), blocks, GPU_THREADS, 0, (const uint32_t *)x,
+                              (uint32_t *)y, u, n);
+        case 4:
+            return GPU_LAUNCH(g, (copy_along_kernel<uint32_t, 1>), blocks, GPU_THREADS, 0, (const uint32_t *)x,
+                              (uint32_t *)y, u, n);
+        case 2:
+            return GPU_LAUNCH(g, (copy_along_kernel<uint16_t, 1>), blocks, GPU_THREADS, 0, (const uint16_t *)x,
+                              (uint16_t *)y, u, n);
+        default:
+            return GPU_LAUNCH(g, (copy_along_kernel<uint8_t, 1>), blocks, GPU_THREADS, 0, (const uint8_t *)x,
+                              (uint8_t *)y, u, n);
     }
 }
 /* `rows` runs of `run` elements that lie x_step and y_step apart */
-static vm_status copy_runs(vm_graph *g, const void *x, int64_t x_step, void *y, int64_t y_step, int64_t rows, int64_t run, size_t size) {
+static vm_status copy_runs(vm_graph *g, const void *x, int64_t x_step, void *y, int64_t y_step, int64_t rows,
+                           int64_t run, size_t size) {
     vm_walk w;
     w.nd = 2;
     w.ne[0] = rows, w.from[0] = x_step, w.to[0] = y_step;
@@ -84,16 +95,18 @@ extern "C" vm_status concat_cuda(vm_graph *g, vm_node *n) {
     vm_extents(y, n->i[0], &outer, &inner);
     for (int k = 0; k < n->n_in; k++) {
         int64_t run = vm_dim(g, n->in[k], (int)n->i[0]) * inner;
-        vm_status st = copy_runs(g, vm_in(g, n, k), run, (char *)y->data + at, y->ne[n->i[0]] * inner, outer, run, size);
+        vm_status st =
+            copy_runs(g, vm_in(g, n, k), run, (char *)y->data + at, y->ne[n->i[0]] * inner, outer, run, size);
         if (st) return st;
         at += (size_t)run * size;
     }
     return VM_OK;
 }
 
-/* Elements `from` .. of each row of dx: dy in the run that begins at `before`, 0 beside it. Adding, only the run is walked. */
-template <int N> __global__ void slice_back_kernel(gpu_mem dy, gpu_mem dx, gpu_div walked, int64_t from, int64_t before, int64_t run, int64_t row,
-                                                   int64_t n, bool add) {
+/* Elements `from` .. of each row of dx: dy in the run that begins at `before`, 0 beside it. Adding, only the run is
+ * walked. */
+template <int N> __global__ void slice_back_kernel(gpu_mem dy, gpu_mem dx, gpu_div walked, int64_t from, int64_t before,
+                                                   int64_t run, int64_t row, int64_t n, bool add) {
     GPU_FOR(i, N, n) {
         int64_t c, o = gpu_divide(i, walked, &c);
         float v[N];
@@ -113,11 +126,11 @@ extern "C" vm_status slice_back_cuda(vm_graph *g, vm_node *n) {
     int64_t run = n->i[2] * inner, before = n->i[1] * inner, row = x->ne[n->i[0]] * inner, walked = add ? run : row;
     bool wide = gpu_wide(dy, dx) && (run | before | row) % 8 == 0;
     if (outer * walked == 0) return VM_OK;
-    return GPU_EACH(g, slice_back_kernel, wide, outer * walked, dy, dx, gpu_div_by(walked), add ? before : 0, before, run, row, outer * walked,
-                    add);
+    return GPU_EACH(g, slice_back_kernel, wide, outer * walked, dy, dx, gpu_div_by(walked), add ? before : 0, before,
+                    run, row, outer * walked, add);
 }
 
-/* --- permute -------------------------------------------------------------------------------------------------------------- */
+/* --- permute ------------------------------------------------------------------------------------------------------ */
 enum { TILE = 32, LINES = 8 };
 /* Plane p of `planes`: y[j*to + i] = x[i*from + j], i < m, j < width. A block moves one tile. */
 typedef struct {
@@ -133,11 +146,13 @@ template <class T> __global__ void permute_kernel(const T *x, T *y, transpositio
     int64_t i0 = ti * TILE, j0 = tj * TILE;
 #pragma unroll
     for (int r = threadIdx.y; r < TILE; r += LINES)
-        if (i0 + r < s.m && j0 + threadIdx.x < s.width) tile[r][threadIdx.x] = x[from + (i0 + r) * s.from + j0 + threadIdx.x];
+        if (i0 + r < s.m && j0 + threadIdx.x < s.width)
+            tile[r][threadIdx.x] = x[from + (i0 + r) * s.from + j0 + threadIdx.x];
     __syncthreads();
 #pragma unroll
     for (int r = threadIdx.y; r < TILE; r += LINES)
-        if (j0 + r < s.width && i0 + threadIdx.x < s.m) y[to + (j0 + r) * s.to + i0 + threadIdx.x] = tile[threadIdx.x][r];
+        if (j0 + r < s.width && i0 + threadIdx.x < s.m)
+            y[to + (j0 + r) * s.to + i0 + threadIdx.x] = tile[threadIdx.x][r];
 }
 
 extern "C" vm_status permute_cuda(vm_graph *g, vm_node *n) {
@@ -156,17 +171,21 @@ extern "C" vm_status permute_cuda(vm_graph *g, vm_node *n) {
     s.planes.nd = 0;
     for (int a = 0; a < VM_AXES; a++) {
         int at = s.planes.nd;
-        if (a < last && a != k) s.planes.ne[at] = gpu_div_by(w.ne[a]), s.planes.from[at] = w.from[a], s.planes.to[at] = w.to[a], s.planes.nd++;
+        if (a < last && a != k)
+            s.planes.ne[at] = gpu_div_by(w.ne[a]), s.planes.from[at] = w.from[a], s.planes.to[at] = w.to[a],
+            s.planes.nd++;
     }
     for (int a = s.planes.nd; a < VM_AXES; a++) s.planes.ne[a] = gpu_div_by(1), s.planes.from[a] = s.planes.to[a] = 0;
     unsigned blocks = (unsigned)(count / s.m / s.width * s.tiles_i.d * s.tiles_j.d);
     dim3 block(TILE, LINES);
-    if (size == 4) return GPU_LAUNCH(g, permute_kernel<uint32_t>, blocks, block, 0, (const uint32_t *)x->data, (uint32_t *)y, s);
-    if (size == 2) return GPU_LAUNCH(g, permute_kernel<uint16_t>, blocks, block, 0, (const uint16_t *)x->data, (uint16_t *)y, s);
+    if (size == 4)
+        return GPU_LAUNCH(g, permute_kernel<uint32_t>, blocks, block, 0, (const uint32_t *)x->data, (uint32_t *)y, s);
+    if (size == 2)
+        return GPU_LAUNCH(g, permute_kernel<uint16_t>, blocks, block, 0, (const uint16_t *)x->data, (uint16_t *)y, s);
     return GPU_LAUNCH(g, permute_kernel<uint8_t>, blocks, block, 0, (const uint8_t *)x->data, (uint8_t *)y, s);
 }
 
-/* --- cast ----------------------------------------------------------------------------------------------------------------- */
+/* --- cast --------------------------------------------------------------------------------------------------------- */
 template <int N> __global__ void cast_kernel(gpu_mem x, gpu_mem y, int64_t n) {
     GPU_FOR(i, N, n) {
         float v[N];

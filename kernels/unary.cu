@@ -1,4 +1,4 @@
-/* unary.cu - see unary.c. One read and one write per element; the function is chosen by a jump that all threads take. */
+/* unary.cu - see unary.c. One read and one write per element; the function is a jump that all threads take. */
 #include "kernels/gpu.cuh"
 #include "kernels/gpu_elem.cuh"
 #include "kernels/gpu_unary.cuh"
