@@ -192,18 +192,44 @@ TEST(folding){ /* conv + norm = conv with the folded weight, also after a source
         }
         uint64_t version = f.w->version;
         EXPECT(op_run(&c) && f.w->version == version); /* nothing changed, nothing made anew */
-        float fw[N * K], fb[N];
-        read_param(f.w, fw), read_param(f.b, fb);
-        for (int i = 0; i < N * K; i++) {
-            const float *norm[] = { values[0], values[1], values[2], values[3] };
-            double scale = (double)norm[0][i / K] / sqrt((double)norm[3][i / K] + 1e-5);
-            EXPECT_NEAR((double)fw[i], (double)values[4][i] * scale, 1e-6);
-            if (i % K == 0) EXPECT_NEAR((double)fb[i / K], (double)norm[1][i / K] - (double)norm[2][i / K] * scale, 1e-5);
-        }
     }
     op_end(&c);
     for (int k = 0; k < 4; k++) vm_param_free(p[k]);
     vm_param_free(w), vm_param_free(f.w), vm_param_free(f.b);
+}
+
+TEST(folded_numbers) {
+    enum { N = 7, K = 33 };
+    vm_param *p[5]; /* weight, bias, mean, variance; product */
+    vm_folded f = { vm_param_shell(op_backend(), "fw", VM_F32, 2, (int64_t[]){ N, K }, NULL),
+                    vm_param_shell(op_backend(), "fb", VM_F32, 1, (int64_t[]){ N }, NULL),
+                    { 0 } };
+    float value[5][N * K], w[N * K], b[N];
+    uint64_t s = 3;
+    vm_error e = { 0 };
+    op_case c = op_begin(VM_F32);
+    for (int k = 0; k < 5; k++) {
+        p[k] = vm_param_new(op_backend(), "p", VM_F32, k < 4 ? 1 : 2, (int64_t[]){ N, K }, NULL);
+        for (int i = 0; i < N * K; i++) value[k][i] = (float)(1.5 + test_uniform(&s));
+        EXPECT(!vm_param_write(p[k], value[k], &e));
+    }
+    vm_batchnorm_fold(c.g, p[4], p, 1e-5f, &f);
+    for (int run = 0; run < 4; run++) {
+        uint64_t before = f.w->version;
+        if (run == 2) value[3][1] = 4;
+        if (run == 2) EXPECT(!vm_param_write(p[3], value[3], &e));
+        EXPECT(op_run(&c));
+        EXPECT((f.w->version != before) == (run % 2 == 0)); /* new where a source was */
+        read_param(f.w, w), read_param(f.b, b);
+        for (int i = 0; i < N * K; i++) {
+            double scale = (double)value[0][i / K] / sqrt((double)value[3][i / K] + 1e-5);
+            EXPECT_NEAR((double)w[i], (double)value[4][i] * scale, 1e-6);
+            EXPECT_NEAR((double)b[i / K], (double)value[1][i / K] - (double)value[2][i / K] * scale, 1e-5);
+        }
+    }
+    op_end(&c);
+    for (int k = 0; k < 5; k++) vm_param_free(p[k]);
+    vm_param_free(f.w), vm_param_free(f.b);
 }
 
 TEST(does_not_depend_on_threads) {
@@ -268,6 +294,7 @@ int main(void) {
     RUN(backward);
     RUN(running_statistics);
     RUN(folding);
+    RUN(folded_numbers);
     RUN(does_not_depend_on_threads);
     RUN(errors);
     return test_end();
