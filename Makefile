@@ -3,12 +3,14 @@
 #   MODE  release | asan | debug | f64 (every float a double, plain loops: gradient checks) | asan64 ; objects in $(B)/$(MODE)/
 #         emu | emu-asan | emu-race: the CUDA kernels on the CPU (tests/emu/), `--device emu` in $(B)/$(MODE)/vismin;
 #         emu-clang | emu-asan-clang: the same with kernels compiled by clang++
+#         emu-ptx: what nvcc makes of them for PTX_ARCH (80), translated (tests/emu/ptx/), in $(B)/emu-ptx$(PTX_ARCH)/
 #   WERROR=1 makes warnings errors (CI)
 #   CUDA  the toolkit (default: where it usually lies; CUDA= builds without); CUARCH which architectures get code
 
 B    ?= build
 MODE ?= release
-D    := $(B)/$(MODE)
+PTX_ARCH ?= 80
+D    := $(B)/$(MODE)$(if $(filter emu-ptx,$(MODE)),$(PTX_ARCH))
 
 CC   ?= cc
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
@@ -23,13 +25,14 @@ CFLAGS_MODE_f64   := -O1 -Dvm_real=double -Wno-pass-failed
 CFLAGS_MODE_asan64 := $(CFLAGS_MODE_asan) $(CFLAGS_MODE_f64)
 CFLAGS_MODE_release := $(OPT) -g1
 # the emulated device: kernels are C++ for EMU_CXX, its runtime is never sanitized. H is where the objects of C files lie: those
-# of emu-race and emu-clang are those of emu.
+# of emu-race, emu-clang and emu-ptx are those of emu.
 EMU      := $(filter emu emu-%,$(MODE))
 EMU_CXX  ?= $(if $(findstring clang,$(MODE)),clang++,$(CXX))
 EMU_SAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_MODE_emu      := -O2 -g1 -DVM_EMU -DVM_HAVE_CUDA
 CFLAGS_MODE_emu-race := $(CFLAGS_MODE_emu)
 CFLAGS_MODE_emu-clang := $(CFLAGS_MODE_emu)
+CFLAGS_MODE_emu-ptx  := $(CFLAGS_MODE_emu)
 CFLAGS_MODE_emu-asan := -O1 -g $(EMU_SAN) -DVM_EMU -DVM_HAVE_CUDA
 CFLAGS_MODE_emu-asan-clang := $(CFLAGS_MODE_emu-asan)
 EMU_CU_emu      := -O2 -g1
@@ -37,7 +40,9 @@ EMU_CU_emu-race := -O1 -g -fsanitize=thread
 EMU_CU_emu-asan := -O1 -g $(EMU_SAN)
 EMU_CU_emu-clang := -O2 -g1
 EMU_CU_emu-asan-clang := -O1 -g $(EMU_SAN) -fno-sanitize=function
+EMU_CU_emu-ptx  := -O1 -g1 -DEMU_PTX
 EMU_RT_emu-race := -DEMU_RACE
+EMU_RT_emu-ptx  := -DEMU_RACE
 EMU_RT_emu-asan := -DEMU_ASAN
 EMU_RT_emu-asan-clang := -DEMU_ASAN
 EMU_CXXFLAGS = -std=c++17 -I. -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-parameter $(if $(findstring clang,$(EMU_CXX)),-Wno-pass-failed) $(if $(WERROR),-Werror) $(MARCH) -DVM_EMU -DVM_HAVE_CUDA
@@ -62,10 +67,11 @@ SRC      := $(filter-out pipeline/main.c,$(wildcard kernels/*.c models/*.c io/*.
 CPU_SRC  := $(filter-out kernels/backend_cpu.c,$(wildcard kernels/*_cpu.c))
 CU_SRC   := $(if $(HAVE_CU)$(EMU),$(wildcard kernels/*.cu))
 EMU_SRC  := $(if $(EMU),$(filter-out tests/emu/test_%,$(wildcard tests/emu/*.cc)))
+PTX_SRC  := $(if $(filter emu-ptx,$(MODE)),tests/emu/ptx/ops.c tests/emu/ptx/lane.c)
 LEVELS   := $(if $(filter f64 asan64,$(MODE))$(EMU),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
-H        := $(if $(filter emu-race emu-clang,$(MODE)),$(B)/emu,$(if $(filter emu-asan-clang,$(MODE)),$(B)/emu-asan,$(D)))
+H        := $(if $(filter emu-race emu-clang emu-ptx,$(MODE)),$(B)/emu,$(if $(filter emu-asan-clang,$(MODE)),$(B)/emu-asan,$(D)))
 OBJ      := $(patsubst %.c,$(H)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
-            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(H)/%.$(l).o)) $(CU_SRC:%.cu=$(D)/%.cu.o) $(EMU_SRC:%.cc=$(D)/%.o)
+            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(H)/%.$(l).o)) $(CU_SRC:%.cu=$(D)/%.cu.o) $(EMU_SRC:%.cc=$(D)/%.o) $(PTX_SRC:%.c=$(H)/%.o)
 MARCH_v2 := -march=x86-64-v2
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
@@ -108,7 +114,8 @@ CU_CODE  := $(foreach a,$(CUARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
 CU_FLAGS := -std=c++17 -O3 -I. -lineinfo -Xfatbin -compress-all $(if $(WERROR),-Werror all-warnings) -DVM_HAVE_CUDA \
             -Xcompiler -Wall,-Wno-unused-function,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-fPIC -diag-suppress 177
 ifneq ($(EMU),)
-$(D)/%.cu.o: %.cu | deps
+EMU_OBJ := $(if $(filter emu-ptx,$(MODE)),host.o,cu.o)
+$(D)/%.$(EMU_OBJ): %.cu | deps
 	@mkdir -p $(@D)
 	$(EMU_CXX) -x c++ $(EMU_CXXFLAGS) $(EMU_CU_$(MODE)) -MMD -MP -c $< -o $@
 
@@ -120,6 +127,28 @@ $(D)/%.cu.o: %.cu $(D)/cuda.flags | deps
 	@mkdir -p $(@D)
 	$(NVCC) $(CU_FLAGS) $(CU_CODE) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 endif
+
+# PTX of nvcc -> C -> object; the launchers of the host's compilation find its kernels (tests/emu/ptx/lane.h)
+ifneq ($(filter emu-ptx,$(MODE)),)
+$(D)/%.ptx: %.cu | deps
+	@mkdir -p $(@D)
+	$(NVCC) $(CU_FLAGS) -arch=sm_$(PTX_ARCH) -ptx $(NVCCFLAGS) -MMD -MP -MF $@.d $< -o $@
+
+$(D)/%.ptx.c: $(D)/%.ptx $(B)/ptx2c
+	$(B)/ptx2c $< $@ $(notdir $*).sm_$(PTX_ARCH).ptx
+
+$(D)/%.ptx.o: $(D)/%.ptx.c tests/emu/ptx/ops.h tests/emu/ptx/ops_float.h tests/emu/ptx/lane.h
+	$(CC) $(PTX_CFLAGS) -c $< -o $@
+
+$(D)/%.cu.o: $(D)/%.host.o $(D)/%.ptx.o
+	$(LD) -r $(filter %.o,$^) -o $@
+endif
+PTX_CFLAGS = -std=gnu11 -I. -w -O0 -g0 $(MARCH) -fno-strict-aliasing -fno-math-errno -ffp-contract=off
+PTX2C   := $(addprefix tests/emu/ptx/,lex.c parse.c operand.c emit.c emit_alu.c emit_move.c emit_warp.c main.c)
+$(B)/ptx2c: $(PTX2C) tests/emu/ptx/ptx.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -I. -O1 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(if $(WERROR),-Werror) $(PTX2C) -o $@
+$(H)/tests/emu/ptx/%.o: override CFLAGS += -ffp-contract=off
 
 # with and without CUDA are two programs in one folder: what differs is made anew
 $(D)/cuda.flags: FORCE

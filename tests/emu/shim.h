@@ -10,6 +10,9 @@
 
 #include "tests/emu/cudart.h"
 #include "tests/emu/emu.h"
+#ifdef EMU_PTX
+#include "tests/emu/ptx/launch.h"
+#endif
 
 #define __global__ __attribute__((noinline))
 #define __device__
@@ -68,6 +71,10 @@ int launch_kernel(const char *name, const char *file, int line, void (*kernel)(P
     static_assert(sizeof...(P) == sizeof...(A), "as many arguments as the kernel has parameters");
     static_assert((std::is_trivially_copyable<P>::value && ...), "kernels take plain values");
     static_assert((sizeof(P) + ... + 0) <= 4096, "at most 4 KiB of arguments");
+#ifdef EMU_PTX
+    std::shared_ptr<void> t = translate<P...>(name, file, line, kernel, (size_t)b.x * b.y * b.z, as<P>(a)...);
+    return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel, translated::run, t);
+#endif
     call_of<P...> *c = (call_of<P...> *)malloc(sizeof *c), with = { kernel, pack<P...>(as<P>(a)...) };
     memcpy((void *)c, &with, sizeof with);
     return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel, call_of<P...>::run,

@@ -193,13 +193,12 @@ static void instruction(void) {
     out("    /* %d */ ", i->line);
     if (i->guard) {
         operand g = { .kind = OP_NAME, .name = i->guard, .negated = i->guard_not };
-        out("if (%s) ", rd_pred(&g));
+        out("if (%s) { ", rd_pred(&g));
     }
-    out("{ ");
     if (!emit_alu() && !emit_move() && !emit_warp()) unknown(NULL);
     for (int k = 0; k < i->mods; k++)
         if (!i->used[k]) unknown(fmt("the translator does not know .%s here", i->mod[k]));
-    out(" }\n");
+    out(i->guard ? " }\n" : "\n");
 }
 
 static void signature(const func *f) {
@@ -221,7 +220,8 @@ static void function(func *f) {
             out("    const unsigned char *%s = param + %lld;\n", c_name(v->name), (long long)v->offset);
     for (const var *v = at.m->vars; v; v = v->next)
         if (v->sp == SP_SHARED) shared_slot(f, v, true);
-    out("    uint32_t carry = 0;\n");
+    /* what single instructions need between two steps. No blocks per instruction: gcc's time grows with blocks times labels */
+    out("    uint32_t carry = 0, x, m, a[8], b[4], c[4];\n    uint64_t old;\n    unsigned char *p;\n    bool inside, joined, met[2];\n");
     declare(f, f->top);
     for (item *i = f->items; i; i = i->next) {
         at.i = i;
@@ -259,7 +259,9 @@ static int64_t shared_bytes(const func *f) { /* static */
 void emit_module(module *m) {
     at = (place){ .m = m };
     out("/* translated from %s, target %s */\n", tail(m->path), m->target ? m->target : "?");
-    out("#include \"tests/emu/ptx/ops.h\"\n#include \"tests/emu/ptx/lane.h\"\n\n");
+    /* kernels are long: the compiler's time for them goes into -O0, which is enough when what they call is optimized */
+    out("#pragma GCC push_options\n#pragma GCC optimize(\"O2\")\n#include \"tests/emu/ptx/ops.h\"\n#include \"tests/emu/ptx/lane.h\"\n"
+        "#pragma GCC pop_options\n\n");
     for (var *v = m->vars; v; v = v->next) module_variable(v);
     for (func *f = m->funcs; f; f = f->next)
         if (f->defined) signature(f), out(";\n");

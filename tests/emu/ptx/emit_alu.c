@@ -80,7 +80,10 @@ static bool integer(void) {
     } else if (base_is("shl") || base_is("shr")) {
         const type *t = take_type();
         bool arithmetic = base_is("shr") && t->kind == 's';
-        wr(0, t, fmt("%s%s_%d(%s, %s)", arithmetic ? "s" : "", at.i->base, t->bits, rd(1, t), rd(2, u32)));
+        const operand *n = &at.i->op[2];
+        if (!arithmetic && t->bits >= 32 && at.i->ops == 3 && n->kind == OP_IMM && n->offset >= 0 && n->offset < t->bits)
+            wr(0, t, fmt("%s %s %d", rd(1, t), base_is("shl") ? "<<" : ">>", (int)n->offset));
+        else wr(0, t, fmt("%s%s_%d(%s, %s)", arithmetic ? "s" : "", at.i->base, t->bits, rd(1, t), rd(2, u32)));
     } else if (base_is("shf")) {
         const char *side = take("l") ? "l" : (take("r"), "r"), *how = take("wrap") ? "wrap" : (take("clamp"), "clamp");
         wr(0, take_type(), call(fmt("shf_%s_%s", side, how), 3, u32, NULL));
@@ -172,13 +175,15 @@ static bool comparison(void) { /* setp set selp slct testp */
             wr(0, result, fmt("%s ? %s : 0", c, result->kind == 'f' ? "0x3f800000u" : "0xffffffffu"));
             return true;
         }
-        bool halves = t->lanes == 2, pair = d->kind == OP_PAIR;
-        for (int k = 0; k < 2; k++) {
-            out("bool c%d = %s;", k, halves || k == 0 ? compare(how, t, ftz, halves ? k : -1) : "!c0");
-            if (!halves && !pair) break;
+        bool halves = t->lanes == 2;
+        if (d->kind != OP_PAIR) {
+            const char *c = compare(how, t, ftz, halves ? 0 : -1);
+            wr_op(d, pred, join ? fmt("%s %s (%s)", c, join, third) : c);
+            return true;
         }
-        for (int k = 0; k < (pair ? 2 : 1); k++)
-            wr_op(pair ? &d->part[k] : d, pred, join ? fmt("c%d %s (%s)", k, join, k && !halves ? fmt("%s", third) : third) : fmt("c%d", k));
+        if (join) out("joined = %s; ", third); /* it may be one of the results */
+        out("met[0] = %s; met[1] = %s; ", compare(how, t, ftz, halves ? 0 : -1), halves ? compare(how, t, ftz, 1) : "!met[0]");
+        for (int k = 0; k < 2; k++) wr_op(&d->part[k], pred, join ? fmt("met[%d] %s joined", k, join) : fmt("met[%d]", k));
     } else if (base_is("selp")) {
         const type *t = take_type();
         wr(0, t, fmt("%s ? %s : %s", rd_pred(&at.i->op[3]), rd(1, t), rd(2, t)));
@@ -284,7 +289,8 @@ bool emit_alu(void) {
             if (t->lanes == 2 || strchr(t->name, 'x')) unknown(NULL);
             bool sat = take("sat");
             if (sat && (t->kind != 's' || t->bits != 32)) unknown("saturation of this type");
-            wr(0, t, call(fmt("%s%s%d", at.i->base, sat ? "sat_s" : "_", t->bits), 2, t, NULL));
+            if (!sat && t->bits >= 32) wr(0, t, fmt("%s %s %s", rd(1, t), base_is("add") ? "+" : "-", rd(2, t))); /* wraps as it is */
+            else wr(0, t, call(fmt("%s%s%d", at.i->base, sat ? "sat_s" : "_", t->bits), 2, t, NULL));
             return true;
         }
         if (base_is("neg") || base_is("abs")) {

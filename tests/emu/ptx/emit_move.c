@@ -23,9 +23,9 @@ static void mov(void) {
     } else {
         if (a->kind == OP_VECTOR) unknown("a vector from a vector");
         const type *p = bits(t->bits / d->parts);
-        out("%s x = %s; ", c_type(t), rd(1, t));
+        out("old = %s; ", rd(1, t)); /* a part may be the register that is taken apart */
         for (int k = 0; k < d->parts; k++)
-            if (!is_sink(&d->part[k])) wr_op(&d->part[k], p, fmt("(%s)(x >> %d)", c_type(p), k * p->bits));
+            if (!is_sink(&d->part[k])) wr_op(&d->part[k], p, fmt("(%s)(old >> %d)", c_type(p), k * p->bits));
     }
 }
 
@@ -53,7 +53,8 @@ static const char *memory(const operand *o, space sp, int bytes, const char *kin
     const char *a = address(o, sp);
     const var *v = o->name ? find_var(o->name) : NULL;
     if (sp == SP_PARAM) {
-        if (!v || v->sp != SP_PARAM) unknown("a .param access through a register");
+        if (!v) unknown(NULL);
+        if (v->sp == SP_REG) return fmt("(void *)(uintptr_t)(%s)", a); /* of a parameter whose address was taken */
         int64_t room = v->elements * (v->t->bits / 8);
         if (o->offset < 0 || o->offset + bytes > room) unknown(fmt("'%s' has %lld bytes", v->name, (long long)room));
         return fmt("(void *)(uintptr_t)(%s)", a);
@@ -71,13 +72,16 @@ static void load_store(bool store) {
     operand *value = &at.i->op[store], *where = &at.i->op[!store];
     if (at.i->ops < 2 || (n > 1 && (value->kind != OP_VECTOR || value->parts != n))) unknown("operands of another number than expected");
     const char *c = c_type(t);
-    if (store) { /* the values first: the checked pointer is good only until something else runs */
-        for (int k = 0; k < n; k++) out("%s x%d = %s; ", c, k, rd_op(n > 1 ? &value->part[k] : value, t));
-        out("%s *p = %s;", c, memory(where, sp, n * t->bits / 8, "EMU_WRITE"));
-        for (int k = 0; k < n; k++) out(" p[%d] = x%d;", k, k);
-    } else {
-        out("const %s *p = %s; ", c, memory(where, sp, n * t->bits / 8, "EMU_READ"));
-        for (int k = 0; k < n; k++) wr_op(n > 1 ? &value->part[k] : value, t, fmt("p[%d]", k));
+    const char *p = memory(where, sp, n * t->bits / 8, store ? "EMU_WRITE" : "EMU_READ");
+    if (n == 1) {
+        if (store) out("*(%s *)%s = %s;", c, p, rd_op(value, t));
+        else wr_op(value, t, fmt("*(const %s *)%s", c, p));
+        return;
+    }
+    out("p = %s; ", p);
+    for (int k = 0; k < n; k++) {
+        if (store) out("((%s *)p)[%d] = %s; ", c, k, rd_op(&value->part[k], t));
+        else if (!is_sink(&value->part[k])) wr_op(&value->part[k], t, fmt("((const %s *)p)[%d]", c, k));
     }
 }
 
@@ -93,20 +97,18 @@ static void atomic(bool gives) { /* atom d, [a], b, c; red [a], b */
     if (sp != SP_GENERIC && sp != SP_GLOBAL && sp != SP_SHARED) unknown(NULL);
     char s = t->kind == 's' ? 's' : 'u';
     bool exch = !strcmp(op, "exch");
-    out("%s b = %s; ", c_type(t), rd(1 + gives, t));
-    if (!strcmp(op, "cas")) out("%s c = %s; ", c_type(t), rd(2 + gives, t));
-    out("%s *p = %s; %s old = *p; ", c_type(t), memory(&at.i->op[gives], sp, t->bits / 8, exch ? "LANE_EXCHANGE" : "LANE_ATOMIC"), c_type(t));
-    if (exch) out("*p = b; ");
-    else if (!strcmp(op, "cas")) out("if (old == b) *p = c; ");
-    else if (!strcmp(op, "inc")) out("*p = old >= b ? 0 : old + 1; ");
-    else if (!strcmp(op, "dec")) out("*p = old == 0 || old > b ? b : old - 1; ");
-    else if (!strcmp(op, "and")) out("*p = old & b; ");
-    else if (!strcmp(op, "or")) out("*p = old | b; ");
-    else if (!strcmp(op, "xor")) out("*p = old ^ b; ");
-    else if (t->kind == 'f') out("*p = f%s_%s(old, b, 0); ", op, t->name);
-    else if (!strcmp(op, "add")) out("*p = add_%d(old, b); ", t->bits);
-    else out("*p = %s_%c%d(old, b); ", op, s, t->bits);
-    if (gives) wr(0, t, "old");
+    const char *x = rd(1 + gives, t), *old = fmt("(%s)old", c_type(t));
+    out("p = %s; old = *(%s *)p; ", memory(&at.i->op[gives], sp, t->bits / 8, exch ? "LANE_EXCHANGE" : "LANE_ATOMIC"), c_type(t));
+    if (!strcmp(op, "cas")) out("if (old == %s) *(%s *)p = %s; ", x, c_type(t), rd(2 + gives, t));
+    else if (exch) out("*(%s *)p = %s; ", c_type(t), x);
+    else if (!strcmp(op, "inc")) out("*(%s *)p = old >= %s ? 0 : old + 1; ", c_type(t), x);
+    else if (!strcmp(op, "dec")) out("*(%s *)p = old == 0 || old > %s ? %s : old - 1; ", c_type(t), x, x);
+    else if (!strcmp(op, "and") || !strcmp(op, "or") || !strcmp(op, "xor"))
+        out("*(%s *)p = old %s %s; ", c_type(t), op[0] == 'a' ? "&" : op[0] == 'o' ? "|" : "^", x);
+    else if (t->kind == 'f') out("*(%s *)p = f%s_%s(%s, %s, 0); ", c_type(t), op, t->name, old, x);
+    else if (!strcmp(op, "add")) out("*(%s *)p = add_%d(%s, %s); ", c_type(t), t->bits, old, x);
+    else out("*(%s *)p = %s_%c%d(%s, %s); ", c_type(t), op, s, t->bits, old, x);
+    if (gives) wr(0, t, old);
 }
 
 static void cvta(void) {

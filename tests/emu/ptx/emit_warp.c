@@ -46,7 +46,7 @@ static void shfl(void) {
         if (take(hows[k])) how = k;
     take_type();
     if (how < 0 || at.i->ops != 5) unknown("operands of another number than expected");
-    out("bool inside; uint32_t x = lane_shfl(LANE_%s, %s, %s, %s, %s, &inside, %s); ", hows[how], rd(4, u32()), rd(1, u32()), rd(2, u32()),
+    out("x = lane_shfl(LANE_%s, %s, %s, %s, %s, &inside, %s); ", hows[how], rd(4, u32()), rd(1, u32()), rd(2, u32()),
         rd(3, u32()), site());
     wr_pair(u32(), "x", "inside");
 }
@@ -58,8 +58,8 @@ static void vote(void) { /* vote.sync.ballot.b32 d, p, mask */
     const type *t = take_type();
     if (!op) unknown(NULL);
     if (!*op) {
-        out("uint32_t m = %s, y = emu_vote(EMU_BALLOT, m, %s, %s); ", mask, p, site());
-        wr(0, t, "y == 0 || y == m");
+        out("m = %s; x = emu_vote(EMU_BALLOT, m, %s, %s); ", mask, p, site());
+        wr(0, t, "x == 0 || x == m");
         return;
     }
     const char *c = fmt("emu_vote(%s, %s, %s, %s)", op, mask, p, site());
@@ -71,8 +71,8 @@ static void match(void) { /* match.any.sync.b32 d, a, mask; match.all.sync.b32 d
     if (!all) take("any");
     if (!take("sync")) unknown("warp operations without .sync");
     const type *t = take_type();
-    out("uint32_t m = %s, y = emu_vote(EMU_MATCH_ANY, m, %s, %s); ", rd(2, u32()), rd(1, t), site());
-    wr_pair(u32(), all ? "y == m ? m : 0" : "y", "y == m");
+    out("m = %s; x = emu_vote(EMU_MATCH_ANY, m, %s, %s); ", rd(2, u32()), rd(1, t), site());
+    wr_pair(u32(), all ? "x == m ? m : 0" : "x", "x == m");
 }
 
 static void redux(void) {
@@ -90,7 +90,7 @@ static void redux(void) {
 
 static void elect(void) { /* elect.sync d|p, mask: the lowest lane of the mask */
     take("sync");
-    out("uint32_t m = %s; emu_syncwarp(m, %s); ", rd(1, u32()), site());
+    out("m = %s; emu_syncwarp(m, %s); ", rd(1, u32()), site());
     wr_pair(u32(), "(uint32_t)__builtin_ctz(m)", "(uint32_t)__builtin_ctz(m) == lane_id()");
 }
 
@@ -105,18 +105,15 @@ static void matrix(bool store) { /* ldmatrix.sync.aligned.m8n8.x4.trans.shared.b
     operand *r = &at.i->op[store], *p = &at.i->op[!store];
     if (t->bits != 16 || (n > 1 && (r->kind != OP_VECTOR || r->parts != n))) unknown("operands of another number than expected");
     operand *each = r->kind == OP_VECTOR ? r->part : r;
-    out("uint32_t r[4] = { 0 }; ");
-    for (int k = 0; k < n && store; k++) out("r[%d] = %s; ", k, rd_op(&each[k], u32()));
-    out("lane_%smatrix(%d, %d, r, %s, %s); ", store ? "st" : "ld", n, trans, address(p, SP_SHARED), site());
-    for (int k = 0; k < n && !store; k++) wr_op(&each[k], u32(), fmt("r[%d]", k));
+    for (int k = 0; k < n && store; k++) out("c[%d] = %s; ", k, rd_op(&each[k], u32()));
+    out("lane_%smatrix(%d, %d, c, %s, %s); ", store ? "st" : "ld", n, trans, address(p, SP_SHARED), site());
+    for (int k = 0; k < n && !store; k++) wr_op(&each[k], u32(), fmt("c[%d]", k));
 }
 
-static int registers(const char *name, int k) { /* uint32_t name[] of the vector at operand k */
+static int registers(const char *name, int k) { /* name[] of the vector at operand k */
     operand *o = &at.i->op[k];
     int n = o->kind == OP_VECTOR ? o->parts : 1;
-    out("uint32_t %s[%d] = { ", name, n);
-    for (int j = 0; j < n; j++) out("%s, ", rd_op(o->kind == OP_VECTOR ? &o->part[j] : o, u32()));
-    out("}; ");
+    for (int j = 0; j < n; j++) out("%s[%d] = %s; ", name, j, rd_op(o->kind == OP_VECTOR ? &o->part[j] : o, u32()));
     return n;
 }
 
@@ -134,6 +131,7 @@ static void mma(void) { /* mma.sync.aligned.m16n8kK.row.col.D.A.B.C {d}, {a}, {b
     if (at.i->ops != 4 || !(integers || halves || tf32) || (sat && !integers)) unknown("a shape or types that the translator does not know");
     bool f16_sums = c->bits == 16;
     if (c != d && !(c->kind == 'f' && d->kind == 'f' && !f16_sums && d->bits == 32)) unknown("sums of two types");
+    if (at.i->op[1].parts > 8 || at.i->op[2].parts > 4 || at.i->op[3].parts > 4) unknown("operands of another number than expected");
     int na = registers("a", 1), nb = registers("b", 2), nc = registers("c", 3);
     int words = k * (integers ? 8 : halves ? 16 : 32) / 128; /* registers of b; a has twice as many rows */
     if (na != 2 * words || nb != words || nc != (f16_sums ? 2 : 4)) unknown("operands of another number than expected");

@@ -72,8 +72,9 @@ int main(void) {
         char name[32];
         snprintf(name, sizeof name, "case_%d", i);
         const lane_kernel *k = lane_named(name);
-        uint64_t out[2] = { 0, 0 };
-        unsigned char mem[64] __attribute__((aligned(16)));
+        static uint64_t out[2];
+        static unsigned char mem[64] __attribute__((aligned(16))); /* not on the stack: that is local memory */
+        memset(out, 0, sizeof out);
         for (int j = 0; j < 64; j++) mem[j] = (unsigned char)(0x80 + j);
         uint64_t param[3] = { (uintptr_t)out, (uintptr_t)cases[i].in, (uintptr_t)mem };
         if (!k || k->param_bytes != sizeof param) {
