@@ -3,7 +3,7 @@
 #include "tests/emu/bugs/bugs.h"
 
 enum { N = 300 };
-float bug_variable[4];
+__device__ float bug_variable[4];
 
 __global__ void twice(const float *x, float *y, int n) {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
