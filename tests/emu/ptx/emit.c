@@ -75,13 +75,19 @@ const char *label_name(const char *name) {
 
 static const char *tail(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
 
+static const char *source(int id) {
+    for (struct source *s = at.m->sources; s; s = s->next)
+        if (s->id == id) return tail(s->path);
+    return NULL;
+}
 const char *site(void) {
-    const char *source = NULL;
-    for (struct source *s = at.m->sources; s && !source; s = s->next)
-        if (s->id == at.i->loc_file && at.i->loc_line) source = s->path;
+    const item *i = at.i;
+    const char *inner = i->loc_line ? source(i->loc_file) : NULL, *outer = i->outer_line ? source(i->outer_file) : NULL;
     const char *ptx = tail(at.m->path);
-    if (source) return fmt("\"%s:%d (%s in %s)\", %d", tail(source), at.i->loc_line, at.i->opcode, ptx, at.i->line);
-    return fmt("\"%s in %s\", %d", at.i->opcode, ptx, at.i->line);
+    if (!inner) return fmt("\"%s in %s\", %d", i->opcode, ptx, i->line);
+    if (!outer || (i->outer_file == i->loc_file && i->outer_line == i->loc_line))
+        return fmt("\"%s:%d (%s) in %s\", %d", inner, i->loc_line, i->opcode, ptx, i->line);
+    return fmt("\"%s:%d (%s of %s:%d) in %s\", %d", outer, i->outer_line, i->opcode, inner, i->loc_line, ptx, i->line);
 }
 
 /* --- modifiers ---------------------------------------------------------------------------------------------------------- */

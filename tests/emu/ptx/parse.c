@@ -221,12 +221,16 @@ static scope *new_scope(scope *up) {
     return s;
 }
 
-/* .loc file line column [, function_name label [+ n], inlined_at file line column]: the innermost place */
-static void location(int *file, int *line) {
+/* .loc file line column [, function_name label [+ n], inlined_at file line column]: the innermost place; the one without
+ * inlined_at that stands before lies in the kernel itself */
+static void location(item *at_place) {
     int f = (int)integer(), l = (int)integer();
     integer();
-    if (l) *file = f, *line = l;
-    if (!is(",")) return;
+    if (l) at_place->loc_file = f, at_place->loc_line = l;
+    if (!is(",")) {
+        if (l) at_place->outer_file = f, at_place->outer_line = l;
+        return;
+    }
     expect(","), expect("function_name");
     word();
     if (accept("+")) integer();
@@ -250,7 +254,7 @@ static void instruction(item *i) {
 
 static void body(func *f) { /* behind the opening brace */
     scope *in = f->top = new_scope(NULL);
-    int file = 0, line = 0;
+    item here = { 0 };
     for (;;) {
         if (t->kind == TOK_END) die(f->line, "'%s' does not end", f->name);
         if (accept("{")) {
@@ -261,7 +265,7 @@ static void body(func *f) { /* behind the opening brace */
             new_item(f, in, IT_CLOSE);
             in = in->up;
         } else if (accept(".loc")) {
-            location(&file, &line);
+            location(&here);
         } else if (accept(".pragma")) {
             while (!accept(";")) t++;
         } else if (t->kind == TOK_WORD && space_of(t->s)) {
@@ -279,7 +283,8 @@ static void body(func *f) { /* behind the opening brace */
             l->name = i->label, l->next = in->labels, in->labels = l;
         } else {
             item *i = new_item(f, in, IT_INS);
-            i->loc_file = file, i->loc_line = line;
+            i->loc_file = here.loc_file, i->loc_line = here.loc_line;
+            i->outer_file = here.outer_file, i->outer_line = here.outer_line;
             instruction(i);
         }
     }

@@ -66,7 +66,8 @@ typedef struct var { /* variable, parameter, or register (count > 0: %r<count>) 
 typedef enum { IT_INS, IT_LABEL, IT_OPEN, IT_CLOSE, IT_TARGETS } item_kind;
 typedef struct item {
     item_kind kind;
-    int line, loc_file, loc_line;
+    int line;                               /* of the PTX */
+    int loc_file, loc_line, outer_file, outer_line; /* of the source: the innermost function, the kernel; 0: not known */
     const char *label;    /* IT_LABEL, IT_TARGETS */
     struct scope *in;     /* the scope it stands in; IT_OPEN: the one it opens */
     const char *guard;    /* predicate, NULL: always */
