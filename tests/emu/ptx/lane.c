@@ -14,10 +14,14 @@ void lane_enlist(const lane_kernel *k, int n) {
     lists = l;
 }
 const lane_kernel *lane_find(const void *host) {
+    const lane_kernel *found = NULL;
     for (struct list *l = lists; l; l = l->next)
-        for (int i = 0; i < l->n; i++)
-            if (l->k[i].host && (const void *)(uintptr_t)l->k[i].host == host) return &l->k[i];
-    return NULL;
+        for (int i = 0; i < l->n; i++) {
+            if (!l->k[i].host || (const void *)(uintptr_t)l->k[i].host != host) continue;
+            if (found) emu_trap("two files have a kernel of one name; the linker keeps one of them", found->name, 0);
+            found = &l->k[i];
+        }
+    return found;
 }
 const lane_kernel *lane_named(const char *name) {
     for (struct list *l = lists; l; l = l->next)
