@@ -364,7 +364,7 @@ static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *
 }
 
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e) {
-    vm_status st = t->m->lora ? lora_save(t->m, dir, NULL, e) : t->m->family->save(t->m, dir, ST_F32, false, e);
+    vm_status st = t->m->lora ? lora_save(t->m->lora, dir, NULL, e) : t->m->family->save(t->m, dir, ST_F32, false, e);
     return st || save_moments(t, dir, e) ? e->status : VM_OK;
 }
 
@@ -372,7 +372,7 @@ vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_
     weight_set *w = t->m->w;
     st_file *f = NULL;
     char name[300];
-    if (!(t->m->lora ? lora_load(t->m, dir, e) : t->m->family->load(t->m, dir, e))) st_open_base(&f, dir, "optim", e);
+    if (!(t->m->lora ? lora_load(t->m->lora, dir, e) : t->m->family->load(t->m, dir, e))) st_open_base(&f, dir, "optim", e);
     for (int64_t i = 0; i < w->n && !e->status; i++)
         for (int k = 0; k < 3 && !e->status; k++) {
             vm_param *p = w->p[i];

@@ -39,6 +39,7 @@ vm_status llm_make(llm **out, vm_backend *be, const llm_config *c, vm_error *e) 
 
 void llm_free(llm *m) {
     if (!m) return;
+    lora_free(m->adapter);
     weights_free(&m->w);
     llm_config_free(&m->c);
     vm_free(m->layer);

@@ -9,6 +9,7 @@
 #ifndef VM_LLM_H
 #define VM_LLM_H
 #include "io/json.h"
+#include "models/lora.h"
 #include "models/nn.h"
 
 enum { LLM_STOPS = 8 };
@@ -41,6 +42,7 @@ typedef struct {
     st_file *file;
     char *unused;                  /* a warning about tensors that the model does not know; NULL = none */
     char prefix[8];                /* of names in the file: "model." or "" */
+    lora *adapter;                 /* NULL = none */
 } llm;
 
 vm_status llm_config_read(llm_config *c, const char *dir, vm_error *e);
@@ -52,6 +54,8 @@ vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm
 vm_status llm_new(llm **out, vm_backend *be, const llm_config *c, uint64_t seed, vm_error *e);
 void llm_free(llm *m); /* accepts NULL */
 void llm_map(const llm *m, weight_map *map); /* the names of the files */
+/* Puts an adapter on it: a fresh one, or with dir that of a PEFT directory. Only it learns then. */
+vm_status llm_adapt(llm *m, const lora_options *fresh, const char *dir, vm_error *e);
 
 /* Hidden states behind the last norm, (B,T,H) f32. ids, positions (B,T) i32; key_mask (B,T) i32 or 0. length: tokens of the longest
  * sequence that the plan is for, which some kinds of rotary embedding depend on. */

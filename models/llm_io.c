@@ -187,6 +187,19 @@ void llm_map(const llm *m, weight_map *map) {
     if (m->head != m->embed) tie_whole(map, m->head, 2, m->head->ne, 0, "lm_head.weight");
 }
 
+vm_status llm_adapt(llm *m, const lora_options *fresh, const char *dir, vm_error *e) {
+    weight_map hf = { 0 };
+    lora_options o = fresh ? *fresh : (lora_options){ 0 };
+    o.usual = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj";
+    llm_map(m, &hf);
+    if (hf.err.status) *e = hf.err;
+    else if (dir) lora_open(&m->adapter, &m->w, &hf, dir, e);
+    else lora_new(&m->adapter, &m->w, &hf, &o, e);
+    weight_map_free(&hf);
+    for (int64_t i = 0; i < m->w.n && !e->status; i++) m->w.p[i]->trainable = lora_has(m->w.p[i]);
+    return e->status;
+}
+
 vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
     llm_config c;
     llm *m = NULL;

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/json.h"
 #include "kernels/philox.h"
-
-static const char usual_targets[] = "q_proj,k_proj,v_proj,out_proj,fc1,fc2";
+#include "models/nn.h"
 
 typedef struct {
     char *module;    /* path in Hugging Face's model */
@@ -15,7 +15,7 @@ typedef struct {
     int64_t at, rows; /* of w */
 } adapted;
 
-struct tower_lora {
+struct lora {
     adapted *x;
     nn_lora *of;     /* one for each weight, which points here */
     int64_t n, cap, n_of;
@@ -25,9 +25,9 @@ struct tower_lora {
     char *targets, text[96];
 };
 
-static double scale_of(const tower_lora *l) { return l->alpha / (l->rslora ? sqrt((double)l->r) : (double)l->r); }
+static double scale_of(const lora *l) { return l->alpha / (l->rslora ? sqrt((double)l->r) : (double)l->r); }
 
-void lora_free(tower_lora *l) {
+void lora_free(lora *l) {
     if (!l) return;
     for (int64_t i = 0; i < l->n; i++) {
         l->x[i].w->lora = NULL;
@@ -55,7 +55,7 @@ static size_t module_of(const weight_tie *t, const char **last) {
     return (size_t)(end - t->name);
 }
 
-static vm_status add(tower_lora *l, towers *m, const weight_tie *t, size_t len, vm_error *e) {
+static vm_status add(lora *l, weight_set *w, const weight_tie *t, size_t len, vm_error *e) {
     int64_t part = 0, cols = t->p->ne[1];
     for (int64_t i = 0; i < l->n; i++) part += l->x[i].w == t->p;
     if (!vm_grow(&l->x, &l->cap, l->n + 1, sizeof *l->x)) return vm_nomem(e, sizeof *l->x, "the adapter");
@@ -63,18 +63,18 @@ static vm_status add(tower_lora *l, towers *m, const weight_tie *t, size_t len, 
     *x = (adapted){ .w = t->p, .at = t->at, .rows = t->rows };
     if (!(x->module = vm_strndup(t->name, len))) return vm_nomem(e, len, "the adapter");
     l->n++;
-    x->a = weight_new(m->w, 2, (int64_t[]){ l->r, cols }, "%s.%d.lora_a", t->p->name, (int)part);
-    x->b = x->a ? weight_new(m->w, 2, (int64_t[]){ t->rows, l->r }, "%s.%d.lora_b", t->p->name, (int)part) : NULL;
-    if (!x->b) return *e = m->w->err, e->status;
+    x->a = weight_new(w, 2, (int64_t[]){ l->r, cols }, "%s.%d.lora_a", t->p->name, (int)part);
+    x->b = x->a ? weight_new(w, 2, (int64_t[]){ t->rows, l->r }, "%s.%d.lora_b", t->p->name, (int)part) : NULL;
+    if (!x->b) return *e = w->err, e->status;
     return vm_param_alloc(x->a, e) ? e->status : vm_param_alloc(x->b, e);
 }
 
 /* Weights learn of their additions. */
-static vm_status attach(tower_lora *l, towers *m, vm_error *e) {
+static vm_status attach(lora *l, const weight_set *w, vm_error *e) {
     l->of = vm_calloc((size_t)l->n + 1, sizeof *l->of);
     if (!l->of) return vm_nomem(e, (size_t)l->n * sizeof *l->of, "the adapter");
-    for (int64_t i = 0; i < m->w->n; i++) {
-        vm_param *p = m->w->p[i];
+    for (int64_t i = 0; i < w->n; i++) {
+        vm_param *p = w->p[i];
         nn_lora *of = NULL;
         for (int64_t k = 0; k < l->n; k++) {
             const adapted *x = &l->x[k];
@@ -91,30 +91,27 @@ static vm_status attach(tower_lora *l, towers *m, vm_error *e) {
 }
 
 /* An adapter for the modules that `wanted` says yes to. */
-static vm_status make(towers *m, tower_lora *l, bool (*wanted)(void *ctx, const char *module, size_t len, const char *last), void *ctx, vm_error *e) {
-    weight_map map = { 0 };
-    m->family->map(m, true, &map);
-    if (map.err.status) *e = map.err;
-    for (int64_t i = 0; i < map.n && !e->status; i++) {
+static vm_status make(lora *l, weight_set *w, const weight_map *hf, bool (*wanted)(void *ctx, const char *module, size_t len, const char *last), void *ctx, vm_error *e) {
+    for (int64_t i = 0; i < hf->n && !e->status; i++) {
         const char *last;
-        size_t len = module_of(&map.t[i], &last);
-        if (len && wanted(ctx, map.t[i].name, len, last)) add(l, m, &map.t[i], len, e);
+        size_t len = module_of(&hf->t[i], &last);
+        if (len && wanted(ctx, hf->t[i].name, len, last)) add(l, w, &hf->t[i], len, e);
     }
-    weight_map_free(&map);
-    return e->status ? e->status : attach(l, m, e);
+    return e->status ? e->status : attach(l, w, e);
 }
 
 /* --- fresh ---------------------------------------------------------------------------------------------------------- */
 static bool is_target(void *ctx, const char *module, size_t len, const char *last) { return in_list(ctx, last, (size_t)(module + len - last)); }
 
-vm_status lora_new(towers *m, const lora_options *o, vm_error *e) {
-    tower_lora *l = vm_calloc(1, sizeof *l);
+vm_status lora_new(lora **out, weight_set *w, const weight_map *hf, const lora_options *o, vm_error *e) {
+    lora *l = vm_calloc(1, sizeof *l);
+    *out = NULL;
     if (!l) return vm_nomem(e, sizeof *l, "the adapter");
     l->r = o->r, l->alpha = o->alpha > 0 ? o->alpha : (double)o->r;
-    l->targets = vm_strdup(o->targets ? o->targets : usual_targets);
+    l->targets = vm_strdup(o->targets ? o->targets : o->usual);
     if (!l->targets) vm_nomem(e, 64, "the adapter");
-    else if (!make(m, l, is_target, l->targets, e) && !l->n)
-        vm_fail(e, VM_EUSAGE, "no layer has a module named %s; known are %s", l->targets, usual_targets);
+    else if (!make(l, w, hf, is_target, l->targets, e) && !l->n)
+        vm_fail(e, VM_EUSAGE, "no layer has a module named %s; known are %s", l->targets, o->usual);
     for (int64_t i = 0; i < l->n && !e->status; i++) {
         vm_param *a = l->x[i].a;
         vm_rng r = vm_rng_at(o->seed, 0x10a0 + (uint64_t)i);
@@ -126,7 +123,7 @@ vm_status lora_new(towers *m, const lora_options *o, vm_error *e) {
         vm_param_touch(a);
     }
     if (e->status) lora_free(l);
-    else m->lora = l;
+    else *out = l;
     return e->status;
 }
 
@@ -134,7 +131,7 @@ vm_status lora_new(towers *m, const lora_options *o, vm_error *e) {
 static const char prefix[] = "base_model.model.";
 
 /* What changes the computation and is not done here. */
-static vm_status read_config(tower_lora *l, const char *dir, vm_error *e) {
+static vm_status read_config(lora *l, const char *dir, vm_error *e) {
     static const char *const off[] = { "use_dora", "lora_bias", "fan_in_fan_out" }, *const none[] = { "modules_to_save", "rank_pattern", "alpha_pattern",
                                                                                                      "layer_replication", "trainable_token_indices" };
     char *path = path_join(dir, "adapter_config.json");
@@ -173,7 +170,7 @@ static vm_status read_into(vm_param *p, const st_file *f, const st_tensor *t, vm
     return e->status;
 }
 
-static vm_status read_values(tower_lora *l, const st_file *f, vm_error *e) {
+static vm_status read_values(lora *l, const st_file *f, vm_error *e) {
     for (int64_t i = 0; i < l->n && !e->status; i++)
         for (int side = 0; side < 2 && !e->status; side++) {
             const adapted *x = &l->x[i];
@@ -196,11 +193,12 @@ static vm_status read_values(tower_lora *l, const st_file *f, vm_error *e) {
     return e->status;
 }
 
-vm_status lora_open(towers *m, const char *dir, vm_error *e) {
-    tower_lora *l = vm_calloc(1, sizeof *l);
+vm_status lora_open(lora **out, weight_set *w, const weight_map *hf, const char *dir, vm_error *e) {
+    lora *l = vm_calloc(1, sizeof *l);
+    *out = NULL;
     st_file *f = NULL;
     if (!l) return vm_nomem(e, sizeof *l, "the adapter");
-    if (!read_config(l, dir, e) && !st_open_base(&f, dir, "adapter_model", e) && !make(m, l, is_there, f, e)) read_values(l, f, e);
+    if (!read_config(l, dir, e) && !st_open_base(&f, dir, "adapter_model", e) && !make(l, w, hf, is_there, f, e)) read_values(l, f, e);
     /* what targets a saved copy names: the last names of its modules */
     for (int64_t i = 0; i < l->n && !e->status; i++) {
         const char *last = strrchr(l->x[i].module, '.') + 1;
@@ -211,18 +209,18 @@ vm_status lora_open(towers *m, const char *dir, vm_error *e) {
     }
     st_close(f);
     if (e->status) lora_free(l);
-    else m->lora = l;
+    else *out = l;
     return e->status;
 }
 
-vm_status lora_load(towers *m, const char *dir, vm_error *e) {
+vm_status lora_load(lora *l, const char *dir, vm_error *e) {
     st_file *f = NULL;
-    if (!st_open_base(&f, dir, "adapter_model", e)) read_values(m->lora, f, e);
+    if (!st_open_base(&f, dir, "adapter_model", e)) read_values(l, f, e);
     st_close(f);
     return e->status;
 }
 
-static vm_status save_config(const tower_lora *l, const char *dir, const char *base, vm_error *e) {
+static vm_status save_config(const lora *l, const char *dir, const char *base, vm_error *e) {
     json_writer w = json_to_memory(JSON_PRETTY);
     json_begin_object(&w, NULL);
     json_put_str(&w, "peft_type", "LORA");
@@ -254,28 +252,13 @@ static vm_status save_config(const tower_lora *l, const char *dir, const char *b
     return json_save(&w, dir, "adapter_config.json", e);
 }
 
-vm_status lora_save(const towers *m, const char *dir, const char *base, vm_error *e) {
-    const tower_lora *l = m->lora;
-    char *path = path_join(dir, "adapter_model.safetensors"), name[400];
-    st_writer *w = NULL;
-    if (!path) return vm_nomem(e, 256, "a path");
-    if (!st_writer_open(&w, path, 0, e)) st_writer_meta(w, "format", "pt", e);
-    vm_free(path);
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < 2 * l->n && !e->status; i++) {
-            const adapted *of = &l->x[i / 2];
-            const vm_param *p = i & 1 ? of->b : of->a;
-            snprintf(name, sizeof name, "%s%s.lora_%c.weight", prefix, of->module, "AB"[i & 1]);
-            vm_mirror x;
-            if (pass && !vm_mirror_open(&x, p->be, p->data, (size_t)vm_param_count(p) * sizeof(float), true, e)) {
-                st_writer_put_f32(w, name, x.host, e);
-                vm_mirror_close(&x, false, NULL);
-            }
-            if (!pass) st_writer_add(w, name, ST_F32, p->nd, p->ne, e);
-        }
-    if (w && !e->status) st_writer_commit(w, e);
-    else st_writer_abort(w);
-    return e->status ? e->status : save_config(l, dir, base, e);
+vm_status lora_save(const lora *l, const char *dir, const char *base, vm_error *e) {
+    weight_map m = { 0 };
+    lora_map(l, &m);
+    if (m.err.status) *e = m.err;
+    else if (!weights_save(&m, dir, "adapter_model.safetensors", ST_F32, NULL, e)) save_config(l, dir, base, e);
+    weight_map_free(&m);
+    return e->status;
 }
 
 /* --- the rest --------------------------------------------------------------------------------------------------------- */
@@ -300,19 +283,28 @@ static vm_status merge_one(const adapted *x, double s, vm_error *e) {
     return e->status;
 }
 
-vm_status lora_merge(towers *m, vm_error *e) {
-    tower_lora *l = m->lora;
-    for (int64_t i = 0; l && i < l->n; i++)
-        if (merge_one(&l->x[i], scale_of(l), e)) return e->status;
-    lora_free(l);
-    m->lora = NULL;
+vm_status lora_merge(lora **l, vm_error *e) {
+    for (int64_t i = 0; *l && i < (*l)->n; i++)
+        if (merge_one(&(*l)->x[i], scale_of(*l), e)) return e->status;
+    lora_free(*l);
+    *l = NULL;
     return VM_OK;
 }
 
-int64_t lora_count(const towers *m) {
+void lora_map(const lora *l, weight_map *m) {
+    for (int64_t i = 0; i < 2 * l->n; i++) {
+        const adapted *of = &l->x[i / 2];
+        vm_param *p = i & 1 ? of->b : of->a;
+        tie_whole(m, p, 2, p->ne, 0, "%s%s.lora_%c.weight", prefix, of->module, "AB"[i & 1]);
+    }
+}
+
+bool lora_has(const vm_param *p) { return strstr(p->name, ".lora_") != NULL; }
+
+int64_t lora_count(const lora *l) {
     int64_t n = 0;
-    for (int64_t i = 0; m->lora && i < m->lora->n; i++) n += vm_param_count(m->lora->x[i].a) + vm_param_count(m->lora->x[i].b);
+    for (int64_t i = 0; l && i < l->n; i++) n += vm_param_count(l->x[i].a) + vm_param_count(l->x[i].b);
     return n;
 }
 
-const char *lora_text(const towers *m) { return m->lora ? m->lora->text : ""; }
+const char *lora_text(const lora *l) { return l ? l->text : ""; }

@@ -1,6 +1,8 @@
 /* tower_groups.c - see tower_groups.h. */
 #include "models/tower_groups.h"
 
+#include "models/lora.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +30,6 @@ static place place_of(const vm_param *p) {
     return at;
 }
 
-static bool in_adapter(const vm_param *p) { return strstr(p->name, ".lora_") != NULL; }
-
 vm_status tower_groups_apply(towers *m, const tower_groups *c, vm_error *e) {
     const struct { const char *name; bool frozen; int64_t unlock; double lr; } of[] = {
         { NULL, c->scale, -1, 1 }, { "vision", c->vision, c->unlock_vision, c->lr_vision }, { "text", c->text, c->unlock_text, c->lr_text }
@@ -47,7 +47,7 @@ vm_status tower_groups_apply(towers *m, const tower_groups *c, vm_error *e) {
         vm_param *p = m->w->p[i];
         place at = place_of(p);
         int64_t L = layers[at.tower], below = at.depth < 0 ? 0 : L + 1 - at.depth; /* steps down from the head */
-        p->trainable = !p->state && (!m->lora || in_adapter(p)) && !of[at.tower].frozen && !(c->embeddings && at.depth == 0) &&
+        p->trainable = !p->state && (!m->lora || lora_has(p)) && !of[at.tower].frozen && !(c->embeddings && at.depth == 0) &&
                        (of[at.tower].unlock < 0 || below <= of[at.tower].unlock);
         p->lr_scale = (float)(of[at.tower].lr * pow(c->layer_decay, (double)below));
         learn += p->trainable ? vm_param_count(p) : 0;

@@ -66,6 +66,18 @@ void towers_free(towers *t) {
     t->family->free(t);
 }
 
+vm_status towers_adapt(towers *t, const lora_options *fresh, const char *dir, vm_error *e) {
+    weight_map hf = { 0 };
+    lora_options o = fresh ? *fresh : (lora_options){ 0 };
+    o.usual = "q_proj,k_proj,v_proj,out_proj,fc1,fc2";
+    t->family->map(t, true, &hf);
+    if (hf.err.status) *e = hf.err;
+    else if (dir) lora_open(&t->lora, t->w, &hf, dir, e);
+    else lora_new(&t->lora, t->w, &hf, &o, e);
+    weight_map_free(&hf);
+    return e->status;
+}
+
 vm_unary_kind towers_activation(json_value config, const char *dflt, vm_error *e) {
     const char *name = json_str(config, "hidden_act", dflt, e);
     vm_unary_kind k = e->status ? VM_NONE : nn_activation(name);

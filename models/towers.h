@@ -9,6 +9,7 @@
 #include "io/tokenizer.h"
 #include "models/nn.h"
 
+struct lora_options;
 typedef struct towers towers;
 
 typedef enum {
@@ -68,13 +69,15 @@ struct towers {
     bool recompute;         /* training: keep only the input of each layer */
     towers_stats stats;     /* training: of batch normalisations that are not frozen */
     char *unused;           /* warning of the loader, or NULL */
-    struct tower_lora *lora;/* an adapter on it (lora.h), or NULL */
+    struct lora *lora;      /* an adapter on it (lora.h), or NULL */
 };
 
 /* The family is read from config.json, else from open_clip_config.json. VM_EMODEL when it is none of the known ones. */
 vm_status towers_open(towers **out, vm_backend *be, const char *dir, const towers_options *o, vm_error *e);
 bool towers_is(const char *dir); /* whether open would know the family */
 void towers_free(towers *t);     /* accepts NULL */
+/* Puts an adapter on it: a fresh one, or with dir that of a PEFT directory. tower_groups_apply then freezes everything else. */
+vm_status towers_adapt(towers *t, const struct lora_options *fresh, const char *dir, vm_error *e);
 /* Weights of a: (1 - alpha) a + alpha b. a must be writable; VM_EMODEL when b is of another kind or size. */
 vm_status towers_blend(towers *a, const towers *b, double alpha, vm_error *e);
 extern const towers_family *const towers_families[]; /* NULL-ended */

@@ -5,6 +5,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "models/lora.h"
+#include "models/towers.h"
 #include "pipeline/convert.h"
 #include "pipeline/run.h"
 
@@ -34,9 +35,9 @@ vm_status convert_towers(const vm_args *a, const char *from, const char *out, st
     if (!file_is_dir(from)) return vm_fail(e, VM_EUSAGE, "%s: --merge and --average start from a model folder", from);
     if (adapter && n) return vm_fail(e, VM_EUSAGE, "--merge and --average are two conversions; make one after the other");
     if (towers_open(&m, vm_backend_cpu(), from, &(towers_options){ .how = TOWERS_TRAIN }, e)) return e->status;
-    if (adapter && !lora_open(m, adapter, e)) {
-        vm_info("adapter: %s", lora_text(m));
-        lora_merge(m, e);
+    if (adapter && !towers_adapt(m, NULL, adapter, e)) {
+        vm_info("adapter: %s", lora_text(m->lora));
+        lora_merge(&m->lora, e);
     }
     if (!e->status && n) average(m, others, n, a, e);
     if (!e->status && !dir_begin(&tmp, out, e)) {

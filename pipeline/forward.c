@@ -135,7 +135,9 @@ static vm_status write_results(const forward_results *r, const char *path, vm_er
 }
 
 static bool can(const forward_family *f, const char *kind) {
-    return !strcmp(kind, "forward") || !strcmp(kind, "loss") || (f->generates && !strcmp(kind, "generate"));
+    const char *at = f->kinds ? strstr(f->kinds, kind) : NULL;
+    size_t n = strlen(kind);
+    return !strcmp(kind, "forward") || !strcmp(kind, "loss") || (at && (at == f->kinds || at[-1] == ' ') && (!at[n] || at[n] == ' '));
 }
 
 static vm_status run_case(forward_case *c, const char *model, bool *done, vm_error *e) {

@@ -9,7 +9,7 @@ typedef struct forward_results forward_results;
 typedef struct {
     const char *dir;    /* model directory of the case */
     const char *name;   /* case */
-    const char *kind;   /* "forward", "loss", "generate" */
+    const char *kind;   /* "forward", "loss", "generate", "adapter" */
     const st_file *in;
     bool grad;
     vm_type dtype;
@@ -38,7 +38,7 @@ typedef struct {
     const char *name;
     bool (*is)(const char *dir);
     vm_status (*run)(forward_case *c, vm_error *e);
-    bool generates; /* knows cases of kind "generate" */
+    const char *kinds; /* of cases that it knows beside "forward" and "loss": "generate adapter"; NULL = none */
 } forward_family;
 extern const forward_family forward_bert, forward_llm, forward_blip, forward_towers;
 

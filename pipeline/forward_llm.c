@@ -2,6 +2,7 @@
  * generation through the cache of keys and values. */
 #include <string.h>
 
+#include "io/file.h"
 #include "models/llm_decode.h"
 #include "pipeline/forward.h"
 
@@ -120,24 +121,76 @@ static vm_status generate(forward_case *c, const llm *m, const batch *b, vm_erro
     return e->status;
 }
 
+/* --- adapters ----------------------------------------------------------------------------------------------------------- */
+/* in.adapter: a folder beside the file of the case. */
+static vm_status adapt(const forward_case *c, llm *m, vm_error *e) {
+    const char *adapter = forward_string(c, "adapter");
+    char *beside = adapter ? path_dir(st_path(c->in, NULL)) : NULL, *dir = beside ? path_join(beside, adapter) : NULL;
+    if (adapter && !dir) vm_nomem(e, 256, "a path");
+    if (dir) llm_adapt(m, NULL, dir, e);
+    vm_free(beside), vm_free(dir);
+    return e->status;
+}
+
+/* in.parameters: names of weights, whose values with the adapter folded in are asked for. */
+static vm_status put_weights(forward_case *c, const weight_map *map, vm_error *e) {
+    const char *list = forward_string(c, "parameters");
+    json_doc *d = list ? json_parse(list, strlen(list), "in.parameters", 0, e) : NULL;
+    for (json_iter it = json_each(json_root(d)); !e->status && json_next(&it);) {
+        const char *name = json_as_str(it.value, e);
+        int64_t i = 0, len = 0;
+        while (name && i < map->n && strcmp(map->t[i].name, name)) i++;
+        if (!name || i == map->n) {
+            vm_fail(e, VM_EINPUT, "%s: case %s: the model has no weight %s", st_path(c->in, NULL), c->name, name ? name : "");
+            break;
+        }
+        float *x = weights_gather(map, i, 0, &len, e);
+        char *key = vm_asprintf("out.weight.%s", name);
+        if (x && key) forward_put(c, key, map->t[i].nd, map->t[i].ne, x, e);
+        vm_free(x), vm_free(key);
+    }
+    json_free(d);
+    return e->status;
+}
+
+static vm_status merge(forward_case *c, vm_error *e) {
+    llm *m = NULL;
+    weight_map map = { 0 };
+    if (!llm_open(&m, c->be, c->dir, true, e) && !adapt(c, m, e) && !lora_merge(&m->adapter, e)) {
+        llm_map(m, &map);
+        if (map.err.status) *e = map.err;
+        else put_weights(c, &map, e);
+    }
+    weight_map_free(&map);
+    llm_free(m);
+    return e->status;
+}
+
+/* --- a case ------------------------------------------------------------------------------------------------------------- */
+static vm_status put_grads(forward_case *c, const llm *m, vm_error *e) {
+    weight_map map = { 0 };
+    if (m->adapter) lora_map(m->adapter, &map);
+    else llm_map(m, &map);
+    if (map.err.status) *e = map.err;
+    else forward_put_grads(c, &map, e);
+    weight_map_free(&map);
+    return e->status;
+}
+
 static vm_status run(forward_case *c, vm_error *e) {
     bool loss = !strcmp(c->kind, "loss");
     llm *m = NULL;
     batch b = { 0 };
+    if (!strcmp(c->kind, "adapter")) return merge(c, e);
     if (loss && strcmp(forward_string(c, "loss") ? forward_string(c, "loss") : "", "lm"))
         return vm_fail(e, VM_EINPUT, "%s: case %s: in.loss is not \"lm\", the only loss of a language model", st_path(c->in, NULL), c->name);
-    bool open = !batch_read(&b, c, loss, e) && !llm_open(&m, c->be, c->dir, loss && c->grad, e);
-    if (open && !strcmp(c->kind, "generate")) generate(c, m, &b, e);
-    else if (open && !run_graph(c, m, &b, loss, e) && loss && c->grad) {
-        weight_map map = { 0 };
-        llm_map(m, &map);
-        if (map.err.status) *e = map.err;
-        else forward_put_grads(c, &map, e);
-        weight_map_free(&map);
+    if (!batch_read(&b, c, loss, e) && !llm_open(&m, c->be, c->dir, loss && c->grad, e) && !adapt(c, m, e)) {
+        if (!strcmp(c->kind, "generate")) generate(c, m, &b, e);
+        else if (!run_graph(c, m, &b, loss, e) && loss && c->grad) put_grads(c, m, e);
     }
     batch_free(&b);
     llm_free(m);
     return e->status;
 }
 
-const forward_family forward_llm = { .name = "language model", .is = llm_is_llm, .run = run, .generates = true };
+const forward_family forward_llm = { .name = "language model", .is = llm_is_llm, .run = run, .kinds = "generate adapter" };

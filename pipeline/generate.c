@@ -173,6 +173,7 @@ static vm_status open_all(job *j, vm_type *dtype, vm_error *e) {
     if (!e->status && arg_str(j->a, "system") && !j->chat) vm_fail(e, VM_EUSAGE, "generate: --system needs the layout of a conversation; give --chat-template");
     if (e->status || llm_open(&j->m, be, dir, false, e) || tok_open(&j->t, dir, e)) return e->status;
     if (j->m->unused) vm_warn("%s", j->m->unused);
+    if (arg_str(j->a, "adapter") && llm_adapt(j->m, NULL, arg_str(j->a, "adapter"), e)) return e->status;
     const char *stop = j->chat ? chat_stop(j->chat) : NULL;
     int32_t id = stop ? tok_find(j->t, stop, strlen(stop)) : -1;
     if (id >= 0 && j->m->c.stops < LLM_STOPS) j->m->c.stop[j->m->c.stops++] = id;
@@ -251,6 +252,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
 static const vm_opt opts[] = {
     { "prompt", OPT_STR, NULL, "TEXT", "one prompt; the answer streams to stdout", 0, 0 },
     { "prompts", OPT_STR, NULL, "FILE", "JSON lines with \"prompt\" or \"messages\", and perhaps \"id\"; answers are JSON lines in the same order", 0, 0 },
+    { "adapter", OPT_STR, NULL, "DIR", "a PEFT adapter (LoRA) of the model, applied as it runs", 0, 0 },
     { "system", OPT_STR, NULL, "TEXT", "a system text before each prompt", 0, 0 },
     { "chat-template", OPT_STR, "auto", "NAME", "layout of a conversation: auto (the model's own), none, or mistral, mixtral, llama2, llama3, vicuna, chatml, phi3, gemma, raw", 0, 0 },
     { "show-prompt", OPT_FLAG, NULL, NULL, "print the texts that the model would get, and end", 0, 0 },

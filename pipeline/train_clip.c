@@ -25,7 +25,7 @@ static vm_status export_one(const towers *m, const char *from, const char *out, 
     st_dtype t = !strcmp(dtype, "f16") ? ST_F16 : !strcmp(dtype, "bf16") ? ST_BF16 : ST_F32;
     if (!dir) return vm_nomem(e, 256, "a path");
     if (m->lora) {
-        if (!dir_make(dir, e) && !lora_save(m, dir, from, e)) vm_info("adapter in %s", dir);
+        if (!dir_make(dir, e) && !lora_save(m->lora, dir, from, e)) vm_info("adapter in %s", dir);
     } else if (!dir_make(dir, e) && !m->family->save(m, dir, t, true, e) && !towers_copy_processors(from, dir, true, e)) vm_info("model in %s", dir);
     vm_free(dir);
     return e->status;
@@ -72,8 +72,8 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     vm_backend *be = run_backend(a, e);
     if (!be || train_data_open(&source, a, e) || open_model(&m, be, dir, a, e)) goto done;
     m->recompute = o.recompute;
-    if (o.lora.r ? lora_new(m, &o.lora, e) : o.adapter ? lora_open(m, o.adapter, e) : VM_OK) goto done;
-    if (m->lora) vm_info("adapter: %s, %.2f M parameters", lora_text(m), (double)lora_count(m) * 1e-6);
+    if ((o.lora.r || o.adapter) && towers_adapt(m, &o.lora, o.adapter, e)) goto done;
+    if (m->lora) vm_info("adapter: %s, %.2f M parameters", lora_text(m->lora), (double)lora_count(m->lora) * 1e-6);
     if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e)) goto done;
     if (!o.dry_run && dir_make(out, e)) goto done;
     o.comm = comm;

@@ -10,7 +10,7 @@
 static char tmp[512];
 
 TEST(goldens) {
-    static const char *const names[] = { "llama", "mistral", "qwen2", "phi3" };
+    static const char *const names[] = { "llama", "mistral", "qwen2", "phi3", "lora" };
     char out[600], in[100];
     int n_grads = 0, n_outs = 0;
     snprintf(out, sizeof out, "%s/out.safetensors", tmp);
@@ -18,7 +18,7 @@ TEST(goldens) {
         snprintf(in, sizeof in, GOLDEN "%s", names[k]);
         check_goldens(in, out, &n_grads, &n_outs);
     }
-    if (n_outs != 20 || n_grads != 41) MISMATCH("%d outputs, %d gradients\n", n_outs, n_grads);
+    if (n_outs != 26 || n_grads != 83) MISMATCH("%d outputs, %d gradients\n", n_outs, n_grads);
     unlink(out);
 }
 

@@ -6,6 +6,7 @@
 #include "models/clip.h"
 #include "models/clip_train.h"
 #include "models/lora.h"
+#include "models/towers.h"
 #include "models/tower_groups.h"
 #include "tests/test.h"
 
@@ -68,7 +69,7 @@ static void train(small *x, int steps, float ema, int64_t chunk) {
 
 static void put_adapter(small *x, const char *targets) {
     vm_error e = { 0 };
-    if (lora_new(&x->m->t, &(lora_options){ .r = 3, .alpha = 6, .targets = targets, .seed = 2 }, &e) || tower_groups_apply(&x->m->t, &all_learn, &e))
+    if (towers_adapt(&x->m->t, &(lora_options){ .r = 3, .alpha = 6, .targets = targets, .seed = 2 }, NULL, &e) || tower_groups_apply(&x->m->t, &all_learn, &e))
         MISMATCH("%s\n", e.msg);
 }
 
@@ -91,7 +92,7 @@ TEST(train_and_merge) {
         EXPECT(distance(before, after) > 1e-2);
         EXPECT(!memcmp(base, x->m->text[0].fc1_w->data, (size_t)vm_param_count(x->m->text[0].fc1_w) * 4));
         for (int64_t i = 0; i < x->m->w.n; i++) EXPECT((x->m->w.p[i]->grad != NULL) == (i >= n_base) && (x->m->w.p[i]->m != NULL) == (i >= n_base));
-        EXPECT(!lora_merge(&x->m->t, &(vm_error){ 0 }));
+        EXPECT(!lora_merge(&x->m->t.lora, &(vm_error){ 0 }));
         EXPECT(!x->m->t.lora && !x->m->text[0].fc1_w->lora);
         features(x, VM_F32, merged);
         EXPECT(distance(after, merged) < 1e-5);
@@ -119,12 +120,12 @@ TEST(saved_and_opened) {
         put_adapter(x, targets[k]);
         train(x, 3, 0, 0);
         features(x, VM_F32, a);
-        if (dir_make(dir, &e) || lora_save(&x->m->t, dir, "base", &e) || lora_open(&y->m->t, dir, &e)) MISMATCH("%s\n", e.msg);
+        if (dir_make(dir, &e) || lora_save(x->m->t.lora, dir, "base", &e) || towers_adapt(&y->m->t, NULL, dir, &e)) MISMATCH("%s\n", e.msg);
         features(y, VM_F32, b);
-        EXPECT(!memcmp(a, b, sizeof a) && lora_count(&x->m->t) == lora_count(&y->m->t));
-        EXPECT_STR(lora_text(&y->m->t), k ? "rank 3, alpha 6, 10 modules" : "rank 3, alpha 6, 30 modules");
+        EXPECT(!memcmp(a, b, sizeof a) && lora_count(x->m->t.lora) == lora_count(y->m->t.lora));
+        EXPECT_STR(lora_text(y->m->t.lora), k ? "rank 3, alpha 6, 10 modules" : "rank 3, alpha 6, 30 modules");
         train(x, 1, 0, 0);
-        EXPECT(!lora_load(&x->m->t, dir, &e)); /* back to what was saved */
+        EXPECT(!lora_load(x->m->t.lora, dir, &e)); /* back to what was saved */
         features(x, VM_F32, b);
         EXPECT(!memcmp(a, b, sizeof a));
         end(x), end(y);
@@ -148,7 +149,7 @@ TEST(frozen_towers) {
 static void refused(const char *dir, const char *text) {
     small *x = make(1);
     vm_error e = { 0 };
-    EXPECT(lora_open(&x->m->t, dir, &e) != VM_OK && !x->m->t.lora && !x->m->text[0].fc1_w->lora);
+    EXPECT(towers_adapt(&x->m->t, NULL, dir, &e) != VM_OK && !x->m->t.lora && !x->m->text[0].fc1_w->lora);
     EXPECT_HAS(e.msg, text);
     end(x);
 }
@@ -171,7 +172,7 @@ TEST(bad_directories) { /* the adapter of saved_and_opened with other configurat
     for (int k = 0; k < VM_LEN(cases); k++) config(dir, cases[k].more), refused(dir, cases[k].text);
     config(dir, ", \"modules_to_save\": null, \"rank_pattern\": {}, \"use_rslora\": true");
     small *x = make(1), *other = make(1);
-    EXPECT(!lora_open(&x->m->t, dir, &e)); /* what is empty asks nothing */
+    EXPECT(!towers_adapt(&x->m->t, NULL, dir, &e)); /* what is empty asks nothing */
     end(x);
     snprintf(path, sizeof path, "%s/adapter_config.json", dir);
     const char four[] = "{ \"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6 }", ia3[] = "{ \"peft_type\": \"IA3\" }";
@@ -180,7 +181,7 @@ TEST(bad_directories) { /* the adapter of saved_and_opened with other configurat
     EXPECT(!file_write(path, ia3, sizeof ia3 - 1, &e));
     refused(dir, "only LORA adapters are read");
     refused(tmp, "adapter_config.json");
-    EXPECT(lora_new(&other->m->t, &(lora_options){ .r = 2, .targets = "gate_proj" }, &e) == VM_EUSAGE);
+    EXPECT(towers_adapt(&other->m->t, &(lora_options){ .r = 2, .targets = "gate_proj" }, NULL, &e) == VM_EUSAGE);
     EXPECT_HAS(e.msg, "no layer has a module named gate_proj; known are q_proj,k_proj");
     end(other);
 }
@@ -253,10 +254,10 @@ static vm_status whole_life(vm_error *e) {
     const clip_config c = { .text = { 8, 2, 2, 8 }, .vision = { 8, 1, 2, 8 }, .vocab = 12, .context = 4, .image_size = 4, .patch = 2, .embed = 4,
                             .text_act = VM_GELU, .vision_act = VM_GELU };
     clip_model *m = NULL;
-    if (!clip_new(&m, vm_backend_cpu(), &c, e) && !clip_init(m, 1, e) && !lora_new(&m->t, &(lora_options){ .r = 2 }, e) && !dir_make(dir, e) &&
-        !lora_save(&m->t, dir, NULL, e)) {
-        lora_merge(&m->t, e);
-        if (!e->status) lora_open(&m->t, dir, e);
+    if (!clip_new(&m, vm_backend_cpu(), &c, e) && !clip_init(m, 1, e) && !towers_adapt(&m->t, &(lora_options){ .r = 2 }, NULL, e) && !dir_make(dir, e) &&
+        !lora_save(m->t.lora, dir, NULL, e)) {
+        lora_merge(&m->t.lora, e);
+        if (!e->status) towers_adapt(&m->t, NULL, dir, e);
     }
     if (m) towers_free(&m->t);
     return e->status;

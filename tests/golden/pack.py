@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 src, dst = sys.argv[1:]
 about = json.load(open(src + "/golden.json"))["tensors"]
+if os.path.isdir(src + "/adapter"): shutil.copytree(src + "/adapter", dst + "/adapter", dirs_exist_ok=True)
 os.makedirs(dst, exist_ok=True)
 for name in os.listdir(src + "/model"):
     if not name.startswith("tokenizer"): shutil.copy(f"{src}/model/{name}", f"{dst}/{name}")
