@@ -126,6 +126,42 @@ static void rows_of(simple what, const char *family, const char *name, vm_type t
     row(family, name, g);
 }
 
+typedef enum { GROUPNORM, NEAREST, BILINEAR, WINDOW, PAD } pictures;
+static void maps_of(pictures what, const char *family, const char *name, vm_type t, bool training, int64_t B, int64_t H,
+                    int64_t C) {
+    vm_graph *g = graph(t, training);
+    B = tiny ? 1 : B, H = tiny ? 8 : H, C = tiny ? 64 : C;
+    vm_val x = in(g, "x", t, 4, NE(B, H, H, C)), w = 0, b = 0, y = 0;
+    if (what == GROUPNORM) w = in(g, "w", VM_F32, 1, &C), b = in(g, "b", VM_F32, 1, &C);
+    switch (what) {
+    case GROUPNORM: y = vm_groupnorm(g, x, w, b, 32, 1e-5f, VM_SILU, t); break;
+    case NEAREST: y = vm_resize(g, x, 2 * H, 2 * H, VM_NEAREST, t); break;
+    case BILINEAR: y = vm_resize(g, x, 2 * H, 2 * H, VM_BILINEAR, t); break;
+    case WINDOW: y = vm_window(g, x, 7, 3); break;
+    case PAD: y = vm_pad(g, x, NE(0, 0, 0, 0), NE(0, 1, 1, 0)); break;
+    }
+    finish(g, y, w ? 3 : 1, (vm_val[]){ x, w, b });
+    row(family, name, g);
+}
+
+/* What stands between the products of a language model and of a diffusion model's transformer. */
+static void gates(vm_type t, bool training) {
+    vm_graph *g = graph(t, training);
+    vm_val x = in(g, "x", t, 2, NE(cut(4096), 2 * cut(11008)));
+    finish(g, vm_glu_packed(g, x, true, VM_SILU, t), 1, &x);
+    row("elements", "swiglu 4096x11008", g);
+    g = graph(t, training);
+    x = in(g, "x", t, 2, NE(cut(8192), 2 * cut(5120)));
+    finish(g, vm_glu_packed(g, x, false, VM_GELU, t), 1, &x);
+    row("elements", "geglu 8192x5120", g);
+    g = graph(t, training);
+    const int64_t T = cut(4096);
+    x = in(g, "x", t, 2, NE(T, 32 * 128));
+    vm_val table = vm_rope_table(g, in(g, "pos", VM_I32, 1, &T), &(vm_rope_kind){ .columns = 128, .base = 10000 });
+    finish(g, vm_rope(g, x, table, 32, 32, false, t), 1, &x);
+    row("elements", "rope 4096x32x128", g);
+}
+
 static void losses(void) {
     vm_graph *g = graph(VM_F32, true);
     const int64_t B = cut(8192), V = tiny ? 100 : 49408;
@@ -174,6 +210,13 @@ static void all_rows(void) {
             rows_of(BATCHNORM, "norm", "batchnorm 100352x256", t, training, 32 * 56 * 56, 256);
             rows_of(GELU, "elements", "gelu 16448x4096", t, training, 64 * 257, 4096);
             rows_of(DROPOUT, "elements", "dropout 16448x1024", t, training, 64 * 257, 1024);
+            maps_of(GROUPNORM, "norm", "groupnorm silu 4x64x64x320", t, training, 4, 64, 320);
+            maps_of(GROUPNORM, "norm", "groupnorm silu 1x512x512x256", t, training, 1, 512, 256);
+            maps_of(NEAREST, "shapes", "nearest x2 4x32x32x1280", t, training, 4, 32, 1280);
+            maps_of(BILINEAR, "shapes", "bilinear x2 4x64x64x256", t, training, 4, 64, 256);
+            maps_of(WINDOW, "shapes", "windows of 7 16x56x56x192", t, training, 16, 56, 192);
+            maps_of(PAD, "shapes", "pad 1x512x512x128", t, training, 1, 512, 128);
+            gates(t, training);
         }
         linear("decode 1x4096 to 11008", t, false, 1, 4096, 11008, VM_NONE);
         linear("decode 16x4096 to 11008", t, false, 16, 4096, 11008, VM_NONE);

@@ -68,17 +68,12 @@ static void grad(vm_graph *g, const vm_node *n) {
     vm_add_grad(g, w, out[1]);
     vm_add_grad(g, b, out[2]);
 }
-static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
-    double N = (double)vm_count(g, n->in[0]);
-    *flops = N * (n->i[2] ? 20 : 8);
-    *bytes = N * (2 * (double)vm_type_size(g->v[n->in[0]].type) + (double)vm_type_size(g->v[n->out[0]].type));
-}
-static const vm_op groupnorm = { .name = "groupnorm", .infer = infer, .grad = grad, .cost = cost,
+static const vm_op groupnorm = { .name = "groupnorm", .infer = infer, .grad = grad,
                                  .cpu = VM_CPU(groupnorm_cpu), .cuda = VM_CUDA(groupnorm_cuda) };
 
 vm_val vm_groupnorm(vm_graph *g, vm_val x, vm_val w, vm_val b, int groups, float eps, vm_unary_kind act, vm_type out) {
     bool apart = act != VM_NONE && g->training;
-    vm_node init = { .i = { apart ? VM_F32 : out, groups, apart ? VM_NONE : act }, .f = { (double)eps } };
+    vm_node init = { .i = { apart ? g->dtype : out, groups, apart ? VM_NONE : act }, .f = { (double)eps } };
     vm_val y = vm_append1(g, &groupnorm, 3, (vm_val[]){ x, w, b }, &init);
     return apart ? vm_unary(g, y, act, out) : y;
 }
