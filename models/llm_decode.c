@@ -180,7 +180,7 @@ static vm_status put(llm_engine *en, int64_t k, int64_t t, const llm_seq *s, con
 
 /* Runs a step of n sequences in a plan for S; logits (n,V). last: the row of each sequence whose logits are wanted. */
 static vm_status step(llm_engine *en, int64_t S, int64_t t, int64_t n, int32_t last, float *logits, vm_error *e) {
-    vm_graph *g;
+    vm_graph *g = NULL;
     int32_t row[LLM_SLOTS];
     if (find_plan(en, S, t, &g, e)) return e->status;
     for (int64_t k = 0; k < S; k++) row[k] = last;

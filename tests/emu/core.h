@@ -103,7 +103,7 @@ struct shadow {
 struct allocation {
     char *p;
     size_t bytes;
-    void *whole;         /* what malloc gave */
+    void *whole;         /* with what lies around it */
     shadow cells;
 };
 allocation *find_allocation(const void *p);              /* containing p, or NULL */

@@ -14,7 +14,7 @@ extern "C" char __executable_start, _end;
 extern "C" __attribute__((weak)) char __data_start, __start_emu_constant, __stop_emu_constant; /* of the linker; shim.h __constant__ */
 
 namespace emu {
-enum { ALIGN = 64, AROUND = 64, NEAR = 256 };
+enum { ALIGN = 64, AROUND = 64, OUTSIDE = 2 * AROUND + 2 * ALIGN, NEAR = 256 };
 static std::map<const char *, allocation> all;
 static allocation *last;
 static struct { const char *p; size_t bytes; } gone[64]; /* the last freed, for reports */
@@ -37,7 +37,8 @@ void *device_take(size_t bytes) {
     if (posix_memalign((void **)&whole, ALIGN, bytes)) return NULL;
     p = whole;
 #else
-    char *whole = (char *)malloc(bytes + 2 * AROUND + 2 * ALIGN), *p;
+    opened while_filled;
+    char *whole = heap_take(bytes + OUTSIDE), *p;
     if (!whole) return NULL;
     p = whole + AROUND;
     p += (2 * ALIGN - (uintptr_t)p % (2 * ALIGN) + ALIGN) % (2 * ALIGN);
@@ -53,12 +54,17 @@ void *device_take(size_t bytes) {
 
 void device_give(void *p, const char *call) {
     auto i = all.find((char *)p);
+    opened while_checked;
     if (i == all.end()) fail_here("%s: %p is no allocation of the device, or it was freed before", call, p);
     check_canaries(call);
     gone[n_gone++ % 64] = { i->second.p, i->second.bytes };
     held -= i->second.bytes;
     shadow_free(&i->second.cells);
+#ifdef EMU_ASAN
     free(i->second.whole);
+#else
+    heap_give((char *)i->second.whole, i->second.bytes + OUTSIDE);
+#endif
     all.erase(i);
     last = NULL;
 }

@@ -10,6 +10,16 @@ size_t device_held();
 void *device_take(size_t bytes);              /* NULL when out */
 void device_give(void *p, const char *call);
 void shadow_free(shadow *s);
+
+/* heap.cc */
+char *heap_take(size_t bytes);                /* NULL when out */
+void heap_give(char *p, size_t bytes);
+void heap_open();                             /* pairs: device memory may be touched between them */
+void heap_close();
+struct opened {
+    opened() { heap_open(); }
+    ~opened() { heap_close(); }
+};
 } /* namespace emu */
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "tests/emu/memory.h"
 #include "tests/emu/stream.h"
 
 namespace emu {
@@ -35,6 +36,7 @@ static bool randomly() {
 }
 
 void drain(cudaStream_t s) {
+    opened while_working;
     s = find(s);
     while (!s->queue.empty()) {
         if (randomly() && random64() % 2) { /* another one first */

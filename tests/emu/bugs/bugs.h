@@ -57,6 +57,8 @@
     X(MALLOC_IN_CAPTURE, host, "cudaMalloc while a stream captures")                                               \
     X(WRITES_PROGRAM, host, "kernel writes a variable of the program")                                             \
     X(EMPTY_KERNEL, host, "kernel that does nothing")                                                              \
+    X(HOST_TOUCHES, host, "host reads device memory")                                                             \
+    X(STACK_FULL, host, "local array larger than a thread's stack")                                               \
     X(WRONG_COPY, host, "device pointer where the copy says host")
 
 enum {

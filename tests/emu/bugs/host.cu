@@ -11,6 +11,11 @@ __global__ void twice(const float *x, float *y, int n) {
 }
 __global__ void nothing(const float *x, float *y, int n) {}
 __global__ void to_program(float *y) { bug_variable[threadIdx.x % 4] = 1, y[threadIdx.x] = 0; }
+__global__ void deep(float *y, int n) {
+    volatile float own[100000];
+    for (int i = 0; i < n; i++) own[i] = (float)i;
+    y[threadIdx.x] = 2 * own[n - 1];
+}
 /* thread 0 lends an array of its own to the others */
 __global__ void borrow(float *y) {
     GPU_SHARED(float *, lent, [1]);
@@ -42,6 +47,7 @@ int run_host(int k) {
         break;
     case BLOCK_TOO_LARGE: st = GPU_LAUNCH(bug_graph, twice, blocks, 1025, 0, dx, dy, N); break;
     case GRID_TOO_LARGE: st = GPU_LAUNCH(bug_graph, twice, dim3(blocks, 65536), 64, 0, dx, dy, N); break;
+    case STACK_FULL: st = GPU_LAUNCH(bug_graph, deep, 1, 32, 0, dy, 100000); break;
     case WRITES_PROGRAM: st = GPU_LAUNCH(bug_graph, to_program, 1, 64, 0, dy); break;
     case EMPTY_KERNEL: st = GPU_LAUNCH(bug_graph, nothing, blocks, 64, 0, dx, dy, N); break;
     default: st = GPU_LAUNCH(bug_graph, twice, blocks, 64, 0, dx, dy, N); break;
@@ -60,6 +66,7 @@ int run_host(int k) {
     if (k != NO_SYNCHRONIZE) cudaStreamSynchronize(s2);
     memcpy(y, pinned, N * sizeof(float));
     for (int i = 0; i < N; i++) bad |= bug_differs(y[i], 2.0 * i, 0);
+    if (k == HOST_TOUCHES) bad |= *(volatile float *)out != 0;
     cudaStreamDestroy(s2);
     cudaEventDestroy(e);
     cudaFreeHost(pinned);
