@@ -175,6 +175,14 @@ $(BIN): $(H)/pipeline/main.o $(LIB)
 $(D)/tests/%: $(H)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
+# a stand-in for cuBLASLt, which the emulated device cannot use
+$(D)/tests/fake_cublaslt.so: tests/fake/cublaslt.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror) -fPIC -shared $< -o $@ -lm
+ifneq ($(EMU),)
+$(D)/tests/test_gpu_blas: | $(D)/tests/fake_cublaslt.so
+endif
+
 # programs of kernels: the tables of the wrappers, the emulated device's own tests, kernels with bugs
 $(D)/tests/emu/test_onehot: $(H)/tests/emu/test_onehot.o $(D)/tests/emu/onehot.cu.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
@@ -194,10 +202,9 @@ test-programs: $(BIN) $(TESTS)
 grad-programs: $(GRADS)
 
 # Tests of kernels: those that look at VISMIN_TEST_DEVICE; an op without a .cu file has none to test.
-EMU_LATER := $(if $(wildcard kernels/conv.cu),,test_batchnorm test_cuda_models) $(if $(wildcard kernels/contrastive.cu),,test_loss)
-EMU_TESTS := $(filter-out $(EMU_LATER),$(foreach t,$(patsubst tests/%.c,%,$(shell grep -lE 'tests/optest.h|VISMIN_TEST_DEVICE' $(TEST_SRC))),\
-               $(if $(wildcard kernels/$(t:test_%=%).cu),$t,$(if $(wildcard kernels/$(t:test_%=%).c),,$t)))) test_host emu/test_emu emu/test_onehot
-emu-programs: $(EMU_TESTS:%=$(D)/tests/%)
+EMU_TESTS := $(foreach t,$(patsubst tests/%.c,%,$(shell grep -lE 'tests/optest.h|VISMIN_TEST_DEVICE' $(TEST_SRC))),\
+               $(if $(wildcard kernels/$(t:test_%=%).cu),$t,$(if $(wildcard kernels/$(t:test_%=%).c),,$t))) test_host gpu_clip test_gpu_blas emu/test_emu emu/test_onehot
+emu-programs: $(BIN) $(EMU_TESTS:%=$(D)/tests/%)
 
 EMU_MODES := emu emu-asan emu-race $(if $(shell command -v clang++),emu-clang emu-asan-clang)
 emu: ## the CUDA kernels on the CPU: every lane, order of threads and compiler; injected bugs; what nvcc makes of them
@@ -212,7 +219,8 @@ test: ## build and run all tests: lint, unit tests, gradient checks in double pr
 	$(MAKE) MODE=emu emu-programs
 	$(MAKE) MODE=emu-race emu-programs
 	@VISMIN=$(B)/vismin sh tests/run.sh $(B) tests/lint.sh $(TEST_SRC:tests/%.c=$(B)/release/tests/%) \
-	    $(GRAD_SRC:tests/%.c=$(B)/f64/tests/%) $(EMU_TESTS:%=$(B)/emu/tests/%) $(EMU_TESTS:%=$(B)/emu-race/tests/%) $(SCRIPTS)
+	    $(GRAD_SRC:tests/%.c=$(B)/f64/tests/%) $(EMU_TESTS:%=$(B)/emu/tests/%) $(EMU_TESTS:%=$(B)/emu-race/tests/%) \
+	    tests/emu_cli.sh $(SCRIPTS)
 
 asan: ## all tests under the address and undefined-behaviour sanitizers
 	$(MAKE) MODE=asan test-programs

@@ -42,6 +42,7 @@ template <class T> static vm_status by_tile(vm_graph *g, const vm_gpu_product *p
 
 extern "C" vm_status vm_gpu_product_run(vm_graph *g, const vm_gpu_product *p) {
     if (!p->batch || !p->M || !p->N) return VM_OK;
+    if (vm_gpu_choice(g, p) == VM_GPU_CUBLASLT) return vm_gpu_blas_run(g, p);
     bool f32 = p->c_type == VM_F32;
     tile_out o = {};
     o.c = p->c, o.ld = p->N, o.step = p->sc, o.partial = p->plan.splits > 1 ? p->partial : NULL, o.bias = p->bias, o.alpha = p->alpha;

@@ -33,7 +33,7 @@
 #include "kernels/gpu_elem.cuh"
 #include "kernels/gpu_unary.cuh"
 extern "C" {
-#include "kernels/gpu_gemm.h"
+#include "kernels/gpu_choice.h"
 }
 
 template <class T, int TILE> struct tile_size {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # emu_cli.sh - the ordinary program on the emulated device: training against the processor's, kill and resume, what else runs a
-# model, and the sentences of devices that are not there. VISMIN is the program of an emulated build (build/emu/vismin).
-vismin=${VISMIN:-build/emu/vismin}
+# model, and the sentences of devices that are not there. emu_cli.sh BUILD_DIR: the program is that of the emulated build there.
+vismin=${1:-build}/emu/vismin
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 bad=0

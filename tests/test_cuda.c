@@ -154,6 +154,31 @@ TEST(host_ops_between_stretches) {
     vm_graph_free(inner);
 }
 
+/* Seed and step reach kernels behind an op of the host, whose graph has its own, in the first run and in replays. */
+TEST(random_numbers_of_the_run) {
+    vm_backend *be = device();
+    vm_graph *inner = vm_graph_new(be, VM_F32), *g = vm_graph_new(be, VM_F32);
+    const vm_shape shapes[2] = { { VM_F32, 1, { 400 } }, { VM_F32, 1, { N } } };
+    const int64_t n = 400;
+    vm_check c = { 0 };
+    float y[4][400], *x = vm_calloc(400, sizeof *x);
+    inner->seed = 77, g->seed = 5;
+    vm_output(inner, "y", vm_scale(inner, input(inner, "x"), 10, 0));
+    vm_val in = vm_input(g, "x", VM_F32, 1, &n), h[2];
+    EXPECT(vm_host(g, "add one", add_one, inner, 1, &in, 2, shapes, h));
+    vm_output(g, "y", vm_dropout(g, vm_scale(g, in, 1, 1), 0.5f)), vm_output(g, "h", h[0]);
+    for (int run = 0; run < 4; run++) { /* node by node, captured, replayed with another step, checked */
+        g->step = run == 2, be->check = run == 3 ? &c : NULL;
+        EXPECT(!vm_set(g, "x", x));
+        if (vm_run(g) || vm_get(g, "y", y[run])) MISMATCH("%s\n", g->err.msg);
+    }
+    be->check = NULL;
+    EXPECT(!memcmp(y[0], y[1], sizeof y[0]) && memcmp(y[0], y[2], sizeof y[0]) && !memcmp(y[0], y[3], sizeof y[0]));
+    vm_free(x);
+    vm_graph_free(g);
+    vm_graph_free(inner);
+}
+
 /* --- what goes wrong ------------------------------------------------------------------------------------------------------ */
 TEST(check_names_the_wrong_kernel) {
     vm_backend *be = device();
@@ -224,6 +249,7 @@ int main(void) {
         RUN(arenas_move);
         RUN(gradients_accumulate);
         RUN(host_ops_between_stretches);
+        RUN(random_numbers_of_the_run);
         RUN(check_names_the_wrong_kernel);
         RUN(faults_name_op_and_value);
         RUN(profiles_time_every_op);
