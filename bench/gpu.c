@@ -7,9 +7,12 @@
  * model. bytes and FLOP are what the op must at least move and do (vm_node_cost); what fits the second-level cache may exceed
  * 100 % of the copy. --tiny: small sizes and few runs, to see that every row works. */
 #include "bench/measure.h"
+#include "kernels/cpu.h"
 #include "kernels/ops.h"
 #include "kernels/peak.h"
+#include "kernels/philox.h"
 #include "bench/gpu_plot.h"
+#include "kernels/gpu_choice.h"
 
 enum { RUNS = 20, MOST = 256 };
 
@@ -28,6 +31,26 @@ static double run_some(vm_graph *g, int n) {
     return (seconds(CLOCK_MONOTONIC) - t0) / n;
 }
 
+/* Random numbers into all inputs (zeros would need less power, and so raise the clock of products); ids become 0. */
+static void fill(vm_graph *g) {
+    enum { BLOCK = 1 << 20 };
+    static float numbers[BLOCK];
+    static uint16_t halves[BLOCK];
+    static int32_t ids[BLOCK];
+    vm_error e = { 0 };
+    vm_rng r = vm_rng_at(1, 1);
+    for (int i = 0; i < BLOCK && !numbers[0]; i++) numbers[BLOCK - 1 - i] = (float)vm_rng_normal(&r);
+    for (int i = 0; i < BLOCK; i++) halves[i] = vm_f32_to_bf16(numbers[i]);
+    for (int64_t v = 1; v < g->n_v; v++) {
+        const vm_value *x = &g->v[v];
+        if (x->kind != VM_INPUT) continue;
+        const void *from = x->type == VM_F32 ? (const void *)numbers : x->type == VM_BF16 ? (const void *)halves : ids;
+        const size_t each = vm_type_size(x->type);
+        for (int64_t at = 0, n = vm_count(g, (vm_val)v); at < n; at += BLOCK)
+            if (be->upload(be, (char *)x->data + (size_t)at * each, from, (size_t)VM_MIN(n - at, (int64_t)BLOCK) * each, &e)) die(&e);
+    }
+}
+
 /* Takes the graph. Ops without a kernel are said, not passed over. */
 static void row(const char *family, const char *name, vm_graph *g) {
     double gbytes, gflop, best = 1e30, start = seconds(CLOCK_MONOTONIC);
@@ -36,6 +59,7 @@ static void row(const char *family, const char *name, vm_graph *g) {
         printf("{\"section\":\"gpu\",\"family\":\"%s\",\"name\":\"%s\",\"error\":\"%s\"}\n", family, name, g->err.msg);
         goto done;
     }
+    fill(g);
     gflop = graph_gflop(g, &gbytes);
     run_some(g, 1), run_some(g, 1); /* loads modules; captures */
     for (int r = 0; r < 3 || seconds(CLOCK_MONOTONIC) - start < budget; r++) {
@@ -81,11 +105,20 @@ static void finish(vm_graph *g, vm_val y, int n, const vm_val *wrt) {
     }
 }
 
+/* Also by cuBLASLt where it can be opened and has the product (f32 results with a bias; all without). */
 static void linear(const char *name, vm_type t, bool training, int64_t M, int64_t K, int64_t N, vm_unary_kind act) {
-    vm_graph *g = graph(t, training);
-    vm_val x = in(g, "x", t, 2, NE(cut(M), cut(K))), w = in(g, "w", t, 2, NE(cut(N), cut(K))), b = in(g, "b", VM_F32, 1, NE(cut(N)));
-    finish(g, vm_linear(g, x, w, b, act, 0, t), 3, (vm_val[]){ x, w, b });
-    row("linear", name, g);
+    static const char *const families[] = { "linear", "cublaslt" };
+    vm_error none = { 0 };
+    const int ways = strcmp(be->name, "emu") && !vm_gpu_blas_open(NULL, &none) ? 2 : 1;
+    for (int way = 0; way < ways; way++) {
+        vm_graph *g = graph(t, training);
+        vm_val x = in(g, "x", t, 2, NE(cut(M), cut(K))), w = in(g, "w", t, 2, NE(cut(N), cut(K)));
+        vm_val b = act == VM_NONE ? 0 : in(g, "b", VM_F32, 1, NE(cut(N)));
+        vm_gpu_choose(way);
+        finish(g, vm_linear(g, x, w, b, act, 0, t), b ? 3 : 2, (vm_val[]){ x, w, b });
+        row(families[way], name, g);
+    }
+    vm_gpu_choose(-1);
 }
 
 static void attention(const char *name, vm_type t, bool training, int64_t B, int64_t T, int NH, int64_t HS, bool causal) {
@@ -162,6 +195,19 @@ static void gates(vm_type t, bool training) {
     row("elements", "rope 4096x32x128", g);
 }
 
+/* What language and diffusion models add: group norm with SiLU, gated units, rotary embedding. */
+static void newer(vm_type t, bool training) {
+    vm_graph *g = graph(t, training);
+    const int64_t C = tiny ? 64 : 320, H = tiny ? 8 : 64, R = cut(8192), F = cut(11008);
+    vm_val x = in(g, "x", t, 4, NE(tiny ? 1 : 4, H, H, C)), w = in(g, "w", VM_F32, 1, &C), b = in(g, "b", VM_F32, 1, &C);
+    finish(g, vm_groupnorm(g, x, w, b, 32, 1e-5f, VM_SILU, t), 3, (vm_val[]){ x, w, b });
+    row("norm", "groupnorm 4x64x64x320 silu", g);
+    g = graph(t, training);
+    vm_val value = in(g, "value", t, 2, NE(R, F)), gate = in(g, "gate", t, 2, NE(R, F));
+    finish(g, vm_glu(g, value, gate, VM_SILU, t), 2, (vm_val[]){ value, gate });
+    row("elements", "swiglu 8192x11008", g);
+}
+
 static void losses(void) {
     vm_graph *g = graph(VM_F32, true);
     const int64_t B = cut(8192), V = tiny ? 100 : 49408;
@@ -210,6 +256,7 @@ static void all_rows(void) {
             rows_of(BATCHNORM, "norm", "batchnorm 100352x256", t, training, 32 * 56 * 56, 256);
             rows_of(GELU, "elements", "gelu 16448x4096", t, training, 64 * 257, 4096);
             rows_of(DROPOUT, "elements", "dropout 16448x1024", t, training, 64 * 257, 1024);
+            newer(t, training);
             maps_of(GROUPNORM, "norm", "groupnorm silu 4x64x64x320", t, training, 4, 64, 320);
             maps_of(GROUPNORM, "norm", "groupnorm silu 1x512x512x256", t, training, 1, 512, 256);
             maps_of(NEAREST, "shapes", "nearest x2 4x32x32x1280", t, training, 4, 32, 1280);

@@ -14,7 +14,7 @@ OURS = {}
 if len(sys.argv) > 2:
     for line in open(sys.argv[2]):
         r = json.loads(line)
-        if r.get("us"):
+        if r.get("us") and r["family"] != "cublaslt":
             OURS.setdefault((r["name"], r["dtype"]), []).append(r["us"])  # inference first, then training
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 torch.manual_seed(0)
@@ -100,8 +100,10 @@ def clip(dtype):
 for dtype, dt in TYPES.items():
     for training in (False, True):
         for name, M, K, N, gelu in LINEAR:
-            row(name, dtype, training, lambda x, w, b: F.gelu(F.linear(x, w, b)) if gelu else F.linear(x, w, b),
-                [rand(M, K, dtype=dt), rand(N, K, dtype=dt), rand(N, dtype=dt)])
+            if gelu:
+                row(name, dtype, training, lambda x, w, b: F.gelu(F.linear(x, w, b)), [rand(M, K, dtype=dt), rand(N, K, dtype=dt), rand(N, dtype=dt)])
+            else:
+                row(name, dtype, training, F.linear, [rand(M, K, dtype=dt), rand(N, K, dtype=dt)])
         for name, B, T, NH, HS, causal in ATTENTION:
             row(name, dtype, training, attention(B, T, NH, HS, causal), [rand(B, T, 3 * NH * HS, dtype=dt)])
         for name, B, H, C, N, k, stride, groups in CONV:
@@ -109,8 +111,9 @@ for dtype, dt in TYPES.items():
             x, w = x.to(memory_format=torch.channels_last), w.to(memory_format=torch.channels_last)
             row(name, dtype, training, lambda x, w: F.conv2d(x, w, stride=stride, padding=k // 2, groups=groups), [x, w])
         row("layernorm 16448x1024", dtype, training, lambda x, w, b: F.layer_norm(x, (1024,), w, b), [rand(16448, 1024, dtype=dt), rand(1024, dtype=dt), rand(1024, dtype=dt)])
-        row("groupnorm 4x64x64x320", dtype, training, lambda x, w, b: F.silu(F.group_norm(x, 32, w, b)),
+        row("groupnorm 4x64x64x320 silu", dtype, training, lambda x, w, b: F.silu(F.group_norm(x, 32, w, b)),
             [rand(4, 320, 64, 64, dtype=dt).to(memory_format=torch.channels_last), rand(320, dtype=dt), rand(320, dtype=dt)])
+        row("swiglu 8192x11008", dtype, training, lambda v, g: v * F.silu(g), [rand(8192, 11008, dtype=dt), rand(8192, 11008, dtype=dt)])
         row("gelu 16448x4096", dtype, training, F.gelu, [rand(16448, 4096, dtype=dt)])
         row("softmax 16384x1024", dtype, training, lambda x: F.softmax(x, -1), [rand(16384, 1024, dtype=dt)])
     clip(dtype)
