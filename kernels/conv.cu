@@ -51,6 +51,9 @@ __device__ __forceinline__ void conv_split(const conv_k &d, int k, int *u, int *
     *c = k - tap * (int)d.channels.d, *u = div_by(tap, d.taps_w), *v = tap - *u * (int)d.taps_w.d;
 }
 
+/* The pixel (y,x) of the picture that begins at `at`; outside of it any number. */
+__device__ __forceinline__ int conv_place(int at, int y, int W, int x) { return (int)((unsigned)at + (unsigned)y * (unsigned)W + (unsigned)x); }
+
 /* --- patches, flat: rows are pixels of `to` ----------------------------------------------------------------------------- */
 struct conv_patches {
     const void *p;
@@ -99,8 +102,7 @@ __device__ __forceinline__ void tile_fetch(const conv_patches &s, const tile_lin
     for (int i = 0; i < LINES; i++) {
         int y = l.y[i] + u * s.step[0], x = l.x[i] + v * s.step[1];
         bool in = k < k1 && (unsigned)y < (unsigned)s.H && (unsigned)x < (unsigned)s.W;
-        const T *from = p + (in ? (int64_t)(l.at[i] + y * s.W + x) * s.pitch + c : 0);
-        tile_chunk<T>(to + tile_at<CPR>(line + i * STRIDE, chunk), from, from, in ? E : 0, true);
+        cp_async16(to + tile_at<CPR>(line + i * STRIDE, chunk), p + (int64_t)conv_place(l.at[i], y, s.W, x) * s.pitch + c, in ? 16 : 0);
     }
 }
 
@@ -141,8 +143,8 @@ __device__ __forceinline__ void tile_fetch(const conv_weights &s, const tile_lin
     const T *from = p + conv_weight_at(s, k);
 #pragma unroll
     for (int i = 0; i < LINES; i++)
-        tile_chunk<T>(to + tile_at<CPR>(line + i * STRIDE, chunk), from + (int64_t)i * STRIDE * s.row, s.p,
-                      k < k1 && o0 + line + i * STRIDE < s.outer ? E : 0, true);
+        cp_async16(to + tile_at<CPR>(line + i * STRIDE, chunk), from + (int64_t)i * STRIDE * s.row,
+                   k < k1 && o0 + line + i * STRIDE < s.outer ? 16 : 0);
 }
 
 template <class T, int TILE>
@@ -178,12 +180,12 @@ struct conv_columns {
     conv_k k;
     bool whole;
 };
-/* y, x: the place in the picture of pixel (0,0) of y, at: the channel; of a column. -1: no column */
+/* Of a column: its channel, and where it meets the picture for pixel (0,0) of y; beyond the last in no picture. */
 __device__ __forceinline__ int conv_column(const conv_columns &s, int o, int *y, int *x) {
     int u, v, c;
     conv_split(s.k, o, &u, &v, &c);
-    *y = u * s.dilation[0] - s.pad[0], *x = v * s.dilation[1] - s.pad[1];
-    return o < s.outer ? c : -1;
+    *y = o < s.outer ? u * s.dilation[0] - s.pad[0] : -(1 << 30), *x = v * s.dilation[1] - s.pad[1];
+    return c;
 }
 template <class T, int TILE, int SIDE> __device__ __forceinline__ void tile_aim(const conv_columns &s, tile_lines &l, int o0) {
     constexpr int E = tile_size<T, TILE>::E, CPR = SIDE / E;
@@ -209,7 +211,7 @@ __device__ __forceinline__ void tile_fetch(const conv_columns &s, const tile_lin
 #pragma unroll
                 for (int i = 0; i < LINES; i++) {
                     int r = y[i] + dy, q = x[i] + dx;
-                    bool in = at[i] >= 0 && c >= 0 && (unsigned)r < (unsigned)s.H && (unsigned)q < (unsigned)s.W;
+                    bool in = at[i] >= 0 && (unsigned)r < (unsigned)s.H && (unsigned)q < (unsigned)s.W;
                     z[i].v[e] = in ? p[(int64_t)(at[i] + r * s.W + q) * s.pitch + c] : from_f32<T>(0);
                 }
             }
@@ -220,9 +222,8 @@ __device__ __forceinline__ void tile_fetch(const conv_columns &s, const tile_lin
 #pragma unroll
     for (int i = 0; i < LINES; i++) {
         int r = y[i] + l.y[0], q = x[i] + l.x[0];
-        bool in = at[i] >= 0 && l.at[0] >= 0 && (unsigned)r < (unsigned)s.H && (unsigned)q < (unsigned)s.W;
-        const T *from = p + (in ? (int64_t)(at[i] + r * s.W + q) * s.pitch + l.at[0] : 0);
-        tile_chunk<T>(to + tile_at<CPR>(line + i * STRIDE, chunk), from, from, in ? E : 0, true);
+        bool in = at[i] >= 0 && (unsigned)r < (unsigned)s.H && (unsigned)q < (unsigned)s.W;
+        cp_async16(to + tile_at<CPR>(line + i * STRIDE, chunk), p + (int64_t)conv_place(at[i], r, s.W, q) * s.pitch + l.at[0], in ? 16 : 0);
     }
 }
 

@@ -17,6 +17,9 @@
  *                                                                               bandwidth times latency asks for (about 20 KiB)
  *   f32 big  128 x 128  256      8 x 8 per thread, the rest alike
  *
+ * A stage of the big tile is 64 mma per warp in 168 instructions (sm_80; as many as 8 chunks and 16 ldmatrix leave): 512 clocks of
+ * the tensor cores of an A100, 256 of an H100. The places of chunks are known before the sum, a fetch adds K to them.
+ *
  * Tensor cores: a warp of the big tile makes 2 * 64 * 64 * 16 FLOPs from 4 KiB of shared memory: 32 FLOP/B, while an A100 does
  * 2048 FLOP per clock and 128 bytes: 16 FLOP/B. So shared memory is half idle, and the tensor cores are what bounds. A tile reads
  * 128 + 128 rows for 128 x 128 results: 64 FLOP per byte of L2 in 16-bit types, where an A100 has 312 TFLOP/s over about
@@ -70,22 +73,12 @@ __host__ __device__ static inline fast_div fast_div_by(uint32_t d) {
 __device__ __forceinline__ int div_by(int n, fast_div f) { return (int)((umulhi32((uint32_t)n, f.m) + (uint32_t)n) >> f.s); }
 
 /* --- operands --------------------------------------------------------------------------------------------------------- */
-/* One chunk at `from`, of which the first n elements count (n may be negative or more than a chunk); `any` is an address that
- * may always be named. whole: all chunks of the operand lie at multiples of 16 bytes. */
-template <class T> __device__ __forceinline__ void tile_chunk(unsigned char *to, const T *from, const void *any, int n, bool whole) {
-    constexpr int E = 16 / (int)sizeof(T);
-    n = n < 0 ? 0 : n > E ? E : n;
-    if (whole) {
-        cp_async16(to, n ? (const void *)from : any, n * (int)sizeof(T));
-        return;
-    }
-    vec<T, E> x;
-#pragma unroll
-    for (int e = 0; e < E; e++) x.v[e] = e < n ? from[e] : from_f32<T>(0);
-    st_vec<E>((T *)to, x);
-}
-
-struct tile_lines { int at[TILE_LINES], y[TILE_LINES], x[TILE_LINES]; }; /* of gathered operands; others keep nothing */
+/* What a thread keeps of its chunks: matrices a place and which rows exist, gathered operands the places of rows in a picture. */
+struct tile_lines {
+    const void *from;
+    unsigned exist; /* bit i: line i */
+    int at[TILE_LINES], y[TILE_LINES], x[TILE_LINES];
+};
 
 /* A dense matrix, `outer` rows (flat) or columns (steep) of it in the direction of M or N. */
 template <bool STEEP> struct tile_matrix {
@@ -95,18 +88,37 @@ template <bool STEEP> struct tile_matrix {
     bool whole; /* all chunks lie at multiples of 16 bytes; the big tile takes no others */
 };
 template <class T, int TILE, int SIDE, bool STEEP>
-__device__ __forceinline__ void tile_aim(const tile_matrix<STEEP> &s, tile_lines &l, int o0) {}
+__device__ __forceinline__ void tile_aim(const tile_matrix<STEEP> &s, tile_lines &l, int o0) {
+    using size = tile_size<T, TILE>;
+    constexpr int CPR = (STEEP ? SIDE : size::BK) / size::E, LINES = STEEP ? size::BK : SIDE, STRIDE = size::THREADS / CPR;
+    int line = threadIdx.x / CPR, c = threadIdx.x % CPR * size::E;
+    l.from = (const T *)s.p + (STEEP ? line * s.ld + o0 + c : (o0 + line) * s.ld + c);
+    l.exist = STEEP && o0 + c < s.outer ? ~0u : 0;
+#pragma unroll
+    for (int i = 0; i < LINES / STRIDE; i++) l.exist |= !STEEP && o0 + line + i * STRIDE < s.outer ? 1u << i : 0;
+}
 template <class T, int TILE, int SIDE, bool STEEP>
 __device__ __forceinline__ void tile_fetch(const tile_matrix<STEEP> &s, const tile_lines &l, unsigned char *to, int o0, int k0, int k1) {
     using size = tile_size<T, TILE>;
-    constexpr int CPR = (STEEP ? SIDE : size::BK) / size::E, LINES = STEEP ? size::BK : SIDE, STRIDE = size::THREADS / CPR;
-    int c = threadIdx.x % CPR;
+    constexpr int E = size::E, CPR = (STEEP ? SIDE : size::BK) / E, LINES = STEEP ? size::BK : SIDE, STRIDE = size::THREADS / CPR;
+    int line = threadIdx.x / CPR, c = threadIdx.x % CPR, k = k0 + (STEEP ? line : c * E);
+    const T *from = (const T *)l.from + (STEEP ? k0 * s.ld : k0);
+    if constexpr (TILE != GPU_BIG)
+        if (!s.whole) {
 #pragma unroll
-    for (int i = 0; i < LINES / STRIDE; i++) {
-        int line = threadIdx.x / CPR + i * STRIDE, o = o0 + (STEEP ? c * size::E : line), k = k0 + (STEEP ? line : c * size::E);
-        const T *from = (const T *)s.p + (STEEP ? k * s.ld + o : o * s.ld + k);
-        tile_chunk<T>(to + tile_at<CPR>(line, c), from, s.p, STEEP ? (k < k1 ? s.outer - o : 0) : (o < s.outer ? k1 - k : 0), TILE == GPU_BIG || s.whole);
-    }
+            for (int i = 0; i < LINES / STRIDE; i++) { /* the first n elements count */
+                int n = !(l.exist >> i & 1) ? 0 : !STEEP ? k1 - k : k + i * STRIDE < k1 ? s.outer - o0 - c * E : 0;
+                vec<T, E> x;
+#pragma unroll
+                for (int e = 0; e < E; e++) x.v[e] = e < n ? from[i * STRIDE * s.ld + e] : from_f32<T>(0);
+                st_vec<E>((T *)(to + tile_at<CPR>(line + i * STRIDE, c)), x);
+            }
+            return;
+        }
+#pragma unroll
+    for (int i = 0; i < LINES / STRIDE; i++)
+        cp_async16(to + tile_at<CPR>(line + i * STRIDE, c), from + i * STRIDE * s.ld,
+                   (l.exist >> i & 1) && (STEEP ? k + i * STRIDE : k) < k1 ? 16 : 0);
 }
 
 /* --- sums ------------------------------------------------------------------------------------------------------------- */
@@ -211,7 +223,9 @@ __device__ __forceinline__ int64_t tile_row(const tile_out &o, const tile_pixels
 /* Four columns from n on of the row that begins at `row`; `left` of them exist. */
 template <class T> __device__ __forceinline__ void tile_put(const tile_out &o, int64_t row, int n, int left, vec<float, 4> x, const float bias[4]) {
 #pragma unroll
-    for (int i = 0; i < 4; i++) x.v[i] = gpu_unary(o.act, fmaf(o.alpha, x.v[i], bias[i]));
+    for (int i = 0; i < 4; i++) x.v[i] = fmaf(o.alpha, x.v[i], bias[i]);
+    if (o.act != VM_NONE)
+        for (int i = 0; i < 4; i++) x.v[i] = gpu_unary(o.act, x.v[i]);
     if (o.whole) {
         if (o.is_f32) {
             float *c = (float *)o.c + row + n;
