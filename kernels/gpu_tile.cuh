@@ -337,7 +337,7 @@ __device__ __forceinline__ void tile_product(unsigned char *smem, const A &a, co
     float sum[size::SUMS];
 #pragma unroll
     for (int i = 0; i < size::SUMS; i++) sum[i] = 0;
-    tile_lines la, lb;
+    tile_lines la = {}, lb = {}; /* of some operands nothing is kept */
     tile_aim<T, TILE, size::BM>(a, la, t.m0);
     tile_aim<T, TILE, size::BN>(b, lb, t.n0);
     int64_t from = (int64_t)t.split * g.rounds * size::BK, to = from + (int64_t)g.rounds * size::BK;
