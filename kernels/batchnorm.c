@@ -162,12 +162,9 @@ static bool fold_due(const vm_graph *g, const vm_node *n) {
 /* The folded weight is new where a source was. */
 static void ran_fold(vm_graph *g, vm_node *n) {
     vm_folded *to = n->ptr;
-    bool fresh = true;
-    for (int k = 0; k < 5; k++) {
-        uint64_t version = g->v[n->in[k]].param->version;
-        fresh &= to->of[k] == version, to->of[k] = version;
-    }
-    if (!fresh) vm_param_touch(to->w), vm_param_touch(to->b);
+    if (!fold_due(g, n)) return;
+    for (int k = 0; k < 5; k++) to->of[k] = g->v[n->in[k]].param->version;
+    vm_param_touch(to->w), vm_param_touch(to->b);
 }
 static const vm_op fold = { .name = "batchnorm_fold",
                             .infer = infer_fold,

@@ -278,7 +278,6 @@ __global__ void batchnorm_fold_kernel(folding f, gpu_div K, int64_t n, float eps
         if (k == 0) f.to_b[row] = f.b[row] - f.mean[row] * s;
     }
 }
-/* Anew at each run: a launch that may be replayed cannot ask the versions of its sources. */
 extern "C" vm_status batchnorm_fold_cuda(vm_graph *g, vm_node *n) {
     const vm_folded *to = (const vm_folded *)n->ptr;
     int64_t N = vm_count(g, n->in[0]);

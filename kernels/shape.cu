@@ -7,8 +7,8 @@ extern "C" {
 #include "kernels/shape.h"
 }
 
-/* --- runs --------------------------------------------------------------------------------------------------------- */
-/* A walk in units of the size that moves at once; the last axis is contiguous on both sides. */
+/* --- copies --------------------------------------------------------------------------------------------------------- */
+/* A walk in units of the size that moves at once. */
 typedef struct {
     int nd;
     gpu_div ne[VM_AXES];
@@ -32,24 +32,25 @@ template <class T, int N> __global__ void copy_along_kernel(const T *x, T *y, gp
         st_vec<N>(y + to * N, ld_vec<N>(x + from * N));
     }
 }
-/* Queues the copy along w, whose strides are in elements of `size` bytes and whose last axis is contiguous. */
+/* Queues the copy along w, whose strides are in elements of `size` bytes; y is contiguous along the last axis. Where x is,
+ * too, as much moves at once as all addresses are multiples of. */
 static vm_status copy_along(vm_graph *g, const void *x, void *y, vm_walk w, size_t size) {
     gpu_walk u;
     int last = w.nd - 1;
-    int64_t n = 1, bits = (int64_t)((uintptr_t)x | (uintptr_t)y);
+    int64_t n = 1, each = (int64_t)size, unit = each, bits = (int64_t)((uintptr_t)x | (uintptr_t)y) | w.ne[last] * each;
     for (int a = 0; a <= last; a++) {
         n *= w.ne[a];
-        if (a < last) w.from[a] *= (int64_t)size, w.to[a] *= (int64_t)size, bits |= w.from[a] | w.to[a];
+        if (a < last) bits |= (w.from[a] | w.to[a]) * each;
     }
-    w.ne[last] *= (int64_t)size, bits |= w.ne[last];
     if (!n) return VM_OK;
-    int64_t unit = bits % 16 == 0 ? 16 : bits % 8 == 0 ? 8 : bits % 4 == 0 ? 4 : bits % 2 == 0 ? 2 : 1;
-    w.ne[last] /= unit, w.from[last] = w.to[last] = 1, n = n * (int64_t)size / unit;
+    while (w.from[last] == 1 && unit < 16 && bits % (2 * unit) == 0) unit *= 2;
+    int64_t together = unit / each;
+    w.ne[last] /= together, n /= together;
     u.nd = w.nd;
     for (int a = 0; a < VM_AXES; a++) {
-        bool used = a <= last;
-        u.ne[a] = gpu_div_by(used ? w.ne[a] : 1);
-        u.from[a] = used ? w.from[a] / (a < last ? unit : 1) : 0, u.to[a] = used ? w.to[a] / (a < last ? unit : 1) : 0;
+        int64_t in_one = a < last ? together : 1;
+        u.ne[a] = gpu_div_by(a <= last ? w.ne[a] : 1);
+        u.from[a] = a <= last ? w.from[a] / in_one : 0, u.to[a] = a <= last ? w.to[a] / in_one : 0;
     }
     unsigned blocks = gpu_grid(g, n, GPU_THREADS);
     switch (unit) {
@@ -131,7 +132,7 @@ extern "C" vm_status slice_back_cuda(vm_graph *g, vm_node *n) {
 }
 
 /* --- permute ------------------------------------------------------------------------------------------------------ */
-enum { TILE = 32, LINES = 8 };
+enum { TILE = 32, LINES = 8, NARROW = 8 };
 /* Plane p of `planes`: y[j*to + i] = x[i*from + j], i < m, j < width. A block moves one tile. */
 typedef struct {
     gpu_walk planes;
@@ -164,7 +165,8 @@ extern "C" vm_status permute_cuda(vm_graph *g, vm_node *n) {
     vm_walk w = vm_walk_of(x, n->i);
     int last = w.nd - 1, k = last;
     while (w.from[k] != 1) k--; /* the axis of y that is x's last */
-    if (k == last) return copy_along(g, x->data, y, w, size);
+    /* with one side of a plane that narrow a tile would be nearly empty, and its lines are in the cache until all is read */
+    if (k == last || w.ne[last] <= NARROW || w.ne[k] <= NARROW) return copy_along(g, x->data, y, w, size);
     transposition s;
     s.m = w.ne[last], s.from = w.from[last], s.width = w.ne[k], s.to = w.to[k];
     s.tiles_i = gpu_div_by(gpu_blocks(s.m, TILE)), s.tiles_j = gpu_div_by(gpu_blocks(s.width, TILE));
