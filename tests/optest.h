@@ -56,6 +56,11 @@ static inline vm_backend *op_backend(void) {
     exit(1);
 }
 
+/* Rows for a processor, where threads share them only when there are many; emulated ones take longer and need fewer. */
+static inline int64_t op_rows(int64_t n, int64_t on_device) { return op_on_device() ? on_device : n; }
+/* Runs with 1, 2, ... threads; a device has one number of them, and what it replays is another run. */
+static inline int op_thread_counts(void) { return op_on_device() ? 2 : 3; }
+
 static inline op_case op_begin(vm_type dtype) {
     op_case c = { .g = vm_graph_new(op_backend(), dtype), .state = 9, .level = -1 };
     c.g->seed = 5, c.g->apart = op_on_device();

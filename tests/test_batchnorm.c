@@ -51,13 +51,13 @@ TEST(values) {
     for (int batch = 0; batch < 2; batch++)
         for (int how = 0; how < 12; how++) {
             check(batch, how & 1, how & 2, t[how >> 2], t[how >> 2], 37, 19, -1, 1);
-            check(batch, how & 1, how & 2, VM_F32, t[how >> 2], 3000, 70, -1, 3);
+            check(batch, how & 1, how & 2, VM_F32, t[how >> 2], op_rows(3000, 300), 70, -1, 3);
         }
     for (int batch = 0; batch < 2; batch++) {
         check(batch, true, true, VM_F32, VM_F32, 5, 2049, -1, 1); /* three pieces of columns */
         check(batch, false, false, VM_F32, VM_F32, 2, 1, -1, 1);
         check(batch, true, true, VM_F32, VM_F32, 4, 0, -1, 1);
-        check(batch, false, false, VM_F32, VM_F32, 5000, 7, 1000, 1001); /* deviations of a large mean */
+        check(batch, false, false, VM_F32, VM_F32, op_rows(5000, 2000), 7, 1000, 1001); /* deviations of a large mean */
     }
     check(false, true, true, VM_F32, VM_F32, 1, 5, -1, 1);
     check(false, true, true, VM_F32, VM_F32, 0, 5, -1, 1);

@@ -40,7 +40,7 @@ static void shape_case_at(vm_binary_kind k, vm_type ta, vm_type tb, int64_t R, i
         for (int64_t i = 0; i < Nb; i++) /* sums of R*C/Nb terms of size 1: rounding grows with their root */
             EXPECT_NEAR(op_get(&c, db, i), want_b[i], 4e-6 * (2 + sqrt((double)(R * C / Nb))) * 8);
     }
-    for (int t = 1; t <= 3; t++) {
+    for (int t = 1; t <= op_thread_counts(); t++) {
         vm_threads(t);
         op_run(&c);
         op_same(&c, db, &bits);
@@ -56,9 +56,9 @@ static void shape_case(vm_binary_kind k, vm_type ta, vm_type tb, int64_t R, int6
 TEST(shapes_and_types) {
     for (int k = VM_ADD; k <= VM_MAXIMUM; k++)
         for (int nd_b = 0; nd_b <= 2; nd_b++) {
-            shape_case((vm_binary_kind)k, VM_F32, VM_F32, 101, 515, nd_b);
+            shape_case((vm_binary_kind)k, VM_F32, VM_F32, op_rows(101, 19), 515, nd_b);
             shape_case((vm_binary_kind)k, VM_BF16, VM_F32, 7, 1030, nd_b);
-            shape_case((vm_binary_kind)k, VM_F32, VM_BF16, 1009, 3, nd_b);
+            shape_case((vm_binary_kind)k, VM_F32, VM_BF16, op_rows(1009, 301), 3, nd_b);
             shape_case((vm_binary_kind)k, VM_F16, VM_BF16, 5, 1, nd_b);
             shape_case((vm_binary_kind)k, VM_F32, VM_F32, 0, 4, nd_b);
             shape_case((vm_binary_kind)k, VM_F16, VM_F16, 9, 128, nd_b);
