@@ -17,7 +17,8 @@ about = json.load(open(src + "/golden.json"))["tensors"]
 if os.path.isdir(src + "/adapter"): shutil.copytree(src + "/adapter", dst + "/adapter", dirs_exist_ok=True)
 os.makedirs(dst, exist_ok=True)
 for name in os.listdir(src + "/model"):
-    if not name.startswith("tokenizer"): shutil.copy(f"{src}/model/{name}", f"{dst}/{name}")
+    if os.path.isdir(f"{src}/model/{name}"): shutil.copytree(f"{src}/model/{name}", f"{dst}/{name}", dirs_exist_ok=True)
+    elif not name.startswith("tokenizer"): shutil.copy(f"{src}/model/{name}", f"{dst}/{name}")
 with safe_open(src + "/golden.safetensors", "np") as f:
     tensors = {k: f.get_tensor(k) for k in f.keys() if "/mid." not in k}
     meta = {k: v for k, v in f.metadata().items() if k.split("/")[0] in {n.split("/")[0] for n in tensors}}
