@@ -12,6 +12,9 @@
 VM_CPU_DECLARE(experts_cpu);
 VM_CPU_DECLARE(experts_dx_cpu);
 VM_CPU_DECLARE(experts_dw_cpu);
+VM_CUDA_DECLARE(experts_cuda);
+VM_CUDA_DECLARE(experts_dx_cuda);
+VM_CUDA_DECLARE(experts_dw_cuda);
 
 static void free_products(vm_node *n) {
     experts_products *p = n->cache;
@@ -57,7 +60,7 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op experts_dx = { .name = "experts_dx", .infer = infer_dx, .cost = cost, .cpu = VM_CPU(experts_dx_cpu),
-    .acc_outs = 1, .free_node = free_products };
+    .cuda = VM_CUDA(experts_dx_cuda), .acc_outs = 1, .free_node = free_products };
 
 /* in dy (M,N), x (M,K), offsets; i[0] E, i[1] K; out dW (E,N,K) f32, room */
 static vm_status infer_dw(vm_graph *g, vm_node *n) {
@@ -67,7 +70,7 @@ static vm_status infer_dw(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op experts_dw = { .name = "experts_dw", .infer = infer_dw, .cost = cost, .cpu = VM_CPU(experts_dw_cpu),
-    .acc_outs = 1, .free_node = free_products };
+    .cuda = VM_CUDA(experts_dw_cuda), .acc_outs = 1, .free_node = free_products };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val dy = vm_dy(g, n, 0), x = n->in[0], w = n->in[1], offsets = n->in[2];
@@ -81,7 +84,7 @@ static void grad(vm_graph *g, const vm_node *n) {
         vm_add_grad(g, x, vm_append1(g, &experts_dx, 3, (vm_val[]){ d, w, offsets }, &(vm_node){ .i = { t, K } }));
 }
 static const vm_op experts = { .name = "experts", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(experts_cpu),
-    .free_node = free_products };
+    .cuda = VM_CUDA(experts_cuda), .free_node = free_products };
 
 vm_val vm_experts(vm_graph *g, vm_val x, vm_val w, vm_val offsets, vm_type out) {
     if (!x || !w || !offsets) return 0;

@@ -6,12 +6,15 @@
 #include <inttypes.h>
 
 #include "kernels/gemm.h"
+#include "kernels/gpu_gemm.h"
 #include "kernels/infer.h"
 #include "kernels/linear.h"
 #include "kernels/linear_q.h"
 
 VM_CPU_DECLARE(linear_q_cpu);
 VM_CPU_DECLARE(linear_q_dx_cpu);
+VM_CUDA_DECLARE(linear_q_cuda);
+VM_CUDA_DECLARE(linear_q_dx_cuda);
 
 static void free_products(vm_node *n) {
     vm_gemm **p = n->cache;
@@ -45,7 +48,7 @@ static int64_t tile_lines(int64_t lines, int64_t per_line, size_t each) {
     return VM_MIN(lines, VM_MAX(fit, (int64_t)64));
 }
 
-/* in LQ_*; out y (...,N), and on the CPU room for x unpermuted (few rows) or for a tile of the weight */
+/* in LQ_*; out y (...,N), and on the CPU room for rows of x (few of them) or for a tile of the weight */
 static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[LQ_X]];
     char a[64], b[64];
@@ -64,6 +67,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
                           vm_shape_text(g, n->out[0], b));
         n->acc[0] = n->in[LQ_RESIDUAL];
     }
+    vm_gpu_planned(g, n, x.type, 1, M, N, K, false, g->deterministic);
     if (g->be->device != VM_CPU_DEV) return VM_OK;
     if (lq_few(g, x.type, M))
         vm_node_out(g, n, VM_F32, 2, (int64_t[]){ LQ_ROWS, lq_room(K) });
@@ -87,13 +91,14 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     vm_value dy = g->v[n->in[LQ_X]];
     dy.ne[dy.nd - 1] = n->i[LQ_K];
     vm_node_out(g, n, (vm_type)n->i[LQ_OUT], dy.nd, dy.ne);
+    vm_gpu_planned(g, n, dy.type, 1, vm_rows(g, n->in[LQ_X]), n->i[LQ_K], n->i[LQ_N], false, g->deterministic);
     vm_type t = dy.type == VM_F16 ? VM_F32 : dy.type;
     if (g->be->device == VM_CPU_DEV)
         vm_node_out(g, n, t, 2, (int64_t[]){ n->i[LQ_N], tile_lines(n->i[LQ_K], n->i[LQ_N], vm_type_size(t)) });
     return VM_OK;
 }
 static const vm_op linear_q_dx = { .name = "linear_q_dx", .infer = infer_dx, .cost = cost, .cpu = VM_CPU(linear_q_dx_cpu),
-    .acc_outs = 1, .free_node = free_products };
+    .cuda = VM_CUDA(linear_q_dx_cuda), .acc_outs = 1, .free_node = free_products };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val dy = vm_dy(g, n, 0), x = n->in[LQ_X], b = n->in[LQ_BIAS], residual = n->in[LQ_RESIDUAL];
@@ -111,7 +116,7 @@ static void grad(vm_graph *g, const vm_node *n) {
     if (residual) vm_add_grad(g, residual, dy);
 }
 static const vm_op linear_q = { .name = "linear_q", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_q_cpu),
-    .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = free_products };
+    .cuda = VM_CUDA(linear_q_cuda), .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = free_products };
 
 vm_val vm_linear_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val b, vm_quant q, vm_val residual, vm_type out) {
     if (!x || !codes || !scales) return 0;

@@ -19,8 +19,9 @@ static inline int64_t lq_padded(int64_t K) { return (K + 127) / 128 * 128; }
 static inline int64_t lq_room(int64_t K) { return lq_padded(K) + lq_padded(K) / 8; }
 
 static inline vm_quant_weight lq_weight(const vm_graph *g, const vm_node *n) {
-    return vm_quant_weight_of((vm_quant_kind)n->i[LQ_KIND], n->i[LQ_N], n->i[LQ_K], n->i[LQ_BLOCK], vm_in(g, n, LQ_CODES),
-                              vm_in(g, n, LQ_SCALES), vm_in(g, n, LQ_ZEROS), vm_in(g, n, LQ_NESTED));
+    return vm_quant_weight_of((vm_quant_kind)n->i[LQ_KIND], n->i[LQ_N], n->i[LQ_K], n->i[LQ_BLOCK],
+                              (const uint8_t *)vm_in(g, n, LQ_CODES), vm_in(g, n, LQ_SCALES), (const vm_real *)vm_in(g, n, LQ_ZEROS),
+                              (const vm_real *)vm_in(g, n, LQ_NESTED));
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* linear_q_cpu.c - see linear_q.c. Few rows: unpack.h, rows of the weight shared among the threads, each sum taken by one of them in a
  * fixed order. More: tiles of the weight through gemm.h. */
+#include "kernels/dequant.h"
 #include "kernels/gemm.h"
 #include "kernels/linear_q.h"
 #include "kernels/unpack.h"

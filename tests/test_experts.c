@@ -62,7 +62,6 @@ TEST(offsets_that_cannot_be) {
 }
 
 int main(void) {
-    if (op_on_device()) return 0; /* no kernel there yet */
     RUN(experts);
     RUN(offsets_that_cannot_be);
     return test_end();

@@ -1,5 +1,5 @@
 /* test_quant.c - quantisers: round trips within half a step, the NF4 vector and the dynamic map as published, ragged blocks, zeros. */
-#include "kernels/quant.h"
+#include "kernels/dequant.h"
 #include "tests/test.h"
 
 static uint64_t state = 12;
