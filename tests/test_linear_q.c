@@ -1,5 +1,6 @@
 /* test_linear_q.c - products with quantised weights against loops in double over the numbers that the codes stand for: few rows and
  * many, every kind, blocks inside and across rows, zeros, double quantisation, biases, residuals, 16-bit types, ragged sizes. */
+#include "kernels/gpu_gemm.h"
 #include "kernels/quant.h"
 #include "tests/optest.h"
 
@@ -102,6 +103,24 @@ TEST(sizes) {
     }
 }
 
+/* On a device: weights with rows enough for several per warp, each tile, parts of K. */
+TEST(tiles_of_the_device) {
+    if (!op_on_device()) return;
+    for (int kind = VM_INT8; kind <= VM_NF4; kind++) {
+        for (int64_t M = 1; M <= 5; M += 4)
+            linear_q_case((shape){ (vm_quant_kind)kind, M, 4230, 64, 64, true, true, true, .x = VM_BF16, .y = VM_F32 });
+        for (int tile = GPU_BIG; tile <= GPU_SMALL; tile++)
+            for (int splits = 1; splits <= 3; splits += 2) {
+                vm_gpu_force(tile, splits);
+                for (int t = VM_F32; t <= VM_F16; t++) {
+                    linear_q_case((shape){ (vm_quant_kind)kind, 131, 136, 264, 8, true, true, true, .x = (vm_type)t, .y = (vm_type)t });
+                    linear_q_case((shape){ (vm_quant_kind)kind, 12, 129, 192, 64, true, true, false, .x = (vm_type)t, .y = VM_F32 });
+                }
+            }
+        vm_gpu_force(-1, 0);
+    }
+}
+
 /* Deterministic: a row's bits do not depend on which others there are. */
 TEST(rows_alone_and_together) {
     float first[40];
@@ -140,6 +159,7 @@ int main(void) {
     RUN(few_and_many_rows);
     RUN(types);
     RUN(sizes);
+    RUN(tiles_of_the_device);
     RUN(rows_alone_and_together);
     RUN(refusals);
     return test_end();
