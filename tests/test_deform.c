@@ -85,6 +85,7 @@ TEST(deform_attention) {
         deform_case((vm_type)t, (shape){ 2, { { 1, 9 }, { 5, 1 } }, 1, 7, 2, 3, 5 }, true);
         deform_case((vm_type)t, (shape){ 1, { { 3, 3 } }, 1, 3, 2, 2, 131 }, false);
         deform_case((vm_type)t, (shape){ 5, { { 2, 2 }, { 1, 1 }, { 3, 1 }, { 1, 2 }, { 2, 1 } }, 1, 70, 1, 2, 8 }, false);
+        deform_case((vm_type)t, (shape){ 2, { { 40, 30 }, { 3, 2 } }, 1, 150, 1, 2, 8 }, false); /* more cells than the threads of a block */
         deform_case((vm_type)t, (shape){ 2, { { 2, 2 }, { 1, 1 } }, 2, 0, 2, 2, 4 }, false);
         deform_case((vm_type)t, (shape){ 1, { { 0, 5 } }, 1, 3, 1, 1, 4 }, false);
     }

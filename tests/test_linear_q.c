@@ -96,6 +96,7 @@ TEST(sizes) {
         linear_q_case((shape){ (vm_quant_kind)kind, 64, 64, 64, 64, false, false, false, .x = VM_BF16, .y = VM_F32 });
         linear_q_case((shape){ (vm_quant_kind)kind, 130, 66, 200, 8, true, false, true, .x = VM_BF16, .y = VM_BF16 });
         linear_q_case((shape){ (vm_quant_kind)kind, 2, 3, 9000, 8, true, true, false, .x = VM_F32, .y = VM_F32 });
+        linear_q_case((shape){ (vm_quant_kind)kind, 2, 5, 9216, 64, true, true, false, .x = VM_F32, .y = VM_F32 });
         linear_q_case((shape){ (vm_quant_kind)kind, 0, 5, 64, 64, true, true, false, .x = VM_F32, .y = VM_F32 });
         linear_q_case((shape){ (vm_quant_kind)kind, 3, 0, 64, 64, true, true, false, .x = VM_F32, .y = VM_F32 });
         linear_q_case((shape){ (vm_quant_kind)kind, 3, 5, 0, 64, true, true, true, .x = VM_F32, .y = VM_F32 });
