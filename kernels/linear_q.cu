@@ -9,9 +9,9 @@ template <bool STEEP> struct tile_codes {
     int outer; /* rows (flat) or columns (steep) of the weight in the direction of N */
 };
 template <class T, int TILE, int SIDE, bool STEEP>
-__device__ __forceinline__ void tile_aim(const tile_codes<STEEP> &s, tile_lines &l, int o0) {}
+__device__ static __forceinline__ void tile_aim(const tile_codes<STEEP> &s, tile_lines &l, int o0) {}
 template <class T, int TILE, int SIDE, bool STEEP>
-__device__ __forceinline__ void tile_fetch(const tile_codes<STEEP> &s, const tile_lines &l, unsigned char *to, int o0, int k0, int k1) {
+__device__ static __forceinline__ void tile_fetch(const tile_codes<STEEP> &s, const tile_lines &l, unsigned char *to, int o0, int k0, int k1) {
     using size = tile_size<T, TILE>;
     constexpr int E = size::E, CPR = (STEEP ? SIDE : size::BK) / E, LINES = STEEP ? size::BK : SIDE, STRIDE = size::THREADS / CPR;
     int c = threadIdx.x % CPR;
