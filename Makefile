@@ -42,7 +42,7 @@ EMU_CU_emu-clang := -O2 -g1
 EMU_CU_emu-asan-clang := -O1 -g $(EMU_SAN) -fno-sanitize=function
 EMU_CU_emu-ptx  := -O1 -g1 -DEMU_PTX
 EMU_RT_emu-race := -DEMU_RACE
-EMU_RT_emu-ptx  := -DEMU_RACE
+EMU_RT_emu-ptx  := -DEMU_RACE -DEMU_PTX
 EMU_RT_emu-asan := -DEMU_ASAN
 EMU_RT_emu-asan-clang := -DEMU_ASAN
 EMU_CXXFLAGS = -std=c++17 -I. -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-parameter $(if $(findstring clang,$(EMU_CXX)),-Wno-pass-failed) $(if $(WERROR),-Werror) $(MARCH) -DVM_EMU -DVM_HAVE_CUDA
@@ -150,6 +150,22 @@ $(B)/ptx2c: $(PTX2C) tests/emu/ptx/ptx.h
 	$(CC) -std=c11 -D_GNU_SOURCE -I. -O1 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(if $(WERROR),-Werror) $(PTX2C) -o $@
 $(H)/tests/emu/ptx/%.o: override CFLAGS += -ffp-contract=off
 
+# the translator's own tests: single instructions; bugs in the inline PTX of gpu.cuh
+$(B)/ptx-ops/writer: tests/emu/ptx/test_ops.c tests/emu/ptx/cases_int.h tests/emu/ptx/cases_float.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -I. -DWRITER $< -o $@
+$(B)/ptx-ops/ops.ptx: $(B)/ptx-ops/writer
+	$< >$@
+$(B)/ptx-ops/ops.c: $(B)/ptx-ops/ops.ptx $(B)/ptx2c
+	$(B)/ptx2c $< $@
+$(B)/ptx-ops/ops.o: $(B)/ptx-ops/ops.c tests/emu/ptx/ops.h tests/emu/ptx/ops_float.h tests/emu/ptx/lane.h
+	$(CC) $(PTX_CFLAGS) -c $< -o $@
+$(D)/tests/emu/ptx/test_ops: $(H)/tests/emu/ptx/test_ops.o $(B)/ptx-ops/ops.o $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+ptx-files: $(CU_SRC:%.cu=$(D)/%.ptx)
+ptx-bugs: $(D)/tests/emu/ptx/probe.host.o $(LIB) $(B)/ptx2c
+	@CC='$(CC)' PTX_CFLAGS='$(PTX_CFLAGS)' LIBS='$(LDLIBS_ALL)' sh tests/emu/ptx/bugs.sh $(B) $(NVCC) $(PTX_ARCH)
+
 # with and without CUDA are two programs in one folder: what differs is made anew
 $(D)/cuda.flags: FORCE
 	@mkdir -p $(@D); echo '$(if $(HAVE_CU),$(NVCC) $(CU_FLAGS) $(CU_CODE))' | cmp -s - $@ || \
@@ -197,7 +213,7 @@ $(D)/bench/%: $(H)/bench/%.o $(LIB)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # --- tests ----------------------------------------------------------------------------------------------------------
-.PHONY: all FORCE test-gpu bench-gpu emu emu-programs test test-programs asan soak lint fuzz bench demo install uninstall clean help
+.PHONY: all FORCE ptx-files ptx-bugs ptxas test-gpu bench-gpu emu emu-programs test test-programs asan soak lint fuzz bench demo install uninstall clean help
 test-programs: $(BIN) $(TESTS)
 grad-programs: $(GRADS)
 

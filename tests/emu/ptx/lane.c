@@ -18,7 +18,9 @@ const lane_kernel *lane_find(const void *host) {
     for (struct list *l = lists; l; l = l->next)
         for (int i = 0; i < l->n; i++) {
             if (!l->k[i].host || (const void *)(uintptr_t)l->k[i].host != host) continue;
-            if (found) emu_trap("two files have a kernel of one name; the linker keeps one of them", found->name, 0);
+            const lane_kernel *k = &l->k[i]; /* a template of a header may be in several files, but then it is one and the same */
+            if (found && (k->param_bytes != found->param_bytes || k->shared_bytes != found->shared_bytes || k->max_threads != found->max_threads))
+                emu_trap("two files have a kernel of one name; the linker keeps one of them", found->name, 0);
             found = &l->k[i];
         }
     return found;
