@@ -160,7 +160,7 @@ $(B)/ptx-ops/ops.c: $(B)/ptx-ops/ops.ptx $(B)/ptx2c
 	$(B)/ptx2c $< $@
 $(B)/ptx-ops/ops.o: $(B)/ptx-ops/ops.c tests/emu/ptx/ops.h tests/emu/ptx/ops_float.h tests/emu/ptx/lane.h
 	$(CC) $(PTX_CFLAGS) -c $< -o $@
-$(D)/tests/emu/ptx/test_ops: $(H)/tests/emu/ptx/test_ops.o $(B)/ptx-ops/ops.o $(LIB)
+$(D)/tests/emu/ptx/test_ops: $(addprefix $(H)/tests/emu/ptx/,test_ops.o ops.o lane.o) $(B)/ptx-ops/ops.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 ptx-files: $(CU_SRC:%.cu=$(D)/%.ptx)
 ptx-bugs: $(D)/tests/emu/ptx/probe.host.o $(LIB) $(B)/ptx2c
@@ -219,14 +219,22 @@ grad-programs: $(GRADS)
 
 # Tests of kernels: those that look at VISMIN_TEST_DEVICE; an op without a .cu file has none to test.
 EMU_TESTS := $(foreach t,$(patsubst tests/%.c,%,$(shell grep -lE 'tests/optest.h|VISMIN_TEST_DEVICE' $(TEST_SRC))),\
-               $(if $(wildcard kernels/$(t:test_%=%).cu),$t,$(if $(wildcard kernels/$(t:test_%=%).c),,$t))) test_host gpu_clip test_gpu_blas emu/test_emu emu/test_onehot
+               $(if $(wildcard kernels/$(t:test_%=%).cu),$t,$(if $(wildcard kernels/$(t:test_%=%).c),,$t))) test_host gpu_clip test_gpu_blas emu/test_emu emu/test_onehot emu/ptx/test_ops
 emu-programs: $(BIN) $(EMU_TESTS:%=$(D)/tests/%)
 
 EMU_MODES := emu emu-asan emu-race $(if $(shell command -v clang++),emu-clang emu-asan-clang)
+# what nvcc makes of the kernels, for the oldest architecture and for Hopper; ptxas for all
+PTX_ARCHS := $(if $(NVCC),80 90a)
 emu: ## the CUDA kernels on the CPU: every lane, order of threads and compiler; injected bugs; what nvcc makes of them
 	@set -e; for m in $(EMU_MODES); do $(MAKE) MODE=$$m emu-programs; done
 	@set -e; for m in emu emu-asan emu-race; do $(MAKE) MODE=$$m $(B)/$$m/tests/emu/bugs/bugs; done
-	@sh tests/emu/run.sh $(B) "$(EMU_MODES)" "$(EMU_TESTS)"
+	@set -e; for a in $(PTX_ARCHS); do $(MAKE) MODE=emu-ptx PTX_ARCH=$$a emu-programs $(B)/emu-ptx$$a/tests/emu/bugs/bugs; done
+	@for a in $(PTX_ARCHS); do $(MAKE) -s MODE=emu-ptx PTX_ARCH=$$a ptx-bugs; done >$(B)/ptx.log 2>&1; true
+	@$(if $(NVCC),$(MAKE) -s ptxas >>$(B)/ptx.log 2>&1; true)
+	@sh tests/emu/run.sh $(B) "$(EMU_MODES) $(PTX_ARCHS:%=emu-ptx%)" "$(EMU_TESTS)"
+ptxas: ## what the assembler makes of every kernel, for each of CUARCH: registers, stack, spills (tests/emu/ptxas.txt)
+	@set -e; for a in $(CUARCH); do $(MAKE) MODE=emu-ptx PTX_ARCH=$$a ptx-files; done
+	@sh tests/emu/ptxas.sh $(B) $(NVCC:nvcc=ptxas) "$(CUARCH)"
 
 test: ## build and run all tests: lint, unit tests, gradient checks in double precision, CUDA kernels on the CPU, command line
 	@sh tests/deps.sh "$(LIBS)" "$(PKGS_DEB)"
@@ -236,7 +244,7 @@ test: ## build and run all tests: lint, unit tests, gradient checks in double pr
 	$(MAKE) MODE=emu-race emu-programs
 	@VISMIN=$(B)/vismin sh tests/run.sh $(B) tests/lint.sh $(TEST_SRC:tests/%.c=$(B)/release/tests/%) \
 	    $(GRAD_SRC:tests/%.c=$(B)/f64/tests/%) $(EMU_TESTS:%=$(B)/emu/tests/%) $(EMU_TESTS:%=$(B)/emu-race/tests/%) \
-	    tests/emu_cli.sh $(SCRIPTS)
+	    tests/emu/ptx/refuse.sh tests/emu_cli.sh $(SCRIPTS)
 
 asan: ## all tests under the address and undefined-behaviour sanitizers
 	$(MAKE) MODE=asan test-programs

@@ -18,8 +18,8 @@ one() { # sets r to what happened
     *) r="crash $rc" ;;
     esac
 }
-row() { printf '%-62s %-9s %-9s %-9s\n' "$1" "$2" "$3" "$4"; }
-row bug fast asan race
+row() { printf '%-62s %-9s %-9s %-9s %-9s\n' "$1" "$2" "$3" "$4" "$5"; }
+row bug fast asan race "$([ -x "$b/emu-ptx80/tests/emu/bugs/bugs" ] && echo ptx)"
 n=$("$b/emu/tests/emu/bugs/bugs" list | wc -l)
 k=0
 while [ $k -le "$n" ]; do
@@ -27,11 +27,13 @@ while [ $k -le "$n" ]; do
     fast $k; f=$r
     one A=1 A=1 "$b/emu-asan/tests/emu/bugs/bugs" $k; a=$r
     one A=1 A=1 "$b/emu-race/tests/emu/bugs/bugs" $k; t=$r
-    row "${what:-none}" "$f" "$a" "$t"
+    p=
+    [ -x "$b/emu-ptx80/tests/emu/bugs/bugs" ] && { one A=1 A=1 "$b/emu-ptx80/tests/emu/bugs/bugs" $k; p=$r; }
+    row "${what:-none}" "$f" "$a" "$t" "$p"
     if [ $k = 0 ]; then
-        [ "$f$a$t" = --- ] && echo "ok bugs.none" || { echo "FAIL bugs.none: a kernel without a bug is reported"; bad=1; }
+        [ "$f$a$t${p:--}" = ---- ] && echo "ok bugs.none" || { echo "FAIL bugs.none: a kernel without a bug is reported"; bad=1; }
     else
-        [ "$f$a$t" = --- ] && { echo "FAIL bugs.$k: no lane catches it"; bad=1; } || echo "ok bugs.$k"
+        [ "$f$a$t${p:--}" = ---- ] && { echo "FAIL bugs.$k: no lane catches it"; bad=1; } || echo "ok bugs.$k"
     fi
     k=$((k + 1))
 done

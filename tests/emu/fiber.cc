@@ -11,6 +11,8 @@
 #ifdef EMU_ASAN
 extern "C" void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
 extern "C" void __sanitizer_finish_switch_fiber(void *fake, const void **old_bottom, size_t *old_size);
+#endif
+#if defined EMU_ASAN || defined EMU_PTX /* sanitized functions, translated ones with a local for every register */
 static const size_t STACK = 256 << 10;
 #else
 static const size_t STACK = 64 << 10;

@@ -20,10 +20,21 @@ for s in 'forward late 80' 'reverse early 90'; do lane emu-asan $s; done
 for s in 'forward late 80' 'reverse early 86' 'random:1 random:1 90'; do lane emu-race $s; done
 lane emu-clang forward late 80
 lane emu-asan-clang forward late 80
+lane emu-ptx80 forward late 80
+lane emu-ptx90a random:1 early 90
 echo "== injected bugs"
 sh tests/emu/bugs.sh "$b" >"$b/bugs.log" 2>&1
 grep -v '^ok ' "$b/bugs.log"
 passed=$((passed + $(grep -c '^ok ' "$b/bugs.log"))) failed=$((failed + $(grep -c '^FAIL ' "$b/bugs.log")))
+case " $modes " in
+*" emu-ptx80 "*) # filled by make emu
+    echo "== bugs inside inline PTX; registers, stacks and spills"
+    sh tests/emu/ptx/refuse.sh "$b" >>"$b/ptx.log"
+    grep -v '^ok ' "$b/ptx.log"
+    passed=$((passed + $(grep -c '^ok ' "$b/ptx.log"))) failed=$((failed + $(grep -c '^FAIL ' "$b/ptx.log")))
+    grep -q '^ok ptxas\|^FAIL ptxas' "$b/ptx.log" || { echo "FAIL ptxas: did not run"; failed=$((failed + 1)); } ;;
+*) skipped="$skipped ptx_bugs ptxas" ;;
+esac
 [ -z "$skipped" ] || echo "skipped, no compiler:$skipped"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
