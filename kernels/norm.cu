@@ -113,7 +113,8 @@ typedef struct {
     bool centre, add;
 } back_rows;
 
-/* One block per chunk, of (32, LINES) or (32 WARPS, 1). h = (x - mean) r, d = dy. */
+/* One block per chunk, of (32, LINES) or (32 WARPS, 1). h = (x - mean) r, d = dy. A loop for each tensor: the compiler makes
+ * a copy of a loop for every type that is read in it. */
 template <int WARPS> __global__ void __launch_bounds__(GPU_THREADS) norm_back_held(back_rows s) {
     GPU_SHARED(float, room, [33]);
     GPU_SHARED(float, sums, [WARPS == 1 ? 2 * WARP_MAX : 1]);
@@ -128,9 +129,17 @@ template <int WARPS> __global__ void __launch_bounds__(GPU_THREADS) norm_back_he
 #pragma unroll
         for (int j = 0; j < HELD; j++) {
             int64_t c = (j * WARPS * 32 + threadIdx.x) * N;
+            if (c < s.C) gpu_load<N>(s.x, row * s.C + c, h[j]);
+        }
+#pragma unroll
+        for (int j = 0; j < HELD; j++) {
+            int64_t c = (j * WARPS * 32 + threadIdx.x) * N;
+            if (c < s.C) gpu_load<N>(s.dy, row * s.C + c, d[j]);
+        }
+#pragma unroll
+        for (int j = 0; j < HELD; j++) {
+            int64_t c = (j * WARPS * 32 + threadIdx.x) * N;
             if (c >= s.C) continue;
-            gpu_load<N>(s.x, row * s.C + c, h[j]);
-            gpu_load<N>(s.dy, row * s.C + c, d[j]);
             if (s.w.p) gpu_load<N>(s.w, c, w);
 #pragma unroll
             for (int k = 0; k < N; k++) {
@@ -149,11 +158,16 @@ template <int WARPS> __global__ void __launch_bounds__(GPU_THREADS) norm_back_he
             if (s.w.p) gpu_load<N>(s.w, c, w);
 #pragma unroll
             for (int k = 0; k < N; k++) d[j][k] = r * ((s.w.p ? d[j][k] * w[k] : d[j][k]) - mg - h[j][k] * mgh);
-            gpu_store<N>(s.dx, row * s.C + c, d[j], s.add);
+        }
+#pragma unroll
+        for (int j = 0; j < HELD; j++) {
+            int64_t c = (j * WARPS * 32 + threadIdx.x) * N;
+            if (c < s.C) gpu_store<N>(s.dx, row * s.C + c, d[j], s.add);
         }
     }
     if (!s.part) return;
     float *part = s.part + (int64_t)blockIdx.x * 2 * s.C;
+#pragma unroll 1
     for (int line = 0; WARPS == 1 && line < LINES; line++) { /* the warps add theirs in turn */
         if ((int)threadIdx.y == line)
 #pragma unroll
