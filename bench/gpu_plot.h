@@ -46,6 +46,7 @@ static inline int bench_roofline(const char *path, const bench_point *p, int n, 
     }
     for (int k = 0; k < n; k++) {
         int c = 0;
+        if (p[k].gflop <= 0) continue; /* ops that are counted in bytes only: the table has them */
         while (c < 7 && family[c] && strcmp(family[c], p[k].family)) c++;
         family[c] = p[k].family;
         double x = fmin(fmax(p[k].gflop / p[k].gbytes, x0), x1), y = fmax(p[k].gflop * 1e9 / p[k].seconds, y0);
@@ -54,8 +55,8 @@ static inline int bench_roofline(const char *path, const bench_point *p, int n, 
                 100 * p[k].roof / p[k].seconds);
     }
     for (int c = 0; c < 8 && family[c]; c++)
-        fprintf(f, "<circle cx=\"%d\" cy=\"%d\" r=\"5\" fill=\"%s\"/><text x=\"%d\" y=\"%d\">%s</text>\n", L + 16, 24 + 18 * c, colours[c], L + 26,
-                28 + 18 * c, family[c]);
+        fprintf(f, "<circle cx=\"%d\" cy=\"%d\" r=\"5\" fill=\"%s\"/><text x=\"%d\" y=\"%d\">%s</text>\n", W - 120, H - B - 16 - 18 * c, colours[c],
+                W - 110, H - B - 12 - 18 * c, family[c]);
     fprintf(f, "</svg>\n");
 #undef X
 #undef Y

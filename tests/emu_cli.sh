@@ -63,6 +63,13 @@ for d in cpu emu; do
 done
 check embed '[ -s "$dir/embed-cpu" ] && cmp -s "$dir/embed-cpu" "$dir/embed-emu"' # cosines of four digits
 check eval '[ -s "$dir/table-cpu" ] && cmp -s "$dir/table-cpu" "$dir/table-emu"'
+l=$dir/llama
+mkdir "$l" && cp tests/golden/llm/llama/config.json tests/golden/llm/llama/model.safetensors "$l" && cp tests/golden/tokenizer/pieces_first/*.json "$l"
+for i in 1 2 3; do echo "{\"prompt\":\"a photo of the red cube, number $i\"}"; done >"$dir/prompts"
+for d in cpu emu; do # prompts with a shared beginning, through the paged cache
+    "$vismin" generate "$l" --prompts "$dir/prompts" --max-new 6 --temperature 0 --dtype f32 --device $d 2>"$dir/err" >"$dir/text-$d"
+done
+check generate '[ "$(wc -l <"$dir/text-cpu")" = 3 ] && cmp -s "$dir/text-cpu" "$dir/text-emu"'
 "$vismin" info "$m" --profile --batch 2 --device emu --dtype f32 >"$dir/out" 2>"$dir/err"; rc=$?
 check profile '[ $rc = 0 ] && grep -q "measured peaks of emu" "$dir/out" && grep -q "^attention " "$dir/out"'
 "$vismin" info --devices >"$dir/out" 2>"$dir/err"

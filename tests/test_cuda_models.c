@@ -24,6 +24,8 @@ TEST(resnet) { models("resnet", MODELS("open_clip", "open_clip_variant"), 50, 2)
 TEST(blip) { models("blip", MODELS("hf", "hf_variant"), 1, 2); }
 TEST(coca) { models("coca", MODELS("open_clip", "open_clip_variant"), 0, 2); }
 TEST(bert) { models("bert", MODELS("hf", "old"), 0, 1); }
+TEST(language_models) { models("llm", MODELS("llama", "mistral", "phi3", "qwen2", "lora"), 50, 5); }
+TEST(swin) { models("swin", MODELS("variant"), 20, 1); }
 
 int main(void) {
 #ifdef VM_EMU
@@ -37,6 +39,8 @@ int main(void) {
     RUN(blip);
     RUN(coca);
     RUN(bert);
+    RUN(language_models);
+    RUN(swin);
     unlink(out);
     return test_end();
 }
