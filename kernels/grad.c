@@ -10,7 +10,7 @@
  *    bit-equal with and without it. */
 #include <string.h>
 
-#include "kernels/graph.h"
+#include "kernels/ops.h"
 
 /* --- ops of this file -------------------------------------------------------------------------------------------- */
 VM_CPU_DECLARE(ones_cpu);
@@ -103,6 +103,8 @@ void vm_add_grad(vm_graph *g, vm_val v, vm_val dv) {
         vm_bad(g, "a gradient %s for a value %s", vm_shape_text(g, dv, a), vm_shape_text(g, v, b));
         return;
     }
+    vm_value as = g->v[v];
+    if (as.kind != VM_PARAM && !vm_same_shape(g, v, dv)) dv = vm_reshape(g, dv, as.nd, as.ne); /* axes of 1 more or less */
     vm_val old = g->v[v].grad;
     if (g->v[v].kind == VM_PARAM) {
         bool first;

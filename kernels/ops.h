@@ -185,6 +185,7 @@ vm_val vm_broadcast(vm_graph *g, vm_val x, int64_t n);                    /* (..
 
 /* --- shape.c ------------------------------------------------------------------------------------------------------- */
 vm_val vm_reshape(vm_graph *g, vm_val x, int nd, const int64_t *ne);      /* view */
+vm_val vm_detach(vm_graph *g, vm_val x);                                  /* view through which no gradient goes */
 vm_val vm_slice(vm_graph *g, vm_val x, int axis, int64_t at, int64_t n);  /* view on axis 0 (or all-1 axes before), copy elsewhere */
 vm_val vm_concat(vm_graph *g, int n, const vm_val *x, int axis);
 vm_val vm_permute(vm_graph *g, vm_val x, const int *axes);                /* y axis k = x axis axes[k] */

@@ -1,4 +1,4 @@
-/* shape.c - the same elements elsewhere: reshape (a view), slice, concat, permute, and cast between float types.
+/* shape.c - the same elements elsewhere: reshape and detach (views), slice, concat, permute, and cast between float types.
  *
  * Slice and concat see tensors as outer x axis x inner; a slice whose outer part is 1 is a view. Gradients: slice pads
  * with zeros, concat slices, permute permutes back, cast casts back. Bound by memory. */
@@ -38,6 +38,16 @@ vm_val vm_reshape(vm_graph *g, vm_val x, int nd, const int64_t *ne) {
     for (int k = 0; k < nd; k++) m.i[1 + k] = ne[k];
     return vm_append1(g, &reshape, 1, &x, &m);
 }
+
+/* --- detach -------------------------------------------------------------------------------------------------------- */
+static vm_status infer_detach(vm_graph *g, vm_node *n) {
+    vm_value x = g->v[n->in[0]];
+    vm_node_view(g, n, n->in[0], 0, x.nd, x.ne);
+    return VM_OK;
+}
+static const vm_op detach = { .name = "detach", .infer = infer_detach, .view = true, .no_grad = true };
+
+vm_val vm_detach(vm_graph *g, vm_val x) { return vm_append1(g, &detach, 1, &x, NULL); }
 
 /* --- slice: i = axis, at, n --------------------------------------------------------------------------------------- */
 static vm_status infer_slice(vm_graph *g, vm_node *n) {

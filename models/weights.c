@@ -191,9 +191,21 @@ static vm_status fill(const weight_tie *t, const weight_source *f, const st_tens
     return st;
 }
 
+/* A clone must be what its parameter has got already. */
+static vm_status check_clone(const weight_tie *t, const weight_source *f, const st_tensor *s, vm_error *e) {
+    const int64_t n = vm_param_count(t->p);
+    float *x = vm_alloc((size_t)n * 2 * sizeof *x + 1);
+    if (!x) return vm_nomem(e, (size_t)n * 2 * sizeof *x, s->name);
+    if (!f->read_f32(f->file, s, 0, n, x, e) && !vm_param_read(t->p, x + n, e) && memcmp(x, x + n, (size_t)n * sizeof *x))
+        vm_fail(e, VM_EMODEL, "%s: %s is not the same as %s, though the model has both as one", f->path, s->name, t->p->name);
+    vm_free(x);
+    return e->status;
+}
+
 static bool harmless(const char *name) { /* buffers that old files carry */
     size_t n = strlen(name);
-    const char *const ends[] = { "position_ids", "rotary_emb.inv_freq", ".attn.masked_bias", "attn_mask" };
+    const char *const ends[] = { "position_ids", "rotary_emb.inv_freq", ".attn.masked_bias", "attn_mask", "relative_position_index",
+                                 ".swin.layernorm.weight", ".swin.layernorm.bias" };
     for (int k = 0; k < VM_LEN(ends); k++)
         if (n >= strlen(ends[k]) && !strcmp(name + n - strlen(ends[k]), ends[k])) return true;
     const char *const exact[] = { "input_resolution", "context_length", "vocab_size" }; /* scalars of OpenAI archives */
@@ -237,7 +249,8 @@ vm_status weights_load_from(weight_map *m, const weight_source *f, const char *c
                        extra.n ? ": " : "", extra.text);
     for (int64_t i = 0; i < m->n; i++) {
         const st_tensor *s = look_up(f, m->t[i].name, prefixes);
-        if (s ? fill(&m->t[i], f, s, writable, e) : weight_fill(m->t[i].p, 0, e)) return e->status;
+        if (m->t[i].flags & W_CLONE ? check_clone(&m->t[i], f, s, e) : s ? fill(&m->t[i], f, s, writable, e) : weight_fill(m->t[i].p, 0, e))
+            return e->status;
     }
     if (unused && extra.n) *unused = vm_asprintf("%s: %d tensors not used: %s%s", f->path, extra.n, extra.text, extra.n > 8 ? ", ..." : "");
     return VM_OK;

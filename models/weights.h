@@ -26,7 +26,7 @@ void weights_free(weight_set *w);
 /* Parameters that have a moving average take its place, and it theirs; the same again takes it back. */
 void weights_swap_average(weight_set *w);
 
-enum { W_TRANSPOSED = 1, W_COUNT = 2 };
+enum { W_TRANSPOSED = 1, W_COUNT = 2, W_CLONE = 4 };
 typedef struct {
     char *name;         /* in the file */
     vm_param *p;
@@ -35,7 +35,8 @@ typedef struct {
     int nd;             /* shape of the whole file tensor */
     int64_t ne[VM_AXES];
     int flags;          /* W_TRANSPOSED: the file tensor [cols][rows] is p's transpose; whole matrices only.
-                         * W_COUNT: whole numbers below 2^24, an I64 in the file; 0 where the file has none */
+                         * W_COUNT: whole numbers below 2^24, an I64 in the file; 0 where the file has none.
+                         * W_CLONE: the same numbers a second time, in files alone: only compared, behind the tie that gives them */
 } weight_tie;
 
 typedef struct {

@@ -7,7 +7,7 @@
 #include "io/file.h"
 #include "pipeline/run.h"
 
-static const forward_family *const families[] = { &forward_sampler, &forward_bert, &forward_llm, &forward_swin, &forward_blip, &forward_towers };
+static const forward_family *const families[] = { &forward_sampler, &forward_bert, &forward_llm, &forward_swin, &forward_gdino, &forward_blip, &forward_towers };
 
 /* --- results ------------------------------------------------------------------------------------------------------- */
 typedef struct {
@@ -15,6 +15,7 @@ typedef struct {
     int nd;
     int64_t ne[VM_AXES];
     float *data;
+    char *text; /* a string of the metadata instead of a tensor */
 } result;
 struct forward_results {
     result *r;
@@ -97,6 +98,15 @@ vm_status forward_put(forward_case *c, const char *name, int nd, const int64_t *
     return VM_OK;
 }
 
+vm_status forward_put_string(forward_case *c, const char *name, const char *text, vm_error *e) {
+    forward_results *r = c->results;
+    if (!vm_grow(&r->r, &r->cap, r->n + 1, sizeof *r->r)) return vm_nomem(e, 64, name);
+    result x = { .name = case_key(c, "", name), .text = vm_strdup(text) };
+    if (!x.name || !x.text) return vm_free(x.name), vm_free(x.text), vm_nomem(e, strlen(text), name);
+    r->r[r->n++] = x;
+    return VM_OK;
+}
+
 vm_status forward_put_output(forward_case *c, const vm_graph *g, const char *output, const char *name, vm_error *e) {
     vm_val v = vm_find(g, output);
     if (!v) return VM_OK;
@@ -127,8 +137,13 @@ vm_status forward_put_grads(forward_case *c, const weight_map *m, vm_error *e) {
 static vm_status write_results(const forward_results *r, const char *path, vm_error *e) {
     st_writer *w = NULL;
     if (st_writer_open(&w, path, 0, e)) return e->status;
-    for (int64_t i = 0; i < r->n && !e->status; i++) st_writer_add(w, r->r[i].name, ST_F32, r->r[i].nd, r->r[i].ne, e);
-    for (int64_t i = 0; i < r->n && !e->status; i++) st_writer_put_f32(w, r->r[i].name, r->r[i].data, e);
+    for (int64_t i = 0; i < r->n && !e->status; i++) {
+        const result *x = &r->r[i];
+        if (x->text) st_writer_meta(w, x->name, x->text, e);
+        else st_writer_add(w, x->name, ST_F32, x->nd, x->ne, e);
+    }
+    for (int64_t i = 0; i < r->n && !e->status; i++)
+        if (!r->r[i].text) st_writer_put_f32(w, r->r[i].name, r->r[i].data, e);
     if (!e->status) st_writer_commit(w, e);
     else st_writer_abort(w);
     return e->status;
@@ -180,7 +195,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     if (!e->status && only && !n_done) vm_fail(e, VM_EINPUT, "%s: no case %s that model %s can run", in, only, model);
     if (!e->status && !n_done) vm_fail(e, VM_EINPUT, "%s: no case that model %s can run", in, model);
     if (!e->status) write_results(&results, out, e);
-    for (int64_t i = 0; i < results.n; i++) vm_free(results.r[i].name), vm_free(results.r[i].data);
+    for (int64_t i = 0; i < results.n; i++) vm_free(results.r[i].name), vm_free(results.r[i].data), vm_free(results.r[i].text);
     vm_free(results.r);
     st_close(f);
     return e->status;

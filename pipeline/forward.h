@@ -28,6 +28,8 @@ float *forward_pixels(const forward_case *c, const char *name, vm_error *e);
 
 /* Keeps a copy of an output under <case>/NAME. */
 vm_status forward_put(forward_case *c, const char *name, int nd, const int64_t *ne, const float *data, vm_error *e);
+/* A string of the metadata, <case>/NAME. */
+vm_status forward_put_string(forward_case *c, const char *name, const char *text, vm_error *e);
 /* The value of a graph's output under <case>/NAME. */
 vm_status forward_put_output(forward_case *c, const vm_graph *g, const char *output, const char *name, vm_error *e);
 /* All gradients of a map under <case>/grad.NAME. */
@@ -40,6 +42,6 @@ typedef struct {
     vm_status (*run)(forward_case *c, vm_error *e);
     const char *kinds; /* of cases that it knows beside "forward" and "loss": "generate adapter"; NULL = none */
 } forward_family;
-extern const forward_family forward_sampler, forward_bert, forward_llm, forward_swin, forward_blip, forward_towers;
+extern const forward_family forward_sampler, forward_bert, forward_llm, forward_swin, forward_gdino, forward_blip, forward_towers;
 
 #endif

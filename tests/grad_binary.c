@@ -22,6 +22,12 @@ static int build_passed_on(vm_graph *g, const vm_val *in, vm_val *out) {
     return 2;
 }
 
+/* as many elements on both sides, but an axis of 1 more in a: the gradient of b has the axes of b, which its rule counts on */
+static int build_ones(vm_graph *g, const vm_val *in, vm_val *out) {
+    out[0] = vm_binary(g, in[0], vm_permute(g, in[1], (const int[]){ 1, 0 }), kind);
+    return 1;
+}
+
 TEST(every_kind) {
     static const struct { int nd; int64_t ne[3], nb; } shapes[] = {
         { 3, { 2, 3, 5 }, 3 }, { 3, { 2, 3, 5 }, 2 }, { 3, { 4, 3, 5 }, 1 }, { 1, { 1 }, 1 }, { 2, { 3, 1301 }, 1 },
@@ -49,11 +55,18 @@ TEST(shared_operands) {
         gradcheck(build_shared, 1, (gc_in[]){ { "w", .nd = 2, .ne = { 3, 5 }, .param = true } });
     }
 }
+TEST(leading_ones) {
+    for (int k = VM_ADD; k <= VM_MAXIMUM; k++) {
+        kind = (vm_binary_kind)k;
+        gradcheck(build_ones, 2, (gc_in[]){ { "a", .nd = 4, .ne = { 1, 1, 3, 5 } }, { "b", .nd = 2, .ne = { 5, 3 }, .lo = 0.5, .hi = 2 } });
+    }
+}
 TEST(gradient_passed_on) { gradcheck(build_passed_on, 1, (gc_in[]){ { "x", .nd = 2, .ne = { 3, 5 } } }); }
 
 int main(void) {
     RUN(every_kind);
     RUN(shared_operands);
+    RUN(leading_ones);
     RUN(gradient_passed_on);
     return test_end();
 }

@@ -132,6 +132,19 @@ TEST(reshape_is_a_view) {
     op_end(&c);
 }
 
+TEST(detach) { /* a view; x times it has the gradient of x alone */
+    op_case c = op_begin(VM_F32);
+    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 4, 6 }, -1, 1), h = vm_scale(c.g, x, 3, 0), still = vm_detach(c.g, h);
+    vm_val y = vm_sum(c.g, vm_binary(c.g, h, still, VM_MUL));
+    vm_backward(c.g, 1, &y, NULL, 1, &x);
+    vm_output(c.g, "still", still), vm_output(c.g, "dx", vm_grad(c.g, x));
+    OP_LEVELS(&c) {
+        EXPECT(vm_data(c.g, still) == vm_data(c.g, h));
+        for (int i = 0; i < 24; i++) EXPECT(fabs(op_get(&c, vm_grad(c.g, x), i) - 9 * c.x[0][i]) < 1e-5);
+    }
+    op_end(&c);
+}
+
 TEST(cast) {
     for (int from = VM_F32; from <= VM_F16; from++)
         for (int to = VM_F32; to <= VM_F16; to++) {
@@ -177,6 +190,7 @@ int main(void) {
     RUN(slices_and_their_gradients);
     RUN(permuted_gradient);
     RUN(reshape_is_a_view);
+    RUN(detach);
     RUN(cast);
     RUN(wrong_shapes);
     return test_end();

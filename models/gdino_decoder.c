@@ -1,0 +1,89 @@
+/* gdino_decoder.c - queries of grounding_dino.h: which cells they begin at, and the layers that move their boxes.
+ *
+ *   pick     o = LN(W memory), memory zero at padding and at cells whose box leaves the picture; score = largest product with a token;
+ *            the Q best cells give boxes sigmoid(head(o) + logit of the box around the cell)
+ *   layer    place = mlp(sines of the box); x = LN(x + attention(x + place; x)); x = LN(x + attention(x + place; text));
+ *            x = LN(x + deformable attention(x + place)), around the box and in its size; x = LN(x + fc2(act(fc1 x)))
+ *            box = sigmoid(head(x) + logit(box))
+ *   outputs  y = LN x, with one norm for all layers; logits y text^T; boxes sigmoid(head(y) + logit(box before the layer))
+ *
+ * Boxes go from layer to layer without gradients. */
+#include "models/gdino_parts.h"
+
+/* log(x / (1-x)) of x held within 1e-5 and 1 - 1e-5 */
+static vm_val logit(vm_graph *g, const gdino_state *s, vm_val x) {
+    vm_val low = vm_slice(g, s->limits, 0, 0, 1), high = vm_slice(g, s->limits, 0, 1, 1); /* the second for -x */
+    x = vm_binary(g, vm_scale(g, vm_binary(g, x, low, VM_MAXIMUM), -1, 0), high, VM_MAXIMUM);
+    x = vm_scale(g, x, -1, 0);
+    return vm_unary(g, vm_binary(g, x, vm_scale(g, x, -1, 1), VM_DIV), VM_LOG, VM_F32);
+}
+
+void gdino_pick(vm_graph *g, const gdino *m, const gdino_state *s, vm_val vision, vm_val text, vm_val *box, vm_val *rows) {
+    vm_val use = vm_permute(g, vm_broadcast(g, s->cell_use, s->d), (const int[]){ 1, 2, 0 }), best, index;
+    vm_scope(g, m->pick.w->name);
+    vm_val o = gdino_norm(g, m, gdino_linear(g, vm_binary(g, vision, use, VM_MUL), &m->pick, VM_NONE, 0, VM_F32), &m->pick_norm, VM_F32);
+    vm_val score = vm_topk(g, gdino_match(g, s, o, text), 1, &best);
+    if (score) vm_topk(g, vm_reshape(g, score, 2, (int64_t[]){ s->B, s->S }), m->c.queries, &index);
+    if (!score || !index) return;
+    vm_val found = vm_gather_rows(g, o, index);
+    *rows = vm_detach(g, found);
+    *box = vm_detach(g, vm_binary(g, gdino_head(g, found, m->pick_box, 3), vm_gather_rows(g, s->cell_box, index), VM_ADD));
+}
+
+/* Sines of y, x, w, h of boxes (B,Q,4), through the network that makes positions of them. */
+static vm_val place_of(vm_graph *g, const gdino *m, const gdino_state *s, vm_val box) {
+    vm_val part[] = { vm_slice(g, box, 2, 1, 1), vm_slice(g, box, 2, 0, 1), vm_slice(g, box, 2, 2, 2) };
+    vm_sinusoid_kind k = { .C = (int)s->d / 2, .scale = 6.283185307179586, .layout = VM_SIN_COS_PAIRS };
+    vm_val sines = vm_sinusoid(g, vm_concat(g, 3, part, 2), k, g->dtype);
+    return gdino_head(g, vm_reshape(g, sines, 3, (int64_t[]){ s->B, m->c.queries, 2 * s->d }), m->place, 2);
+}
+
+static vm_val layer(vm_graph *g, const gdino *m, const gdino_decoder_layer *l, const gdino_state *s, vm_val x, vm_val box, vm_val vision, vm_val text) {
+    const int NH = (int)m->c.dec_heads;
+    const int64_t Q = m->c.queries, P = m->c.dec_points;
+    /* The box in each map: parts of the picture, as parts of what is real of the map. */
+    vm_val in_map = vm_binary(g, gdino_repeat(g, s->ratio, Q), vm_permute(g, vm_broadcast(g, box, s->L), (const int[]){ 1, 2, 0, 3 }), VM_MUL);
+    vm_val at = gdino_spread(g, vm_slice(g, in_map, 3, 0, 2), NH, P);
+    vm_val span = vm_scale(g, gdino_spread(g, vm_slice(g, in_map, 3, 2, 2), NH, P), 0.5f / (float)P, 0);
+    vm_val first = vm_reshape(g, vm_slice(g, in_map, 2, 0, 1), 3, (int64_t[]){ s->B, Q, 4 }), place = place_of(g, m, s, first);
+    vm_val placed = vm_binary(g, x, place, VM_ADD);
+    x = gdino_norm(g, m, gdino_attend(g, &l->self, placed, placed, x, (vm_attn){ .NH = NH, .NKV = NH }, x), &l->self_norm, VM_F32);
+    vm_attn to_text = { .NH = NH, .NKV = NH, .key_mask = s->text_mask };
+    x = gdino_norm(g, m, gdino_attend(g, &l->text, vm_binary(g, x, place, VM_ADD), text, text, to_text, x), &l->text_norm, VM_F32);
+    x = gdino_norm(g, m, gdino_look(g, s, &l->deform, vm_binary(g, x, place, VM_ADD), vision, at, 0, span, x), &l->deform_norm, VM_F32);
+    return gdino_mlp(g, m, x, &l->fc1, &l->fc2, &l->norm);
+}
+
+void gdino_decode(vm_graph *g, const gdino *m, const gdino_state *s, vm_val vision, vm_val text, vm_val x, vm_val box, bool all, gdino_out *o) {
+    if (!x || !box) return;
+    for (int64_t i = 0; i < m->c.dec_layers; i++) {
+        const gdino_decoder_layer *l = &m->dec[i];
+        const bool last = i + 1 == m->c.dec_layers;
+        vm_scope(g, l->norm.w->name);
+        vm_val from = logit(g, s, box);
+        x = layer(g, m, l, s, x, box, vision, text);
+        if (all || last) {
+            vm_val y = gdino_norm(g, m, x, &m->dec_norm, VM_F32);
+            o->logits[i] = gdino_match(g, s, y, text);
+            o->boxes[i] = vm_unary(g, vm_binary(g, gdino_head(g, y, l->box, 3), from, VM_ADD), VM_SIGMOID, VM_F32);
+        }
+        if (!last) box = vm_detach(g, vm_unary(g, vm_binary(g, gdino_head(g, x, l->box, 3), from, VM_ADD), VM_SIGMOID, VM_F32));
+    }
+}
+
+vm_status gdino_forward(vm_graph *g, const gdino *m, const gdino_batch *b, bool all, gdino_out *o) {
+    gdino_state s = { .B = b->B, .T = gdino_tokens(&m->c, b), .d = m->c.width, .L = (int)m->c.levels };
+    vm_val box = 0, rows = 0;
+    *o = (gdino_out){ .pixels = vm_input(g, "gdino.pixels", VM_F32, 4, (int64_t[]){ b->B, b->H, b->W, 3 }) };
+    gdino_levels(&m->c, b->H, b->W, s.level);
+    for (int l = 0; l < s.L; l++) s.S += s.level[l][0] * s.level[l][1];
+    vm_val raw = gdino_text(g, m, b, &s), text = raw, vision = gdino_vision(g, m, b, &s, o->pixels);
+    gdino_encode(g, m, &s, &vision, &text);
+    gdino_pick(g, m, &s, vision, text, &box, &rows);
+    vm_val x = m->query ? vm_broadcast(g, vm_weight(g, m->query), b->B) : rows, ref = vm_unary(g, box, VM_SIGMOID, VM_F32);
+    o->text_mask = s.text_mask, o->first_boxes = ref;
+    o->first_logits = gdino_match(g, &s, x, raw); /* against the text before the encoder, as the reference has it */
+    gdino_decode(g, m, &s, vision, text, x, ref, all, o);
+    vm_scope(g, NULL);
+    return g->err.status;
+}

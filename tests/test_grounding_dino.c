@@ -1,0 +1,144 @@
+/* test_grounding_dino.c - Grounding DINO against tests/golden/grounding_dino: logits, boxes, detections with their phrases, all losses and
+ * gradients of transformers (f32, weights in bf16); phrases of texts; spellings of files; configurations that cannot be. */
+#include <unistd.h>
+
+#include "io/file.h"
+#include "models/grounding_dino.h"
+#include "tests/golden_check.h"
+
+static char tmp[512];
+static const char variant[] = "tests/golden/grounding_dino/variant";
+
+TEST(goldens) {
+    char out[600];
+    int n_grads = 0, n_outs = 0;
+    snprintf(out, sizeof out, "%s/out.safetensors", tmp);
+    check_goldens(variant, out, &n_grads, &n_outs);
+    if (n_grads != 372 || n_outs != 10) MISMATCH("%d gradients, %d outputs\n", n_grads, n_outs);
+    unlink(out);
+}
+
+/* --- texts ---------------------------------------------------------------------------------------------------------- */
+static void phrases(const int32_t *ids, int64_t T, int64_t n, const int32_t *block, const int32_t *position) {
+    uint8_t sees[144];
+    int32_t at[12];
+    gdino_phrases(ids, T, n, sees, at);
+    for (int64_t i = 0; i < n; i++) {
+        EXPECT(at[i] == position[i]);
+        for (int64_t j = 0; j < n; j++) EXPECT(sees[i * n + j] == (i == j || (block[i] && block[i] == block[j])));
+    }
+}
+TEST(texts) {
+    const int32_t two[] = { 101, 7, 8, 1012, 9, 1029, 102 }, shorter[] = { 101, 7, 1012, 102, 0, 0 }, open[] = { 101, 7, 1012, 5, 6 };
+    /* The last delimiter of all ends no phrase; that of a shorter text does. */
+    phrases(two, 7, 7, (int32_t[]){ 0, 1, 1, 1, 2, 2, 0 }, (int32_t[]){ 0, 0, 1, 2, 0, 1, 0 });
+    phrases(shorter, 6, 6, (int32_t[]){ 0, 1, 1, 2, 0, 0 }, (int32_t[]){ 0, 0, 1, 0, 0, 0 });
+    phrases(open, 5, 5, (int32_t[]){ 0, 1, 1, 0, 0 }, (int32_t[]){ 0, 0, 1, 0, 0 });
+    phrases(two, 7, 5, (int32_t[]){ 0, 1, 1, 1, 2 }, (int32_t[]){ 0, 0, 1, 2, 0 }); /* cut, but its phrases as before */
+    int32_t label[7];
+    EXPECT(gdino_labels(two, 7, label) == 2 && !memcmp(label, (int32_t[]){ 0, 1, 1, 0, 2, 0, 0 }, sizeof label));
+    EXPECT(gdino_labels(shorter, 6, label) == 1 && !memcmp(label, (int32_t[]){ 0, 1, 0, 0, 0, 0 }, 6 * sizeof *label));
+}
+
+TEST(detections) {
+    const float logits[] = { 9, -1, 0.5f, 9, -9, -9, -9, -9, 0, 1, -INFINITY, 3 }, boxes[] = { 0.5f, 0.25f, 0.5f, 0.5f, 0, 0, 0, 0, 0.5f, 0.5f, 1, 1 };
+    gdino_box found[3];
+    int32_t index[4];
+    EXPECT(gdino_detect(logits, boxes, 3, 4, 0.5, 10, 20, found) == 2 && found[0].query == 0 && found[1].query == 2);
+    EXPECT(found[0].box[0] == 5 && found[0].box[1] == 0 && found[0].box[2] == 15 && found[0].box[3] == 5);
+    EXPECT(fabsf(found[1].score - 0.95257413f) < 1e-6f && found[1].box[2] == 20 && found[1].box[3] == 10);
+    EXPECT(gdino_phrase(logits, 4, 64, 0.5, index) == 2 && index[0] == 2 && index[1] == 3);
+    EXPECT(gdino_phrase(logits, 4, 4, 0.5, index) == 1 && index[0] == 2); /* the last place of all never counts */
+    EXPECT(gdino_phrase(logits + 8, 4, 64, 0.7, index) == 2 && index[0] == 1);
+}
+
+/* --- files ---------------------------------------------------------------------------------------------------------- */
+static void put_tensor(st_writer *w, const char *name, const st_tensor *t, bool other, bool declare, vm_error *e) {
+    if (declare) st_writer_add(w, name, t->dtype, t->nd, t->shape, e);
+    else if (!other) st_writer_put(w, name, t->data, e);
+    else {
+        void *zeros = vm_calloc((size_t)t->len, 4);
+        st_writer_put(w, name, zeros, e);
+        vm_free(zeros);
+    }
+}
+
+/* The variant under other names: moved to the decoder, a second time there (the same or not), or with the backbone below "swin.". */
+enum { MOVED = 1, COPIED = 2, DIFFERENT = 4, NESTED = 8 };
+static const char *opened(int how) {
+    static const char prefix[] = "model.backbone.conv_encoder.model.";
+    static char said[1100];
+    char path[600], config[600], name[300], *from = realpath("tests/golden/grounding_dino/variant/config.json", NULL);
+    vm_error e = { 0 };
+    st_file *f = NULL;
+    st_writer *w = NULL;
+    gdino *m = NULL, *as = NULL;
+    snprintf(path, sizeof path, "%s/model.safetensors", tmp), snprintf(config, sizeof config, "%s/config.json", tmp);
+    EXPECT(from && !symlink(from, config));
+    if (!st_open(&f, variant, &e)) st_writer_open(&w, path, 0, &e);
+    for (int declare = 1; declare >= 0; declare--)
+        for (int64_t i = 0; w && i < st_len(f) && !e.status; i++) {
+            const st_tensor *t = st_at(f, i);
+            bool box = !strncmp(t->name, "bbox_embed", 10), map = strstr(t->name, "hidden_states_norms") || strstr(t->name, ".swin."), nested;
+            nested = how & NESTED && !strncmp(t->name, prefix, sizeof prefix - 1) && !map;
+            if (nested) snprintf(name, sizeof name, "%sswin.%s", prefix, t->name + sizeof prefix - 1);
+            else snprintf(name, sizeof name, "%s%s", box && how & MOVED ? "model.decoder." : "", t->name);
+            put_tensor(w, name, t, false, declare, &e);
+            snprintf(name, sizeof name, "model.decoder.%s", t->name);
+            if (box && how & COPIED) put_tensor(w, name, t, how & DIFFERENT, declare, &e);
+        }
+    if (w && !e.status) st_writer_commit(w, &e);
+    vm_backend *be = vm_backend_cpu();
+    if (!e.status && !gdino_open(&m, be, tmp, true, &e) && !gdino_open(&as, be, variant, true, &e)) {
+        EXPECT(!m->unused && !as->unused && m->w.n == as->w.n);
+        for (int64_t i = 0; i < m->w.n; i++)
+            EXPECT(!memcmp(m->w.p[i]->data, as->w.p[i]->data, (size_t)vm_param_count(m->w.p[i]) * sizeof(vm_real)));
+    }
+    snprintf(said, sizeof said, "%s", e.msg);
+    gdino_free(m), gdino_free(as), st_close(f), free(from);
+    unlink(path), unlink(config);
+    return said;
+}
+TEST(spellings) {
+    EXPECT_STR(opened(0), "");
+    EXPECT_STR(opened(MOVED), "");
+    EXPECT_STR(opened(COPIED), "");
+    EXPECT_STR(opened(NESTED), "");
+    EXPECT_HAS(opened(COPIED | DIFFERENT), "model.decoder.bbox_embed.0.layers.0.weight is not the same as bbox_embed.0.layers.0.weight");
+}
+
+static const char *refused(const char *config) {
+    static char out[1100];
+    vm_error e = { 0 };
+    gdino_config c;
+    json_doc *d = json_parse(config, strlen(config), "config.json", 0, &e);
+    gdino_config_parse(&c, json_root(d), &e);
+    json_free(d);
+    snprintf(out, sizeof out, "%s", e.msg);
+    return out;
+}
+TEST(configurations) {
+    EXPECT_STR(refused("{}"), "");
+    EXPECT_HAS(refused("{\"two_stage\":false}"), "only true is supported");
+    EXPECT_HAS(refused("{\"query_dim\":2}"), "only 4 is supported");
+    EXPECT_HAS(refused("{\"backbone_config\":{\"model_type\":\"resnet\"}}"), "backbone \"resnet\" is not supported");
+    EXPECT_HAS(refused("{\"text_config\":{\"model_type\":\"roberta\"}}"), "text encoder \"roberta\" is not supported");
+    EXPECT_HAS(refused("{\"position_embedding_type\":\"learned\"}"), "positions \"learned\" are not supported");
+    EXPECT_HAS(refused("{\"d_model\":72}"), "d_model 72 is no multiple of 32");
+    EXPECT_HAS(refused("{\"encoder_attention_heads\":5}"), "do not divide d_model 256");
+    EXPECT_HAS(refused("{\"encoder_ffn_dim\":100}"), "8 attention heads do not divide encoder_ffn_dim 100");
+    EXPECT_HAS(refused("{\"num_feature_levels\":2}"), "num_feature_levels 2 for 3 maps");
+    EXPECT_HAS(refused("{\"activation_function\":\"mish\"}"), "activation \"mish\" is not known");
+}
+
+int main(int argc, char **argv) {
+    snprintf(tmp, sizeof tmp, "%s/gdino.XXXXXX", argc > 1 ? argv[1] : "/tmp");
+    if (!mkdtemp(tmp)) return 1;
+    RUN(goldens);
+    RUN(texts);
+    RUN(detections);
+    RUN(spellings);
+    RUN(configurations);
+    rmdir(tmp);
+    return test_end();
+}
