@@ -1,10 +1,10 @@
 /* probe.cu - every wrapper of gpu.cuh that is inline PTX, once, in kernels whose results are right or wrong. tests/emu/ptx/bugs.sh
  * runs it with wrappers that have a bug, which compilers of the host never see. Exit status 0: all right. */
+#include "kernels/gpu.cuh"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "kernels/gpu.cuh"
 
 enum { M = 16, N = 16, K = 120, BK = 32, STAGES = 3, LD = BK + 8, LDN = N + 8 };
 
