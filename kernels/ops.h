@@ -219,10 +219,14 @@ vm_val vm_deform_attention(vm_graph *g, vm_val value, vm_val loc, vm_val weight,
  * from there comes after the write. Stands outside checkpoint segments. */
 vm_val vm_kv_append(vm_graph *g, vm_val cache, vm_val k, vm_val at, vm_val lengths, vm_val pages);
 
-/* --- experts.c --------------------------------------------------------------------------------------------------------- */
+/* --- experts.c, route.c ------------------------------------------------------------------------------------------------ */
 /* y (M,N) = x (M,K) w_e^T, w (E,N,K), e the expert of the row: offsets[e] <= i < offsets[e+1], offsets (E+1) i32 ascending from 0. Rows
  * from offsets[E] on give zeros. Types as in vm_linear. */
 vm_val vm_experts(vm_graph *g, vm_val x, vm_val w, vm_val offsets, vm_type out);
+/* Rows sorted for vm_experts: experts (M,k) i32, the experts below E that each token is sent to. rows (M*k): the token of each sorted
+ * row, for vm_gather_rows of x; offsets (E+1); place (M,k): where each token's rows went, for vm_gather_rows of the results. */
+typedef struct { vm_val rows, offsets, place; } vm_routing;
+vm_routing vm_route(vm_graph *g, vm_val experts, int64_t E);
 
 /* --- patch.c ------------------------------------------------------------------------------------------------------- */
 /* pixels (B,H,W,C) -> (B, H/P * W/P, C*P*P) with columns in channel, row, column order (that of convolution weights

@@ -61,8 +61,81 @@ TEST(offsets_that_cannot_be) {
     }
 }
 
+static void route_case(int64_t M, int64_t k, int64_t E, int64_t most) { /* experts below most are asked for */
+    op_case c = op_begin(VM_F32);
+    vm_val x = op_input(&c, VM_I32, 2, (int64_t[]){ M, k }, 0, (double)most);
+    vm_routing r = vm_route(c.g, x, E);
+    vm_output(c.g, "rows", r.rows), vm_output(c.g, "offsets", r.offsets), vm_output(c.g, "place", r.place);
+    OP_LEVELS(&c) {
+        int64_t at = 0;
+        for (int64_t e = 0; e < E; e++) {
+            EXPECT(op_get(&c, r.offsets, e) == (double)at);
+            for (int64_t i = 0; i < M * k; i++) {
+                if (c.x[0][i] != (double)e) continue;
+                EXPECT(op_get(&c, r.place, i) == (double)at && op_get(&c, r.rows, at) == (double)(i / k));
+                at++;
+            }
+        }
+        EXPECT(op_get(&c, r.offsets, E) == (double)(M * k));
+    }
+    op_end(&c);
+}
+TEST(route) {
+    route_case(300, 2, 8, 8);
+    route_case(33, 1, 5, 3);
+    route_case(128, 2, 1, 1);
+    route_case(7, 3, 70, 70);
+    route_case(0, 2, 4, 4);
+    op_case c = op_begin(VM_F32);
+    vm_val x = op_input(&c, VM_I32, 2, (int64_t[]){ 3, 2 }, 0, 4);
+    vm_routing r = vm_route(c.g, x, 4);
+    op_put(&c, 0, 3, 4);
+    vm_output(c.g, "rows", r.rows);
+    vm_set(c.g, "x0", c.raw[0]);
+    EXPECT((vm_run(c.g) || vm_wait(c.g)) && c.g->err.status == VM_EINPUT);
+    EXPECT_HAS(c.g->err.msg, op_on_device() ? "op route met the value 4" : "route: expert 4 of token 1, there are 4");
+    op_end(&c);
+}
+
+/* A mixture of experts as models have it, against loops: softmax, the k best, their weights made to sum to 1. */
+TEST(mixture) {
+    enum { M = 19, K = 8, N = 12, E = 5, BEST = 2 };
+    op_case c = op_begin(VM_F32);
+    vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ M, K }, -1, 1), gate = op_input(&c, VM_F32, 2, (int64_t[]){ E, K }, -1, 1);
+    vm_val w = op_input(&c, VM_F32, 3, (int64_t[]){ E, N, K }, -1, 1), best, p;
+    p = vm_topk(c.g, vm_softmax(c.g, vm_linear(c.g, x, gate, 0, VM_NONE, 0, VM_F32)), BEST, &best);
+    vm_routing r = vm_route(c.g, best, E);
+    vm_val y = vm_gather_rows(c.g, vm_experts(c.g, vm_gather_rows(c.g, x, r.rows), w, r.offsets, VM_F32), r.place);
+    p = vm_reshape(c.g, p, 3, (int64_t[]){ M, 1, BEST });
+    vm_val ones = vm_scale(c.g, vm_slice(c.g, y, 2, 0, 1), 0, 1); /* (M,BEST,1) */
+    vm_val sum = vm_matmul(c.g, p, ones, false, false, 1, VM_F32), mixed = vm_matmul(c.g, p, y, false, false, 1, VM_F32);
+    vm_output(c.g, "sum", sum), vm_output(c.g, "y", mixed);
+    OP_LEVELS(&c)
+        for (int m = 0; m < M; m++) {
+            double s[E], all = 0, want[N] = { 0 };
+            for (int e = 0; e < E; e++) {
+                s[e] = 0;
+                for (int k = 0; k < K; k++) s[e] += c.x[0][m * K + k] * c.x[1][e * K + k];
+                all += s[e] = exp(s[e]);
+            }
+            double two = 0;
+            for (int j = 0; j < BEST; j++) {
+                int e = 0;
+                for (int i = 1; i < E; i++) e = s[i] > s[e] ? i : e;
+                for (int n = 0; n < N; n++)
+                    for (int k = 0; k < K; k++) want[n] += s[e] / all * c.x[0][m * K + k] * c.x[2][(e * N + n) * K + k];
+                two += s[e] / all, s[e] = -1;
+            }
+            EXPECT_NEAR(op_get(&c, sum, m), two, 1e-5);
+            for (int n = 0; n < N; n++) EXPECT_NEAR(op_get(&c, mixed, m * N + n), want[n], 1e-4);
+        }
+    op_end(&c);
+}
+
 int main(void) {
     RUN(experts);
+    RUN(route);
+    RUN(mixture);
     RUN(offsets_that_cannot_be);
     return test_end();
 }

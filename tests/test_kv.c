@@ -70,8 +70,50 @@ TEST(places_that_do_not_exist) {
     bad(true, 7, 9, 0, "kv_append: position 8 of sequence 0 is on page -1", "op kv_append met the value 8");
 }
 
+/* Texts of several lengths, one token a run, through caches in pages: each row of attention is that of the whole text at once. */
+TEST(texts_token_by_token) {
+    enum { TEXTS = 3, LONGEST = 9, NH = 4, NKV = 2, HS = 8, BLOCK = 2, PAGES = 15 };
+    static const int length[TEXTS] = { 9, 4, 0 };
+    op_case whole = op_begin(VM_F32), step = op_begin(VM_F32);
+    const vm_attn heads = { .NH = NH, .NKV = NKV, .causal = true };
+    vm_val q = op_input(&whole, VM_F32, 3, (int64_t[]){ TEXTS, LONGEST, NH * HS }, -1, 1);
+    vm_val k = op_input(&whole, VM_F32, 3, (int64_t[]){ TEXTS, LONGEST, NKV * HS }, -1, 1);
+    vm_val v = op_input(&whole, VM_F32, 3, (int64_t[]){ TEXTS, LONGEST, NKV * HS }, -1, 1), want = vm_attention(whole.g, q, k, v, heads);
+    vm_output(whole.g, "y", want);
+    EXPECT(op_run(&whole));
+    vm_param *cache[2];
+    for (int i = 0; i < 2; i++) {
+        cache[i] = vm_param_new(step.g->be, "cache", VM_F32, 3, (int64_t[]){ PAGES, BLOCK, NKV * HS }, NULL);
+        cache[i]->trainable = false;
+    }
+    for (int i = 0; i < 3; i++) op_input(&step, VM_F32, 3, (int64_t[]){ TEXTS, 1, (i ? NKV : NH) * HS }, 0, 1);
+    vm_val at = op_input(&step, VM_I32, 1, (int64_t[]){ TEXTS }, 0, 1), len = op_input(&step, VM_I32, 1, (int64_t[]){ TEXTS }, 0, 1);
+    vm_val pages = op_input(&step, VM_I32, 2, (int64_t[]){ TEXTS, 5 }, 0, 1), all[2];
+    for (int i = 0; i < TEXTS * 5; i++) op_put(&step, 5, i, (i * 4 + 7) % PAGES);
+    for (int i = 0; i < 2; i++) all[i] = vm_kv_append(step.g, vm_weight(step.g, cache[i]), step.v[1 + i], at, len, pages);
+    vm_attn paged = heads;
+    paged.lengths = len, paged.pages = pages;
+    vm_val y = vm_attention(step.g, step.v[0], all[0], all[1], paged);
+    vm_output(step.g, "y", y);
+    for (int t = 0; t < LONGEST; t++) {
+        for (int b = 0; b < TEXTS; b++) {
+            bool there = t < length[b];
+            op_put(&step, 3, b, there ? t : 0), op_put(&step, 4, b, there ? t + 1 : 0);
+            for (int i = 0; i < 3; i++)
+                for (int c = 0, C = (i ? NKV : NH) * HS; c < C; c++) op_put(&step, i, b * C + c, whole.x[i][(b * LONGEST + t) * C + c]);
+        }
+        EXPECT(op_run(&step));
+        for (int b = 0; b < TEXTS; b++)
+            for (int c = 0; c < NH * HS; c++)
+                EXPECT_NEAR(op_get(&step, y, b * NH * HS + c), t < length[b] ? op_get(&whole, want, (b * LONGEST + t) * NH * HS + c) : 0, 1e-5);
+    }
+    op_end(&whole), op_end(&step);
+    vm_param_free(cache[0]), vm_param_free(cache[1]);
+}
+
 int main(void) {
     RUN(append);
+    RUN(texts_token_by_token);
     RUN(places_that_do_not_exist);
     return test_end();
 }
