@@ -120,7 +120,6 @@ __global__ void deform_scan_kernel(int32_t *bin, int64_t n_bins) {
         }
         __syncthreads();
         before = *total;
-        __syncthreads();
     }
 }
 
