@@ -26,6 +26,15 @@ int32_t *forward_i32(const forward_case *c, const char *name, vm_error *e);
 /* One image batch (B,3,H,W) as (B,H,W,3). */
 float *forward_pixels(const forward_case *c, const char *name, vm_error *e);
 
+/* Maps: (B,C,H,W) in files, (B,H,W,C) in graphs. */
+float *forward_map(const forward_case *c, const char *name, vm_error *e); /* in.NAME; vm_free */
+/* After a run: a value (B,H,W,C), which was an output, under <case>/NAME. */
+vm_status forward_put_map(forward_case *c, const vm_graph *g, vm_val map, const char *name, vm_error *e);
+/* The loss of golden files: mean of (map - in.target.NAME)^2, with an input "target.NAME", whose data the caller sets and frees. */
+vm_val forward_distance(vm_graph *g, const forward_case *c, const char *name, vm_val map, float **data, vm_error *e);
+/* Gradients of a loss with respect to all weights that can learn, and to n inputs, whose gradients become outputs. */
+void forward_backward(vm_graph *g, const weight_set *w, int n, const vm_val *inputs, vm_val loss, vm_error *e);
+
 /* Keeps a copy of an output under <case>/NAME. */
 vm_status forward_put(forward_case *c, const char *name, int nd, const int64_t *ne, const float *data, vm_error *e);
 /* A string of the metadata, <case>/NAME. */
@@ -42,6 +51,6 @@ typedef struct {
     vm_status (*run)(forward_case *c, vm_error *e);
     const char *kinds; /* of cases that it knows beside "forward" and "loss": "generate adapter"; NULL = none */
 } forward_family;
-extern const forward_family forward_sampler, forward_bert, forward_llm, forward_swin, forward_gdino, forward_blip, forward_towers;
+extern const forward_family forward_sampler, forward_vae, forward_unet, forward_bert, forward_llm, forward_swin, forward_gdino, forward_blip, forward_towers;
 
 #endif

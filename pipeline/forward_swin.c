@@ -5,32 +5,6 @@
 #include "models/swin.h"
 #include "pipeline/forward.h"
 
-/* Mean of (map - target)^2; the target is (B,C,H,W) in the file. */
-static vm_val distance(vm_graph *g, const forward_case *c, int k, vm_val map, float **data, vm_error *e) {
-    char name[64];
-    snprintf(name, sizeof name, "target.feature_maps.%d", k);
-    const st_tensor *t = forward_tensor(c, name);
-    if (!t || t->nd != 4 || t->shape[0] != vm_dim(g, map, 0) || t->shape[1] != vm_dim(g, map, 3) || t->shape[2] != vm_dim(g, map, 1) || t->shape[3] != vm_dim(g, map, 2))
-        return vm_fail(e, VM_EINPUT, "%s: %s/in.%s has not the shape of the map", st_path(c->in, NULL), c->name, name), 0;
-    *data = forward_f32(c, name, e);
-    vm_val target = vm_permute(g, vm_input(g, name, VM_F32, 4, t->shape), (const int[]){ 0, 2, 3, 1 });
-    return vm_mean(g, vm_unary(g, vm_binary(g, map, target, VM_SUB), VM_SQUARE, VM_F32));
-}
-
-/* Gradients of all weights, and of the pixels as an output. */
-static void backward(vm_graph *g, const swin_model *m, vm_val pixels, vm_val loss, vm_error *e) {
-    vm_val *wrt = vm_alloc((size_t)(m->w.n + 1) * sizeof *wrt);
-    if (!wrt) {
-        vm_nomem(e, (size_t)m->w.n * sizeof *wrt, "gradients");
-        return;
-    }
-    for (int64_t i = 0; i < m->w.n; i++) wrt[i] = vm_weight(g, m->w.p[i]);
-    wrt[m->w.n] = pixels;
-    vm_backward(g, 1, &loss, NULL, (int)m->w.n + 1, wrt);
-    vm_output(g, "gradin", vm_permute(g, vm_grad(g, pixels), (const int[]){ 0, 3, 1, 2 }));
-    vm_free(wrt);
-}
-
 static vm_status run(forward_case *c, vm_error *e) {
     bool loss = !strcmp(c->kind, "loss");
     swin_model *m = NULL;
@@ -50,12 +24,12 @@ static vm_status run(forward_case *c, vm_error *e) {
         char name[64];
         snprintf(name, sizeof name, "feature_maps.%d", k);
         vm_output(g, name, vm_permute(g, maps[k], (const int[]){ 0, 3, 1, 2 }));
-        vm_val d = loss ? distance(g, c, k, maps[k], &targets[k], e) : 0;
+        vm_val d = loss ? forward_distance(g, c, name, maps[k], &targets[k], e) : 0;
         sum = sum ? vm_binary(g, sum, d, VM_ADD) : d;
     }
     if (loss && !e->status) {
         vm_output(g, "loss", sum);
-        if (c->grad) backward(g, m, x, sum, e);
+        if (c->grad) forward_backward(g, &m->w, 1, &x, sum, e);
     }
     if (e->status || swin_constants(g, &m->net, e)) goto done;
     vm_set(g, "pixels", pixels);
@@ -71,7 +45,7 @@ static vm_status run(forward_case *c, vm_error *e) {
         forward_put_output(c, g, name, out, e);
     }
     if (loss && !e->status) forward_put_output(c, g, "loss", "loss", e);
-    if (loss && c->grad && !e->status) forward_put_output(c, g, "gradin", "gradin.pixel_values", e);
+    if (loss && c->grad && !e->status) forward_put_map(c, g, vm_grad(g, x), "gradin.pixel_values", e);
     if (loss && c->grad && !e->status) {
         weight_map map = { 0 };
         swin_tie(&m->net, &map, "");

@@ -1,0 +1,63 @@
+/* diffuse.h - layers that the networks of latent diffusion share: residual blocks of convolutions, transformer blocks on feature maps.
+ *
+ *   resnet       h = conv1(silu(GN x));  h += time(silu t);  h = conv2(silu(GN h));  shortcut(x) + h
+ *   transformer  x + proj_out(blocks(proj_in(GN x))), a map's pixels are its tokens;
+ *                block: x += attn1(LN x);  x += attn2(LN x, context);  x += ff(LN x), ff = W2 (h gelu(g)), [h g] = W1 y
+ *
+ * Maps are (B,H,W,C) f32. Parameters are made and tied to their published names at once. */
+#ifndef VM_DIFFUSE_H
+#define VM_DIFFUSE_H
+#include "io/json.h"
+#include "models/nn.h"
+
+/* Where parameters go, and their names in the files. */
+typedef struct {
+    weight_set *w;
+    weight_map *map;
+} diffuse_maker;
+
+typedef struct { vm_param *w, *b; } diffuse_pair; /* a linear layer, a convolution or a norm; b may be NULL */
+diffuse_pair diffuse_linear(diffuse_maker *m, int64_t out, int64_t in, bool bias, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+diffuse_pair diffuse_conv(diffuse_maker *m, int64_t out, int64_t in, int k, const char *fmt, ...) __attribute__((format(printf, 5, 6))); /* k x k */
+diffuse_pair diffuse_norm(diffuse_maker *m, int64_t C, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+typedef struct {
+    diffuse_pair norm1, conv1, time, norm2, conv2, shortcut; /* time.w, shortcut.w NULL: none */
+} diffuse_resnet;
+/* T: columns of the time embedding; 0 = none. */
+void diffuse_resnet_new(diffuse_maker *m, diffuse_resnet *r, int64_t in, int64_t out, int64_t T, const char *name);
+/* temb (B,T) or (1,T), behind its silu; 0 = none. */
+vm_val diffuse_resnet_run(vm_graph *g, const diffuse_resnet *r, vm_val x, vm_val temb, int groups, float eps);
+
+typedef struct {
+    vm_param *q, *k, *v;   /* (C,C), (C,D), (C,D) */
+    vm_param *q_b, *k_b, *v_b; /* NULL in a UNet */
+    diffuse_pair out;
+} diffuse_attn;
+typedef struct {
+    diffuse_pair norm1, norm2, norm3, ff1, ff2;
+    diffuse_attn attn1, attn2;
+} diffuse_block;
+typedef struct {
+    diffuse_pair norm, in, out;
+    diffuse_block *block;
+    int64_t n, C, NH;
+} diffuse_transformer;
+/* D: columns of the context; conv: proj_in and proj_out are stored as 1 x 1 convolutions. */
+void diffuse_transformer_new(diffuse_maker *m, diffuse_transformer *t, int64_t C, int64_t NH, int64_t n, int64_t D, bool conv, const char *name);
+void diffuse_transformer_free(diffuse_transformer *t);
+vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, vm_val context, int groups);
+
+/* x (B,T,C) + out(attention(q h, k from, v from)), h and from in the graph's type. */
+vm_val diffuse_attend(vm_graph *g, const diffuse_attn *a, vm_val x, vm_val h, vm_val from, int NH);
+
+/* k x k with padding that keeps the size at stride 1. */
+vm_val diffuse_conv_run(vm_graph *g, vm_val x, const diffuse_pair *c, int k, int stride, vm_val residual);
+vm_val diffuse_groupnorm(vm_graph *g, vm_val x, const diffuse_pair *n, int groups, float eps, vm_unary_kind act, vm_type out);
+/* Nearest, to H x W, then a convolution. */
+vm_val diffuse_up(vm_graph *g, vm_val x, const diffuse_pair *c, int64_t H, int64_t W);
+vm_val diffuse_act(vm_graph *g, vm_val x); /* in the graph's type, as products read it */
+
+/* A number, or one for each of n blocks. */
+void diffuse_ints(json_value v, const char *key, int64_t dflt, int n, int64_t *out, vm_error *e);
+#endif

@@ -1,0 +1,52 @@
+/* unet.h - UNet2DConditionModel of latent diffusion: Stable Diffusion 1 and 2, SDXL base, inpainting and refiner, in diffusers' folders.
+ *
+ *   t = MLP(sinusoid(timestep)) [+ MLP(text embedding, sinusoids of sizes)]
+ *   conv_in; down: resnets and transformers at each level, every result kept; middle; up: each beside the kept one of its level; GN, silu, conv_out
+ *
+ * Sources: Rombach et al. 2022, Podell et al. 2023. */
+#ifndef VM_UNET_H
+#define VM_UNET_H
+#include "models/diffuse.h"
+
+enum { UNET_LEVELS = 8, UNET_LAYERS = 8 };
+typedef struct {
+    int64_t in, out, levels, layers;       /* layers: resnets of a level on the way down */
+    int64_t width[UNET_LEVELS], heads[UNET_LEVELS], depth[UNET_LEVELS], up_depth[UNET_LEVELS]; /* depth: blocks of a transformer */
+    bool cross[UNET_LEVELS], up_cross[UNET_LEVELS];
+    int64_t context, groups;               /* columns of the text */
+    int64_t time_ids, text_and_ids;        /* addition_time_embed_dim, projection_class_embeddings_input_dim; 0 = none (not SDXL) */
+    float eps;
+    bool linear, flip;                     /* use_linear_projection, flip_sin_to_cos */
+    double freq_shift;
+    int64_t sample;                        /* the side of latents it was trained on */
+} unet_config;
+
+typedef struct {
+    diffuse_resnet resnet[UNET_LAYERS + 1];
+    diffuse_transformer attn[UNET_LAYERS + 1]; /* block NULL: none at this level */
+    int n;
+    diffuse_pair resample;                 /* w NULL: none */
+} unet_level;
+typedef struct {
+    unet_config c;
+    weight_set w;
+    weight_map map;
+    diffuse_pair time1, time2, add1, add2, conv_in, norm_out, conv_out;
+    unet_level down[UNET_LEVELS], middle, up[UNET_LEVELS]; /* middle: two resnets around one transformer */
+    st_file *file;
+    char *unused;
+} unet;
+
+bool unet_is_unet(const char *dir);
+vm_status unet_config_read(unet_config *c, const char *dir, vm_error *e);
+vm_status unet_open(unet **out, vm_backend *be, const char *dir, bool writable, vm_error *e);
+void unet_free(unet *m); /* accepts NULL */
+
+typedef struct {
+    vm_val sample;    /* (B,H,W,in) f32 */
+    vm_val timestep;  /* (B) or (1) f32: one for all */
+    vm_val context;   /* (B,T,D) f32 */
+    vm_val text, ids; /* SDXL: (B,P) f32, (B,n) f32; else 0 */
+} unet_input;
+vm_val unet_run(vm_graph *g, const unet *m, const unet_input *x); /* (B,H,W,out) f32; any H and W */
+#endif

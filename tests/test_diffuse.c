@@ -1,0 +1,63 @@
+/* test_diffuse.c - UNets and autoencoders of latent diffusion against tests/golden/unet and tests/golden/vae: results, losses and all
+ * gradients of diffusers (f32); maps of odd sizes; configurations that cannot be. */
+#include <unistd.h>
+
+#include "io/file.h"
+#include "models/unet.h"
+#include "models/vae.h"
+#include "tests/golden_check.h"
+
+static char tmp[512];
+
+static void goldens(const char *model, int outs, int grads) {
+    char out[600];
+    int n_grads = 0, n_outs = 0;
+    snprintf(out, sizeof out, "%s/out.safetensors", tmp);
+    check_goldens(model, out, &n_grads, &n_outs);
+    if (n_outs != outs || n_grads != grads) MISMATCH("%s: %d outputs, %d gradients\n", model, n_outs, n_grads);
+    unlink(out);
+}
+TEST(unet_of_sdxl) { goldens("tests/golden/unet/sdxl", 2, 388); }
+TEST(unet_of_sd) { goldens("tests/golden/unet/sd15", 1, 0); }
+TEST(autoencoder) { goldens("tests/golden/vae", 5, 124); }
+
+static const char *refused(const char *config, bool of_vae) {
+    static char out[1100];
+    char path[600];
+    vm_error e = { 0 };
+    unet_config u;
+    vae_config v;
+    snprintf(path, sizeof path, "%s/config.json", tmp);
+    EXPECT(!file_write(path, config, strlen(config), &e));
+    if (of_vae) vae_config_read(&v, tmp, &e);
+    else unet_config_read(&u, tmp, &e);
+    snprintf(out, sizeof out, "%s", e.msg);
+    unlink(path);
+    return out;
+}
+#define BLOCKS "\"block_out_channels\":[32,64],\"down_block_types\":[\"CrossAttnDownBlock2D\",\"DownBlock2D\"],\"up_block_types\":[\"UpBlock2D\",\"CrossAttnUpBlock2D\"]"
+TEST(configurations) {
+    EXPECT_STR(refused("{" BLOCKS "}", false), "");
+    EXPECT_HAS(refused("{}", false), "block_out_channels");
+    EXPECT_HAS(refused("{" BLOCKS ",\"attention_type\":\"gated\"}", false), "only \"default\" is supported");
+    EXPECT_HAS(refused("{" BLOCKS ",\"class_embed_type\":\"timestep\"}", false), "class_embed_type: is not supported");
+    EXPECT_HAS(refused("{" BLOCKS ",\"dual_cross_attention\":true}", false), "dual_cross_attention: is not supported");
+    EXPECT_HAS(refused("{" BLOCKS ",\"attention_head_dim\":[5,8]}", false), "level 0: 32 channels in 32 groups and 5 heads");
+    EXPECT_HAS(refused("{" BLOCKS ",\"conv_in_kernel\":5}", false), "other than 3 x 3");
+    EXPECT_HAS(refused("{\"block_out_channels\":[32],\"down_block_types\":[\"AttnDownBlock2D\"],\"up_block_types\":[\"UpBlock2D\"]}", false), "\"AttnDownBlock2D\" is not supported");
+    EXPECT_HAS(refused("{\"block_out_channels\":[32],\"down_block_types\":[],\"up_block_types\":[\"UpBlock2D\"]}", false), "0 blocks for 1 levels");
+    EXPECT_STR(refused("{\"block_out_channels\":[32,64]}", true), "");
+    EXPECT_HAS(refused("{\"block_out_channels\":[33]}", true), "level 0: 33 channels in 32 groups");
+    EXPECT_HAS(refused("{\"block_out_channels\":[32],\"act_fn\":\"relu\"}", true), "only \"silu\" is supported");
+}
+
+int main(int argc, char **argv) {
+    snprintf(tmp, sizeof tmp, "%s/diffuse.XXXXXX", argc > 1 ? argv[1] : "/tmp");
+    if (!mkdtemp(tmp)) return 1;
+    RUN(unet_of_sdxl);
+    RUN(unet_of_sd);
+    RUN(autoencoder);
+    RUN(configurations);
+    rmdir(tmp);
+    return test_end();
+}
