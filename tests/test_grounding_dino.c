@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
+#include "models/detector.h"
 #include "models/grounding_dino.h"
 #include "tests/golden_check.h"
 
@@ -50,6 +51,60 @@ TEST(detections) {
     EXPECT(gdino_phrase(logits, 4, 64, 0.5, index) == 2 && index[0] == 2 && index[1] == 3);
     EXPECT(gdino_phrase(logits, 4, 4, 0.5, index) == 1 && index[0] == 2); /* the last place of all never counts */
     EXPECT(gdino_phrase(logits + 8, 4, 64, 0.7, index) == 2 && index[0] == 1);
+}
+
+static float shared_part(const float *a, const float *b) {
+    float w = fminf(a[2], b[2]) - fmaxf(a[0], b[0]), h = fminf(a[3], b[3]) - fmaxf(a[1], b[1]), in = w > 0 && h > 0 ? w * h : 0;
+    return in / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - in);
+}
+static bool above(const detector_box *all, int64_t n, const detector_box *b, float part) { /* a better one of its phrase covers it */
+    for (int64_t i = 0; i < n && all[i].score >= b->score; i++)
+        if (all[i].phrase == b->phrase && memcmp(all[i].box, b->box, sizeof b->box) && shared_part(all[i].box, b->box) > part) return true;
+    return false;
+}
+TEST(detector) {
+    const char *const ask[] = { " A red CAT", "the dog. fish?" };
+    detector_options o = { .threshold = 0, .nms = 1, .max_area = 1 };
+    detector *d = NULL;
+    detector_box *all = NULL, *some = NULL;
+    vm_image im;
+    int64_t n = 0, k = 0;
+    vm_error e = { 0 };
+    EXPECT(!image_read(&im, "tests/golden/scene/chart.png", NULL, &e) && !detector_open(&d, vm_backend_cpu(), VM_F32, variant, &e) && !detector_ask(d, ask, 2, &e));
+    if (e.status) MISMATCH("%s\n", e.msg);
+    EXPECT(detector_count(d) == 3);
+    EXPECT_STR(detector_phrase(d, 0), "a red cat");
+    EXPECT_STR(detector_phrase(d, 1), "the dog");
+    EXPECT_STR(detector_phrase(d, 2), "fish");
+    EXPECT(!detector_run(d, &im, &o, &all, &n, &e) && n > 5);
+    for (int64_t i = 0; i < n; i++) {
+        EXPECT(!i || all[i].score <= all[i - 1].score);
+        EXPECT(all[i].phrase >= 0 && all[i].phrase < 3 && all[i].words != NULL);
+        EXPECT(all[i].box[0] >= 0 && all[i].box[0] < all[i].box[2] && all[i].box[2] <= (float)im.w);
+        EXPECT(all[i].box[1] >= 0 && all[i].box[1] < all[i].box[3] && all[i].box[3] <= (float)im.h);
+    }
+    o.nms = 0;
+    EXPECT(!detector_run(d, &im, &o, &some, &k, &e) && k > 0 && k < n);
+    for (int64_t i = 0; i < k; i++) EXPECT(!above(some, k, &some[i], 0));
+    for (int64_t i = 0, j = 0; i < n; i++) { /* what is gone was covered by what is left */
+        if (j < k && !memcmp(all[i].box, some[j].box, sizeof all[i].box)) j++;
+        else EXPECT(above(some, k, &all[i], 0));
+    }
+    detector_boxes_free(some, k);
+    o = (detector_options){ .threshold = (double)all[3].score, .nms = 1, .max_area = 1 }; /* above, not at */
+    EXPECT(!detector_run(d, &im, &o, &some, &k, &e) && k == 3);
+    detector_boxes_free(some, k);
+    o = (detector_options){ .nms = 1, .max_area = 1, .most = 2 };
+    EXPECT(!detector_run(d, &im, &o, &some, &k, &e) && k == 2 && some[1].score == all[1].score);
+    detector_boxes_free(some, k), detector_boxes_free(all, n);
+    const char *const nothing[] = { " . ", "?" }, *const many[] = { "a man on the car in the house with a cat on the table and a dog at the tree a cat a dog a bird a fish a car a tree a house a table a man a woman a cat a dog a bird a fish a car a tree "
+        "a house a table a man a woman a cat a dog a bird a fish a car a tree a house a table a man a woman" };
+    EXPECT(detector_ask(d, nothing, 2, &e));
+    EXPECT_HAS(e.msg, "no words to look for");
+    e = (vm_error){ 0 };
+    EXPECT(detector_ask(d, many, 1, &e));
+    EXPECT_HAS(e.msg, "tokens, the model reads 64; look for fewer at once");
+    detector_free(d), image_free(&im);
 }
 
 /* --- files ---------------------------------------------------------------------------------------------------------- */
@@ -137,6 +192,7 @@ int main(int argc, char **argv) {
     RUN(goldens);
     RUN(texts);
     RUN(detections);
+    RUN(detector);
     RUN(spellings);
     RUN(configurations);
     rmdir(tmp);
