@@ -267,7 +267,7 @@ static const void *weights(vm_graph *g, vm_node *n, vm_val w, vm_type t, vm_gpu_
 template <class T, int TILE> static vm_status launch(vm_graph *g, const conv_args &a, const tile_out &o, const tile_grid &gr, unsigned blocks) {
     using size = tile_size<T, TILE>;
     if (GPU_LAUNCH(g, (conv<T, TILE>), blocks, size::THREADS, size::SMEM, a, o, gr)) return g->err.status;
-    return o.partial ? tile_sum_parts<T>(g, o.partial, o, gr) : VM_OK;
+    return o.partial ? tile_sum_parts(g, o, gr) : VM_OK;
 }
 template <class T> static vm_status run(vm_graph *g, vm_node *n, conv_args a, tile_out o, const vm_conv_plan &s, vm_type t) {
     tile_grid gr;
@@ -311,7 +311,7 @@ static vm_status convolve(vm_graph *g, vm_node *n, bool back) {
     if (vm_count(g, n->in[1]) && !(a.w = weights(g, n, n->in[1], from->type, want))) return g->err.status;
     tile_out o = {};
     o.c = to->data, o.ld = to->ne[3], o.step = a.outer, o.partial = vm_gpu_partial(g, n), o.alpha = 1, o.add = vm_adds(g, n, 0);
-    o.is_f32 = to->type == VM_F32, o.whole = a.outer % 4 == 0 && gpu_aligned(o.c, o.ld, o.is_f32 ? 4 : 2, 4);
+    o.type = (int)to->type, o.whole = a.outer % 4 == 0 && gpu_aligned(o.c, o.ld, to->type == VM_F32 ? 4 : 2, 4);
     o.map = back && k.stride[0] * k.stride[1] > 1 ? OUT_PIXELS : OUT_MATRIX;
     if (!back) o.bias = (const float *)vm_in(g, n, 2), o.bias_step = a.outer, o.act = (int)n->i[VM_CONV_ACT];
     if (from->type == VM_F32) return run<float>(g, n, a, o, s, VM_F32);
@@ -324,7 +324,7 @@ template <class T, int TILE>
 static vm_status launch_dw(vm_graph *g, const tile_matrix<true> &dy, const conv_columns &x, const tile_out &o, const tile_grid &gr, unsigned blocks) {
     using size = tile_size<T, TILE>;
     if (GPU_LAUNCH(g, (conv_dw<T, TILE>), blocks, size::THREADS, size::SMEM, dy, x, o, gr)) return g->err.status;
-    return o.partial ? tile_sum_parts<T>(g, o.partial, o, gr) : VM_OK;
+    return o.partial ? tile_sum_parts(g, o, gr) : VM_OK;
 }
 template <class T> static vm_status run_dw(vm_graph *g, vm_node *n, const vm_conv_plan &s) {
     vm_conv k = vm_conv_of(n);
@@ -340,7 +340,7 @@ template <class T> static vm_status run_dw(vm_graph *g, vm_node *n, const vm_con
                        { fast_div_by((uint32_t)Cg), fast_div_by((uint32_t)k.KW) }, Cg % E == 0 && gpu_aligned(x->data, C, sizeof(T), E) };
     tile_out o = {};
     o.c = vm_o(g, n, 0), o.ld = Cg * k.KH * k.KW, o.step = Ng * o.ld, o.partial = vm_gpu_partial(g, n), o.alpha = 1, o.add = vm_adds(g, n, 0);
-    o.is_f32 = true, o.map = OUT_TAPS, o.taps = k.KH * k.KW, o.channels = fast_div_by((uint32_t)Cg);
+    o.type = VM_F32, o.map = OUT_TAPS, o.taps = k.KH * k.KW, o.channels = fast_div_by((uint32_t)Cg);
     if (!a.whole || !b.whole) plan.tile = GPU_SMALL;
     if (tile_grid_of(g, plan, x->type, s.batch, s.M, s.N, s.K, &gr, &blocks)) return g->err.status;
     return plan.tile == GPU_BIG ? launch_dw<T, GPU_BIG>(g, a, b, o, gr, blocks) : launch_dw<T, GPU_SMALL>(g, a, b, o, gr, blocks);

@@ -92,8 +92,8 @@ static vm_status run_dw(vm_graph *g, vm_node *n, const direct_args &a) {
         return g->err.status;
     if (!partial) return VM_OK;
     tile_out o = {};
-    o.c = dw, o.ld = count, o.alpha = 1, o.add = a.add, o.is_f32 = true, o.whole = gpu_aligned(dw, count, 4, 4);
-    return tile_sum_parts<float>(g, partial, o, tile_grid{ 1, (int)count, 0, 1, parts, 0, 0, 0 });
+    o.c = dw, o.ld = count, o.partial = partial, o.alpha = 1, o.add = a.add, o.type = VM_F32, o.whole = gpu_aligned(dw, count, 4, 4);
+    return tile_sum_parts(g, o, tile_grid{ 1, (int)count, 0, 1, parts, 0, 0, 0 });
 }
 
 extern "C" vm_status vm_conv_direct(vm_graph *g, vm_node *n, vm_convolve_what what) {

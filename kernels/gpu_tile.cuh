@@ -204,7 +204,8 @@ struct tile_out {
     int64_t bias_step;
     float alpha;
     int act;
-    bool add, is_f32;
+    int type;           /* of C: VM_F32 or that of the operands */
+    bool add;
     bool whole;         /* four columns are in bounds and aligned, or all four are out */
     int map;            /* OUT_TAPS: column tap * channels + c stands at c * taps + tap */
     int taps;
@@ -227,7 +228,7 @@ template <class T> __device__ __forceinline__ void tile_put(const tile_out &o, i
     if (o.act != VM_NONE)
         for (int i = 0; i < 4; i++) x.v[i] = gpu_unary(o.act, x.v[i]);
     if (o.whole) {
-        if (o.is_f32) {
+        if (o.type == VM_F32) {
             float *c = (float *)o.c + row + n;
             vec<float, 4> old = { { 0, 0, 0, 0 } };
             if (o.add) old = ld_vec<4>(c);
@@ -249,7 +250,7 @@ template <class T> __device__ __forceinline__ void tile_put(const tile_out &o, i
         if (i >= left) continue;
         int tap = o.map == OUT_TAPS ? div_by(n + i, o.channels) : 0;
         int64_t at = row + (o.map == OUT_TAPS ? (int64_t)(n + i - tap * (int)o.channels.d) * o.taps + tap : n + i);
-        if (o.is_f32) ((float *)o.c)[at] = x.v[i] + (o.add ? ((float *)o.c)[at] : 0.0f);
+        if (o.type == VM_F32) ((float *)o.c)[at] = x.v[i] + (o.add ? ((float *)o.c)[at] : 0.0f);
         else ((T *)o.c)[at] = from_f32<T>(x.v[i] + (o.add ? to_f32(((T *)o.c)[at]) : 0.0f));
     }
 }
@@ -368,26 +369,6 @@ __device__ __forceinline__ void tile_product(unsigned char *smem, const A &a, co
     tile_finish<T, TILE, STEEP_A, STEEP_B>(sum, (float *)smem, o, px, g, t);
 }
 
-/* The sums of the parts of K in their order, then the epilogue. One thread per four columns of a row. */
-template <class T> __global__ void tile_add_parts(const float *partial, tile_out o, tile_grid g) {
-    int64_t columns = (g.N + 3) / 4, i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, size = (int64_t)g.batch * g.M * g.N;
-    if (i >= columns * g.M * g.batch) return;
-    int n = (int)(i % columns) * 4, m = (int)(i / columns % g.M), z = (int)(i / columns / g.M), left = g.N - n;
-    const float *p = partial + ((int64_t)z * g.M + m) * g.N + n;
-    vec<float, 4> sum = { { 0, 0, 0, 0 } };
-    for (int s = 0; s < g.splits; s++, p += size) {
-        vec<float, 4> x = { { 0, 0, 0, 0 } };
-        if (g.N % 4 == 0) x = ld_vec<4>(p);
-        else
-            for (int e = 0; e < 4; e++) x.v[e] = e < left ? p[e] : 0.0f;
-        for (int e = 0; e < 4; e++) sum.v[e] += x.v[e];
-    }
-    float bias[4];
-    tile_bias(bias, o, z, n, left);
-    o.partial = NULL;
-    tile_put<T>(o, tile_row(o, tile_pixels{}, z, m), n, left, sum, bias);
-}
-
 /* --- launchers ------------------------------------------------------------------------------------------------------------ */
 /* The grid of a plan for results of at most M x N; blocks in *blocks. */
 static inline vm_status tile_grid_of(vm_graph *g, vm_gpu_plan plan, vm_type t, int64_t batch, int64_t M, int64_t N, int64_t K, tile_grid *to, unsigned *blocks) {
@@ -400,9 +381,7 @@ static inline vm_status tile_grid_of(vm_graph *g, vm_gpu_plan plan, vm_type t, i
     *blocks = (unsigned)(tm * tn * batch * plan.splits);
     return VM_OK;
 }
-template <class T> static inline vm_status tile_sum_parts(vm_graph *g, const float *partial, const tile_out &o, const tile_grid &gr) {
-    int64_t n = (int64_t)((gr.N + 3) / 4) * gr.M * gr.batch;
-    return GPU_LAUNCH(g, tile_add_parts<T>, gpu_blocks(n, 256), 256, 0, partial, o, gr);
-}
+/* C = the sums of o.partial in their order, and the epilogue (gemm.cu). */
+vm_status tile_sum_parts(vm_graph *g, const tile_out &o, const tile_grid &gr);
 
 #endif

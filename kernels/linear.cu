@@ -103,8 +103,8 @@ template <class T> static vm_status sums(vm_graph *g, vm_node *n) {
         return g->err.status;
     if (!partial) return VM_OK;
     tile_out o = {};
-    o.c = db, o.ld = N, o.alpha = 1, o.add = add, o.is_f32 = true, o.whole = gpu_aligned(db, N, 4, 4);
-    return tile_sum_parts<float>(g, partial, o, tile_grid{ 1, (int)N, 0, 1, splits, 0, 0, 0 });
+    o.c = db, o.ld = N, o.partial = partial, o.alpha = 1, o.add = add, o.type = VM_F32, o.whole = gpu_aligned(db, N, 4, 4);
+    return tile_sum_parts(g, o, tile_grid{ 1, (int)N, 0, 1, splits, 0, 0, 0 });
 }
 extern "C" vm_status linear_db_cuda(vm_graph *g, vm_node *n) {
     vm_type t = g->v[n->in[0]].type;
