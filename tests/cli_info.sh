@@ -12,9 +12,9 @@ run() { "$vismin" "$@" > "$dir/out" 2> "$dir/err"; rc=$?; }
 says() { grep -q -- "$1" "$dir/out"; }
 
 run info --devices
-check devices '[ $rc = 0 ] && says "^cpu  " && says "^kernels  " && says "^threads  " && says "oneDNN [0-9]" && says "^cuda .*not in this build"'
+check devices '[ $rc = 0 ] && says "^cpu  " && says "^kernels  " && says "^threads  " && says "oneDNN [0-9]" && says "^cuda[: ].*\(sm_[0-9]\|built without CUDA\|cuda:0: \)"'
 run info --devices --json
-check devices_json 'says "\"bf16\":\(true\|false\)" && says "\"cuda\":false}$"'
+check devices_json 'says "\"bf16\":\(true\|false\)" && says "\"cuda\":\(true\|false\)" && says "\"cuda_devices\":\["'
 
 "$vismin" convert $pt/clip.pt "$dir/m" --arch $pt/clip.json 2> /dev/null
 run info "$dir/m"
