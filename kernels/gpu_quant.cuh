@@ -25,14 +25,14 @@ static inline gpu_codes gpu_codes_of(const vm_graph *g, const vm_node *n) {
     return c;
 }
 
-/* The table of the launch's kind, by the first 16 threads; a barrier before it is read. */
+static __constant__ float gpu_nf4[16] = { /* vm_nf4 */
+    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
+    -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f
+};
+/* By the first 16 threads; a barrier before it is read. */
 __device__ __forceinline__ void gpu_table_fill(float *table) {
-    static constexpr float nf4[16] = { -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,
-        -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,
-        0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f };
-#pragma unroll
-    for (int i = 0; i < 16; i++)
-        if ((int)threadIdx.x == i) table[i] = nf4[i];
+    if (threadIdx.x < 16) table[threadIdx.x] = gpu_nf4[threadIdx.x];
 }
 
 __device__ __forceinline__ float gpu_scale(const gpu_codes &w, int64_t b) {
