@@ -34,7 +34,7 @@ experts_kernel(experts_call c, tile_out o, tile_grid g) {
     GPU_SHARED_DYN(unsigned char, smem);
     constexpr int BM = tile_size<T, GPU_SMALL>::BM, BN = tile_size<T, GPU_SMALL>::BN;
     if (!experts_fit(c)) return;
-    int t = blockIdx.x / g.tiles_n, e = 0, first, rows, size = o.is_f32 ? 4 : 2;
+    int t = blockIdx.x / g.tiles_n, e = 0, first, rows, size = o.type == VM_F32 ? 4 : 2;
     tile_block at = { 0, (int)(blockIdx.x % g.tiles_n) * BN, 0, 0 };
     if constexpr (OP == EXPERTS_DW) {
         e = t / g.tiles_m, at.m0 = t % g.tiles_m * BM, first = c.offsets[e], rows = c.offsets[e + 1] - first;
@@ -68,8 +68,8 @@ template <class T, int OP> static vm_status launch(vm_graph *g, vm_node *n, int6
     tile_grid gr;
     unsigned blocks = 0;
     vm_gpu_plan plan = { GPU_SMALL, 1 };
-    o.c = vm_o(g, n, 0), o.ld = cols, o.alpha = 1, o.add = add, o.is_f32 = g->v[n->out[0]].type == VM_F32;
-    o.whole = gpu_aligned(o.c, cols, o.is_f32 ? 4 : 2, 4);
+    o.c = vm_o(g, n, 0), o.ld = cols, o.alpha = 1, o.add = add, o.type = (int)g->v[n->out[0]].type;
+    o.whole = gpu_aligned(o.c, cols, o.type == VM_F32 ? 4 : 2, 4);
     const void *a = vm_in(g, n, 0), *b = vm_in(g, n, 1);
     experts_call c = { (const int32_t *)vm_in(g, n, 2), (int)E, (int)M, (int)N, (int)K, a, b,
                        gpu_aligned(a, vm_cols(g, n->in[0]), sizeof(T), size::E), gpu_aligned(b, vm_cols(g, n->in[1]), sizeof(T), size::E),

@@ -50,12 +50,12 @@ template <class T, int TILE, bool STEEP> static vm_status launch(vm_graph *g, vm
     if constexpr (TILE == GPU_BIG)
         if (!a.whole) return launch<T, GPU_SMALL, STEEP>(g, n, M, N, K, plan);
     o.c = vm_o(g, n, 0), o.ld = N, o.partial = vm_gpu_partial(g, n), o.bias = STEEP ? NULL : (const float *)vm_in(g, n, LQ_BIAS), o.alpha = 1;
-    o.add = vm_adds(g, n, 0), o.is_f32 = g->v[n->out[0]].type == VM_F32, o.whole = gpu_aligned(o.c, N, o.is_f32 ? 4 : 2, 4);
+    o.add = vm_adds(g, n, 0), o.type = (int)g->v[n->out[0]].type, o.whole = gpu_aligned(o.c, N, o.type == VM_F32 ? 4 : 2, 4);
     plan.tile = (vm_gpu_tile)TILE;
     if (TILE == GPU_BIG && GPU_SMEM(g, (lq_tile_kernel<T, TILE, STEEP>), size::SMEM)) return g->err.status; /* with the table beyond 48 KiB */
     if (tile_grid_of(g, plan, g->v[n->in[LQ_X]].type, 1, M, N, K, &gr, &blocks)) return g->err.status;
     if (GPU_LAUNCH(g, (lq_tile_kernel<T, TILE, STEEP>), blocks, size::THREADS, size::SMEM, a, b, o, gr)) return g->err.status;
-    return o.partial ? tile_sum_parts<T>(g, o.partial, o, gr) : VM_OK;
+    return o.partial ? tile_sum_parts(g, o, gr) : VM_OK;
 }
 
 template <bool STEEP> static vm_status product(vm_graph *g, vm_node *n, int64_t M, int64_t N, int64_t K) {
