@@ -1,7 +1,7 @@
 /* async.cc - cp.async: copies that happen behind the thread's back, at a time that nobody may count on.
  *
- * VISMIN_EMU_CPASYNC=late (at the wait: finds a missing wait) | early (at once: finds a missing barrier before a buffer is
- * filled again) | random:SEED. In the race lane the bytes are marked until the wait, and nobody may touch them. */
+ * VISMIN_EMU_CPASYNC=late (at the wait: finds a missing wait) | early (at once: finds a missing barrier before a buffer
+ * is filled again) | random:SEED. In the race lane the bytes are marked until the wait, and nobody may touch them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +26,8 @@ static void carry(async_copy *c) {
 
 void async_thread_ends(thread *t) {
     t->groups.clear(); /* empty ones may be left */
-    if (!t->flying.empty()) fail(t->flying[0].at, "the thread ends while %zu of its cp.async fly: wait for them", t->flying.size());
+    if (!t->flying.empty())
+        fail(t->flying[0].at, "the thread ends while %zu of its cp.async fly: wait for them", t->flying.size());
 }
 } /* namespace emu */
 
@@ -37,7 +38,8 @@ void emu_cp_async(void *smem, const void *from, int bytes, int src_bytes, const 
     thread *t = now();
     if (src_bytes < 0 || src_bytes > bytes) fail(at, "cp.async of %d bytes with %d from the source", bytes, src_bytes);
     if (!in_shared(smem)) fail(at, "cp.async to %p, which is not shared memory", smem);
-    if ((uintptr_t)from % (unsigned)bytes) fail(at, "cp.async of %d bytes from %p: not on a multiple of their size", bytes, from);
+    if ((uintptr_t)from % (unsigned)bytes)
+        fail(at, "cp.async of %d bytes from %p: not on a multiple of their size", bytes, from);
     access(smem, (size_t)bytes, EMU_WRITE, at);
     if (src_bytes) {
         check_range(from, (size_t)src_bytes, at, "cp.async reads");

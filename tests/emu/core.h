@@ -12,7 +12,7 @@
 namespace emu {
 enum { MAX_THREADS = 1024, WARP = 32, MAX_WARPS = MAX_THREADS / WARP };
 
-/* --- reports (report.cc) ----------------------------------------------------------------------------------------------- */
+/* --- reports (report.cc) ----------------------------------------------------------------------------------------- */
 /* Where something was done: a file and line, or the address of an instruction; packed into 32 bits by note(). */
 struct place {
     const char *file;
@@ -28,7 +28,7 @@ std::string text(place p);
 int setting(const char *name, int otherwise);       /* a number from the environment */
 uint64_t random64();                                /* of the seed in VISMIN_EMU_ORDER or VISMIN_EMU_CPASYNC */
 
-/* --- threads (sched.cc, fiber.cc) ------------------------------------------------------------------------------------------ */
+/* --- threads (sched.cc, fiber.cc) -------------------------------------------------------------------------------- */
 struct fiber {
     void *sp;             /* saved by the switch */
     char *stack;          /* lowest address */
@@ -85,9 +85,10 @@ struct launch {
 };
 extern const launch *running;            /* NULL outside of kernels */
 void run_grid(const launch &l);
-extern uint32_t block_epoch, first_epoch, launch_epoch; /* grow at every barrier: now, at the block's and launch's start */
+extern uint32_t block_epoch, first_epoch,
+    launch_epoch; /* grow at every barrier: now, at the block's and launch's start */
 
-/* --- memory -------------------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------ */
 /* One cell per `grain` bytes says who was there (shadow.cc). Only race lanes have them. */
 struct cell {
     uint64_t wrote, read[2];
@@ -129,7 +130,7 @@ void shadow_flying(shadow *s, const char *p, size_t bytes, bool flies, place at)
 void clock_reset(int warp);
 void clock_join(int warp, uint32_t lanes);               /* __syncwarp */
 
-/* --- device properties (device.cc) ---------------------------------------------------------------------------------------------- */
+/* --- device properties (device.cc) ------------------------------------------------------------------------------- */
 int arch();
 size_t smem_optin();                                     /* largest dynamic + static shared memory of a block */
 size_t smem_allowed(const void *fn);                     /* what cudaFuncSetAttribute asked for; 48 KiB without */

@@ -36,9 +36,9 @@ static bool is_pinned(const void *p, size_t bytes) {
     return i != pinned.begin() && (--i, (const char *)p + bytes <= i->first + i->second);
 }
 
-/* --- launches --------------------------------------------------------------------------------------------------------------- */
-int queue_launch(const char *kernel, const char *file, int line, emu_index g, emu_index b, size_t smem, void *stream, const void *fn,
-                 void (*call)(const void *), std::shared_ptr<void> args) {
+/* --- launches ---------------------------------------------------------------------------------------------------- */
+int queue_launch(const char *kernel, const char *file, int line, emu_index g, emu_index b, size_t smem, void *stream,
+                 const void *fn, void (*call)(const void *), std::shared_ptr<void> args) {
     std::lock_guard<std::recursive_mutex> locked(one_at_a_time);
     launch l = { kernel, file, line, g, b, smem, fn, call, args };
     place at = { l.file, l.line, NULL };
@@ -48,9 +48,11 @@ int queue_launch(const char *kernel, const char *file, int line, emu_index g, em
     if (!g.x || !g.y || !g.z || g.x > 0x7fffffff || g.y > 65535 || g.z > 65535)
         fail(at, "%s: a grid of (%u,%u,%u) blocks; at least 1, and y, z at most 65535", l.kernel, g.x, g.y, g.z);
     if (l.smem > smem_optin())
-        fail(at, "%s: %zu bytes of dynamic shared memory; sm_%d has %zu for a block", l.kernel, l.smem, arch(), smem_optin());
+        fail(at, "%s: %zu bytes of dynamic shared memory; sm_%d has %zu for a block", l.kernel, l.smem, arch(),
+             smem_optin());
     if (l.smem > smem_allowed(l.fn))
-        fail(at, "%s: %zu bytes of dynamic shared memory without GPU_SMEM (allowed are %zu)", l.kernel, l.smem, smem_allowed(l.fn));
+        fail(at, "%s: %zu bytes of dynamic shared memory without GPU_SMEM (allowed are %zu)", l.kernel, l.smem,
+             smem_allowed(l.fn));
     put((cudaStream_t)stream, { [l] { run_grid(l); }, nullptr });
     return cudaSuccess;
 }
@@ -74,7 +76,7 @@ static void set_now(void *dst, int value, size_t bytes) {
 using namespace emu;
 #define LOCKED std::lock_guard<std::recursive_mutex> locked(one_at_a_time)
 
-/* --- the device --------------------------------------------------------------------------------------------------------------- */
+/* --- the device -------------------------------------------------------------------------------------------------- */
 cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
 cudaError_t cudaSetDevice(int device) { return device ? cudaErrorInvalidDevice : cudaSuccess; }
 cudaError_t cudaGetDevice(int *device) { return *device = 0, cudaSuccess; }
@@ -115,7 +117,7 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
     return cudaSuccess;
 }
 
-/* --- errors: only what a caller handles ever becomes one ------------------------------------------------------------------------ */
+/* --- errors: only what a caller handles ever becomes one --------------------------------------------------------- */
 static cudaError_t last_error;
 static cudaError_t error(cudaError_t e) { return e ? last_error = e : e; }
 cudaError_t cudaPeekAtLastError(void) { return last_error; }
@@ -137,7 +139,7 @@ const char *cudaGetErrorString(cudaError_t e) {
 }
 const char *cudaGetErrorName(cudaError_t e) { return cudaGetErrorString(e); }
 
-/* --- memory ----------------------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------ */
 cudaError_t cudaMalloc(void **p, size_t bytes) {
     LOCKED;
     no_capture("cudaMalloc");
@@ -186,10 +188,14 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaM
     LOCKED;
     if (!bytes) return cudaSuccess;
     bool to = find_allocation(dst), from = find_allocation(src);
-    bool want_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice || (kind == cudaMemcpyDefault && to);
-    bool want_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice || (kind == cudaMemcpyDefault && from);
-    if (to != want_to) fail_here("a copy of %zu bytes to %s memory at %p, which is not", bytes, want_to ? "device" : "host", dst);
-    if (from != want_from) fail_here("a copy of %zu bytes from %s memory at %p, which is not", bytes, want_from ? "device" : "host", src);
+    bool want_to =
+        kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice || (kind == cudaMemcpyDefault && to);
+    bool want_from =
+        kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice || (kind == cudaMemcpyDefault && from);
+    if (to != want_to)
+        fail_here("a copy of %zu bytes to %s memory at %p, which is not", bytes, want_to ? "device" : "host", dst);
+    if (from != want_from)
+        fail_here("a copy of %zu bytes from %s memory at %p, which is not", bytes, want_from ? "device" : "host", src);
     if (to) check_range(dst, bytes, {}, "the destination of a copy");
     if (from) check_range(src, bytes, {}, "the source of a copy");
     bool capturing = s && s->capture;

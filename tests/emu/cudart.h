@@ -1,8 +1,9 @@
 /* cudart.h - the part of the CUDA runtime that kernels/backend_cuda.c uses, for the emulated device.
  *
- * Work is queued and runs when somebody waits for it (or at once with VISMIN_EMU_EAGER=1): who forgets to wait sees stale bytes.
- * Copies from pageable memory read it at the call, copies to pageable memory wait; those with pinned memory happen in
- * stream order. A misuse ends the program with a report; what a program may get wrong by size (memory) is an error code. */
+ * Work is queued and runs when somebody waits for it (or at once with VISMIN_EMU_EAGER=1): who forgets to wait sees
+ * stale bytes. Copies from pageable memory read it at the call, copies to pageable memory wait; those with pinned
+ * memory happen in stream order. A misuse ends the program with a report; what a program may get wrong by size (memory)
+ * is an error code. */
 #ifndef VM_EMU_CUDART_H
 #define VM_EMU_CUDART_H
 #include <stddef.h>
@@ -34,10 +35,17 @@ enum cudaStreamCaptureMode {
 enum cudaStreamCaptureStatus {
     cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive, cudaStreamCaptureStatusInvalidated
 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaFuncAttributePreferredSharedMemoryCarveout = 9 };
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+    cudaFuncAttributePreferredSharedMemoryCarveout = 9
+};
 enum cudaDeviceAttr {
-    cudaDevAttrMaxThreadsPerBlock = 1, cudaDevAttrMaxSharedMemoryPerBlock = 8, cudaDevAttrMultiProcessorCount = 16,
-    cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
+    cudaDevAttrMaxThreadsPerBlock = 1,
+    cudaDevAttrMaxSharedMemoryPerBlock = 8,
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
+    cudaDevAttrComputeCapabilityMinor = 76,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
 struct cudaDeviceProp {
     char name[256];

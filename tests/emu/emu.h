@@ -1,8 +1,8 @@
 /* emu.h - the emulated device as kernels see it: what shim.h and translated PTX call.
  *
- * A thread of a block is a fiber; one block runs at a time, on one thread of the system. Every call names the place in the
- * source that made it, for the report that ends the program when a rule is broken. Calls that wait: barriers, and everything
- * that the threads of a warp do together. */
+ * A thread of a block is a fiber; one block runs at a time, on one thread of the system. Every call names the place in
+ * the source that made it, for the report that ends the program when a rule is broken. Calls that wait: barriers, and
+ * everything that the threads of a warp do together. */
 #ifndef VM_EMU_H
 #define VM_EMU_H
 #include <stddef.h>
@@ -39,7 +39,8 @@ void emu_ldmatrix(int tiles, int trans, uint32_t *r, const void *smem, const cha
 enum { EMU_READ = 1, EMU_WRITE = 2, EMU_ATOMIC = 4 };
 /* Before an access: bounds, alignment, and with EMU_RACE whether it may happen now. */
 void emu_access(const void *p, size_t bytes, int kind, const char *file, int line);
-void *emu_shared(const void *key, size_t bytes, const char *file, int line); /* the array declared at key, in this block */
+void *emu_shared(const void *key, size_t bytes, const char *file,
+                 int line); /* the array declared at key, in this block */
 void *emu_shared_dyn(const char *file, int line);
 uint32_t emu_shared_offset(const void *p); /* addresses of PTX: bytes from the beginning of shared memory */
 void *emu_shared_at(uint32_t offset);

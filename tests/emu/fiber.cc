@@ -31,11 +31,13 @@ asm(".text\n.globl emu_switch\n.type emu_switch,%function\nemu_switch:\n"
     "    sub sp, sp, #160\n"
     "    stp x19, x20, [sp]\n    stp x21, x22, [sp, #16]\n    stp x23, x24, [sp, #32]\n    stp x25, x26, [sp, #48]\n"
     "    stp x27, x28, [sp, #64]\n    stp x29, x30, [sp, #80]\n"
-    "    stp d8, d9, [sp, #96]\n    stp d10, d11, [sp, #112]\n    stp d12, d13, [sp, #128]\n    stp d14, d15, [sp, #144]\n"
+    "    stp d8, d9, [sp, #96]\n    stp d10, d11, [sp, #112]\n    stp d12, d13, [sp, #128]\n    stp d14, d15, [sp, "
+    "#144]\n"
     "    mov x9, sp\n    str x9, [x0]\n    mov sp, x1\n"
     "    ldp x19, x20, [sp]\n    ldp x21, x22, [sp, #16]\n    ldp x23, x24, [sp, #32]\n    ldp x25, x26, [sp, #48]\n"
     "    ldp x27, x28, [sp, #64]\n    ldp x29, x30, [sp, #80]\n"
-    "    ldp d8, d9, [sp, #96]\n    ldp d10, d11, [sp, #112]\n    ldp d12, d13, [sp, #128]\n    ldp d14, d15, [sp, #144]\n"
+    "    ldp d8, d9, [sp, #96]\n    ldp d10, d11, [sp, #112]\n    ldp d12, d13, [sp, #128]\n    ldp d14, d15, [sp, "
+    "#144]\n"
     "    add sp, sp, #160\n    ret\n.size emu_switch,.-emu_switch\n");
 #else
 #include <ucontext.h>
@@ -83,7 +85,8 @@ static void enter() {
 void fiber_make(fiber *f, void (*body)()) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     start = body;
-    char *p = (char *)mmap(NULL, STACK + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *p =
+        (char *)mmap(NULL, STACK + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED || mprotect(p, page, PROT_NONE)) fail_here("no memory for the stack of a thread");
     f->stack = p + page, f->bytes = STACK, f->fake = NULL;
 #if defined(__x86_64__)

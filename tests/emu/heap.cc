@@ -1,5 +1,6 @@
-/* heap.cc - where device memory lies in the lanes without a sanitizer of addresses: one range, closed while no work runs, so that
- * host code that reads or writes it stops there as it would with a GPU. What was freed rests before it is given out again. */
+/* heap.cc - where device memory lies in the lanes without a sanitizer of addresses: one range, closed while no work
+ * runs, so that host code that reads or writes it stops there as it would with a GPU. What was freed rests before it is
+ * given out again. */
 #include <execinfo.h>
 #include <signal.h>
 #include <string.h>
@@ -23,7 +24,8 @@ static std::deque<std::pair<char *, size_t>> resting;
 static size_t rests;
 
 static void change(int rights) {
-    if (mapped > begin && mprotect(begin, (size_t)(mapped - begin), rights)) fail_here("the device's memory cannot be protected");
+    if (mapped > begin && mprotect(begin, (size_t)(mapped - begin), rights))
+        fail_here("the device's memory cannot be protected");
 }
 void heap_open() {
     if (!doors++) change(PROT_READ | PROT_WRITE);
@@ -83,7 +85,7 @@ void heap_give(char *p, size_t bytes) {
 }
 
 #ifndef EMU_ASAN
-/* --- what the processor forbids ------------------------------------------------------------------------------------------- */
+/* --- what the processor forbids ---------------------------------------------------------------------------------- */
 /* The call of ours that led here. */
 static place culprit() {
     void *f[32];
@@ -95,9 +97,13 @@ static place culprit() {
 static void forbidden(int sig, siginfo_t *i, void *) {
     const char *p = (const char *)i->si_addr;
     if (sig == SIGSEGV && in_heap(p) && !emu_now)
-        fail(culprit(), "host code touches device memory at %p (a pointer from vm_data, vm_param.data or cudaMalloc); copy it first", i->si_addr);
+        fail(culprit(),
+             "host code touches device memory at %p (a pointer from vm_data, vm_param.data or cudaMalloc); copy it "
+             "first",
+             i->si_addr);
     for (const thread &t : threads)
-        if (t.f.stack && p < t.f.stack && p >= t.f.stack - 4096) fail_here("the stack of a thread is full (%zu bytes)", t.f.bytes);
+        if (t.f.stack && p < t.f.stack && p >= t.f.stack - 4096)
+            fail_here("the stack of a thread is full (%zu bytes)", t.f.bytes);
     if (emu_now) fail(culprit(), "a kernel touches %p, where no memory is", i->si_addr);
     signal(sig, SIG_DFL); /* none of our business: the instruction is met again */
 }

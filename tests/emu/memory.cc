@@ -1,7 +1,9 @@
-/* memory.cc - what an address is: device memory, shared memory, the thread's own stack, a constant, or none of a kernel's business.
+/* memory.cc - what an address is: device memory, shared memory, the thread's own stack, a constant, or none of a
+ * kernel's business.
  *
- * Every allocation of the device is a block of its own of exactly the asked size, full of 0xFF (NaN in every float type), on an
- * address that is a multiple of 64 and not of 128. Bytes around it stay 0xFF: who changes them is found after the kernel. */
+ * Every allocation of the device is a block of its own of exactly the asked size, full of 0xFF (NaN in every float
+ * type), on an address that is a multiple of 64 and not of 128. Bytes around it stay 0xFF: who changes them is found
+ * after the kernel. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +13,8 @@
 #include "tests/emu/memory.h"
 
 extern "C" char __executable_start, _end;
-extern "C" __attribute__((weak)) char __data_start, __start_emu_constant, __stop_emu_constant; /* of the linker; shim.h __constant__ */
+extern "C" __attribute__((weak)) char __data_start, __start_emu_constant,
+    __stop_emu_constant; /* of the linker; shim.h __constant__ */
 
 namespace emu {
 enum { ALIGN = 64, AROUND = 64, OUTSIDE = 2 * AROUND + 2 * ALIGN, NEAR = 256 };
@@ -92,32 +95,38 @@ void check_canaries(const char *when) {
 void check_canaries(const char *) {}
 #endif
 
-/* --- whose memory is it ---------------------------------------------------------------------------------------------------- */
+/* --- whose memory is it ------------------------------------------------------------------------------------------ */
 [[noreturn]] static void stray(const char *p, size_t bytes, int kind, place at) {
     const char *how = kind & EMU_WRITE ? "writes" : "reads";
     auto i = all.upper_bound(p);
     if (i != all.begin()) {
         auto b = std::prev(i);
         size_t over = (size_t)(p - b->second.p) - b->second.bytes;
-        if (over < NEAR) fail(at, "%s %zu bytes, %zu bytes past the end of an allocation of %zu bytes", how, bytes, over, b->second.bytes);
+        if (over < NEAR)
+            fail(at, "%s %zu bytes, %zu bytes past the end of an allocation of %zu bytes", how, bytes, over,
+                 b->second.bytes);
     }
     if (i != all.end() && (size_t)(i->first - p) < NEAR)
-        fail(at, "%s %zu bytes, %zu bytes before an allocation of %zu bytes", how, bytes, (size_t)(i->first - p), i->second.bytes);
+        fail(at, "%s %zu bytes, %zu bytes before an allocation of %zu bytes", how, bytes, (size_t)(i->first - p),
+             i->second.bytes);
     for (auto &g : gone)
         if (g.p && p >= g.p && p < g.p + g.bytes) fail(at, "%s %zu bytes of an allocation that was freed", how, bytes);
     for (const thread &t : threads)
         if (t.f.stack && p >= t.f.stack && p < t.f.stack + t.f.bytes)
             fail(at, "%s %zu bytes of the local memory of another thread, number %d", how, bytes, t.n);
     if (!p) fail(at, "%s %zu bytes at NULL", how, bytes);
-    fail(at, "%s %zu bytes at %p, which is not the device's memory (a pointer of the host, or far outside of an allocation)", how, bytes,
-         (const void *)p);
+    fail(
+        at,
+        "%s %zu bytes at %p, which is not the device's memory (a pointer of the host, or far outside of an allocation)",
+        how, bytes, (const void *)p);
 }
 
 /* What kernels may read of the program: constants, and who and where they are. */
 static bool constant(const char *p) {
     const char *me = (const char *)threads, *now_p = (const char *)&emu_now, *here = (const char *)&emu_here;
-    return (p >= &__executable_start && p < &__data_start) || (p >= &__start_emu_constant && p < &__stop_emu_constant) ||
-           (p >= me && p < me + sizeof threads) || (p >= now_p && p < now_p + sizeof emu_now) || (p >= here && p < here + sizeof emu_here);
+    return (p >= &__executable_start && p < &__data_start) ||
+           (p >= &__start_emu_constant && p < &__stop_emu_constant) || (p >= me && p < me + sizeof threads) ||
+           (p >= now_p && p < now_p + sizeof emu_now) || (p >= here && p < here + sizeof emu_here);
 }
 
 void access(const void *at_p, size_t bytes, int kind, place at) {
@@ -135,12 +144,13 @@ void access(const void *at_p, size_t bytes, int kind, place at) {
     if (!a) {
         if (kind == EMU_READ && constant(p)) return;
         if (p >= &__executable_start && p < &_end)
-            fail(at, "%s %zu bytes of a variable of the program, which a GPU does not see", kind & EMU_WRITE ? "writes" : "reads", bytes);
+            fail(at, "%s %zu bytes of a variable of the program, which a GPU does not see",
+                 kind & EMU_WRITE ? "writes" : "reads", bytes);
         stray(p, bytes, kind, at);
     }
     if (bytes > a->bytes - (size_t)(p - a->p))
-        fail(at, "%s %zu bytes at the end of an allocation of %zu bytes: %zu too many", kind & EMU_WRITE ? "writes" : "reads", bytes,
-             a->bytes, bytes - (a->bytes - (size_t)(p - a->p)));
+        fail(at, "%s %zu bytes at the end of an allocation of %zu bytes: %zu too many",
+             kind & EMU_WRITE ? "writes" : "reads", bytes, a->bytes, bytes - (a->bytes - (size_t)(p - a->p)));
     if (race_lane) shadow_access(&a->cells, p, bytes, kind, at);
 }
 
@@ -149,7 +159,8 @@ void check_range(const void *p, size_t bytes, place at, const char *what) {
     allocation *a = find_allocation(p);
     if (!a) fail(at, "%s: %p is not device memory", what, p);
     if (bytes > a->bytes - (size_t)((const char *)p - a->p))
-        fail(at, "%s: %zu bytes from byte %zu of an allocation of %zu bytes", what, bytes, (size_t)((const char *)p - a->p), a->bytes);
+        fail(at, "%s: %zu bytes from byte %zu of an allocation of %zu bytes", what, bytes,
+             (size_t)((const char *)p - a->p), a->bytes);
 }
 } /* namespace emu */
 

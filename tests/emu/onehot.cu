@@ -1,8 +1,8 @@
 /* onehot.cu - what the wrappers of gpu.cuh do to every single register and byte, as tables of numbers.
  *
- * A product of matrices cannot see a permutation that all its operands share; so every register of one operand in turn holds
- * the only 1, and the others hold the numbers of their places. tests/emu/test_onehot.c compares with the stored tables, on the
- * emulated device, on translated PTX and on a GPU. */
+ * A product of matrices cannot see a permutation that all its operands share; so every register of one operand in turn
+ * holds the only 1, and the others hold the numbers of their places. tests/emu/test_onehot.c compares with the stored
+ * tables, on the emulated device, on translated PTX and on a GPU. */
 #include "kernels/gpu.cuh"
 #include "tests/emu/onehot.h"
 

@@ -13,7 +13,7 @@
 extern "C" char __executable_start;
 
 namespace emu {
-/* --- places: a number below 2^31 is the distance of an instruction from the program's start, above it an entry here ------- */
+/* --- places: a number below 2^31 is the distance of an instruction from the program's start, above it an entry here  */
 enum { TABLE = 1 << 15 };
 static struct { const char *file; int line; } table[TABLE];
 
@@ -50,19 +50,21 @@ std::string text(place p) {
     return std::string(slash ? slash + 1 : p.file) + ":" + std::to_string(p.line);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------------------------------- */
 static void print_where() {
     if (!running) return;
     fprintf(stderr, "  kernel %s, launched at %s, grid (%u,%u,%u), block (%u,%u,%u)\n", running->kernel,
-            text(place{ running->file, running->line, NULL }).c_str(), running->grid.x, running->grid.y, running->grid.z,
-            running->block.x, running->block.y, running->block.z);
+            text(place{ running->file, running->line, NULL }).c_str(), running->grid.x, running->grid.y,
+            running->grid.z, running->block.x, running->block.y, running->block.z);
     if (emu_now)
-        fprintf(stderr, "  in thread (%u,%u,%u) (number %d: warp %d, lane %d) of block (%u,%u,%u)\n", emu_now->idx.x, emu_now->idx.y,
-                emu_now->idx.z, emu_now->n, emu_now->n / WARP, emu_now->lane, emu_here.idx.x, emu_here.idx.y, emu_here.idx.z);
+        fprintf(stderr, "  in thread (%u,%u,%u) (number %d: warp %d, lane %d) of block (%u,%u,%u)\n", emu_now->idx.x,
+                emu_now->idx.y, emu_now->idx.z, emu_now->n, emu_now->n / WARP, emu_now->lane, emu_here.idx.x,
+                emu_here.idx.y, emu_here.idx.z);
 }
 [[noreturn]] static void end() {
     print_where();
-    fprintf(stderr, "  order %s, cp.async %s, sm_%d\n", getenv("VISMIN_EMU_ORDER") ? getenv("VISMIN_EMU_ORDER") : "forward",
+    fprintf(stderr, "  order %s, cp.async %s, sm_%d\n",
+            getenv("VISMIN_EMU_ORDER") ? getenv("VISMIN_EMU_ORDER") : "forward",
             getenv("VISMIN_EMU_CPASYNC") ? getenv("VISMIN_EMU_CPASYNC") : "late", arch());
     fflush(NULL);
     _exit(86);
@@ -101,4 +103,6 @@ __attribute__((constructor)) static void tell_asan() { __asan_set_error_report_c
 #endif
 } /* namespace emu */
 
-void emu_trap(const char *what, const char *file, int line) { emu::fail({ file, line, NULL }, "the kernel stops: %s", what); }
+void emu_trap(const char *what, const char *file, int line) {
+    emu::fail({ file, line, NULL }, "the kernel stops: %s", what);
+}

@@ -33,7 +33,7 @@ uint64_t random64() { /* splitmix64 */
     return z ^ (z >> 31);
 }
 
-/* --- who is ready: a ring ------------------------------------------------------------------------------------------------- */
+/* --- who is ready: a ring ---------------------------------------------------------------------------------------- */
 static thread *ring[MAX_THREADS];
 static unsigned head, n_ready;
 static thread *&slot(unsigned k) { return ring[(head + k) % MAX_THREADS]; }
@@ -49,7 +49,8 @@ static void deadlock() {
     std::map<std::string, int> where;
     for (int i = 0; i < n_threads; i++)
         if (threads[i].state != thread::DONE)
-            where[text(threads[i].at) + (threads[i].state == thread::BARRIER ? " at a barrier of the block" : " in an operation of the warp")]++;
+            where[text(threads[i].at) + (threads[i].state == thread::BARRIER ? " at a barrier of the block"
+                                                                             : " in an operation of the warp")]++;
     std::string all;
     for (auto &w : where) all += "\n  " + std::to_string(w.second) + " threads wait for ever: " + w.first;
     fail_here("deadlock%s", all.c_str());
@@ -77,7 +78,7 @@ void wait_here(int state, place at) {
     go_on(t);
 }
 
-/* --- the barrier of the block ----------------------------------------------------------------------------------------------- */
+/* --- the barrier of the block ------------------------------------------------------------------------------------ */
 static struct {
     int arrived, op, holds; /* holds: for how many the predicate does */
     place at;
@@ -105,7 +106,7 @@ int emu_barrier_at(int op, int pred, place at) {
     return bar.result;
 }
 
-/* --- threads and blocks --------------------------------------------------------------------------------------------------------- */
+/* --- threads and blocks ------------------------------------------------------------------------------------------ */
 static void body() {
     for (;;) {
         thread *t = now();
@@ -161,7 +162,8 @@ void run_grid(const launch &l) {
     }
     for (uint64_t i = 0; i < n; i++) {
         uint64_t b = order == RANDOM ? shuffled[i] : order == REVERSE ? n - 1 - i : i;
-        run_block({ (unsigned)(b % l.grid.x), (unsigned)(b / l.grid.x % l.grid.y), (unsigned)(b / l.grid.x / l.grid.y) });
+        run_block(
+            { (unsigned)(b % l.grid.x), (unsigned)(b / l.grid.x % l.grid.y), (unsigned)(b / l.grid.x / l.grid.y) });
     }
     check_canaries(l.kernel);
     running = NULL;
@@ -169,7 +171,9 @@ void run_grid(const launch &l) {
 } /* namespace emu */
 
 void emu_barrier(const char *file, int line) { emu::emu_barrier_at(EMU_OR, 0, { file, line, NULL }); }
-int emu_barrier_vote(int op, int pred, const char *file, int line) { return emu::emu_barrier_at(op, pred, { file, line, NULL }); }
+int emu_barrier_vote(int op, int pred, const char *file, int line) {
+    return emu::emu_barrier_at(op, pred, { file, line, NULL });
+}
 void emu_yield(const char *file, int line) {
     emu::thread *t = emu::now();
     if (emu::order == emu::REVERSE) { /* to the end that is served last */

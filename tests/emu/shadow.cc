@@ -1,10 +1,11 @@
-/* shadow.cc - who was where: finds accesses of two threads to the same bytes with nothing between them that orders them.
+/* shadow.cc - who was where: finds accesses of two threads to the same bytes with nothing between them that orders
+ * them.
  *
- * A cell keeps the last writer and two readers of its bytes, each as thread, epoch of the block's barrier, the thread's own
- * clock and whether it was atomic. Two accesses, one of them a write, are in order when the thread is the same, when a
- * barrier of the block lies between (an older epoch), when both are of one warp and a __syncwarp carried the clock of the
- * first to the second, or when both are atomic. Blocks of a launch are never in order with each other. Epochs grow for
- * ever, so nothing is cleared between blocks or launches. */
+ * A cell keeps the last writer and two readers of its bytes, each as thread, epoch of the block's barrier, the thread's
+ * own clock and whether it was atomic. Two accesses, one of them a write, are in order when the thread is the same,
+ * when a barrier of the block lies between (an older epoch), when both are of one warp and a __syncwarp carried the
+ * clock of the first to the second, or when both are atomic. Blocks of a launch are never in order with each other.
+ * Epochs grow for ever, so nothing is cleared between blocks or launches. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +41,8 @@ void clock_join(int w, uint32_t lanes) {
 
 static uint64_t stamp(uint64_t flags) {
     const thread *t = now();
-    return (uint64_t)block_epoch << 32 | (uint64_t)clocks[t->n / WARP][t->lane][t->lane] << 14 | (uint64_t)t->n << 4 | flags;
+    return (uint64_t)block_epoch << 32 | (uint64_t)clocks[t->n / WARP][t->lane][t->lane] << 14 | (uint64_t)t->n << 4 |
+           flags;
 }
 
 enum order { ORDERED, RACE, OTHER_BLOCK };
@@ -57,7 +59,7 @@ static order compare(uint64_t s, bool atomic, bool shared) {
     return clocks[t->n / WARP][t->lane][other % WARP] >= clock_of(s) ? ORDERED : RACE;
 }
 
-/* --- cells ----------------------------------------------------------------------------------------------------------------- */
+/* --- cells ------------------------------------------------------------------------------------------------------- */
 void shadow_make(shadow *s, char *base, size_t bytes, bool shared) {
     *s = { base, bytes, 4, shared, (cell *)calloc(bytes / 4 + 1, sizeof(cell)) };
     if (!s->cells) fail_here("no memory for the shadow of %zu bytes", bytes);
@@ -92,17 +94,23 @@ void shadow_copy(shadow *to, const char *dst, shadow *from, const char *src, siz
     for (size_t i = 0; i < n; i++) a[i].wrote = b[i].wrote & DEFINED;
 }
 
-[[noreturn]] static void report(order o, uint64_t s, uint32_t where, bool wrote, const char *how, size_t bytes, bool shared, place at) {
+[[noreturn]] static void report(order o, uint64_t s, uint32_t where, bool wrote, const char *how, size_t bytes,
+                                bool shared, place at) {
     const char *memory = shared ? "shared" : "global";
     if (o == OTHER_BLOCK)
-        fail(at, "race: %s %zu bytes of %s memory that another block of this launch %s (thread %d, at %s)", how, bytes, memory,
-             wrote ? "wrote" : "read", thread_of(s), text(where).c_str());
-    fail(at, "race: %s %zu bytes of %s memory that thread %d %s at %s; no barrier lies between%s", how, bytes, memory, thread_of(s),
-         wrote ? "wrote" : "read", text(where).c_str(), thread_of(s) / WARP == now()->n / WARP ? " (nor a __syncwarp)" : "");
+        fail(at, "race: %s %zu bytes of %s memory that another block of this launch %s (thread %d, at %s)", how, bytes,
+             memory, wrote ? "wrote" : "read", thread_of(s), text(where).c_str());
+    fail(at, "race: %s %zu bytes of %s memory that thread %d %s at %s; no barrier lies between%s", how, bytes, memory,
+         thread_of(s), wrote ? "wrote" : "read", text(where).c_str(),
+         thread_of(s) / WARP == now()->n / WARP ? " (nor a __syncwarp)" : "");
 }
 
 static void remember_reader(cell *c, uint64_t s, uint32_t where) {
-    int k = c->read[0] == s ? 0 : c->read[1] == s ? 1 : epoch_of(c->read[0]) < epoch_of(s) ? 0 : epoch_of(c->read[1]) < epoch_of(s) ? 1 : -1;
+    int k = c->read[0] == s                      ? 0
+            : c->read[1] == s                    ? 1
+            : epoch_of(c->read[0]) < epoch_of(s) ? 0
+            : epoch_of(c->read[1]) < epoch_of(s) ? 1
+                                                 : -1;
     if (k < 0) { /* both of this epoch: keep two warps apart where there are two */
         int w = thread_of(s) / WARP;
         k = thread_of(c->read[0]) / WARP == w ? 0 : 1;
@@ -118,8 +126,8 @@ void shadow_access(shadow *s, const char *p, size_t bytes, int kind, place at) {
     size_t n;
     for (cell *c = cells_of(s, p, bytes, &n), *end = c + n; c < end; c++) {
         if (c->wrote & FLIES && (!s->shared || epoch_of(c->wrote) >= first_epoch))
-            fail(at, "%s %zu bytes of %s memory while a cp.async into them flies (thread %d, at %s)", how, bytes, s->shared ? "shared" : "global",
-                 thread_of(c->wrote), text(c->wrote_at).c_str());
+            fail(at, "%s %zu bytes of %s memory while a cp.async into them flies (thread %d, at %s)", how, bytes,
+                 s->shared ? "shared" : "global", thread_of(c->wrote), text(c->wrote_at).c_str());
         bool defined = c->wrote & DEFINED && (!s->shared || epoch_of(c->wrote) >= first_epoch);
         if (kind & EMU_READ && !defined)
             fail(at, "%s %zu bytes of %s memory that nobody wrote", how, bytes, s->shared ? "shared" : "global");
@@ -130,7 +138,8 @@ void shadow_access(shadow *s, const char *p, size_t bytes, int kind, place at) {
             continue;
         }
         for (int k = 0; k < 2; k++)
-            if ((o = compare(c->read[k], false, s->shared))) report(o, c->read[k], c->read_at[k], false, how, bytes, s->shared, at);
+            if ((o = compare(c->read[k], false, s->shared)))
+                report(o, c->read[k], c->read_at[k], false, how, bytes, s->shared, at);
         c->wrote = mine | DEFINED, c->wrote_at = where;
     }
 }

@@ -1,7 +1,7 @@
 /* shared.cc - the shared memory of the running block: an arena of arrays with red zones between them.
  *
- * Dynamic shared memory begins the arena, on a multiple of 128. A static array is placed when the first thread comes to its
- * declaration: on a multiple of 16, not of 32. All is 0xFF until written. */
+ * Dynamic shared memory begins the arena, on a multiple of 128. A static array is placed when the first thread comes to
+ * its declaration: on a multiple of 16, not of 32. All is 0xFF until written. */
 #include <string.h>
 
 #include "tests/emu/core.h"
@@ -51,7 +51,8 @@ void shared_end() {
         size_t to = k < n_slots ? (size_t)(slots[k].p - arena) : used;
         for (; at < to; at++)
             if (arena[at] != (char)0xff)
-                fail_here("something wrote %zu bytes past the end of a shared array of %zu bytes", k ? (size_t)(arena + at - slots[k - 1].p) - slots[k - 1].bytes : 0,
+                fail_here("something wrote %zu bytes past the end of a shared array of %zu bytes",
+                          k ? (size_t)(arena + at - slots[k - 1].p) - slots[k - 1].bytes : 0,
                           k ? slots[k - 1].bytes : (size_t)0);
         if (k < n_slots) at = to + slots[k].bytes;
     }
@@ -62,8 +63,9 @@ void check_shared(const void *at_p, size_t bytes, int kind, place at) {
     const slot *before = NULL;
     for (int k = 0; k < n_slots && p >= slots[k].p; k++) before = &slots[k];
     if (!before || p + bytes > before->p + before->bytes)
-        fail(at, "%s %zu bytes of shared memory, %zu bytes past the begin of an array of %zu bytes", kind & EMU_WRITE ? "writes" : "reads",
-             bytes, before ? (size_t)(p - before->p) : 0, before ? before->bytes : (size_t)0);
+        fail(at, "%s %zu bytes of shared memory, %zu bytes past the begin of an array of %zu bytes",
+             kind & EMU_WRITE ? "writes" : "reads", bytes, before ? (size_t)(p - before->p) : 0,
+             before ? before->bytes : (size_t)0);
     if (race_lane) shadow_access(&cells, p, bytes, kind, at);
 }
 shadow *shared_cells() { return &cells; }
@@ -75,9 +77,11 @@ void *emu_shared(const void *key, size_t bytes, const char *file, int line) {
     for (int k = 0; k < n_slots; k++)
         if (slots[k].key == key) return slots[k].p;
     statics += (bytes + 15) / 16 * 16;
-    if (statics > STATIC_LIMIT) fail({ file, line, NULL }, "%zu bytes of static shared memory: at most %d", statics, STATIC_LIMIT);
+    if (statics > STATIC_LIMIT)
+        fail({ file, line, NULL }, "%zu bytes of static shared memory: at most %d", statics, STATIC_LIMIT);
     if (statics + dyn > smem_optin())
-        fail({ file, line, NULL }, "%zu bytes of static and %zu of dynamic shared memory: sm_%d has %zu for a block", statics, dyn, arch(), smem_optin());
+        fail({ file, line, NULL }, "%zu bytes of static and %zu of dynamic shared memory: sm_%d has %zu for a block",
+             statics, dyn, arch(), smem_optin());
     return take(key, bytes, { file, line, NULL });
 }
 void *emu_shared_dyn(const char *file, int line) {

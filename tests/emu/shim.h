@@ -40,10 +40,10 @@ template <class T, int N> struct vec; /* of gpu.cuh */
 struct bf16;
 struct f16;
 
-/* --- launches, shared memory ------------------------------------------------------------------------------------------ */
+/* --- launches, shared memory ------------------------------------------------------------------------------------- */
 namespace emu {
-int queue_launch(const char *kernel, const char *file, int line, emu_index grid, emu_index block, size_t smem, void *stream, const void *fn,
-                 void (*call)(const void *), std::shared_ptr<void> args);
+int queue_launch(const char *kernel, const char *file, int line, emu_index grid, emu_index block, size_t smem,
+                 void *stream, const void *fn, void (*call)(const void *), std::shared_ptr<void> args);
 /* Two files may call different structs by one name: what depends on a kernel's parameters belongs to its file. */
 namespace {
 template <class T> T as(T x) { return x; } /* converted as an argument is */
@@ -61,39 +61,43 @@ template <class... P> struct call_of {
     void (*kernel)(P...);
     values<P...> args;
     template <class... D> EMU_RAW static void go(void (*k)(P...), const values<> &, const D &...d) { k(d...); }
-    template <class F, class... R, class... D> EMU_RAW static void go(void (*k)(P...), const values<F, R...> &a, const D &...d) {
+    template <class F, class... R, class... D>
+    EMU_RAW static void go(void (*k)(P...), const values<F, R...> &a, const D &...d) {
         go(k, a.rest, d..., a.first);
     }
     EMU_RAW static void run(const void *c) { go(((const call_of *)c)->kernel, ((const call_of *)c)->args); }
 };
-template <class... P, class... A>
-int launch_kernel(const char *name, const char *file, int line, void (*kernel)(P...), dim3 g, dim3 b, size_t smem, void *stream, A... a) {
+template <class... P, class... A> int launch_kernel(const char *name, const char *file, int line, void (*kernel)(P...),
+                                                    dim3 g, dim3 b, size_t smem, void *stream, A... a) {
     static_assert(sizeof...(P) == sizeof...(A), "as many arguments as the kernel has parameters");
     static_assert((std::is_trivially_copyable<P>::value && ...), "kernels take plain values");
     static_assert((sizeof(P) + ... + 0) <= 4096, "at most 4 KiB of arguments");
 #ifdef EMU_PTX
     std::shared_ptr<void> t = translate<P...>(name, file, line, kernel, (size_t)b.x * b.y * b.z, as<P>(a)...);
-    return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel, translated::run, t);
+    return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel,
+                        translated::run, t);
 #endif
     call_of<P...> *c = (call_of<P...> *)malloc(sizeof *c), with = { kernel, pack<P...>(as<P>(a)...) };
     memcpy((void *)c, &with, sizeof with);
-    return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel, call_of<P...>::run,
-                        std::shared_ptr<void>(c, free));
+    return queue_launch(name, file, line, { g.x, g.y, g.z }, { b.x, b.y, b.z }, smem, stream, (const void *)kernel,
+                        call_of<P...>::run, std::shared_ptr<void>(c, free));
 }
 } /* namespace */
 } /* namespace emu */
 
-#define GPU_LAUNCH(g, kernel, grid, block, dyn_smem, ...)                                                          \
-    gpu_launched(g, emu::launch_kernel(#kernel, __FILE__, __LINE__, kernel, (grid), (block), (dyn_smem), gpu_stream(g), __VA_ARGS__))
-#define GPU_SMEM(g, kernel, bytes)                                                                                 \
-    gpu_launched(g, cudaFuncSetAttribute((const void *)(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)))
+#define GPU_LAUNCH(g, kernel, grid, block, dyn_smem, ...) \
+    gpu_launched(g, emu::launch_kernel(#kernel, __FILE__, __LINE__, kernel, (grid), (block), (dyn_smem), \
+                                       gpu_stream(g), __VA_ARGS__))
+#define GPU_SMEM(g, kernel, bytes) \
+    gpu_launched( \
+        g, cudaFuncSetAttribute((const void *)(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)))
 #define GPU_SHARED(type, name, dims)                                                                               \
     typedef type name##_array dims;                                                                                \
     static const char name##_key = 0;                                                                              \
     name##_array &name = *(name##_array *)emu_shared(&name##_key, sizeof(name##_array), __FILE__, __LINE__)
 #define GPU_SHARED_DYN(type, name) type *name = (type *)emu_shared_dyn(__FILE__, __LINE__)
 
-/* --- memory --------------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------ */
 template <int N, class T> EMU_RAW static inline vec<T, N> ld_vec(const T *p, EMU_SITE) {
     emu_access(p, sizeof(vec<T, N>), EMU_READ, file, line);
     return *(const vec<T, N> *)p;
@@ -102,10 +106,14 @@ template <int N, class T> EMU_RAW static inline void st_vec(T *p, vec<T, N> x, E
     emu_access(p, sizeof(vec<T, N>), EMU_WRITE, file, line);
     *(vec<T, N> *)p = x;
 }
-static inline void cp_async16(void *smem, const void *from, int src_bytes, EMU_SITE) { emu_cp_async(smem, from, 16, src_bytes, file, line); }
+static inline void cp_async16(void *smem, const void *from, int src_bytes, EMU_SITE) {
+    emu_cp_async(smem, from, 16, src_bytes, file, line);
+}
 static inline void cp_async_commit() { emu_cp_async_commit(); }
 template <int N> static inline void cp_async_wait() { emu_cp_async_wait(N); }
-template <class T> EMU_RAW static inline T __ldg(const T *p, EMU_SITE) { return emu_access(p, sizeof *p, EMU_READ, file, line), *p; }
+template <class T> EMU_RAW static inline T __ldg(const T *p, EMU_SITE) {
+    return emu_access(p, sizeof *p, EMU_READ, file, line), *p;
+}
 
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
@@ -129,14 +137,15 @@ EMU_ATOMIC_FN(atomicXor, EMU_UPDATE, old ^ x)
 EMU_ATOMIC_FN(atomicInc, EMU_UPDATE, old >= x ? 0 : old + 1)
 EMU_ATOMIC_FN(atomicDec, EMU_UPDATE, !old || old > x ? x : old - 1)
 EMU_ATOMIC_FN(atomicExch, EMU_WRITE | EMU_ATOMIC, x)
-template <class T> EMU_RAW static inline T atomicCAS(T *p, std::common_type_t<T> compare, std::common_type_t<T> x, EMU_SITE) {
+template <class T>
+EMU_RAW static inline T atomicCAS(T *p, std::common_type_t<T> compare, std::common_type_t<T> x, EMU_SITE) {
     emu_access(p, sizeof *p, EMU_UPDATE, file, line);
     T old = *p;
     if (old == compare) *p = x;
     return old;
 }
 
-/* --- barriers, warps ------------------------------------------------------------------------------------------------------ */
+/* --- barriers, warps --------------------------------------------------------------------------------------------- */
 static inline void __syncthreads(EMU_SITE) { emu_barrier(file, line); }
 static inline int __syncthreads_or(int p, EMU_SITE) { return emu_barrier_vote(EMU_OR, p, file, line); }
 static inline int __syncthreads_and(int p, EMU_SITE) { return emu_barrier_vote(EMU_AND, p, file, line); }
@@ -145,7 +154,8 @@ static inline void __syncwarp(unsigned mask = 0xffffffffu, EMU_SITE) { emu_syncw
 static inline void __trap(EMU_SITE) { emu_trap("__trap", file, line); }
 static inline void __nanosleep(unsigned, EMU_SITE) { emu_yield(file, line); }
 
-template <class T> static inline T emu_shuffle(int how, unsigned mask, T x, int arg, int width, const char *file, int line) {
+template <class T>
+static inline T emu_shuffle(int how, unsigned mask, T x, int arg, int width, const char *file, int line) {
     static_assert(sizeof(T) == 4 || sizeof(T) == 8, "shuffles move 4 or 8 bytes");
     uint64_t u = 0;
     memcpy(&u, &x, sizeof x);
@@ -161,9 +171,15 @@ EMU_SHUFFLE(__shfl_sync, EMU_SHFL_IDX)
 EMU_SHUFFLE(__shfl_up_sync, EMU_SHFL_UP)
 EMU_SHUFFLE(__shfl_down_sync, EMU_SHFL_DOWN)
 EMU_SHUFFLE(__shfl_xor_sync, EMU_SHFL_XOR)
-static inline unsigned __ballot_sync(unsigned mask, int p, EMU_SITE) { return emu_vote(EMU_BALLOT, mask, p != 0, file, line); }
-static inline int __any_sync(unsigned mask, int p, EMU_SITE) { return (int)emu_vote(EMU_ANY, mask, p != 0, file, line); }
-static inline int __all_sync(unsigned mask, int p, EMU_SITE) { return (int)emu_vote(EMU_ALL, mask, p != 0, file, line); }
+static inline unsigned __ballot_sync(unsigned mask, int p, EMU_SITE) {
+    return emu_vote(EMU_BALLOT, mask, p != 0, file, line);
+}
+static inline int __any_sync(unsigned mask, int p, EMU_SITE) {
+    return (int)emu_vote(EMU_ANY, mask, p != 0, file, line);
+}
+static inline int __all_sync(unsigned mask, int p, EMU_SITE) {
+    return (int)emu_vote(EMU_ALL, mask, p != 0, file, line);
+}
 template <class T> static inline unsigned __match_any_sync(unsigned mask, T x, EMU_SITE) {
     uint64_t u = 0;
     memcpy(&u, &x, sizeof x);
@@ -182,17 +198,21 @@ EMU_REDUCE(__reduce_and_sync, unsigned, EMU_RED_AND)
 EMU_REDUCE(__reduce_or_sync, unsigned, EMU_RED_OR)
 EMU_REDUCE(__reduce_xor_sync, unsigned, EMU_RED_XOR)
 
-/* --- tensor cores (kernels/gpu.cuh says what they do) -------------------------------------------------------------------- */
+/* --- tensor cores (kernels/gpu.cuh says what they do) ------------------------------------------------------------ */
 template <class T> static inline void mma_16816(float c[4], const uint32_t a[4], const uint32_t b[2], EMU_SITE) {
     static_assert(std::is_same<T, bf16>::value || std::is_same<T, f16>::value, "bf16 or f16");
     emu_mma_16816(std::is_same<T, bf16>::value ? EMU_BF16 : EMU_F16, c, a, b, file, line);
 }
 static inline void ldmatrix_x4(uint32_t r[4], const void *smem, EMU_SITE) { emu_ldmatrix(4, 0, r, smem, file, line); }
-static inline void ldmatrix_x4_trans(uint32_t r[4], const void *smem, EMU_SITE) { emu_ldmatrix(4, 1, r, smem, file, line); }
+static inline void ldmatrix_x4_trans(uint32_t r[4], const void *smem, EMU_SITE) {
+    emu_ldmatrix(4, 1, r, smem, file, line);
+}
 static inline void ldmatrix_x2(uint32_t r[2], const void *smem, EMU_SITE) { emu_ldmatrix(2, 0, r, smem, file, line); }
-static inline void ldmatrix_x2_trans(uint32_t r[2], const void *smem, EMU_SITE) { emu_ldmatrix(2, 1, r, smem, file, line); }
+static inline void ldmatrix_x2_trans(uint32_t r[2], const void *smem, EMU_SITE) {
+    emu_ldmatrix(2, 1, r, smem, file, line);
+}
 
-/* --- arithmetic -------------------------------------------------------------------------------------------------------------- */
+/* --- arithmetic -------------------------------------------------------------------------------------------------- */
 static inline int min(int a, int b) { return b < a ? b : a; }
 static inline int max(int a, int b) { return a < b ? b : a; }
 static inline unsigned min(unsigned a, unsigned b) { return b < a ? b : a; }
@@ -238,7 +258,9 @@ static inline int __float_as_int(float x) { int u; memcpy(&u, &x, 4); return u; 
 static inline float __uint_as_float(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
 static inline float __int_as_float(int u) { float x; memcpy(&x, &u, 4); return x; }
 /* to integers: out of range saturates, NaN gives 0 */
-static inline int emu_to_int(double x) { return x != x ? 0 : x >= 2147483647.0 ? 2147483647 : x <= -2147483648.0 ? -2147483647 - 1 : (int)x; }
+static inline int emu_to_int(double x) {
+    return x != x ? 0 : x >= 2147483647.0 ? 2147483647 : x <= -2147483648.0 ? -2147483647 - 1 : (int)x;
+}
 static inline int __float2int_rn(float x) { return emu_to_int(nearbyint((double)x)); }
 static inline int __float2int_rz(float x) { return emu_to_int(trunc((double)x)); }
 static inline int __float2int_rd(float x) { return emu_to_int(floor((double)x)); }
@@ -266,8 +288,12 @@ static inline unsigned __byte_perm(unsigned lo, unsigned hi, unsigned pick) {
     for (int i = 0; i < 4; i++) y |= (unsigned)(both >> (pick >> 4 * i & 7) * 8 & 0xff) << 8 * i;
     return y;
 }
-static inline unsigned __funnelshift_l(unsigned lo, unsigned hi, unsigned n) { return (unsigned)(((uint64_t)hi << 32 | lo) << (n & 31) >> 32); }
-static inline unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned n) { return (unsigned)(((uint64_t)hi << 32 | lo) >> (n & 31)); }
+static inline unsigned __funnelshift_l(unsigned lo, unsigned hi, unsigned n) {
+    return (unsigned)(((uint64_t)hi << 32 | lo) << (n & 31) >> 32);
+}
+static inline unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned n) {
+    return (unsigned)(((uint64_t)hi << 32 | lo) >> (n & 31));
+}
 /* sum of four products of signed bytes, and c */
 static inline int __dp4a(int a, int b, int c) {
     for (int i = 0; i < 4; i++) c += (int)(int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);

@@ -1,5 +1,5 @@
-/* stream.cc - streams, events and graphs: lists of work that runs when somebody waits, with VISMIN_EMU_ORDER=random in a
- * random order between streams. */
+/* stream.cc - streams, events and graphs: lists of work that runs when somebody waits, with VISMIN_EMU_ORDER=random in
+ * a random order between streams. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -113,7 +113,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t s, void (*f)(void *), void *data) {
     return cudaSuccess;
 }
 
-/* --- events --------------------------------------------------------------------------------------------------------------- */
+/* --- events ------------------------------------------------------------------------------------------------------ */
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = new CUevent_st{}, cudaSuccess; }
 cudaError_t cudaEventCreate(cudaEvent_t *e) { return cudaEventCreateWithFlags(e, 0); }
 cudaError_t cudaEventDestroy(cudaEvent_t e) {
@@ -151,7 +151,7 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
     return cudaSuccess;
 }
 
-/* --- graphs ----------------------------------------------------------------------------------------------------------------- */
+/* --- graphs ------------------------------------------------------------------------------------------------------ */
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode) {
     LOCKED;
     if (!s || find(s)->capture) return cudaErrorStreamCaptureUnsupported;
@@ -179,5 +179,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s) {
     return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; } /* queued launches hold copies */
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+    return delete exec, cudaSuccess;
+} /* queued launches hold copies */
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, void **, size_t *n) { return *n = graph->list.size(), cudaSuccess; }

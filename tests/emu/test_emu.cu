@@ -1,5 +1,5 @@
-/* test_emu.cu - the emulated device itself: queues that wait, events, graphs, memory, what warps and blocks do together. That it
- * catches wrong kernels is shown by tests/emu/bugs.sh. */
+/* test_emu.cu - the emulated device itself: queues that wait, events, graphs, memory, what warps and blocks do
+ * together. That it catches wrong kernels is shown by tests/emu/bugs.sh. */
 #include "kernels/gpu.cuh"
 
 #include "tests/test.h"
@@ -108,7 +108,7 @@ TEST(graphs_repeat_what_was_captured) {
     cudaFree(x);
 }
 
-/* --- blocks ---------------------------------------------------------------------------------------------------------------------- */
+/* --- blocks ------------------------------------------------------------------------------------------------------ */
 __global__ void shared_kernel(int *out) {
     GPU_SHARED(int, a, [3]);
     GPU_SHARED(uint8_t, b, [5]);
@@ -174,7 +174,8 @@ TEST(atomics) {
     cudaMemcpyAsync(ux, &none, sizeof none, cudaMemcpyHostToDevice, stream());
     EXPECT(!GPU_LAUNCH(&g, atomic_kernel, 2, 50, 0, x, fx, ux));
     fetch(h, x, 8), fetch(&f, fx, 1), fetch(&u, ux, 1);
-    EXPECT(h[0] == 4950 && h[1] == 99 && h[2] == 0 && h[3] == -1 && h[4] == -200 && h[5] == 9 && h[6] == 100 % 11 && h[7] == 4);
+    EXPECT(h[0] == 4950 && h[1] == 99 && h[2] == 0 && h[3] == -1 && h[4] == -200 && h[5] == 9 && h[6] == 100 % 11 &&
+           h[7] == 4);
     EXPECT(f == 50 && u == 100ull << 33);
     cudaFree(x), cudaFree(fx), cudaFree(ux);
 }
@@ -182,8 +183,9 @@ TEST(atomics) {
 __global__ void index_kernel(int *out) {
     int t = (int)((threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x);
     int b = (int)((blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x);
-    out[b * (int)(blockDim.x * blockDim.y * blockDim.z) + t] = (int)(threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z + 1000 * blockIdx.x +
-                                                                     10000 * blockIdx.y + 100000 * blockIdx.z);
+    out[b * (int)(blockDim.x * blockDim.y * blockDim.z) + t] =
+        (int)(threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z + 1000 * blockIdx.x + 10000 * blockIdx.y +
+              100000 * blockIdx.z);
 }
 TEST(indices) {
     int got[2 * 3 * 4 * 24], *x = take<int>(2 * 3 * 4 * 24), *p = got;
@@ -194,11 +196,12 @@ TEST(indices) {
             for (int bx = 0; bx < 2; bx++)
                 for (int tz = 0; tz < 2; tz++)
                     for (int ty = 0; ty < 3; ty++)
-                        for (int tx = 0; tx < 4; tx++, p++) EXPECT(*p == tx + 10 * ty + 100 * tz + 1000 * bx + 10000 * by + 100000 * bz);
+                        for (int tx = 0; tx < 4; tx++, p++)
+                            EXPECT(*p == tx + 10 * ty + 100 * tz + 1000 * bx + 10000 * by + 100000 * bz);
     cudaFree(x);
 }
 
-/* --- numbers: the 16-bit types of gpu.cuh, all of them --------------------------------------------------------------------- */
+/* --- numbers: the 16-bit types of gpu.cuh, all of them ----------------------------------------------------------- */
 TEST(sixteen_bits_there_and_back) {
     for (unsigned u = 0; u < 65536; u++) {
         bf16 b = { (uint16_t)u };

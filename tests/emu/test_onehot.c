@@ -1,8 +1,8 @@
-/* test_onehot.c - the tables of onehot.cu against tests/emu/onehot.txt, on VISMIN_TEST_DEVICE (emu, cuda:N). With the argument
- * print it prints what the device says in the form of that file.
+/* test_onehot.c - the tables of onehot.cu against tests/emu/onehot.txt, on VISMIN_TEST_DEVICE (emu, cuda:N). With the
+ * argument print it prints what the device says in the form of that file.
  *
- * The stored tables follow the manual of the instruction set (PTX ISA: mma.m16n8k16, ldmatrix, shfl.sync, cp.async). A line is
- * the place in all tables where a run of entries begins, then the entries; entries not named are 0. */
+ * The stored tables follow the manual of the instruction set (PTX ISA: mma.m16n8k16, ldmatrix, shfl.sync, cp.async). A
+ * line is the place in all tables where a run of entries begins, then the entries; entries not named are 0. */
 #include "kernels/graph.h"
 #include "tests/emu/onehot.h"
 #include "tests/test.h"
@@ -58,7 +58,8 @@ static void run_tables(void) {
 static void compare(int from, int to) {
     for (int i = from; i < to; i++) {
         test_checks++;
-        if (got[i] != want[i]) MISMATCH("entry %d of the table (%d in all): %d, want %d\n", i - from, i, got[i], want[i]);
+        if (got[i] != want[i])
+            MISMATCH("entry %d of the table (%d in all): %d, want %d\n", i - from, i, got[i], want[i]);
     }
 }
 TEST(mma_bf16) { compare(ONEHOT_MMA_BF16, ONEHOT_MMA_F16); }

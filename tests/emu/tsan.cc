@@ -1,5 +1,5 @@
-/* tsan.cc - the race lane's ear: kernels compiled with -fsanitize=thread call a function for every load and store. The program is
- * linked without that sanitizer's runtime; these functions stand for it and ask access() of memory.cc. */
+/* tsan.cc - the race lane's ear: kernels compiled with -fsanitize=thread call a function for every load and store. The
+ * program is linked without that sanitizer's runtime; these functions stand for it and ask access() of memory.cc. */
 #include <string.h>
 
 #include "tests/emu/core.h"

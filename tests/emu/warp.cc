@@ -19,18 +19,20 @@ template <class F> static void meet(int op, uint32_t mask, place at, void *args,
     lane_op mine = { op, mask, at, args };
     if (!(mask >> t->lane & 1)) fail(at, "%s by lane %d, which is not in its mask %08x", op_name[op], t->lane, mask);
     if (mask & ~w->alive)
-        fail(at, "%s with mask %08x, but only lanes %08x of the warp are there (the others have ended)", op_name[op], mask, w->alive);
+        fail(at, "%s with mask %08x, but only lanes %08x of the warp are there (the others have ended)", op_name[op],
+             mask, w->alive);
     if (uint32_t met = w->here & mask) {
         int l = __builtin_ctz(met);
         const lane_op &o = w->lane[l];
         if (o.mask >> t->lane & 1 && !same(mine, o)) /* each waits for the other */
-            fail(at, "%s with mask %08x, while lane %d of the warp does a %s with mask %08x at %s", op_name[op], mask, l, op_name[o.op],
-                 o.mask, text(o.at).c_str());
+            fail(at, "%s with mask %08x, while lane %d of the warp does a %s with mask %08x at %s", op_name[op], mask,
+                 l, op_name[o.op], o.mask, text(o.at).c_str());
     }
     w->lane[t->lane] = mine;
     w->here |= 1u << t->lane;
     bool last = (w->here & mask) == mask;
-    for (uint32_t m = last ? mask : 0; m; m &= m - 1) last &= same(mine, w->lane[__builtin_ctz(m)]); /* else one comes later, from another group */
+    for (uint32_t m = last ? mask : 0; m; m &= m - 1)
+        last &= same(mine, w->lane[__builtin_ctz(m)]); /* else one comes later, from another group */
     if (!last) {
         wait_here(thread::WARP_OP, at);
         return;
@@ -46,11 +48,12 @@ void warp_lane_ends(thread *t) {
     for (uint32_t m = w->here; m; m &= m - 1) {
         const lane_op &o = w->lane[__builtin_ctz(m)];
         if (o.mask >> t->lane & 1)
-            fail(o.at, "lane %d ends while lane %d waits for it in a %s with mask %08x", t->lane, __builtin_ctz(m), op_name[o.op], o.mask);
+            fail(o.at, "lane %d ends while lane %d waits for it in a %s with mask %08x", t->lane, __builtin_ctz(m),
+                 op_name[o.op], o.mask);
     }
 }
 
-/* --- shuffles, votes, reductions ------------------------------------------------------------------------------------------- */
+/* --- shuffles, votes, reductions --------------------------------------------------------------------------------- */
 struct value { /* of one lane */
     uint64_t x, y;
     int how, arg, width;
@@ -95,7 +98,7 @@ static uint32_t combine(int how, uint32_t a, uint32_t b) {
     }
 }
 
-/* --- tensor cores: lane L, g = L/4, t = 2 (L mod 4) --------------------------------------------------------------------------- */
+/* --- tensor cores: lane L, g = L/4, t = 2 (L mod 4) -------------------------------------------------------------- */
 struct mma_args {
     int type;
     float *c;
@@ -167,7 +170,8 @@ void emu_syncwarp(uint32_t mask, const char *file, int line) {
 uint64_t emu_shfl(int mode, uint32_t mask, uint64_t x, int arg, int width, const char *file, int line) {
     value v = { x, 0, mode, arg, width };
     place at = { file, line, NULL };
-    if (width < 1 || width > WARP || width & (width - 1)) fail(at, "a shuffle of width %d, which is no power of two up to 32", width);
+    if (width < 1 || width > WARP || width & (width - 1))
+        fail(at, "a shuffle of width %d, which is no power of two up to 32", width);
     meet(SHFL, mask, at, &v, [=](lane_op *lane) {
         for (uint32_t m = mask; m; m &= m - 1) {
             int l = __builtin_ctz(m), s = source(of(lane, l), l);

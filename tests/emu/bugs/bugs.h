@@ -1,7 +1,7 @@
 /* bugs.h - kernels with one bug each: what the lanes of the emulated device must catch (tests/emu/bugs.sh).
  *
- * A kernel is a template over the number of a bug; number NONE is the kernel as it should be. A bug is caught when the program
- * ends with a report, or when the result is wrong. */
+ * A kernel is a template over the number of a bug; number NONE is the kernel as it should be. A bug is caught when the
+ * program ends with a report, or when the result is wrong. */
 #ifndef VM_EMU_BUGS_H
 #define VM_EMU_BUGS_H
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* flash.cu - softmax(q k^T) v for one head of 32 columns: a block of 2 warps has 32 queries, keys come 32 at a time, and the sums
- * so far are rescaled when a larger score is met (Dao et al. 2022). */
+/* flash.cu - softmax(q k^T) v for one head of 32 columns: a block of 2 warps has 32 queries, keys come 32 at a time,
+ * and the sums so far are rescaled when a larger score is met (Dao et al. 2022). */
 #include "kernels/gpu.cuh"
 #include "tests/emu/bugs/bugs.h"
 
@@ -64,7 +64,8 @@ template <int BUG> __global__ void flash(const bf16 *q, const bf16 *k, const bf1
         for (int kk = 0; kk < KEYS / 16; kk++) {
             uint32_t a[4], b[4];
 #pragma unroll
-            for (int i = 0; i < 4; i++) a[i] = pack2<bf16>(s[2 * kk + i / 2][i % 2 * 2], s[2 * kk + i / 2][i % 2 * 2 + 1]);
+            for (int i = 0; i < 4; i++)
+                a[i] = pack2<bf16>(s[2 * kk + i / 2][i % 2 * 2], s[2 * kk + i / 2][i % 2 * 2 + 1]);
             if (BUG == A_SWAPPED) { uint32_t t = a[1]; a[1] = a[2], a[2] = t; }
 #pragma unroll
             for (int j = 0; j < 4; j += 2) {

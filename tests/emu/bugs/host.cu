@@ -62,7 +62,8 @@ int run_host(int k) {
     if (k != NO_EVENT) cudaStreamWaitEvent(s2, e, 0);
     void *pinned = NULL;
     cudaMallocHost(&pinned, N * sizeof(float));
-    cudaMemcpyAsync(pinned, out, k == COPY_TOO_LONG ? sizeof y : N * sizeof(float), k == WRONG_COPY ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, s2);
+    cudaMemcpyAsync(pinned, out, k == COPY_TOO_LONG ? sizeof y : N * sizeof(float),
+                    k == WRONG_COPY ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, s2);
     if (k != NO_SYNCHRONIZE) cudaStreamSynchronize(s2);
     memcpy(y, pinned, N * sizeof(float));
     for (int i = 0; i < N; i++) bad |= bug_differs(y[i], 2.0 * i, 0);

@@ -1,5 +1,5 @@
-/* main.cu - `bugs list` prints the bugs, `bugs N` runs one: exit status 0 when the results are right, 1 when they are wrong.
- * `bugs 0` runs all kernels without any. */
+/* main.cu - `bugs list` prints the bugs, `bugs N` runs one: exit status 0 when the results are right, 1 when they are
+ * wrong. `bugs 0` runs all kernels without any. */
 #include "kernels/gpu.cuh"
 #include "tests/emu/bugs/bugs.h"
 

@@ -1,4 +1,5 @@
-/* reduce.cu - sums of n numbers per block: a tree in shared memory, then the sum is handed to every thread of the block. */
+/* reduce.cu - sums of n numbers per block: a tree in shared memory, then the sum is handed to every thread of the
+ * block. */
 #include "kernels/gpu.cuh"
 #include "tests/emu/bugs/bugs.h"
 
@@ -12,7 +13,8 @@ template <int BUG> __global__ void reduce(const float *x, float *y, int *count, 
     for (int turn = 0; turn < 2; turn++) {
         float s = 0;
         const float *xb = x + (int64_t)blockIdx.x * n;
-        for (int i = t; BUG == READS_TOO_FAR && blockIdx.x == BLOCKS - 1 ? i <= n : i < n; i += T) s += xb[i - (BUG == BEFORE_BEGIN && !blockIdx.x)];
+        for (int i = t; BUG == READS_TOO_FAR && blockIdx.x == BLOCKS - 1 ? i <= n : i < n; i += T)
+            s += xb[i - (BUG == BEFORE_BEGIN && !blockIdx.x)];
         part[BUG == SHARED_OVERRUN ? t + 1 : t] = s + turn;
         if (BUG == SHARED_OVERRUN && t == 0) part[0] = 0;
         if (BUG == ONE_WARP_BARRIER) {
@@ -61,7 +63,8 @@ template <int BUG> static int run() {
         for (int turn = 0; turn < 2; turn++) {
             double sum = T * turn + turn; /* a turn per thread, and one by the slot */
             for (int i = 0; i < N; i++) sum += (double)x[b * N + i];
-            for (int t = 0; t < T; t++) bad |= bug_differs(y[(b * 2 + turn) * T + t], 2 * sum + (t % 32) + (t % 32 ^ 1), 1e-2);
+            for (int t = 0; t < T; t++)
+                bad |= bug_differs(y[(b * 2 + turn) * T + t], 2 * sum + (t % 32) + (t % 32 ^ 1), 1e-2);
         }
     return bad || count != BLOCKS * T;
 }

@@ -1,4 +1,5 @@
-/* rows.cu - layer norm: a warp per row, y = (x - mean) / deviation; sums of columns of y by the warps of a block in turn. */
+/* rows.cu - layer norm: a warp per row, y = (x - mean) / deviation; sums of columns of y by the warps of a block in
+ * turn. */
 #include "kernels/gpu.cuh"
 #include "tests/emu/bugs/bugs.h"
 
@@ -49,7 +50,8 @@ template <int BUG> static int run() {
     static float x[ROWS * C], y[ROWS * C], sums[BLOCKS * C];
     uint64_t s = 1;
     for (float &v : x) v = 3 + bug_random(&s);
-    float *dx = bug_device(sizeof x, x, sizeof x), *dy = bug_device(sizeof y, NULL, 0), *ds = bug_device(sizeof sums, sums, sizeof sums);
+    float *dx = bug_device(sizeof x, x, sizeof x), *dy = bug_device(sizeof y, NULL, 0),
+          *ds = bug_device(sizeof sums, sums, sizeof sums);
     if (GPU_LAUNCH(bug_graph, rows<BUG>, BLOCKS, 32 * WARPS, 0, dx, dy, ds, ROWS, C)) return 1;
     bug_fetch(y, dy, sizeof y), bug_fetch(sums, ds, sizeof sums);
     cudaFree(dx), cudaFree(dy), cudaFree(ds);
