@@ -5,6 +5,13 @@
 #include "kernels/gpu_choice.h"
 #include "tests/optest.h"
 
+#ifdef VM_EMU
+#include "tests/emu/cudart.h"
+static void stand_in_works(int on) { emuMemoryOpen(on); }
+#else
+static void stand_in_works(int on) {}
+#endif
+
 static vm_backend *be;
 
 static void *device_copy(const void *x, size_t bytes, size_t shift) {
@@ -45,7 +52,9 @@ static void product(how h) {
                          .type = h.t, .c_type = h.c, .a = (char *)on[0] + h.shift, .b = on[1], .bias = h.bias ? on[3] : NULL, .c = on[2], .alpha = h.alpha,
                          .act = h.act, .add = h.add };
     EXPECT(vm_gpu_blas_can(&p));
+    stand_in_works(1);
     if (vm_gpu_blas_run(g, &p)) MISMATCH("%s\n", g->err.msg);
+    stand_in_works(0);
     EXPECT(!be->download(be, raw[2], on[2], (size_t)n[2] * vm_type_size(h.c), &e));
     for (int64_t z = 0; z < h.batch; z++)
         for (int64_t i = 0; i < h.M; i++)

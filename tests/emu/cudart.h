@@ -109,6 +109,9 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, void **nodes, size_t *n); /* counts only: nodes is NULL */
 
+/* For tests that put a library of their own in the place of NVIDIA's: while open, the host may touch device memory. */
+void emuMemoryOpen(int open);
+
 #ifdef __cplusplus
 }
 #endif

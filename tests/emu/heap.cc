@@ -11,14 +11,15 @@
 #include <map>
 
 #include "tests/emu/core.h"
+#include "tests/emu/cudart.h"
 #include "tests/emu/memory.h"
 
 extern "C" char __executable_start, _end;
 
 namespace emu {
-static const size_t RANGE = (size_t)64 << 30, REST = (size_t)64 << 20, UNIT = 128, GROW = (size_t)4 << 20;
+static const size_t RANGE = (size_t)64 << 30, REST = (size_t)8 << 20, UNIT = 128, GROW = (size_t)4 << 20;
 static char *begin, *top, *mapped; /* [begin, top) is given out or free, [begin, mapped) has pages */
-static int doors; /* how many want the range open */
+static int doors = race_lane; /* how many want the range open; the race lane, slow as it is, leaves that to the fast one */
 static std::map<char *, size_t> room;                  /* free */
 static std::deque<std::pair<char *, size_t>> resting;
 static size_t rests;
@@ -33,7 +34,6 @@ void heap_open() {
 void heap_close() {
     if (!--doors) change(PROT_NONE);
 }
-bool in_heap(const void *p) { return (const char *)p >= begin && (const char *)p < mapped; }
 
 static void put_back(char *p, size_t bytes) {
     auto next = room.lower_bound(p);
@@ -94,6 +94,7 @@ static place culprit() {
         if ((char *)f[k] >= &__executable_start && (char *)f[k] < &_end) return { NULL, 0, f[k] };
     return {};
 }
+static bool in_heap(const char *p) { return p >= begin && p < mapped; }
 static void forbidden(int sig, siginfo_t *i, void *) {
     const char *p = (const char *)i->si_addr;
     if (sig == SIGSEGV && in_heap(p) && !emu_now)
@@ -117,3 +118,5 @@ __attribute__((constructor)) static void listen() {
 }
 #endif
 } /* namespace emu */
+
+void emuMemoryOpen(int open) { open ? emu::heap_open() : emu::heap_close(); }
