@@ -162,6 +162,13 @@ $(B)/ptx-ops/ops.o: $(B)/ptx-ops/ops.c tests/emu/ptx/ops.h tests/emu/ptx/ops_flo
 	$(CC) $(PTX_CFLAGS) -c $< -o $@
 $(D)/tests/emu/ptx/test_ops: $(addprefix $(H)/tests/emu/ptx/,test_ops.o ops.o lane.o) $(B)/ptx-ops/ops.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
+$(B)/ptx-ops/warp.c: tests/emu/ptx/warp.ptx $(B)/ptx2c
+	@mkdir -p $(@D)
+	$(B)/ptx2c $< $@
+$(B)/ptx-ops/warp.o: $(B)/ptx-ops/warp.c tests/emu/ptx/ops.h tests/emu/ptx/ops_float.h tests/emu/ptx/lane.h
+	$(CC) $(PTX_CFLAGS) -c $< -o $@
+$(D)/tests/emu/ptx/test_warp: $(D)/tests/emu/ptx/test_warp.o $(addprefix $(H)/tests/emu/ptx/,ops.o lane.o) $(B)/ptx-ops/warp.o $(LIB)
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 ptx-files: $(CU_SRC:%.cu=$(D)/%.ptx)
 ptx-bugs: $(D)/tests/emu/ptx/probe.host.o $(LIB) $(B)/ptx2c
 	@CC='$(CC)' PTX_CFLAGS='$(PTX_CFLAGS)' LIBS='$(LDLIBS_ALL)' sh tests/emu/ptx/bugs.sh $(B) $(NVCC) $(PTX_ARCH)
@@ -219,7 +226,7 @@ grad-programs: $(GRADS)
 
 # Tests of kernels: those that look at VISMIN_TEST_DEVICE; an op without a .cu file has none to test.
 EMU_TESTS := $(foreach t,$(patsubst tests/%.c,%,$(shell grep -lE 'tests/optest.h|VISMIN_TEST_DEVICE' $(TEST_SRC))),\
-               $(if $(wildcard kernels/$(t:test_%=%).cu),$t,$(if $(wildcard kernels/$(t:test_%=%).c),,$t))) test_host gpu_clip test_gpu_blas emu/test_emu emu/test_onehot emu/ptx/test_ops
+               $(if $(wildcard kernels/$(t:test_%=%).cu),$t,$(if $(wildcard kernels/$(t:test_%=%).c),,$t))) test_host gpu_clip test_gpu_blas emu/test_emu emu/test_onehot emu/ptx/test_ops emu/ptx/test_warp
 emu-programs: $(BIN) $(EMU_TESTS:%=$(D)/tests/%)
 
 EMU_MODES := emu emu-asan emu-race $(if $(shell command -v clang++),emu-clang emu-asan-clang)
@@ -230,7 +237,7 @@ emu: ## the CUDA kernels on the CPU: every lane, order of threads and compiler; 
 	@set -e; for m in emu emu-asan emu-race; do $(MAKE) MODE=$$m $(B)/$$m/tests/emu/bugs/bugs; done
 	@set -e; for a in $(PTX_ARCHS); do $(MAKE) MODE=emu-ptx PTX_ARCH=$$a emu-programs $(B)/emu-ptx$$a/tests/emu/bugs/bugs; done
 	@for a in $(PTX_ARCHS); do $(MAKE) -s MODE=emu-ptx PTX_ARCH=$$a ptx-bugs; done >$(B)/ptx.log 2>&1; true
-	@$(if $(NVCC),$(MAKE) -s ptxas >>$(B)/ptx.log 2>&1; true)
+	@$(if $(NVCC),{ sh tests/emu/ptx/gate.sh $(B) $(NVCC:nvcc=ptxas); $(MAKE) -s ptxas; } >>$(B)/ptx.log 2>&1; true)
 	@sh tests/emu/run.sh $(B) "$(EMU_MODES) $(PTX_ARCHS:%=emu-ptx%)" "$(EMU_TESTS)"
 ptxas: ## what the assembler makes of every kernel, for each of CUARCH: registers, stack, spills (tests/emu/ptxas.txt)
 	@set -e; for a in $(CUARCH); do $(MAKE) MODE=emu-ptx PTX_ARCH=$$a ptx-files; done

@@ -11,9 +11,6 @@ static bool one_of(const char *const *list) {
 }
 static char sign(const type *t) { return t->kind == 's' ? 's' : 'u'; }
 
-/* f32 f64 f16 bf16 f16x2 bf16x2 f32x2, as ops.h names them. */
-static const char *float_name(const type *t) { return t->name; }
-
 static const char *call(const char *f, int operands, const type *t, const char *more) {
     const char *s = fmt("%s(", f);
     for (int k = 1; k <= operands; k++) s = fmt("%s%s%s", s, k > 1 ? ", " : "", rd(k, t));
@@ -123,9 +120,7 @@ static bool integer(void) {
     } else if (base_is("dp4a") || base_is("dp2a")) {
         const char *part = base_is("dp2a") ? take("hi") ? ", 2" : (take("lo"), ", 0") : "";
         const type *a = take_type(), *b = take_type();
-        bool s = a->kind == 's' || b->kind == 's';
         wr(0, u32, fmt("%s(%s, %s, %s, %d, %d%s)", at.i->base, rd(1, a), rd(2, b), rd(3, u32), a->kind == 's', b->kind == 's', part));
-        (void)s;
     } else return false;
     return true;
 }
@@ -208,7 +203,7 @@ static bool comparison(void) { /* setp set selp slct testp */
 static bool floating(const type *t) {
     static const char *const two[] = { "add", "sub", "mul", "div", "min", "max", NULL };
     static const char *const approx[] = { "ex2", "lg2", "sin", "cos", "tanh", "rsqrt", NULL };
-    const char *n = float_name(t);
+    const char *n = t->name; /* f32 f64 f16 bf16 f16x2 bf16x2 f32x2, as in ops.h */
     if (base_is("fma") || base_is("mad")) {
         wr(0, t, call(fmt("ffma_%s", n), 3, t, take_mode()));
     } else if (base_is("div") && take("approx")) {

@@ -2,8 +2,6 @@
 #include "tests/emu/ptx/ptx.h"
 #include <string.h>
 
-const char *label_name(const char *name); /* emit.c */
-
 static bool base_is(const char *s) { return !strcmp(at.i->base, s); }
 static void take_all(void) { memset(at.i->used, 1, sizeof at.i->used); }
 static const type *bits(int n) { return type_of(fmt("b%d", n)); }
@@ -117,7 +115,7 @@ static void cvta(void) {
     const type *t = take_type();
     const char *a = at.i->op[1].kind == OP_NAME && !find_var(at.i->op[1].name) ? NULL : rd(1, t);
     if (!a) unknown("the address of something unknown");
-    if (sp == SP_SHARED) a = to ? fmt("lane_to_shared(%s, %s)", a, site()) : fmt("lane_from_shared(%s)", a);
+    if (sp == SP_SHARED) a = to ? fmt("lane_to_shared(%s)", a) : fmt("lane_from_shared(%s)", a);
     wr(0, t, a);
 }
 
@@ -125,9 +123,9 @@ static void isspacep(void) {
     space sp = take_space();
     const type *t = type_of("u64");
     const char *a = rd(1, t);
-    const char *c = sp == SP_SHARED ? "lane_is_shared(%s)" : sp == SP_LOCAL ? "lane_is_local(%s)" : sp == SP_GLOBAL ? "lane_is_global(%s)" : NULL;
-    if (!c) unknown(NULL);
-    wr(0, type_of("pred"), sp == SP_SHARED ? fmt("lane_is_shared(%s)", a) : sp == SP_LOCAL ? fmt("lane_is_local(%s)", a) : fmt("lane_is_global(%s)", a));
+    const char *of = sp == SP_SHARED ? "shared" : sp == SP_LOCAL ? "local" : sp == SP_GLOBAL ? "global" : NULL;
+    if (!of) unknown(NULL);
+    wr(0, type_of("pred"), fmt("lane_is_%s(%s)", of, a));
 }
 
 /* --- branches and calls ------------------------------------------------------------------------------------------------------- */

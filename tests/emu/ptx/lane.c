@@ -80,10 +80,9 @@ void lane_stmatrix(int tiles, int trans, const uint32_t *r, uint32_t to, const c
 }
 
 /* Value j of a row (column) of k values, whose registers stand in w[register][lane of the four]: per 32-bit word 1, 2 or 4. */
-static double element(int type, const uint32_t w[][4], int registers, int rows2, int half, int j) {
+static double element(int type, const uint32_t w[][4], int rows2, int half, int j) {
     int each = type == LANE_TF32 ? 1 : type == LANE_S8 || type == LANE_U8 ? 4 : 2;
     int word = j / each, l = word % 4, reg = word / 4; /* four lanes hold four words beside each other, the next four follow */
-    (void)registers;
     uint32_t u = w[rows2 ? 2 * reg + half : reg][l] >> j % each * (32 / each);
     switch (type) {
     case LANE_BF16: return get_bf16((uint16_t)u, 0);
@@ -108,7 +107,7 @@ void lane_mma(int a_type, int b_type, int k, int f16_sums, int saturate, uint32_
         float sum = 0;
         int64_t whole = 0;
         for (int j = 0; j < k; j++) {
-            double x = element(a_type, wa, na, 1, i / 2, j), y = element(b_type, wb[i % 2], nb, 0, 0, j);
+            double x = element(a_type, wa, 1, i / 2, j), y = element(b_type, wb[i % 2], 0, 0, j);
             if (a_type >= LANE_S8) whole += (int64_t)(x * y);
             else sum = (float)(sum + x * y);
         }

@@ -58,9 +58,7 @@ static inline void *lane_shared_at(uint32_t offset, int bytes, int kind, const c
 uint32_t lane_shared(const void *key, size_t bytes, int align, const char *name); /* the array, in this block */
 static inline uint32_t lane_shared_dynamic(void) { return 0; } /* begins the arena */
 static inline uint64_t lane_from_shared(uint64_t offset) { return (uint64_t)(uintptr_t)emu_shared_at(0) + (uint32_t)offset; }
-static inline uint64_t lane_to_shared(uint64_t a, const char *file, int line) {
-    return (void)file, (void)line, a - (uint64_t)(uintptr_t)emu_shared_at(0);
-}
+static inline uint64_t lane_to_shared(uint64_t a) { return a - (uint64_t)(uintptr_t)emu_shared_at(0); }
 static inline bool lane_is_shared(uint64_t a) {
     uint64_t offset = a - (uint64_t)(uintptr_t)emu_shared_at(0);
     return offset < 0xffffffffu && emu_shared_at((uint32_t)offset) != NULL;

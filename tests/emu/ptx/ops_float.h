@@ -124,29 +124,29 @@ static inline uint32_t integral_f32(uint32_t a, int mode) {
 static inline uint32_t same_f32(uint32_t a, int mode) { return mode & SAT ? put_f32(get_f32(a, mode), mode) : ptx_flush(a, mode); }
 
 /* --- f64 --------------------------------------------------------------------------------------------------------------------- */
-#define PTX_F64(NAME, OP, A, B, C, EXACT)                                                                              \
+#define PTX_F64(OP, A, B, C, EXACT)                                                                              \
     put_f64(mode & ROUND ? ptx_directed(OP, A, B, C, mode) : (EXACT), mode)
 static inline uint64_t fadd_f64(uint64_t a, uint64_t b, int mode) {
     double x = ptx_f64(a), y = ptx_f64(b);
-    return PTX_F64(add, '+', x, y, 0, x + y);
+    return PTX_F64('+', x, y, 0, x + y);
 }
 static inline uint64_t fsub_f64(uint64_t a, uint64_t b, int mode) { return fadd_f64(a, b ^ 1ull << 63, mode); }
 static inline uint64_t fmul_f64(uint64_t a, uint64_t b, int mode) {
     double x = ptx_f64(a), y = ptx_f64(b);
-    return PTX_F64(mul, '*', x, y, 0, x * y);
+    return PTX_F64('*', x, y, 0, x * y);
 }
 static inline uint64_t ffma_f64(uint64_t a, uint64_t b, uint64_t c, int mode) {
     double x = ptx_f64(a), y = ptx_f64(b), z = ptx_f64(c);
-    return PTX_F64(fma, 'f', x, y, z, fma(x, y, z));
+    return PTX_F64('f', x, y, z, fma(x, y, z));
 }
 static inline uint64_t fdiv_f64(uint64_t a, uint64_t b, int mode) {
     double x = ptx_f64(a), y = ptx_f64(b);
-    return PTX_F64(div, '/', x, y, 0, x / y);
+    return PTX_F64('/', x, y, 0, x / y);
 }
 static inline uint64_t frcp_f64(uint64_t a, int mode) { return fdiv_f64(0x3ff0000000000000ull, a, mode); }
 static inline uint64_t fsqrt_f64(uint64_t a, int mode) {
     double x = ptx_f64(a);
-    return PTX_F64(sqrt, 'r', x, 0, 0, sqrt(x));
+    return PTX_F64('r', x, 0, 0, sqrt(x));
 }
 /* 20 bits, from and into the upper half; the lower half is zero */
 static inline uint64_t ptx_rough(double x) { return put_f64(x, 0) & (x != x ? ~0ull : 0xffffffff00000000ull); }
@@ -164,7 +164,7 @@ static inline uint64_t integral_f64(uint64_t a, int mode) {
 static inline uint64_t same_f64(uint64_t a, int mode) { return mode & SAT ? put_f64(ptx_f64(a), mode) : a; }
 
 /* --- f16 and bf16: computed in double, rounded once ---------------------------------------------------------------------------- */
-#define PTX_HALF(T, MASK)                                                                                              \
+#define PTX_HALF(T)                                                                                                    \
     static inline uint16_t fadd_##T(uint16_t a, uint16_t b, int mode) {                                                \
         return put_##T(ptx_sum_odd(get_##T(a, mode), get_##T(b, mode)), mode);                                         \
     }                                                                                                                  \
@@ -183,8 +183,8 @@ static inline uint64_t same_f64(uint64_t a, int mode) { return mode & SAT ? put_
     static inline uint16_t integral_##T(uint16_t a, int mode) {                                                        \
         return put_##T(ptx_f32(integral_f32(ptx_u32(get_##T(a, mode)), mode & ROUND)), mode);                          \
     }
-PTX_HALF(f16, 0x7c00)
-PTX_HALF(bf16, 0x7f80)
+PTX_HALF(f16)
+PTX_HALF(bf16)
 
 /* --- minimum, maximum, comparison: the same for every format ---------------------------------------------------------------------- */
 enum { CMP_eq, CMP_ne, CMP_lt, CMP_le, CMP_gt, CMP_ge, CMP_equ, CMP_neu, CMP_ltu, CMP_leu, CMP_gtu, CMP_geu, CMP_num, CMP_nan };

@@ -131,6 +131,7 @@ typedef struct {                                  /* what is being emitted */
 extern place at;
 const var *find_var(const char *name);            /* register, parameter or variable that `name` means here; NULL */
 const func *find_func(const char *name);
+const char *label_name(const char *name);         /* of the innermost scope that has it */
 const char *site(void);                           /* C expression of the place: a string literal and the line */
 
 /* --- modifiers of the instruction being emitted: what nobody takes is an error --------------------------------------------- */
