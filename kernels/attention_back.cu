@@ -152,7 +152,7 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
     }
 }
 
-template <class T> __global__ void __launch_bounds__(FLASH_THREADS) flash_dbias(flash a) {
+template <class T> __global__ void __launch_bounds__(FLASH_THREADS, 2) flash_dbias(flash a) {
     const int NT = FLASH_BACK_COLS / 8;
     GPU_SHARED_DYN(T, room);
     unsigned u = blockIdx.x, key_tiles = (unsigned)((a.Tk + a.bn - 1) / a.bn);
