@@ -45,6 +45,7 @@ static vm_status faulted(cuda_device *d, const vm_gpu_block *b, vm_error *e) {
 /* --- memory -------------------------------------------------------------------------------------------------------- */
 static void *cuda_room(vm_backend *be, size_t bytes) {
     void *p = NULL;
+    cudaSetDevice(cuda_of(be)->c.device); /* of this thread; another device may have been opened since */
     if (!cudaMalloc(&p, VM_MAX(bytes, (size_t)1))) return p;
     cudaGetLastError(); /* forget it: the caller says what the memory was for */
     return NULL;

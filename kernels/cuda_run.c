@@ -255,7 +255,7 @@ static vm_status run_profiled(cuda_device *d, cuda_kept *k, vm_graph *g) {
 vm_status cuda_run(vm_backend *be, vm_graph *g) {
     cuda_device *d = cuda_of(be);
     cuda_kept *k = keep(d, g);
-    if (!k) return g->err.status;
+    if (!k || cuda_failed(d, &g->err, cudaSetDevice(d->c.device), "choosing the device")) return g->err.status;
     if (vm_gpu_packs_refresh(g)) return g->err.status;
     if (g->profile) return run_profiled(d, k, g);
     bool plain = !k->ran[g->accumulate] || be->check;
