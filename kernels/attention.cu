@@ -138,6 +138,10 @@ flash_rows flash_rows_of(const attn_call *c, const attn_rows *x, vm_type T) {
     return r;
 }
 
+void flash_chunk(flash *a, int most) {
+    a->chunks = (a->HSp + most - 1) / most, a->cols = ((a->HSp + a->chunks - 1) / a->chunks + 15) / 16 * 16;
+}
+
 flash flash_of(vm_graph *g, vm_node *n, const attn_call *c, vm_type T) {
     flash a = {};
     a.q = flash_rows_of(c, &c->q, T), a.k = flash_rows_of(c, &c->k, T), a.v = flash_rows_of(c, &c->v, T);
@@ -150,7 +154,7 @@ flash flash_of(vm_graph *g, vm_node *n, const attn_call *c, vm_type T) {
     a.n_pages = (int)c->n_pages, a.block = (int)c->block, a.P = (int)c->P;
     a.scale = (float)c->scale, a.cap = (float)c->softcap;
     a.heads = 1, a.rows = a.Tq, a.splits = 1;
-    a.chunks = (a.HSp + 127) / 128, a.cols = ((a.HSp + a.chunks - 1) / a.chunks + 15) / 16 * 16;
+    flash_chunk(&a, 128);
     a.fault = gpu_of(g)->block, a.node = gpu_node(g, n);
     return a;
 }

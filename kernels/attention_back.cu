@@ -6,7 +6,7 @@
  *   dkv     64 keys of one key head a block, over its query heads and tiles of queries: S^T = K Q^T and dP^T = V dY^T, so that
  *           P^T and dS^T are left factors in registers of dV += P^T dY and dK += dS^T Q; lse and D lie along the columns;
  *   dbias   64 x 32 entries of the bias a block, over the sequences and heads that share them.
- * Heads wider than 128 columns have their gradients in several blocks. Bound by tensor cores. */
+ * Heads wider than 128 columns (f32: 64, for want of registers) have their gradients in several blocks. Bound by tensor cores. */
 #include "kernels/gpu_flash.cuh"
 
 __global__ void __launch_bounds__(FLASH_THREADS) flash_delta(flash a) {
@@ -253,7 +253,7 @@ extern "C" vm_status attention_back_cuda(vm_graph *g, vm_node *n) {
     switch (flash_type(&c)) {
     case VM_BF16: return narrow ? back<bf16, 64>(g, &a) : back<bf16, 128>(g, &a);
     case VM_F16: return narrow ? back<f16, 64>(g, &a) : back<f16, 128>(g, &a);
-    default: return back<float, 128>(g, &a);
+    default: flash_chunk(&a, 64); return back<float, 64>(g, &a);
     }
 }
 

@@ -156,6 +156,7 @@ __device__ __forceinline__ void flash_nt_(float (*s)[4], const T *A, int lda, co
     int lane = threadIdx.x % 32;
     A += lane % 16 * lda + lane / 16 * 8;
     B += (lane / 16 * 8 + lane % 8) * ldb + lane / 8 % 2 * 8;
+#pragma unroll 2
     for (int k = 0; k < K; k += 16) {
         uint32_t fa[4], fb[4];
         ldmatrix_x4(fa, A + k);
@@ -173,6 +174,7 @@ __device__ __forceinline__ void flash_nt(float (*s)[4], const float *A, int lda,
     int lane = threadIdx.x % 32;
     A += lane / 4 * lda;
     B += 2 * (lane % 4) * ldb;
+#pragma unroll 1
     for (int k = 0; k < K; k += 4) {
         vec<float, 4> a0 = ld_vec<4>(A + k), a1 = ld_vec<4>(A + 8 * lda + k);
 #pragma unroll
@@ -221,6 +223,7 @@ __device__ __forceinline__ void flash_nn(float (*o)[4], const float (*p)[4], con
 #pragma unroll
     for (int kt = 0; kt < KT; kt++) {
         if (kt * 8 >= k) continue;
+#pragma unroll 1
         for (int q = 0; q < 4; q++) { /* columns 2q, 2q + 1 of p are with lane q of the four of a row */
 #pragma unroll
             for (int e = 0; e < 2; e++) {
@@ -349,6 +352,8 @@ flash flash_of(vm_graph *g, vm_node *n, const attn_call *c, vm_type T);
 flash_rows flash_rows_of(const attn_call *c, const attn_rows *x, vm_type T);
 /* bf16 or f16 where q, k and v are, else f32. */
 vm_type flash_type(const attn_call *c);
+/* Results in parts of at most so many columns. */
+void flash_chunk(flash *a, int most);
 /* How many warps, tiles in flight and columns of a tile fit: rows and columns of a tile take so many bytes each. Sets stages and bn;
  * the number of warps, 0 and g->err where nothing fits. */
 int flash_fit(vm_graph *g, flash *a, int64_t rows, size_t row_bytes, size_t col_bytes, int most_stages, int most_cols);
