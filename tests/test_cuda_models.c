@@ -26,6 +26,7 @@ TEST(coca) { models("coca", MODELS("open_clip", "open_clip_variant"), 0, 2); }
 TEST(bert) { models("bert", MODELS("hf", "old"), 0, 1); }
 TEST(language_models) { models("llm", MODELS("llama", "mistral", "phi3", "qwen2", "lora"), 50, 5); }
 TEST(swin) { models("swin", MODELS("variant"), 20, 1); }
+TEST(grounding_dino) { models("grounding_dino", MODELS("variant"), 300, 10); }
 
 int main(void) {
 #ifdef VM_EMU
@@ -41,6 +42,7 @@ int main(void) {
     RUN(bert);
     RUN(language_models);
     RUN(swin);
+    RUN(grounding_dino);
     unlink(out);
     return test_end();
 }
