@@ -35,6 +35,14 @@ void heap_close() {
     if (!--doors) change(PROT_NONE);
 }
 
+void heap_part(char *p, size_t bytes, bool open) {
+    if (doors || !bytes || p < begin || p >= top) return;
+    static const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = (uintptr_t)p / page * page, to = ((uintptr_t)p + bytes + page - 1) / page * page;
+    if (mprotect((void *)from, to - from, open ? PROT_READ | PROT_WRITE : PROT_NONE))
+        fail_here("the device's memory cannot be protected");
+}
+
 static void put_back(char *p, size_t bytes) {
     auto next = room.lower_bound(p);
     if (next != room.end() && p + bytes == next->first) bytes += next->second, next = room.erase(next);

@@ -40,9 +40,9 @@ void *device_take(size_t bytes) {
     if (posix_memalign((void **)&whole, ALIGN, bytes)) return NULL;
     p = whole;
 #else
-    opened while_filled;
     char *whole = heap_take(bytes + OUTSIDE), *p;
     if (!whole) return NULL;
+    opened_part while_filled(whole, bytes + OUTSIDE);
     p = whole + AROUND;
     p += (2 * ALIGN - (uintptr_t)p % (2 * ALIGN) + ALIGN) % (2 * ALIGN);
     memset(whole, 0xff, (size_t)(p - whole) + AROUND + bytes);
@@ -55,11 +55,36 @@ void *device_take(size_t bytes) {
     return p;
 }
 
+size_t device_held() { return held; }
+
+#ifndef EMU_ASAN
+static bool clean(const char *p) {
+    static char ones[AROUND];
+    if (!ones[0]) memset(ones, 0xff, sizeof ones);
+    return !memcmp(p, ones, AROUND);
+}
+static void check_around(const allocation &a, const char *when) {
+    if (clean(a.p - AROUND) && clean(a.p + a.bytes)) return;
+    for (int k = 1; k <= AROUND; k++)
+        if (a.p[-k] != (char)0xff)
+            fail_here("%s: something wrote %d bytes before an allocation of %zu bytes", when, k, a.bytes);
+    for (size_t k = 0; k < AROUND; k++)
+        if (a.p[a.bytes + k] != (char)0xff)
+            fail_here("%s: something wrote %zu bytes past the end of an allocation of %zu bytes", when, k, a.bytes);
+}
+void check_canaries(const char *when) {
+    for (auto &i : all) check_around(i.second, when);
+}
+#else
+static void check_around(const allocation &, const char *) {}
+void check_canaries(const char *) {}
+#endif
+
 void device_give(void *p, const char *call) {
     auto i = all.find((char *)p);
-    opened while_checked;
     if (i == all.end()) fail_here("%s: %p is no allocation of the device, or it was freed before", call, p);
-    check_canaries(call);
+    opened_part while_checked((char *)i->second.whole, i->second.bytes + OUTSIDE);
+    check_around(i->second, call);
     gone[n_gone++ % 64] = { i->second.p, i->second.bytes };
     held -= i->second.bytes;
     shadow_free(&i->second.cells);
@@ -71,30 +96,6 @@ void device_give(void *p, const char *call) {
     all.erase(i);
     last = NULL;
 }
-size_t device_held() { return held; }
-
-#ifndef EMU_ASAN
-static bool clean(const char *p) {
-    static char ones[AROUND];
-    if (!ones[0]) memset(ones, 0xff, sizeof ones);
-    return !memcmp(p, ones, AROUND);
-}
-void check_canaries(const char *when) {
-    for (auto &i : all) {
-        const allocation &a = i.second;
-        if (clean(a.p - AROUND) && clean(a.p + a.bytes)) continue;
-        for (int k = 1; k <= AROUND; k++)
-            if (a.p[-k] != (char)0xff)
-                fail_here("%s: something wrote %d bytes before an allocation of %zu bytes", when, k, a.bytes);
-        for (size_t k = 0; k < AROUND; k++)
-            if (a.p[a.bytes + k] != (char)0xff)
-                fail_here("%s: something wrote %zu bytes past the end of an allocation of %zu bytes", when, k, a.bytes);
-    }
-}
-#else
-void check_canaries(const char *) {}
-#endif
-
 /* --- whose memory is it ------------------------------------------------------------------------------------------ */
 [[noreturn]] static void stray(const char *p, size_t bytes, int kind, place at) {
     const char *how = kind & EMU_WRITE ? "writes" : "reads";

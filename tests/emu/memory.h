@@ -16,9 +16,16 @@ char *heap_take(size_t bytes);                /* NULL when out */
 void heap_give(char *p, size_t bytes);
 void heap_open();                             /* pairs: device memory may be touched between them */
 void heap_close();
+void heap_part(char *p, size_t bytes, bool open); /* the same for the pages of one block, which is cheaper */
 struct opened {
     opened() { heap_open(); }
     ~opened() { heap_close(); }
+};
+struct opened_part {
+    char *p;
+    size_t bytes;
+    opened_part(char *p_, size_t bytes_) : p(p_), bytes(bytes_) { heap_part(p, bytes, true); }
+    ~opened_part() { heap_part(p, bytes, false); }
 };
 } /* namespace emu */
 
