@@ -1,9 +1,10 @@
 /* attention.cu - the forward pass on the GPU (formulas: attention.c, layout: gpu_flash.cuh).
  *
- * A block has 64 queries of one head, 16 a warp, and walks over tiles of keys: S = Q K^T, running maximum and sum per row, Y += P V
- * with P from registers (Dao 2023). Heads wider than 128 columns have their results in several blocks, each of which makes all
- * scores. Where queries are few (decoding), the query heads of one key head are rows of one matrix, and the keys are split over
- * blocks whose results a second kernel adds in their order. Bound by tensor cores; when decoding by reading K and V once. */
+ * A block has 64 queries of one head, 16 a warp, and walks over tiles of keys: S = Q K^T, running maximum and sum
+ * per row, Y += P V with P from registers (Dao 2023). Heads wider than 128 columns have their results in several
+ * blocks, each of which makes all scores. Where queries are few (decoding), the query heads of one key head are rows
+ * of one matrix, and the keys are split over blocks whose results a second kernel adds in their order. Bound by
+ * tensor cores; when decoding by reading K and V once. */
 #include "kernels/gpu_flash.cuh"
 
 template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) flash_forward(flash a) {
@@ -17,7 +18,8 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
     u /= (unsigned)a.chunks;
     int split = (int)(u % (unsigned)a.splits);
     u /= (unsigned)a.splits;
-    int h = (int)(u % (unsigned)(a.NH / a.heads)) * a.heads, b = (int)(u / (unsigned)(a.NH / a.heads)), kv = h / a.group;
+    int h = (int)(u % (unsigned)(a.NH / a.heads)) * a.heads, b = (int)(u / (unsigned)(a.NH / a.heads)),
+        kv = h / a.group;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, per_block = (int)blockDim.x / 2, row0 = tile * per_block;
     int c0 = chunk * a.cols, len = flash_len(a, b), ld = flash_ld<T>(a.HSp), ldv = flash_ld<T>(a.cols);
     T *q = room, *stage = q + per_block * ld;
@@ -96,7 +98,8 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
     }
     float *stat = a.part + (int64_t)a.B * a.NH * a.Tq * a.splits * a.HS;
     flash_rows part = { { a.part, VM_F32 }, 0, 0, false, false };
-    int64_t at0 = at[0] < 0 ? -1 : (row[0] * a.splits + split) * a.HS, at1 = at[1] < 0 ? -1 : (row[1] * a.splits + split) * a.HS;
+    int64_t at0 = at[0] < 0 ? -1 : (row[0] * a.splits + split) * a.HS,
+            at1 = at[1] < 0 ? -1 : (row[1] * a.splits + split) * a.HS;
     flash_store<CT>(a, part, o, at0, at1, 1.0f, 1.0f, c0);
     for (int e = 0; e < 2; e++)
         if (at[e] >= 0 && chunk == 0 && lane % 4 == 0)
@@ -125,7 +128,7 @@ __global__ void __launch_bounds__(FLASH_THREADS) flash_combine(flash a) {
     if (lane == 0) a.lse[row] = largest * FLASH_LN2 + logf(l);
 }
 
-/* --- launchers --------------------------------------------------------------------------------------------------------------- */
+/* --- launchers ---------------------------------------------------------------------------------------------------- */
 vm_type flash_type(const attn_call *c) {
     bool same = c->q.type == c->k.type && c->q.type == c->v.type;
     return same ? c->q.type : VM_F32;
@@ -166,8 +169,11 @@ int flash_fit(vm_graph *g, flash *a, int64_t rows, size_t row_bytes, size_t col_
         for (int w = warps; w >= (half ? warps : 1); w /= 2)
             for (a->stages = most_stages; a->stages >= (half ? most_stages : 1); a->stages--)
                 for (a->bn = most_cols; a->bn >= 16; a->bn /= 2)
-                    if ((size_t)w * 16 * row_bytes + (size_t)(a->stages * a->bn) * col_bytes <= (half ? most / 2 : most)) return w;
-    vm_fail(&g->err, VM_EDEVICE, "attention: heads of %d columns do not fit into %zu bytes of shared memory", a->HS, most);
+                    if ((size_t)w * 16 * row_bytes + (size_t)(a->stages * a->bn) * col_bytes <=
+                        (half ? most / 2 : most))
+                        return w;
+    vm_fail(&g->err, VM_EDEVICE, "attention: heads of %d columns do not fit into %zu bytes of shared memory", a->HS,
+            most);
     return 0;
 }
 

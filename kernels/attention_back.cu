@@ -3,10 +3,12 @@
  * Four kernels, none of which sums across blocks, so no atomics and one order of every sum:
  *   delta   D = <dY, Y> of every row, one warp each;
  *   dq      64 queries of one head a block, over tiles of keys: S and dP again, dQ += dS K with dS from registers;
- *   dkv     64 keys of one key head a block, over its query heads and tiles of queries: S^T = K Q^T and dP^T = V dY^T, so that
- *           P^T and dS^T are left factors in registers of dV += P^T dY and dK += dS^T Q; lse and D lie along the columns;
+ *   dkv     64 keys of one key head a block, over its query heads and tiles of queries: S^T = K Q^T and dP^T = V dY^T,
+ *           so that P^T and dS^T are left factors in registers of dV += P^T dY and dK += dS^T Q; lse and D lie along
+ *           the columns;
  *   dbias   64 x 32 entries of the bias a block, over the sequences and heads that share them.
- * Heads wider than 128 columns (f32: 64, for want of registers) have their gradients in several blocks. Bound by tensor cores. */
+ * Heads wider than 128 columns (f32: 64, for want of registers) have their gradients in several blocks. Bound by
+ * tensor cores. */
 #include "kernels/gpu_flash.cuh"
 
 __global__ void __launch_bounds__(FLASH_THREADS) flash_delta(flash a) {
@@ -95,7 +97,8 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
     int c0 = chunk * a.cols, len = flash_len(a, b), ld = flash_ld<T>(a.HSp), stats = 2 * FLASH_BACK_COLS;
     float *stat = (float *)room; /* [stages][lse, D][columns] */
     T *k = (T *)(stat + a.stages * stats), *v = k + per_block * ld, *stage = v + per_block * ld;
-    /* queries that see some key of the block, head after head: tile `it` of all is the tile begin + it % per_head of its head */
+    /* queries that see some key of the block, head after head: tile `it` of all is the tile begin + it % per_head of
+     * its head */
     int most = row0 + per_block < len ? row0 + per_block : len;
     int lo = flash_from(a, len, row0), hi = row0 < len ? flash_to(a, len, most - 1) : 0;
     int begin = lo / a.bn, per_head = hi > lo ? (hi + a.bn - 1) / a.bn - begin : 0, end = per_head * a.group;
@@ -143,11 +146,13 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
     cp_async_wait<0>();
     int j = row0 + warp * 16 + lane / 4;
     if (a.dk.m.p) {
-        int64_t at0 = j < a.Tk ? flash_at(a, a.dk, b, kv, j) : -1, at1 = j + 8 < a.Tk ? flash_at(a, a.dk, b, kv, j + 8) : -1;
+        int64_t at0 = j < a.Tk ? flash_at(a, a.dk, b, kv, j) : -1,
+                at1 = j + 8 < a.Tk ? flash_at(a, a.dk, b, kv, j + 8) : -1;
         flash_store<CT>(a, a.dk, dk, at0, at1, a.scale, a.scale, c0);
     }
     if (a.dv.m.p) {
-        int64_t at0 = j < a.Tk ? flash_at(a, a.dv, b, kv, j) : -1, at1 = j + 8 < a.Tk ? flash_at(a, a.dv, b, kv, j + 8) : -1;
+        int64_t at0 = j < a.Tk ? flash_at(a, a.dv, b, kv, j) : -1,
+                at1 = j + 8 < a.Tk ? flash_at(a, a.dv, b, kv, j + 8) : -1;
         flash_store<CT>(a, a.dv, dv, at0, at1, 1.0f, 1.0f, c0);
     }
 }
@@ -200,7 +205,7 @@ template <class T> __global__ void __launch_bounds__(FLASH_THREADS, 2) flash_dbi
         }
 }
 
-/* --- launchers --------------------------------------------------------------------------------------------------------------- */
+/* --- launchers ---------------------------------------------------------------------------------------------------- */
 static size_t row_bytes(const flash *a, size_t size) { return (size_t)a->HSp * size + 16; }
 
 /* The call of a backward node, and D into out[k]. */
@@ -222,7 +227,9 @@ template <class T, int HC> static vm_status back(vm_graph *g, flash *a) {
         size_t bytes = 2 * row * (size_t)(rows + a->stages * a->bn);
         a->tiles = (a->Tq + rows - 1) / rows;
         s = GPU_SMEM(g, (flash_dq<T, HC>), bytes);
-        if (!s) s = GPU_LAUNCH(g, (flash_dq<T, HC>), (unsigned)((int64_t)a->tiles * a->chunks * a->B * a->NH), (unsigned)(warps * 32), bytes, *a);
+        if (!s)
+            s = GPU_LAUNCH(g, (flash_dq<T, HC>), (unsigned)((int64_t)a->tiles * a->chunks * a->B * a->NH),
+                           (unsigned)(warps * 32), bytes, *a);
     }
     if (!s && (a->dk.m.p || a->dv.m.p) && a->B && a->Tk) {
         size_t stat = 2 * FLASH_BACK_COLS * sizeof(float);
@@ -231,7 +238,9 @@ template <class T, int HC> static vm_status back(vm_graph *g, flash *a) {
         size_t bytes = 2 * row * (size_t)(rows + a->stages * a->bn) + (size_t)a->stages * stat;
         a->tiles = (a->Tk + rows - 1) / rows;
         s = GPU_SMEM(g, (flash_dkv<T, HC>), bytes);
-        if (!s) s = GPU_LAUNCH(g, (flash_dkv<T, HC>), (unsigned)((int64_t)a->tiles * a->chunks * a->B * a->NKV), (unsigned)(warps * 32), bytes, *a);
+        if (!s)
+            s = GPU_LAUNCH(g, (flash_dkv<T, HC>), (unsigned)((int64_t)a->tiles * a->chunks * a->B * a->NKV),
+                           (unsigned)(warps * 32), bytes, *a);
     }
     return s;
 }

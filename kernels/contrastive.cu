@@ -1,10 +1,11 @@
 /* contrastive.cu - losses of all queries against all keys on the GPU (formulas and rules: contrastive.c).
  *
- * A block of 256 threads makes tiles of 64 x 64 logits, 4 x 4 a thread, which never leave the chip. Forward: 64 queries a block, over
- * a part of the keys; a thread keeps maximum and sum of its own columns, threads and parts are combined in their order. Backward:
- * one kernel owns 64 queries and walks over the keys for dq, one owns 64 keys and walks over the queries for dk; a tile is turned into
- * G in shared memory and multiplied with 64 columns of the other side at a time, onto the block's own rows in memory: no atomics.
- * Bound by f32 arithmetic (8 M N E backward, as logits are made twice). */
+ * A block of 256 threads makes tiles of 64 x 64 logits, 4 x 4 a thread, which never leave the chip. Forward: 64
+ * queries a block, over a part of the keys; a thread keeps maximum and sum of its own columns, threads and parts are
+ * combined in their order. Backward: one kernel owns 64 queries and walks over the keys for dq, one owns 64 keys and
+ * walks over the queries for dk; a tile is turned into G in shared memory and multiplied with 64 columns of the
+ * other side at a time, onto the block's own rows in memory: no atomics. Bound by f32 arithmetic (8 M N E backward,
+ * as logits are made twice). */
 #include "kernels/gpu_elem.cuh"
 extern "C" {
 #include "kernels/contrastive.h"
@@ -23,12 +24,15 @@ typedef struct {
     float *room;                  /* forward: parts [splits][M][2], then the targets' logits [M] */
     float *loss, *max, *log_sum, *kept;
     const float *dloss;
-    float *dq, *dk, *ds, *dpos;   /* backward; room: dots of the targets [M], then <G,x> and sum of G of every row [M][2] */
+    float *dq, *dk, *ds,
+        *dpos; /* backward; room: dots of the targets [M], then <G,x> and sum of G of every row [M][2] */
     bool add[4];
 } job;
 
 __device__ __forceinline__ bool self(const job &j) { return j.sigmoid || j.target == VM_TARGET_SELF; }
-static __device__ __forceinline__ bool kept_row(const job &j, int64_t i) { return !self(j) || !j.hide || j.hide[i] >= 0; }
+static __device__ __forceinline__ bool kept_row(const job &j, int64_t i) {
+    return !self(j) || !j.hide || j.hide[i] >= 0;
+}
 /* Whether column c of a kept row i is in its sum. */
 __device__ __forceinline__ bool seen(const job &j, int64_t i, int64_t c) {
     if (!j.hide || (self(j) && c == i)) return true;
@@ -55,8 +59,8 @@ __device__ __forceinline__ void multiply(float (*acc)[4], const float *A, const 
     }
 }
 /* dot [a][b] = <row r0 + 4 ty + a of x, row c0 + 4 tx + b of y> */
-__device__ __forceinline__ void dots(float (*dot)[4], const float *x, int64_t r0, int64_t R, const float *y, int64_t c0, int64_t C,
-                                     int64_t E, float *A, float *B) {
+__device__ __forceinline__ void dots(float (*dot)[4], const float *x, int64_t r0, int64_t R, const float *y, int64_t c0,
+                                     int64_t C, int64_t E, float *A, float *B) {
 #pragma unroll
     for (int a = 0; a < 4; a++) dot[a][0] = dot[a][1] = dot[a][2] = dot[a][3] = 0.0f;
     for (int64_t e = 0; e < E; e += STEP) {
@@ -75,7 +79,7 @@ __device__ __forceinline__ float row_total(float x) {
 }
 __device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
-/* --- forward ----------------------------------------------------------------------------------------------------------------- */
+/* --- forward ------------------------------------------------------------------------------------------------------ */
 __global__ void __launch_bounds__(GPU_THREADS) rows_kernel(job j) {
     GPU_SHARED(float, A, [STEP * LDT]);
     GPU_SHARED(float, B, [STEP * LDT]);
@@ -84,7 +88,8 @@ __global__ void __launch_bounds__(GPU_THREADS) rows_kernel(job j) {
     int64_t begin = split * share, end = begin + share < tiles ? begin + share : tiles;
     int ty = threadIdx.x / 16, tx = threadIdx.x % 16;
     float s = *j.s, bias = j.sigmoid ? *j.pos : 0.0f;
-    float m[4] = { -INFINITY, -INFINITY, -INFINITY, -INFINITY }, l[4] = { 0, 0, 0, 0 }; /* sigmoid: number and sum of cells */
+    float m[4] = { -INFINITY, -INFINITY, -INFINITY, -INFINITY },
+          l[4] = { 0, 0, 0, 0 }; /* sigmoid: number and sum of cells */
     if (j.sigmoid) m[0] = m[1] = m[2] = m[3] = 0.0f;
     for (int64_t it = begin; it < end; it++) {
         float dot[4][4];
@@ -161,12 +166,13 @@ __global__ void loss_kernel(job j) {
     sum[threadIdx.x] = total, count[threadIdx.x] = n;
     for (int half = GPU_THREADS / 2; half; half /= 2) {
         __syncthreads();
-        if ((int)threadIdx.x < half) sum[threadIdx.x] += sum[threadIdx.x + half], count[threadIdx.x] += count[threadIdx.x + half];
+        if ((int)threadIdx.x < half)
+            sum[threadIdx.x] += sum[threadIdx.x + half], count[threadIdx.x] += count[threadIdx.x + half];
     }
     if (threadIdx.x == 0) *j.loss = (float)(count[0] > 0 ? sum[0] / count[0] : 0), *j.kept = (float)count[0];
 }
 
-/* --- backward ---------------------------------------------------------------------------------------------------------------- */
+/* --- backward ----------------------------------------------------------------------------------------------------- */
 __device__ __forceinline__ float per_row(const job &j) { return *j.kept > 0 ? *j.dloss / *j.kept : 0.0f; }
 
 /* The target's dot product of every row, one warp each: what <G,x> is taken relative to. */
@@ -199,7 +205,8 @@ __device__ __forceinline__ float cell(const job &j, int64_t i, int64_t c, float 
     return target ? G - k : G;
 }
 
-/* KEYS: the block owns 64 keys and makes dk, walking over the queries; else queries, dq and the rows' sums, over the keys. */
+/* KEYS: the block owns 64 keys and makes dk, walking over the queries; else queries, dq and the rows' sums, over the
+ * keys. */
 template <bool KEYS> __global__ void __launch_bounds__(GPU_THREADS) spread_kernel(job j) {
     GPU_SHARED(float, A, [STEP * LDT]);
     GPU_SHARED(float, B, [STEP * LDT]);
@@ -217,7 +224,8 @@ template <bool KEYS> __global__ void __launch_bounds__(GPU_THREADS) spread_kerne
 #pragma unroll
             for (int b = 0; b < 4; b++) {
                 int64_t r = r0 + ty * 4 + a, c = it * TILE + tx * 4 + b, query = KEYS ? c : r, key = KEYS ? r : c;
-                float x = 0, value = r < R && c < C && kept_row(j, query) ? cell(j, query, key, dot[a][b], s, k, &x) : 0.0f;
+                float x = 0,
+                      value = r < R && c < C && kept_row(j, query) ? cell(j, query, key, dot[a][b], s, k, &x) : 0.0f;
                 gx[a] += x, gb[a] += value;
                 G[(tx * 4 + b) * LDT + ty * 4 + a] = value * s;
             }
@@ -267,14 +275,15 @@ __global__ void contrastive_scale_kernel(job j) {
     sum[threadIdx.x] = total, shift[threadIdx.x] = all;
     for (int half = GPU_THREADS / 2; half; half /= 2) {
         __syncthreads();
-        if ((int)threadIdx.x < half) sum[threadIdx.x] += sum[threadIdx.x + half], shift[threadIdx.x] += shift[threadIdx.x + half];
+        if ((int)threadIdx.x < half)
+            sum[threadIdx.x] += sum[threadIdx.x + half], shift[threadIdx.x] += shift[threadIdx.x + half];
     }
     if (threadIdx.x) return;
     *j.ds = (float)sum[0] + (j.add[2] ? *j.ds : 0.0f);
     if (j.sigmoid) *j.dpos = (float)shift[0] + (j.add[3] ? *j.dpos : 0.0f);
 }
 
-/* --- launchers --------------------------------------------------------------------------------------------------------------- */
+/* --- launchers ---------------------------------------------------------------------------------------------------- */
 static job job_of(const vm_graph *g, const vm_node *n, bool sigmoid, int room) {
     job j = {};
     j.q = (const float *)vm_in(g, n, 0), j.k = (const float *)vm_in(g, n, 1), j.s = (const float *)vm_in(g, n, 2);
@@ -293,7 +302,8 @@ static vm_status forward(vm_graph *g, const job *j) {
 
 static vm_status backward(vm_graph *g, vm_node *n, job *j) {
     vm_status s = VM_OK;
-    j->dq = (float *)vm_o(g, n, 0), j->dk = (float *)vm_o(g, n, 1), j->ds = (float *)vm_o(g, n, 2), j->dpos = (float *)vm_o(g, n, 3);
+    j->dq = (float *)vm_o(g, n, 0), j->dk = (float *)vm_o(g, n, 1), j->ds = (float *)vm_o(g, n, 2),
+    j->dpos = (float *)vm_o(g, n, 3);
     for (int k = 0; k < 4; k++) j->add[k] = vm_adds(g, n, k);
     if (j->M && !j->sigmoid) s = GPU_LAUNCH(g, targets_kernel, gpu_blocks(j->M, GPU_THREADS / 32), GPU_THREADS, 0, *j);
     if (!s && j->M) s = GPU_LAUNCH(g, spread_kernel<false>, gpu_blocks(j->M, TILE), GPU_THREADS, 0, *j);
@@ -303,7 +313,8 @@ static vm_status backward(vm_graph *g, vm_node *n, job *j) {
 
 extern "C" vm_status contrastive_cuda(vm_graph *g, vm_node *n) {
     job j = job_of(g, n, false, 3);
-    j.loss = (float *)vm_o(g, n, 0), j.max = (float *)vm_o(g, n, 1), j.log_sum = j.max + j.M, j.kept = (float *)vm_o(g, n, 2);
+    j.loss = (float *)vm_o(g, n, 0), j.max = (float *)vm_o(g, n, 1), j.log_sum = j.max + j.M,
+    j.kept = (float *)vm_o(g, n, 2);
     return forward(g, &j);
 }
 extern "C" vm_status pair_sigmoid_cuda(vm_graph *g, vm_node *n) {
@@ -313,7 +324,8 @@ extern "C" vm_status pair_sigmoid_cuda(vm_graph *g, vm_node *n) {
 }
 extern "C" vm_status contrastive_back_cuda(vm_graph *g, vm_node *n) {
     job j = job_of(g, n, false, 4);
-    j.dloss = (const float *)vm_in(g, n, 5), j.max = (float *)vm_in(g, n, 6), j.log_sum = j.max + j.M, j.kept = (float *)vm_in(g, n, 7);
+    j.dloss = (const float *)vm_in(g, n, 5), j.max = (float *)vm_in(g, n, 6), j.log_sum = j.max + j.M,
+    j.kept = (float *)vm_in(g, n, 7);
     return backward(g, n, &j);
 }
 extern "C" vm_status pair_sigmoid_back_cuda(vm_graph *g, vm_node *n) {

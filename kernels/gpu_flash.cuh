@@ -1,11 +1,12 @@
-/* gpu_flash.cuh - what the attention kernels share: the call as kernels see it, tiles of rows in shared memory, products of
- * one warp, scores.
+/* gpu_flash.cuh - what the attention kernels share: the call as kernels see it, tiles of rows in shared memory,
+ * products of one warp, scores.
  *
- * A block has up to four warps; each owns 16 rows (queries, or keys where dK and dV are made), whose results stay in its
- * registers, and walks with the others over tiles of columns in shared memory, two of them in flight (cp.async). All results of
- * products lie as mma leaves them: lane L has rows g = L/4 and g + 8, columns t = 2 (L mod 4) and t + 1 of every 8. bf16 and f16
- * multiply on tensor cores, f32 by fmaf with the same ownership, so that one kernel serves all three. A row of a tile is padded
- * by 16 bytes: its length is an odd number of 16 bytes, so 8 rows meet 8 different groups of banks. */
+ * A block has up to four warps; each owns 16 rows (queries, or keys where dK and dV are made), whose results stay in
+ * its registers, and walks with the others over tiles of columns in shared memory, two of them in flight (cp.async).
+ * All results of products lie as mma leaves them: lane L has rows g = L/4 and g + 8, columns t = 2 (L mod 4) and t +
+ * 1 of every 8. bf16 and f16 multiply on tensor cores, f32 by fmaf with the same ownership, so that one kernel
+ * serves all three. A row of a tile is padded by 16 bytes: its length is an odd number of 16 bytes, so 8 rows meet 8
+ * different groups of banks. */
 #ifndef VM_GPU_FLASH_CUH
 #define VM_GPU_FLASH_CUH
 #include "kernels/gpu_elem.cuh"
@@ -18,7 +19,8 @@ extern "C" {
 /* Warps of a block; widest tiles of columns, forward and backward. */
 enum { FLASH_WARPS = 4, FLASH_THREADS = 32 * FLASH_WARPS, FLASH_COLS = 64, FLASH_BACK_COLS = 32 };
 
-/* Element c of token t of head h of sequence b is p[h*HS + (b*T + t)*row + c]; tokens beyond T are those of the next heads. */
+/* Element c of token t of head h of sequence b is p[h*HS + (b*T + t)*row + c]; tokens beyond T are those of the next
+ * heads. */
 typedef struct {
     gpu_mem m;
     int64_t row;
@@ -49,7 +51,7 @@ typedef struct {
     int node;
 } flash;
 
-/* --- which keys a query sees --------------------------------------------------------------------------------------------- */
+/* --- which keys a query sees -------------------------------------------------------------------------------------- */
 __device__ __forceinline__ int flash_clamp(int x, int lo, int hi) { return x < lo ? lo : x > hi ? hi : x; }
 __device__ __forceinline__ int flash_len(const flash &a, int b) {
     int len = a.lengths ? a.lengths[b] : a.Tk;
@@ -73,7 +75,7 @@ __device__ __forceinline__ int flash_to(const flash &a, int len, int j) {
     return a.window ? flash_clamp(j - (len - a.Tq) + a.window, 0, a.Tq) : a.Tq;
 }
 
-/* --- tiles ----------------------------------------------------------------------------------------------------------------- */
+/* --- tiles -------------------------------------------------------------------------------------------------------- */
 template <class T> __device__ __forceinline__ int flash_ld(int cols) { return cols + 16 / (int)sizeof(T); }
 
 /* Where token t stands, or -1 for a page that does not exist. */
@@ -93,11 +95,10 @@ __device__ __forceinline__ int64_t flash_at(const flash &a, const flash_rows &x,
     return token * x.row + (int64_t)h * a.HS;
 }
 
-/* to [n][ld] = columns c0 .. c0 + cols of tokens t0 .. t0 + n; zeros for tokens outside [lo,hi) and columns beyond HS. All threads
- * of the block take part; visible after cp_async_wait and a barrier. */
-template <class T>
-__device__ __forceinline__ void flash_load(const flash &a, T *to, int ld, const flash_rows &x, int b, int h, int t0, int n, int lo,
-                                           int hi, int c0, int cols) {
+/* to [n][ld] = columns c0 .. c0 + cols of tokens t0 .. t0 + n; zeros for tokens outside [lo,hi) and columns beyond
+ * HS. All threads of the block take part; visible after cp_async_wait and a barrier. */
+template <class T> __device__ __forceinline__ void flash_load(const flash &a, T *to, int ld, const flash_rows &x, int b,
+                                                              int h, int t0, int n, int lo, int hi, int c0, int cols) {
     const int E = 16 / (int)sizeof(T);
     int per = cols / E, r = (int)threadIdx.x / per, c = (int)threadIdx.x % per;
     int dr = (int)blockDim.x / per, dc = (int)blockDim.x % per;
@@ -109,7 +110,8 @@ __device__ __forceinline__ void flash_load(const flash &a, T *to, int ld, const 
             cp_async16(dst, (const T *)x.m.p + (at < 0 ? 0 : at + col), at < 0 ? 0 : 16);
         } else {
 #pragma unroll
-            for (int e = 0; e < E; e++) dst[e] = from_f32<T>(at >= 0 && col + e < a.HS ? gpu_get(x.m, at + col + e) : 0.0f);
+            for (int e = 0; e < E; e++)
+                dst[e] = from_f32<T>(at >= 0 && col + e < a.HS ? gpu_get(x.m, at + col + e) : 0.0f);
         }
         r += dr, c += dc;
         if (c >= per) c -= per, r++;
@@ -127,9 +129,8 @@ template <class T> __device__ __forceinline__ void flash_pair(void *p, int64_t a
     st_vec<2>((T *)p + at, v);
 }
 /* The warp's 16 rows of results, f0 and f1 times: row `at0` for g, `at1` for g + 8, -1 = not there. */
-template <int CT>
-__device__ __forceinline__ void flash_store(const flash &a, const flash_rows &x, const float (*o)[4], int64_t at0, int64_t at1,
-                                            float f0, float f1, int c0) {
+template <int CT> __device__ __forceinline__ void flash_store(const flash &a, const flash_rows &x, const float (*o)[4],
+                                                              int64_t at0, int64_t at1, float f0, float f1, int c0) {
     int t = 2 * (threadIdx.x % 4);
 #pragma unroll
     for (int ct = 0; ct < CT; ct++) {
@@ -149,7 +150,7 @@ __device__ __forceinline__ void flash_store(const flash &a, const flash_rows &x,
     }
 }
 
-/* --- products of one warp -------------------------------------------------------------------------------------------------- */
+/* --- products of one warp ----------------------------------------------------------------------------------------- */
 /* s [16][NT*8] += A [16][K] B^T, B [n][K]; n a multiple of 16. FULL: n = NT*8. */
 template <bool FULL, int NT, class T>
 __device__ __forceinline__ void flash_nt_(float (*s)[4], const T *A, int lda, const T *B, int ldb, int K, int n) {
@@ -169,8 +170,8 @@ __device__ __forceinline__ void flash_nt_(float (*s)[4], const T *A, int lda, co
         }
     }
 }
-template <int NT>
-__device__ __forceinline__ void flash_nt(float (*s)[4], const float *A, int lda, const float *B, int ldb, int K, int n) {
+template <int NT> __device__ __forceinline__ void flash_nt(float (*s)[4], const float *A, int lda, const float *B,
+                                                           int ldb, int K, int n) {
     int lane = threadIdx.x % 32;
     A += lane / 4 * lda;
     B += 2 * (lane % 4) * ldb;
@@ -206,7 +207,8 @@ __device__ __forceinline__ void flash_nn_(float (*o)[4], const float (*p)[4], co
     for (int kk = 0; kk < KT / 2; kk++) {
         if (!FULL && kk * 16 >= k) continue;
         const float *p0 = p[2 * kk], *p1 = p[2 * kk + 1];
-        uint32_t fb[4], fa[4] = { pack2<T>(p0[0], p0[1]), pack2<T>(p0[2], p0[3]), pack2<T>(p1[0], p1[1]), pack2<T>(p1[2], p1[3]) };
+        uint32_t fb[4],
+            fa[4] = { pack2<T>(p0[0], p0[1]), pack2<T>(p0[2], p0[3]), pack2<T>(p1[0], p1[1]), pack2<T>(p1[2], p1[3]) };
 #pragma unroll
         for (int c = 0; c < NT / 2; c++) {
             if (!FULL && c * 16 >= n) continue;
@@ -227,7 +229,8 @@ __device__ __forceinline__ void flash_nn(float (*o)[4], const float (*p)[4], con
         for (int q = 0; q < 4; q++) { /* columns 2q, 2q + 1 of p are with lane q of the four of a row */
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                float p0 = __shfl_sync(GPU_ALL, p[kt][e], lane / 4 * 4 + q), p1 = __shfl_sync(GPU_ALL, p[kt][2 + e], lane / 4 * 4 + q);
+                float p0 = __shfl_sync(GPU_ALL, p[kt][e], lane / 4 * 4 + q),
+                      p1 = __shfl_sync(GPU_ALL, p[kt][2 + e], lane / 4 * 4 + q);
                 const float *row = B + (kt * 8 + 2 * q + e) * ldb;
 #pragma unroll
                 for (int c = 0; c < NT; c++) {
@@ -250,7 +253,7 @@ template <int NT> __device__ __forceinline__ void flash_zero(float (*s)[4]) {
     for (int p = 0; p < NT; p++) s[p][0] = s[p][1] = s[p][2] = s[p][3] = 0.0f;
 }
 
-/* --- scores ------------------------------------------------------------------------------------------------------------------ */
+/* --- scores ------------------------------------------------------------------------------------------------------- */
 /* What a thread knows of its two rows, and the warp of its sixteen: columns they see, their bias. */
 typedef struct {
     int lo[2], hi[2];
@@ -311,8 +314,8 @@ __device__ __forceinline__ float flash_score(const flash &a, float s, bool seen,
 }
 
 /* s = raw products of n columns from c0 on -> scores; mask: of the columns, or NULL */
-template <int NT>
-__device__ __forceinline__ void flash_scores(const flash &a, float (*s)[4], const flash_sees &w, int c0, int n, const int32_t *mask) {
+template <int NT> __device__ __forceinline__ void flash_scores(const flash &a, float (*s)[4], const flash_sees &w,
+                                                               int c0, int n, const int32_t *mask) {
     int t = c0 + 2 * (threadIdx.x % 4);
     bool plain = c0 >= w.all_lo && c0 + n <= w.all_hi && n == NT * 8;
 #pragma unroll
@@ -326,11 +329,12 @@ __device__ __forceinline__ void flash_scores(const flash &a, float (*s)[4], cons
         }
 }
 
-/* The same for the backward pass: s becomes P, dp = dY V^T becomes dS, with or without the slope of the cap. lse (times log2(e),
- * +inf for rows without keys: P = 0) and D are those of the thread's rows, or of columns. */
-template <int NT>
-__device__ __forceinline__ void flash_ds(const flash &a, float (*s)[4], float (*dp)[4], const flash_sees &w, int c0, int n,
-                                         const int32_t *mask, const float *lse, const float *d, bool by_column, bool sloped) {
+/* The same for the backward pass: s becomes P, dp = dY V^T becomes dS, with or without the slope of the cap. lse
+ * (times log2(e), +inf for rows without keys: P = 0) and D are those of the thread's rows, or of columns. */
+template <int NT> __device__ __forceinline__ void flash_ds(const flash &a, float (*s)[4], float (*dp)[4],
+                                                           const flash_sees &w, int c0, int n, const int32_t *mask,
+                                                           const float *lse, const float *d, bool by_column,
+                                                           bool sloped) {
     int t = 2 * (threadIdx.x % 4);
     bool plain = c0 >= w.all_lo && c0 + n <= w.all_hi && n == NT * 8;
 #pragma unroll
@@ -346,7 +350,7 @@ __device__ __forceinline__ void flash_ds(const flash &a, float (*s)[4], float (*
 }
 __device__ __forceinline__ float flash_lse2(float lse) { return lse == -INFINITY ? INFINITY : lse * FLASH_LOG2E; }
 
-/* --- launchers --------------------------------------------------------------------------------------------------------------- */
+/* --- launchers ---------------------------------------------------------------------------------------------------- */
 /* The call of a node. T: the type in which the kernels multiply. */
 flash flash_of(vm_graph *g, vm_node *n, const attn_call *c, vm_type T);
 flash_rows flash_rows_of(const attn_call *c, const attn_rows *x, vm_type T);
@@ -354,8 +358,8 @@ flash_rows flash_rows_of(const attn_call *c, const attn_rows *x, vm_type T);
 vm_type flash_type(const attn_call *c);
 /* Results in parts of at most so many columns. */
 void flash_chunk(flash *a, int most);
-/* How many warps, tiles in flight and columns of a tile fit: rows and columns of a tile take so many bytes each. Sets stages and bn;
- * the number of warps, 0 and g->err where nothing fits. */
+/* How many warps, tiles in flight and columns of a tile fit: rows and columns of a tile take so many bytes each.
+ * Sets stages and bn; the number of warps, 0 and g->err where nothing fits. */
 int flash_fit(vm_graph *g, flash *a, int64_t rows, size_t row_bytes, size_t col_bytes, int most_stages, int most_cols);
 
 #endif

@@ -1,6 +1,6 @@
-/* test_attention.c - attention in float at every processor level and on devices against double loops: output, lse, all gradients;
- * every kind of mask; lengths and pages of caches, with NaN in what they leave out; long rows; rows that see nothing; NaN;
- * independence of threads; messages. */
+/* test_attention.c - attention in float at every processor level and on devices against double loops: output, lse,
+ * all gradients; every kind of mask; lengths and pages of caches, with NaN in what they leave out; long rows; rows
+ * that see nothing; NaN; independence of threads; messages. */
 #include "tests/optest.h"
 
 typedef struct {
@@ -101,14 +101,16 @@ static vm_val lengths_of(op_case *c, const shape *s, int Tk, int k, int ck) {
     return v;
 }
 
-/* Pages in a scattered order; what no sequence has, and what lies beyond lengths, is NaN. flat: k and v as (B,Tk,ck). */
+/* Pages in a scattered order; what no sequence has, and what lies beyond lengths, is NaN. flat: k and v as
+ * (B,Tk,ck). */
 static vm_val pages_of(op_case *c, const shape *s, int Tk, int ck, const double *len, double *flat[2]) {
     int n = Tk / s->block, P = s->B * n + 2;
     vm_val v = op_input(c, VM_I32, 2, (int64_t[]){ s->B, n }, 0, 1);
     for (int p = 0; p < 2; p++)
         for (int r = 0; r < s->block; r++)
             for (int k = 1; k < 3; k++) no_row(c, k, (int64_t)(P - 1 - p) * s->block + r, ck);
-    for (int i = 0; i < s->B * n; i++) op_put(c, c->n_x - 1, i, (i * 7 + 3) % (s->B * n)); /* 7 and B n have no common factor */
+    for (int i = 0; i < s->B * n; i++)
+        op_put(c, c->n_x - 1, i, (i * 7 + 3) % (s->B * n)); /* 7 and B n have no common factor */
     for (int b = 0; b < s->B; b++)
         for (int j = 0; j < Tk; j++) {
             int64_t page = (int64_t)c->x[c->n_x - 1][b * n + j / s->block], row = page * s->block + j % s->block;
@@ -117,17 +119,19 @@ static vm_val pages_of(op_case *c, const shape *s, int Tk, int ck, const double 
                 memcpy(flat[k] + ((int64_t)b * Tk + j) * ck, c->x[k + 1] + row * ck, (size_t)ck * sizeof(double));
         }
     for (int b = 0; b < s->B && len; b++)
-        for (int p = ((int)len[b] + s->block - 1) / s->block; p < n; p++) op_put(c, c->n_x - 1, b * n + p, -1); /* never read */
+        for (int p = ((int)len[b] + s->block - 1) / s->block; p < n; p++)
+            op_put(c, c->n_x - 1, b * n + p, -1); /* never read */
     return v;
 }
 
-/* A leak probe: scores of all real keys are far below 0, growing (1) or falling (2) along the keys, so that what a kernel admits
- * wrongly, zeros of padding or the next key, takes all. */
+/* A leak probe: scores of all real keys are far below 0, growing (1) or falling (2) along the keys, so that what a
+ * kernel admits wrongly, zeros of padding or the next key, takes all. */
 static void make_probe(op_case *c, const shape *s, int Tk, int cq, int ck) {
     for (int64_t i = 0; i < (int64_t)s->B * s->Tq * cq; i++) op_put(c, 0, i, 2 + c->x[0][i]);
     for (int64_t r = 0; r < (int64_t)s->B * Tk; r++) {
         double along = (double)(r % Tk) / Tk;
-        for (int i = 0; i < ck; i++) op_put(c, 1, r * ck + i, -3 - 8 * (s->probe == 1 ? 1 - along : along) + 0.1 * c->x[1][r * ck + i]);
+        for (int i = 0; i < ck; i++)
+            op_put(c, 1, r * ck + i, -3 - 8 * (s->probe == 1 ? 1 - along : along) + 0.1 * c->x[1][r * ck + i]);
     }
 }
 
@@ -142,8 +146,9 @@ static void check(shape s) {
     c.g->training = true;
     if (packed) in[0] = op_input(&c, s.type, 3, (int64_t[]){ s.B, s.Tq, cq + 2 * ck }, -range, range);
     for (int k = 0; k < 3 && !packed; k++)
-        in[k] = k && s.block ? op_input(&c, s.type, 3, (int64_t[]){ s.B * (Tk / s.block) + 2, s.block, ck }, -range, range)
-                             : op_input(&c, s.type, 3, (int64_t[]){ s.B, k ? Tk : s.Tq, k ? ck : cq }, -range, range);
+        in[k] = k && s.block
+                    ? op_input(&c, s.type, 3, (int64_t[]){ s.B * (Tk / s.block) + 2, s.block, ck }, -range, range)
+                    : op_input(&c, s.type, 3, (int64_t[]){ s.B, k ? Tk : s.Tq, k ? ck : cq }, -range, range);
     if (s.probe) make_probe(&c, &s, Tk, cq, ck);
     vm_val dy = op_input(&c, s.type, 3, (int64_t[]){ s.B, s.Tq, cq }, -1, 1);
     if (s.masked) {
@@ -174,7 +179,9 @@ static void check(shape s) {
     double *grad[4] = { 0 }, *w = zeros(Tk);
     for (int k = 0; k < wanted; k++) grad[k] = zeros_of(&c, in[k]);
     p.y = zeros_of(&c, y), p.lse = zeros_of(&c, lse), p.slope = zeros(Tk), p.dbias = grad[n];
-    p.q = c.x[0], p.k = packed ? p.q + cq : s.block ? flat[0] : c.x[1], p.v = packed ? p.k + ck : s.block ? flat[1] : c.x[2];
+    p.q = c.x[0];
+    p.k = packed ? p.q + cq : s.block ? flat[0] : c.x[1];
+    p.v = packed ? p.k + ck : s.block ? flat[1] : c.x[2];
     p.dq = grad[0], p.dk = packed ? p.dq + cq : grad[1], p.dv = packed ? p.dk + ck : grad[2];
     if (packed) p.row_q = p.row_k = p.row_v = cq + 2 * ck;
     for (int b = 0; b < s.B; b++)
@@ -183,16 +190,19 @@ static void check(shape s) {
 
     /* f32: sums of up to thousands of products. bf16: inputs are equal on both sides; Y and gradients are rounded to
      * 8 bits, and so are P and dS where products are taken in bf16 */
-    double least = s.probe ? 4 : op_on_device() && s.type != VM_F32 ? 0.1 : 0.01; /* on tensor cores narrow heads round as well */
+    bool rounds = op_on_device() && s.type != VM_F32; /* on tensor cores narrow heads round as well */
+    double least = s.probe ? 4 : rounds ? 0.1 : 0.01;
     double tol = s.type == VM_F32 ? 2e-5 : s.type == VM_F16 ? 0x1p-9 : 0x1p-7;
     OP_LEVELS(&c) {
         op_near(&c, "y", y, p.y, VM_MAX(s.HS, 1), tol);
         op_near(&c, "lse", lse, p.lse, VM_MAX(s.Tq, 1), 2e-5);
         for (int k = 0; k < n && wanted; k++)
-            compare(&c, packed ? "dqkv" : k == 0 ? "dq" : k == 1 ? "dk" : "dv", vm_grad(c.g, in[k]), grad[k], tol, least);
+            compare(&c, packed ? "dqkv" : k == 0 ? "dq" : k == 1 ? "dk" : "dv", vm_grad(c.g, in[k]), grad[k], tol,
+                    least);
         if (s.biased && wanted) compare(&c, "dbias", vm_grad(c.g, in[n]), grad[n], tol, least);
     }
-    /* the same bits from one thread and from three; what a device does is in no way left to chance, and its lanes change the order */
+    /* the same bits from one thread and from three; what a device does is in no way left to chance, and its lanes
+     * change the order */
     vm_val kept[6] = { y, lse };
     int n_kept = 2;
     for (int k = 0; k < wanted; k++) kept[n_kept++] = vm_grad(c.g, in[k]);
@@ -286,7 +296,8 @@ TEST(decoding) { /* few queries: heads of a group are rows of one tile, keys are
     check_types((shape){ 1, 8, 800, 4, 1, 40, .causal = 1, .window = 300 });
     check_types((shape){ 1, 5, 1100, 2, 2, 136, .masked = 1, .biased = 3 });
     check_types((shape){ 3, 3, 513, 9, 3, 20, .lengths = 1, .causal = 1, .cap = 3 });
-    for (int probe = 1; probe <= 2; probe++) check_types((shape){ 1, 4, 700, 2, 1, 16, .probe = probe, .causal = 1, .window = 333 });
+    for (int probe = 1; probe <= 2; probe++)
+        check_types((shape){ 1, 4, 700, 2, 1, 16, .probe = probe, .causal = 1, .window = 333 });
     also_f16 = false;
 }
 TEST(pages) {
@@ -302,8 +313,10 @@ TEST(caps) {
 TEST(bad_cache) { /* lengths beyond the keys and pages that do not exist end the run */
     for (int bad = 0; bad < 3; bad++) {
         op_case c = op_begin(VM_F32);
-        vm_val q = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 1, 8 }, -1, 1), k = op_input(&c, VM_F32, 3, (int64_t[]){ 3, 4, 8 }, -1, 1),
-               len = op_input(&c, VM_I32, 1, (int64_t[]){ 2 }, 5, 5.9), pages = op_input(&c, VM_I32, 2, (int64_t[]){ 2, 2 }, 0, 0);
+        vm_val q = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 1, 8 }, -1, 1),
+               k = op_input(&c, VM_F32, 3, (int64_t[]){ 3, 4, 8 }, -1, 1),
+               len = op_input(&c, VM_I32, 1, (int64_t[]){ 2 }, 5, 5.9),
+               pages = op_input(&c, VM_I32, 2, (int64_t[]){ 2, 2 }, 0, 0);
         if (bad == 0) op_put(&c, 2, 1, 9);
         if (bad == 1) op_put(&c, 3, 3, 3);
         if (bad == 2) op_put(&c, 3, 0, -1);
@@ -312,7 +325,9 @@ TEST(bad_cache) { /* lengths beyond the keys and pages that do not exist end the
         if (!vm_run(c.g)) vm_wait(c.g);
         EXPECT(c.g->err.status == VM_EINPUT);
         if (op_on_device()) EXPECT_HAS(c.g->err.msg, ((const char *[]){ "value 9", "value 3", "value -1" }[bad]));
-        else EXPECT_HAS(c.g->err.msg, ((const char *[]){ "length 9 of sequence 1", "page 3 of sequence 1", "page -1 of sequence 0" }[bad]));
+        else
+            EXPECT_HAS(c.g->err.msg, ((const char *[]){ "length 9 of sequence 1", "page 3 of sequence 1",
+                                                        "page -1 of sequence 0" }[bad]));
         op_end(&c);
     }
 }

@@ -1,6 +1,6 @@
-/* test_contrastive.c - the losses of all queries against all keys, with every gradient, against double loops: the three targets,
- * sigmoid, hidden and equal columns, sizes around the tiles of the device, gradients that add onto others, one result of any
- * number of threads. */
+/* test_contrastive.c - the losses of all queries against all keys, with every gradient, against double loops: the
+ * three targets, sigmoid, hidden and equal columns, sizes around the tiles of the device, gradients that add onto
+ * others, one result of any number of threads. */
 #include "tests/optest.h"
 
 typedef struct {
@@ -83,25 +83,29 @@ static void near(const op_case *c, const char *what, vm_val v, const double *wan
         double got = op_get(c, v, i);
         test_checks++;
         if (!(fabs(got - want[i]) <= 2e-5 * size))
-            MISMATCH("%s at level %d: [%lld] = %.9g, want %.9g (scale %.3g)\n", what, c->level, (long long)i, got, want[i], size);
+            MISMATCH("%s at level %d: [%lld] = %.9g, want %.9g (scale %.3g)\n", what, c->level, (long long)i, got,
+                     want[i], size);
     }
 }
 
 static void check(shape s) {
     op_case c = op_begin(VM_F32);
     bool sigmoid = s.target < 0;
-    vm_val q = op_input(&c, VM_F32, 2, (int64_t[]){ s.M, s.E }, -1, 1), k = op_input(&c, VM_F32, 2, (int64_t[]){ s.N, s.E }, -1, 1);
+    vm_val q = op_input(&c, VM_F32, 2, (int64_t[]){ s.M, s.E }, -1, 1),
+           k = op_input(&c, VM_F32, 2, (int64_t[]){ s.N, s.E }, -1, 1);
     vm_val scale = op_input(&c, VM_F32, 1, (int64_t[]){ 1 }, s.scale, s.scale), hide = 0, pos = 0;
     if (s.pos || sigmoid) pos = op_input(&c, VM_F32, 1, (int64_t[]){ sigmoid ? 1 : s.M }, -1, 1);
     plain p = { .s = &s, .q = c.x[0], .k = c.x[1], .scale = c.x[2], .pos = pos ? c.x[3] : NULL };
     if (s.hide) {
         hide = op_input(&c, VM_I32, 1, (int64_t[]){ s.N }, 0, 1);
         p.hide = c.x[c.n_x - 1];
-        for (int i = 0; i < s.N; i++) op_put(&c, c.n_x - 1, i, i % 5 == 3 && (s.hide > 1 || i >= s.M) ? -1 : s.hide > 1 ? i % 11 : i);
+        for (int i = 0; i < s.N; i++)
+            op_put(&c, c.n_x - 1, i, i % 5 == 3 && (s.hide > 1 || i >= s.M) ? -1 : s.hide > 1 ? i % 11 : i);
     }
     vm_val loss = sigmoid ? vm_pair_sigmoid(c.g, q, k, scale, pos, hide, s.per_cell)
                           : vm_contrastive(c.g, q, k, scale, hide, pos, (vm_target)s.target);
-    vm_val wrt[4] = { q, k, scale, pos }, outs[5] = { loss }, seeds[5] = { op_input(&c, VM_F32, 1, (int64_t[]){ 1 }, 1, 1) };
+    vm_val wrt[4] = { q, k, scale, pos }, outs[5] = { loss },
+           seeds[5] = { op_input(&c, VM_F32, 1, (int64_t[]){ 1 }, 1, 1) };
     int n = pos ? 4 : 3, n_out = 1;
     static const char *const name[] = { "dq", "dk", "ds", "dpos" };
     double *want[4], seed = 0.25; /* what a second use adds */
@@ -171,7 +175,8 @@ TEST(empty) {
 /* scale 100: the loss of a row that is right is far smaller than its logits */
 TEST(small_loss_keeps_its_digits) {
     op_case c = op_begin(VM_F32);
-    vm_val q = op_input(&c, VM_F32, 2, (int64_t[]){ 1, 2 }, 0, 0), k = op_input(&c, VM_F32, 2, (int64_t[]){ 2, 2 }, 0, 0),
+    vm_val q = op_input(&c, VM_F32, 2, (int64_t[]){ 1, 2 }, 0, 0),
+           k = op_input(&c, VM_F32, 2, (int64_t[]){ 2, 2 }, 0, 0),
            s = op_input(&c, VM_F32, 1, (int64_t[]){ 1 }, 100, 100);
     op_put(&c, 0, 0, 1), op_put(&c, 1, 0, 1), op_put(&c, 1, 2, 0.9), op_put(&c, 1, 3, 0.4);
     vm_val loss = vm_contrastive(c.g, q, k, s, 0, 0, VM_TARGET_SELF);
