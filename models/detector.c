@@ -167,6 +167,12 @@ static char *words_of(detector *d, const float *logits, double threshold, vm_err
     return text;
 }
 
+bool detector_covered(const detector_box *better_ones, int64_t n, const detector_box *b, double nms) {
+    for (int64_t k = 0; k < n; k++)
+        if (better_ones[k].phrase == b->phrase && (double)overlap(better_ones[k].box, b->box) > nms) return true;
+    return false;
+}
+
 /* Boxes within the picture, of the wanted size, that no better one of the same phrase covers. */
 static vm_status choose(detector *d, const vm_image *rgb, const detector_options *o, const float *logits, gdino_box *all, int64_t N, detector_box *found,
                         int64_t *n, vm_error *e) {
@@ -178,9 +184,7 @@ static vm_status choose(detector *d, const vm_image *rgb, const detector_options
         *b = (detector_box){ .score = all[i].score, .phrase = best_phrase(d, row) };
         for (int k = 0; k < 4; k++) b->box[k] = fminf(fmaxf(all[i].box[k], 0), (float)(k % 2 ? rgb->h : rgb->w));
         float part = area(b->box) / whole;
-        bool keep = (double)part >= o->min_area && (double)part <= o->max_area && part > 0;
-        for (int64_t k = 0; k < *n && keep; k++)
-            keep = found[k].phrase != b->phrase || !((double)overlap(found[k].box, b->box) > o->nms);
+        bool keep = (double)part >= o->min_area && (double)part <= o->max_area && part > 0 && !detector_covered(found, *n, b, o->nms);
         if (keep && (b->words = words_of(d, row, o->text_threshold, e))) ++*n;
     }
     return e->status;

@@ -29,5 +29,7 @@ typedef struct {
 } detector_box;
 /* Boxes of one picture, best first; detector_boxes_free. The plan is kept for pictures of the same size. */
 vm_status detector_run(detector *d, const vm_image *rgb, const detector_options *o, detector_box **found, int64_t *n, vm_error *e);
+/* Whether one of n boxes is of b's phrase and overlaps it by more than nms. */
+bool detector_covered(const detector_box *better_ones, int64_t n, const detector_box *b, double nms);
 void detector_boxes_free(detector_box *found, int64_t n);
 #endif

@@ -62,6 +62,20 @@ static bool above(const detector_box *all, int64_t n, const detector_box *b, flo
         if (all[i].phrase == b->phrase && memcmp(all[i].box, b->box, sizeof b->box) && shared_part(all[i].box, b->box) > part) return true;
     return false;
 }
+TEST(overlaps) { /* 2 x 2 boxes, a quarter or a half of one on the other: 1/7, 1/3 */
+    const detector_box have[] = { { .box = { 0, 0, 2, 2 }, .phrase = 0 }, { .box = { 10, 0, 12, 2 }, .phrase = 1 } };
+    const struct { detector_box b; float part; } cases[] = {
+        { { .box = { 1, 1, 3, 3 }, .phrase = 0 }, 1 / 7.0f }, { { .box = { 10, 1, 12, 3 }, .phrase = 1 }, 1 / 3.0f },
+        { { .box = { 10, 1, 12, 3 }, .phrase = 0 }, 0 },      { { .box = { 2, 0, 4, 2 }, .phrase = 0 }, 0 },
+        { { .box = { 0, 0, 2, 2 }, .phrase = 0 }, 1 },        { { .box = { 0, 0, 2, 2 }, .phrase = 2 }, 0 },
+    };
+    for (int k = 0; k < VM_LEN(cases); k++) {
+        EXPECT(detector_covered(have, 2, &cases[k].b, fmax((double)cases[k].part - 0.01, 0)) == (cases[k].part > 0));
+        EXPECT(!detector_covered(have, 2, &cases[k].b, (double)cases[k].part + 0.01));
+    }
+    EXPECT(!detector_covered(have, 0, &cases[0].b, 0));
+}
+
 TEST(detector) {
     const char *const ask[] = { " A red CAT", "the dog. fish?" };
     detector_options o = { .threshold = 0, .nms = 1, .max_area = 1 };
@@ -192,6 +206,7 @@ int main(int argc, char **argv) {
     RUN(goldens);
     RUN(texts);
     RUN(detections);
+    RUN(overlaps);
     RUN(detector);
     RUN(spellings);
     RUN(configurations);
