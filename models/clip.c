@@ -150,16 +150,18 @@ vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val a
     return x;
 }
 
+int64_t clip_end_row(const int32_t *ids, int64_t T, int64_t eos, bool argmax) {
+    int64_t row = 0;
+    for (int64_t t = 1; t < T && argmax; t++)
+        if (ids[t] > ids[row]) row = t;
+    while (!argmax && row < T && ids[row] != eos) row++;
+    return row < T ? row : 0; /* no end token: the reference takes position 0 */
+}
+
 int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask) {
     int64_t used = 1;
     for (int64_t b = 0; b < B; b++) {
-        const int32_t *x = ids + b * T;
-        int64_t row = 0;
-        for (int64_t t = 1; t < T && c->pool_argmax; t++)
-            if (x[t] > x[row]) row = t;
-        if (!c->pool_argmax)
-            for (row = 0; row < T && x[row] != c->eos;) row++;
-        if (row == T) row = 0; /* no end token: the reference takes position 0 */
+        int64_t row = clip_end_row(ids + b * T, T, c->eos, c->pool_argmax);
         at[b] = (int32_t)row;
         used = VM_MAX(used, row + 1);
         for (int64_t t = 0; t < T; t++) mask[b * T + t] = t <= row && (!attention_mask || attention_mask[b * T + t]);

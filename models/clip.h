@@ -85,6 +85,8 @@ vm_val clip_image_features(vm_graph *g, const clip_model *m, vm_val pixels);
 /* ids (B,T) i32, T <= context; at (B) i32: row of the end token; mask (B,T) i32: 1 where that row looks (clip_text_rows) -> (B,E). */
 vm_val clip_text_features(vm_graph *g, const clip_model *m, vm_val ids, vm_val at, vm_val mask);
 
+/* Row of the end token of one text: the largest id's, or the first that is eos; 0 when there is none. */
+int64_t clip_end_row(const int32_t *ids, int64_t T, int64_t eos, bool argmax);
 /* Host side of the text tower: at[b] and mask[b][t] from ids (B,T); attention_mask (B,T) or NULL. Returns the number of columns
  * that matter: 1 + the largest at[b] (later tokens cannot be seen). */
 int64_t clip_text_rows(const clip_config *c, int64_t B, int64_t T, const int32_t *ids, const int32_t *attention_mask, int32_t *at, int32_t *mask);

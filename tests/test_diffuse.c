@@ -1,4 +1,4 @@
-/* test_diffuse.c - UNets and autoencoders of latent diffusion against tests/golden/unet and tests/golden/vae: results, losses and all
+/* test_diffuse.c - UNets, autoencoders and text encoders of latent diffusion against tests/golden/unet, vae and clip_text: results, losses and all
  * gradients of diffusers (f32); maps of odd sizes; configurations that cannot be. */
 #include <unistd.h>
 
@@ -19,6 +19,8 @@ static void goldens(const char *model, int outs, int grads) {
 }
 TEST(unet_of_sdxl) { goldens("tests/golden/unet/sdxl", 2, 388); }
 TEST(unet_of_sd) { goldens("tests/golden/unet/sd15", 1, 0); }
+TEST(text_of_sd) { goldens("tests/golden/clip_text/sd15", 3, 36); }           /* end token by its id */
+TEST(text_of_sdxl) { goldens("tests/golden/clip_text/projected", 3, 37); } /* by the largest id; a projection */
 TEST(autoencoder) { goldens("tests/golden/vae", 5, 124); }
 
 static const char *refused(const char *config, bool of_vae) {
@@ -56,6 +58,8 @@ int main(int argc, char **argv) {
     if (!mkdtemp(tmp)) return 1;
     RUN(unet_of_sdxl);
     RUN(unet_of_sd);
+    RUN(text_of_sd);
+    RUN(text_of_sdxl);
     RUN(autoencoder);
     RUN(configurations);
     rmdir(tmp);
