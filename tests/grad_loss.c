@@ -40,7 +40,7 @@ static int build_all(vm_graph *g, const vm_val *in, vm_val *out) {
 }
 
 static void sized(gc_build build, int64_t n_img, int64_t n_txt, int64_t E, int n_pairs, int K) {
-    static const int32_t hide[] = { 0, 1, 2, -1, 1, 5, -1, 7, 8, -1 };
+    static const int32_t hide[12] = { 0, 1, 2, -1, 1, 5, -1, 7, 8, -1, 10, 11 }; /* as many as the largest n_txt */
     pairs = n_pairs, columns = K;
     int64_t cells = VM_MAX(1, n_pairs);
     gradcheck(build, 6, (gc_in[]){ { "img", .nd = 2, .ne = { n_img, E }, .fixed = no_img },
