@@ -158,6 +158,15 @@ json_doc *json_open(const char *path, vm_error *e) {
     return d;
 }
 
+json_doc *json_config(const char *dir, const char *what, vm_error *e) {
+    char *path = path_join(dir, "config.json");
+    json_doc *d = path && file_exists(path) ? json_open(path, e) : NULL;
+    if (!path) vm_nomem(e, 256, "a path");
+    else if (!d && !e->status) vm_fail(e, VM_EMODEL, "%s: no config.json; give %s", dir, what);
+    vm_free(path);
+    return d;
+}
+
 void json_free(json_doc *d) {
     if (!d) return;
     json_object_put(d->root);

@@ -35,6 +35,8 @@ typedef struct {
 
 /* NULL on error (e is set). The name stands in messages. json_free accepts NULL. */
 json_doc *json_open(const char *path, vm_error *e);
+/* DIR/config.json of a model; VM_EMODEL when there is none, with what the folder should be. */
+json_doc *json_config(const char *dir, const char *what, vm_error *e);
 json_doc *json_parse(const char *text, size_t bytes, const char *name, int flags, vm_error *e); /* flags: JSON_... */
 /* The same for a text that begins in this line of its file (1 = the first). */
 json_doc *json_parse_at(const char *text, size_t bytes, const char *name, int64_t line, int flags, vm_error *e);

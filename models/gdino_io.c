@@ -199,18 +199,11 @@ static void tie_clones(const gdino *m, weight_map *map) {
 }
 
 /* --- folders -------------------------------------------------------------------------------------------------------- */
-static json_doc *config_of(const char *dir, vm_error *e) {
-    char *path = path_join(dir, "config.json");
-    json_doc *d = path && file_exists(path) ? json_open(path, e) : NULL;
-    if (!path) vm_nomem(e, 256, "a path");
-    else if (!d && !e->status) vm_fail(e, VM_EMODEL, "%s: no config.json; give the folder of a Grounding DINO", dir);
-    vm_free(path);
-    return d;
-}
+static const char folder[] = "the folder of a Grounding DINO";
 
 bool gdino_is_gdino(const char *dir) {
     vm_error none = { 0 };
-    json_doc *d = config_of(dir, &none);
+    json_doc *d = json_config(dir, folder, &none);
     bool is = d && !strcmp(json_str(json_root(d), "model_type", "", &none), "grounding-dino");
     json_free(d);
     return is;
@@ -229,7 +222,7 @@ static vm_status load(gdino *m, bool writable, vm_error *e) {
 
 vm_status gdino_open(gdino **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
     gdino *m = vm_calloc(1, sizeof *m);
-    json_doc *d = m ? config_of(dir, e) : NULL;
+    json_doc *d = m ? json_config(dir, folder, e) : NULL;
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "a Grounding DINO");
     m->w.be = be;

@@ -96,18 +96,11 @@ void swin_tie(const swin *m, weight_map *map, const char *prefix) {
 }
 
 /* --- folders -------------------------------------------------------------------------------------------------------- */
-static json_doc *config_of(const char *dir, vm_error *e) {
-    char *path = path_join(dir, "config.json");
-    json_doc *d = path && file_exists(path) ? json_open(path, e) : NULL;
-    if (!path) vm_nomem(e, 256, "a path");
-    else if (!d && !e->status) vm_fail(e, VM_EMODEL, "%s: no config.json; give the folder of a Swin backbone", dir);
-    vm_free(path);
-    return d;
-}
+static const char folder[] = "the folder of a Swin backbone";
 
 bool swin_is_swin(const char *dir) {
     vm_error none = { 0 };
-    json_doc *d = config_of(dir, &none);
+    json_doc *d = json_config(dir, folder, &none);
     bool is = d && !strcmp(json_str(json_root(d), "model_type", "", &none), "swin");
     json_free(d);
     return is;
@@ -117,7 +110,7 @@ vm_status swin_open(swin_model **out, vm_backend *be, const char *dir, bool writ
     swin_model *m = vm_calloc(1, sizeof *m);
     swin_config c;
     weight_map map = { 0 };
-    json_doc *d = m ? config_of(dir, e) : NULL;
+    json_doc *d = m ? json_config(dir, folder, e) : NULL;
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "a Swin");
     m->w.be = be;

@@ -25,25 +25,18 @@ static vm_status read_config(vae_config *c, json_value v, vm_error *e) {
     return e->status;
 }
 
-static json_doc *config_of(const char *dir, vm_error *e) {
-    char *path = path_join(dir, "config.json");
-    json_doc *d = path && file_exists(path) ? json_open(path, e) : NULL;
-    if (!path) vm_nomem(e, 256, "a path");
-    else if (!d && !e->status) vm_fail(e, VM_EMODEL, "%s: no config.json; give the vae folder of a diffusion model", dir);
-    vm_free(path);
-    return d;
-}
+static const char folder[] = "the vae folder of a diffusion model";
 
 bool vae_is_vae(const char *dir) {
     vm_error none = { 0 };
-    json_doc *d = config_of(dir, &none);
+    json_doc *d = json_config(dir, folder, &none);
     bool is = d && !strcmp(json_str(json_root(d), "_class_name", "", &none), "AutoencoderKL");
     json_free(d);
     return is;
 }
 
 vm_status vae_config_read(vae_config *c, const char *dir, vm_error *e) {
-    json_doc *d = config_of(dir, e);
+    json_doc *d = json_config(dir, folder, e);
     if (d) read_config(c, json_root(d), e);
     json_free(d);
     return e->status;
