@@ -28,6 +28,7 @@ float *forward_pixels(const forward_case *c, const char *name, vm_error *e);
 
 /* Maps: (B,C,H,W) in files, (B,H,W,C) in graphs. */
 float *forward_map(const forward_case *c, const char *name, vm_error *e); /* in.NAME; vm_free */
+float *forward_map_of(const forward_case *c, const st_tensor *t, vm_error *e); /* any tensor with four axes of the case's file; vm_free */
 /* After a run: a value (B,H,W,C), which was an output, under <case>/NAME. */
 vm_status forward_put_map(forward_case *c, const vm_graph *g, vm_val map, const char *name, vm_error *e);
 /* The loss of golden files: mean of (map - in.target.NAME)^2, with an input "target.NAME", whose data the caller sets and frees. */

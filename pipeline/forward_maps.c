@@ -13,14 +13,22 @@ static void turn(const float *x, float *y, int64_t B, int64_t C, int64_t HW, boo
             }
 }
 
+float *forward_map_of(const forward_case *c, const st_tensor *t, vm_error *e) {
+    float *x = vm_alloc((size_t)t->len * sizeof *x + 1), *y = vm_alloc((size_t)t->len * sizeof *y + 1);
+    if (!x || !y) vm_nomem(e, (size_t)t->len * sizeof *x, t->name);
+    else if (!st_read_f32(c->in, t, 0, t->len, x, e)) turn(x, y, t->shape[0], t->shape[1], t->shape[2] * t->shape[3], false);
+    vm_free(x);
+    if (e->status) vm_free(y), y = NULL;
+    return y;
+}
+
 float *forward_map(const forward_case *c, const char *name, vm_error *e) {
     const st_tensor *t = forward_tensor(c, name);
-    if (t && t->nd != 4) vm_fail(e, VM_EINPUT, "%s: %s/in.%s: expected maps [B,C,H,W]", st_path(c->in, NULL), c->name, name);
-    float *x = e->status ? NULL : forward_f32(c, name, e), *y = x ? vm_alloc((size_t)t->len * sizeof *y + 1) : NULL;
-    if (x && !y) vm_nomem(e, (size_t)t->len * sizeof *y, name);
-    if (y) turn(x, y, t->shape[0], t->shape[1], t->shape[2] * t->shape[3], false);
-    vm_free(x);
-    return y;
+    if (e->status) return NULL;
+    if (!t) return forward_f32(c, name, e); /* says that it is missing */
+    if (t->nd == 4) return forward_map_of(c, t, e);
+    vm_fail(e, VM_EINPUT, "%s: %s/in.%s: expected maps [B,C,H,W]", st_path(c->in, NULL), c->name, name);
+    return NULL;
 }
 
 vm_status forward_put_map(forward_case *c, const vm_graph *g, vm_val map, const char *name, vm_error *e) {

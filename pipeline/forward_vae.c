@@ -11,16 +11,9 @@ static float *noise_of(const forward_case *c, int64_t B, int64_t h, int64_t w, i
     const st_tensor *t = key ? st_find(c->in, key) : NULL;
     vm_free(key);
     if (!t) return NULL;
-    float *x = vm_alloc((size_t)t->len * sizeof *x + 1), *y = vm_alloc((size_t)t->len * sizeof *y + 1);
-    if (t->nd != 4 || t->shape[0] != B || t->shape[1] != z || t->shape[2] != h || t->shape[3] != w)
-        vm_fail(e, VM_EINPUT, "%s: %s/noise.0 has not the shape of the latents", st_path(c->in, NULL), c->name);
-    else if (!x || !y) vm_nomem(e, (size_t)t->len * sizeof *x, "noise");
-    else if (!st_read_f32(c->in, t, 0, t->len, x, e))
-        for (int64_t b = 0; b < B; b++)
-            for (int64_t k = 0; k < z; k++)
-                for (int64_t i = 0; i < h * w; i++) y[(b * h * w + i) * z + k] = x[(b * z + k) * h * w + i];
-    vm_free(x);
-    return y;
+    if (t->nd == 4 && t->shape[0] == B && t->shape[1] == z && t->shape[2] == h && t->shape[3] == w) return forward_map_of(c, t, e);
+    vm_fail(e, VM_EINPUT, "%s: %s/noise.0 has not the shape of the latents", st_path(c->in, NULL), c->name);
+    return NULL;
 }
 
 static vm_status run(forward_case *c, vm_error *e) {

@@ -195,4 +195,12 @@ static inline void op_end(op_case *c) {
     vm_cpu_force(-1);
 }
 
+/* A call that must be refused in the graph of the op_case c: no value, and an error that has the text. */
+#define WRONG(call, text)                                                                                          \
+    do {                                                                                                           \
+        vm_error_clear(&c.g->err);                                                                                 \
+        EXPECT((call) == 0);                                                                                       \
+        EXPECT_HAS(c.g->err.msg, text);                                                                            \
+    } while (0)
+
 #endif

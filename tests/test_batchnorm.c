@@ -254,7 +254,7 @@ TEST(does_not_depend_on_threads) {
     vm_threads(0);
     for (int k = 0; k < 4; k++) vm_free(bits[k]);
 }
-#define WRONG(call, text)                                                                                          \
+#define REFUSED(call, text)                                                                                          \
     do {                                                                                                           \
         vm_error_clear(&c.g->err);                                                                                 \
         call;                                                                                                      \
@@ -268,23 +268,23 @@ TEST(errors) {
     vm_val w = op_input(&c, VM_F32, 1, &C, 0, 1), bad = op_input(&c, VM_F32, 1, &other, 0, 1), stats[2];
     vm_param *p = vm_param_new(vm_backend_cpu(), "mean", VM_F32, 1, &C, NULL),
              *n = vm_param_new(vm_backend_cpu(), "n", VM_F32, 1, (int64_t[]){ 1 }, NULL);
-    WRONG(vm_batchnorm(c.g, x, w, bad, w, w, 0, 0, VM_NONE, VM_F32), "batchnorm: input 2 is [4], 3 entries are needed");
-    WRONG(vm_batchnorm(c.g, x, w, w, 0, w, 0, 0, VM_NONE, VM_F32), "batchnorm: input 3 is missing");
-    WRONG(vm_batchnorm(c.g, x, w, w, w, w, one, 0, VM_NONE, VM_F32), "batchnorm: residual [1,3] for an output [2,3]");
-    WRONG(vm_batchnorm(c.g, x, w, w, w, w, 0, 0, VM_GELU, VM_F32),
+    REFUSED(vm_batchnorm(c.g, x, w, bad, w, w, 0, 0, VM_NONE, VM_F32), "batchnorm: input 2 is [4], 3 entries are needed");
+    REFUSED(vm_batchnorm(c.g, x, w, w, 0, w, 0, 0, VM_NONE, VM_F32), "batchnorm: input 3 is missing");
+    REFUSED(vm_batchnorm(c.g, x, w, w, w, w, one, 0, VM_NONE, VM_F32), "batchnorm: residual [1,3] for an output [2,3]");
+    REFUSED(vm_batchnorm(c.g, x, w, w, w, w, 0, 0, VM_GELU, VM_F32),
           "batchnorm: ReLU is the only activation that can follow");
-    WRONG(vm_batchnorm_batch(c.g, one, w, w, 0, 0, VM_NONE, VM_F32, stats),
+    REFUSED(vm_batchnorm_batch(c.g, one, w, w, 0, 0, VM_NONE, VM_F32, stats),
           "batchnorm: statistics of a batch need 2 values per channel, x is [1,3]");
     vm_error_clear(&c.g->err);
     EXPECT(vm_batchnorm_batch(c.g, x, w, w, 0, 0, VM_NONE, VM_F32, stats));
     p->borrowed = true;
-    WRONG(vm_running_stats(c.g, stats, 2, p, p, n, 0.1f),
+    REFUSED(vm_running_stats(c.g, stats, 2, p, p, n, 0.1f),
           "running_stats: mean is mapped from a file; load weights for writing");
     p->borrowed = false;
-    WRONG(vm_running_stats(c.g, stats, 2, n, p, n, 0.1f), "running_stats: input 2 is [1], 3 entries are needed");
+    REFUSED(vm_running_stats(c.g, stats, 2, n, p, n, 0.1f), "running_stats: input 2 is [1], 3 entries are needed");
     vm_error_clear(&c.g->err);
     vm_val y = vm_batchnorm(c.g, x, w, w, vm_scale(c.g, w, 2, 0), w, 0, 1e-5f, VM_NONE, VM_F32);
-    WRONG(vm_backward(c.g, 1, &y, NULL, 1, &w), "batchnorm: given statistics are constants and have no gradient");
+    REFUSED(vm_backward(c.g, 1, &y, NULL, 1, &w), "batchnorm: given statistics are constants and have no gradient");
     op_end(&c);
     vm_param_free(p), vm_param_free(n);
 }

@@ -130,12 +130,6 @@ TEST(constant_group) { /* variance 0: y is b, but for the mean's last bits times
         for (int64_t i = 0; i < 5 * 7 * 16; i++) EXPECT_NEAR(op_get(&c, y, i), c.x[2][i % 16], 4e-3);
     op_end(&c);
 }
-#define WRONG(call, text)                                                                                          \
-    do {                                                                                                           \
-        vm_error_clear(&c.g->err);                                                                                 \
-        EXPECT((call) == 0);                                                                                       \
-        EXPECT_HAS(c.g->err.msg, text);                                                                            \
-    } while (0)
 TEST(errors) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 1, 2, 2, 6 }, 0, 1),

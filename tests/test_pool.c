@@ -66,12 +66,6 @@ TEST(not_a_number){ /* is not lost in a window */
     }
     op_end(&c);
 }
-#define WRONG(call, text)                                                                                          \
-    do {                                                                                                           \
-        vm_error_clear(&c.g->err);                                                                                 \
-        EXPECT((call) == 0);                                                                                       \
-        EXPECT_HAS(c.g->err.msg, text);                                                                            \
-    } while (0)
 TEST(errors) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 1, 4, 4, 2 }, 0, 1);

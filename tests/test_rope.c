@@ -200,12 +200,6 @@ TEST(sinusoid) {
     }
 }
 
-#define WRONG(call, text)                                                                                          \
-    do {                                                                                                           \
-        vm_error_clear(&c.g->err);                                                                                 \
-        EXPECT((call) == 0);                                                                                       \
-        EXPECT_HAS(c.g->err.msg, text);                                                                            \
-    } while (0)
 TEST(errors) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 6, 8 }, 0, 1);

@@ -169,12 +169,6 @@ TEST(relative) {
     EXPECT(ids[0] == 12 && ids[8] == 0 && ids[8 * 9] == 24 && ids[1] == 11 && ids[3] == 7 && ids[3 * 9] == 17);
 }
 
-#define WRONG(call, text)                                                                                          \
-    do {                                                                                                           \
-        vm_error_clear(&c.g->err);                                                                                 \
-        EXPECT((call) == 0);                                                                                       \
-        EXPECT_HAS(c.g->err.msg, text);                                                                            \
-    } while (0)
 TEST(errors) {
     op_case c = op_begin(VM_F32);
     vm_val x = op_input(&c, VM_F32, 4, (int64_t[]){ 1, 4, 4, 2 }, 0, 1),
