@@ -8,6 +8,7 @@
 static void new_layer(llm *m, llm_layer *l, int i) {
     const llm_config *c = &m->c;
     int64_t H = c->width, I = c->mlp, Q = c->NH * c->HS, K = c->NKV * c->HS;
+    const bool one = !c->experts;
     const struct { vm_param **p; int64_t out, in; const char *name; bool want; } parts[] = {
         { &l->ln1, H, 0, "ln1", true },
         { &l->q_w, Q, H, "q.weight", true },       { &l->q_b, Q, 0, "q.bias", c->qkv_bias },
@@ -15,13 +16,18 @@ static void new_layer(llm *m, llm_layer *l, int i) {
         { &l->v_w, K, H, "v.weight", true },       { &l->v_b, K, 0, "v.bias", c->qkv_bias },
         { &l->o_w, H, Q, "o.weight", true },       { &l->o_b, H, 0, "o.bias", c->out_bias },
         { &l->ln2, H, 0, "ln2", true },
-        { &l->gate_w, I, H, "gate.weight", true }, { &l->gate_b, I, 0, "gate.bias", c->mlp_bias },
-        { &l->up_w, I, H, "up.weight", true },     { &l->up_b, I, 0, "up.bias", c->mlp_bias },
-        { &l->down_w, H, I, "down.weight", true }, { &l->down_b, H, 0, "down.bias", c->mlp_bias },
+        { &l->gate_w, I, H, "gate.weight", one },  { &l->gate_b, I, 0, "gate.bias", c->mlp_bias },
+        { &l->up_w, I, H, "up.weight", one },      { &l->up_b, I, 0, "up.bias", c->mlp_bias },
+        { &l->down_w, H, I, "down.weight", one },  { &l->down_b, H, 0, "down.bias", c->mlp_bias },
+        { &l->router, c->experts, H, "router.weight", !one },
     };
+    const struct { vm_param **p; int64_t out, in; const char *name; } experts[] = {
+        { &l->gate_w, I, H, "gate" }, { &l->up_w, I, H, "up" }, { &l->down_w, H, I, "down" } };
     for (int k = 0; k < VM_LEN(parts); k++)
         if (parts[k].want)
             *parts[k].p = weight_new(&m->w, parts[k].in ? 2 : 1, (int64_t[]){ parts[k].out, parts[k].in }, "layers.%d.%s", i, parts[k].name);
+    for (int k = 0; k < VM_LEN(experts) && !one; k++)
+        *experts[k].p = weight_new(&m->w, 3, (int64_t[]){ c->experts, experts[k].out, experts[k].in }, "layers.%d.%s.weight", i, experts[k].name);
 }
 
 vm_status llm_make(llm **out, vm_backend *be, const llm_config *c, vm_error *e) {
@@ -94,7 +100,24 @@ static vm_val attention(vm_graph *g, const llm *m, const llm_layer *l, int64_t i
     return vm_attention(g, q, k, v, how);
 }
 
+/* Each token goes through the experts that its router likes best, and their results are mixed by the router's weights, made to sum
+ * to 1 (which is the softmax over these alone): rows are sorted by expert, multiplied, and fetched back. */
+static vm_val mixture(vm_graph *g, const llm *m, const llm_layer *l, vm_val h, vm_val residual) {
+    const llm_config *c = &m->c;
+    if (!h) return 0;
+    int64_t M = vm_rows(g, h), H = c->width;
+    vm_val best, flat = vm_reshape(g, h, 2, (int64_t[]){ M, H });
+    vm_val p = vm_softmax(g, vm_topk(g, nn_linear(g, flat, l->router, NULL, VM_NONE, 0, VM_F32), c->chosen, &best));
+    vm_routing r = vm_route(g, best, c->experts);
+    vm_val x = vm_gather_rows(g, flat, r.rows);
+    vm_val gate = vm_experts(g, x, vm_weight(g, l->gate_w), r.offsets, g->dtype), up = vm_experts(g, x, vm_weight(g, l->up_w), r.offsets, g->dtype);
+    vm_val y = vm_experts(g, vm_glu(g, up, gate, c->act, g->dtype), vm_weight(g, l->down_w), r.offsets, VM_F32);
+    y = vm_matmul(g, vm_reshape(g, p, 3, (int64_t[]){ M, 1, c->chosen }), vm_gather_rows(g, y, r.place), false, false, 1, VM_F32);
+    return y ? vm_binary(g, residual, vm_reshape(g, y, g->v[residual].nd, g->v[residual].ne), VM_ADD) : 0;
+}
+
 static vm_val mlp(vm_graph *g, const llm *m, const llm_layer *l, vm_val h, vm_val residual) {
+    if (m->c.experts) return mixture(g, m, l, h, residual);
     vm_val gate = nn_linear(g, h, l->gate_w, l->gate_b, VM_NONE, 0, g->dtype), up = nn_linear(g, h, l->up_w, l->up_b, VM_NONE, 0, g->dtype);
     return nn_linear(g, vm_glu(g, up, gate, m->c.act, g->dtype), l->down_w, l->down_b, VM_NONE, residual, VM_F32);
 }

@@ -22,7 +22,8 @@ typedef struct {
     bool qkv_bias, out_bias, mlp_bias, tied;
     bool gemma;                      /* norms by 1 + w, embeddings times sqrt(H) */
     bool fused;                      /* Phi-3's files: qkv_proj, gate_up_proj */
-    int64_t experts, chosen;         /* 0 = one MLP */
+    int64_t experts, chosen;         /* Mixtral: experts of a layer, those that a token is sent to; 0 = one MLP */
+    bool experts_joined;             /* its files: all experts of a layer in one tensor, else tensors of their own */
     vm_rope_kind rope;               /* without divisors */
     float *short_divisors, *long_divisors; /* longrope, HS/2 each; NULL */
     int32_t bos, pad, stop[LLM_STOPS];     /* -1 = none */
@@ -31,7 +32,8 @@ typedef struct {
 
 typedef struct {
     vm_param *ln1, *q_w, *q_b, *k_w, *k_b, *v_w, *v_b, *o_w, *o_b, *ln2;
-    vm_param *gate_w, *gate_b, *up_w, *up_b, *down_w, *down_b;
+    vm_param *gate_w, *gate_b, *up_w, *up_b, *down_w, *down_b; /* weights of experts: (E,I,H), (E,I,H), (E,H,I) */
+    vm_param *router;                                         /* (E,H); NULL without experts */
 } llm_layer;
 
 typedef struct {

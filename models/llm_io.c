@@ -14,13 +14,15 @@ typedef struct {
     double eps, theta;
     int64_t window;
     bool qkv_bias, fused, gemma, tied;
+    int64_t experts; /* 0 = one MLP */
 } family;
 static const family families[] = {
-    { "llama", 32000, 4096, 11008, 32, 32, 0, 1e-6, 1e4, 0, false, false, false, false },
-    { "mistral", 32000, 4096, 14336, 32, 32, 8, 1e-6, 1e4, 4096, false, false, false, false },
-    { "qwen2", 151936, 4096, 22016, 32, 32, 32, 1e-6, 1e4, 4096, true, false, false, false },
-    { "phi3", 32064, 3072, 8192, 32, 32, 0, 1e-5, 1e4, 0, false, true, false, false },
-    { "gemma", 256000, 3072, 24576, 28, 16, 16, 1e-6, 1e4, 0, false, false, true, true },
+    { "llama", 32000, 4096, 11008, 32, 32, 0, 1e-6, 1e4, 0, false, false, false, false, 0 },
+    { "mistral", 32000, 4096, 14336, 32, 32, 8, 1e-6, 1e4, 4096, false, false, false, false, 0 },
+    { "mixtral", 32000, 4096, 14336, 32, 32, 8, 1e-5, 1e6, 0, false, false, false, false, 8 },
+    { "qwen2", 151936, 4096, 22016, 32, 32, 32, 1e-6, 1e4, 4096, true, false, false, false, 0 },
+    { "phi3", 32064, 3072, 8192, 32, 32, 0, 1e-5, 1e4, 0, false, true, false, false, 0 },
+    { "gemma", 256000, 3072, 24576, 28, 16, 16, 1e-6, 1e4, 0, false, false, true, true, 0 },
 };
 
 static const family *find_family(const char *type) {
@@ -94,7 +96,7 @@ static vm_status read_config(llm_config *c, json_value root, vm_error *e) {
     const family *f = find_family(type);
     const int64_t W = 1 << 20;
     if (e->status) return e->status;
-    if (!f) return json_fail(json_get(root, "model_type"), e, "\"%s\" is no language model that is read: llama, mistral, qwen2, phi3, gemma", type);
+    if (!f) return json_fail(json_get(root, "model_type"), e, "\"%s\" is no language model that is read: llama, mistral, mixtral, qwen2, phi3, gemma", type);
     c->vocab = json_int(root, "vocab_size", f->vocab, 1, 1 << 24, e);
     c->width = json_int(root, "hidden_size", f->width, 1, W, e);
     c->mlp = json_int(root, "intermediate_size", f->mlp, 1, W, e);
@@ -109,6 +111,10 @@ static vm_status read_config(llm_config *c, json_value root, vm_error *e) {
     c->qkv_bias = json_bool(root, "attention_bias", f->qkv_bias, e);
     c->out_bias = !strcmp(f->type, "llama") && c->qkv_bias;
     c->mlp_bias = json_bool(root, "mlp_bias", false, e);
+    if (f->experts) {
+        c->experts = json_int(root, "num_local_experts", f->experts, 1, 4096, e);
+        c->chosen = json_int(root, "num_experts_per_tok", 2, 1, VM_MAX(c->experts, (int64_t)1), e);
+    }
     bool windowed = strcmp(f->type, "qwen2") || json_bool(root, "use_sliding_window", false, e);
     json_value window = json_get(root, "sliding_window");
     if (windowed) c->window = json_has(window) ? json_as_int(window, 1, 1 << 24, e) : window.kind == JSON_NULL ? 0 : f->window;
@@ -161,6 +167,23 @@ static void tie(weight_map *map, vm_param *p, const char *layer, const char *nam
     if (p) tie_whole(map, p, p->nd, p->ne, 0, "%s%s", layer, name);
 }
 
+/* Experts: w1 (gate), w3 (up) and w2 (down) of each; or gate_up_proj (E,2I,H), whose rows are each expert's gate, then its up, and
+ * down_proj (E,H,I). */
+static void tie_experts(weight_map *map, const llm_config *c, const llm_layer *l, const char *layer) {
+    vm_param *const part[] = { l->gate_w, l->up_w, l->down_w };
+    const int64_t up[] = { c->experts, 2 * c->mlp, c->width };
+    if (c->experts_joined) {
+        tie(map, l->router, layer, "mlp.gate.weight");
+        for (int64_t i = 0; i < 2 * c->experts; i++) tie_rows(map, part[i % 2], i / 2, 1, i, 3, up, "%smlp.experts.gate_up_proj", layer);
+        tie(map, l->down_w, layer, "mlp.experts.down_proj");
+        return;
+    }
+    tie(map, l->router, layer, "block_sparse_moe.gate.weight");
+    for (int k = 0; k < 3; k++)
+        for (int64_t i = 0; i < c->experts; i++)
+            tie_rows(map, part[k], i, 1, 0, 2, part[k]->ne + 1, "%sblock_sparse_moe.experts.%d.w%d.weight", layer, (int)i, k == 0 ? 1 : k == 1 ? 3 : 2);
+}
+
 void llm_map(const llm *m, weight_map *map) {
     char layer[64], name[128];
     tie(map, m->embed, m->prefix, "embed_tokens.weight");
@@ -169,7 +192,8 @@ void llm_map(const llm *m, weight_map *map) {
         snprintf(layer, sizeof layer, "%slayers.%d.", m->prefix, (int)i);
         tie(map, l->ln1, layer, "input_layernorm.weight"), tie(map, l->ln2, layer, "post_attention_layernorm.weight");
         tie(map, l->o_w, layer, "self_attn.o_proj.weight"), tie(map, l->o_b, layer, "self_attn.o_proj.bias");
-        tie(map, l->down_w, layer, "mlp.down_proj.weight"), tie(map, l->down_b, layer, "mlp.down_proj.bias");
+        if (m->c.experts) tie_experts(map, &m->c, l, layer);
+        else tie(map, l->down_w, layer, "mlp.down_proj.weight"), tie(map, l->down_b, layer, "mlp.down_proj.bias");
         if (m->c.fused) {
             snprintf(name, sizeof name, "%sself_attn.qkv_proj.weight", layer);
             tie_parts(map, 3, (vm_param *[]){ l->q_w, l->k_w, l->v_w }, name);
@@ -180,6 +204,7 @@ void llm_map(const llm *m, weight_map *map) {
         tie(map, l->q_w, layer, "self_attn.q_proj.weight"), tie(map, l->q_b, layer, "self_attn.q_proj.bias");
         tie(map, l->k_w, layer, "self_attn.k_proj.weight"), tie(map, l->k_b, layer, "self_attn.k_proj.bias");
         tie(map, l->v_w, layer, "self_attn.v_proj.weight"), tie(map, l->v_b, layer, "self_attn.v_proj.bias");
+        if (m->c.experts) continue;
         tie(map, l->gate_w, layer, "mlp.gate_proj.weight"), tie(map, l->gate_b, layer, "mlp.gate_proj.bias");
         tie(map, l->up_w, layer, "mlp.up_proj.weight"), tie(map, l->up_b, layer, "mlp.up_proj.bias");
     }
@@ -200,6 +225,12 @@ vm_status llm_adapt(llm *m, const lora_options *fresh, const char *dir, vm_error
     return e->status;
 }
 
+static bool has_joined_experts(const llm *m) {
+    char name[64];
+    snprintf(name, sizeof name, "%slayers.0.mlp.gate.weight", m->prefix);
+    return m->c.experts && st_find(m->file, name);
+}
+
 vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
     llm_config c;
     llm *m = NULL;
@@ -209,6 +240,7 @@ vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm
     if (llm_make(&m, be, &c, e) && !m) llm_config_free(&c);
     if (!e->status && !st_open(&m->file, dir, e)) {
         snprintf(m->prefix, sizeof m->prefix, "%s", st_find(m->file, "embed_tokens.weight") ? "" : "model.");
+        m->c.experts_joined = has_joined_experts(m);
         llm_map(m, &map);
         weights_load(&map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
     }

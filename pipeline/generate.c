@@ -274,7 +274,7 @@ const vm_command cmd_generate = {
     .name = "generate",
     .summary = "text from a language model: one prompt, or a file of them in one batch",
     .usage = "MODEL_DIR --prompt TEXT | --prompts FILE",
-    .about = "MODEL_DIR is a folder of Llama, Mistral, Qwen2, Phi-3 or Gemma weights. What all prompts of a file begin with is computed once.\n"
+    .about = "MODEL_DIR is a folder of Llama, Mistral, Mixtral, Qwen2, Phi-3 or Gemma weights. What all prompts of a file begin with is computed once.\n"
              "An answer depends on its prompt, its number and --seed alone.\n\n"
              "  vismin generate vicuna-7b/ --prompt \"Name three fruits.\" --max-new 64\n"
              "  vismin generate mistral-7b/ --prompts prompts.jsonl --n 2 --temperature 0.9 --top-k 100 > answers.jsonl",

@@ -10,7 +10,7 @@
 static char tmp[512];
 
 TEST(goldens) {
-    static const char *const names[] = { "llama", "mistral", "qwen2", "phi3", "lora" };
+    static const char *const names[] = { "llama", "mistral", "mixtral", "qwen2", "phi3", "lora" };
     char out[600], in[100];
     int n_grads = 0, n_outs = 0;
     snprintf(out, sizeof out, "%s/out.safetensors", tmp);
@@ -18,7 +18,7 @@ TEST(goldens) {
         snprintf(in, sizeof in, GOLDEN "%s", names[k]);
         check_goldens(in, out, &n_grads, &n_outs);
     }
-    if (n_outs != 26 || n_grads != 83) MISMATCH("%d outputs, %d gradients\n", n_outs, n_grads);
+    if (n_outs != 28 || n_grads != 124) MISMATCH("%d outputs, %d gradients\n", n_outs, n_grads);
     unlink(out);
 }
 
@@ -121,6 +121,7 @@ static const char *refused(const char *config) {
 TEST(configurations) {
     EXPECT_HAS(refused("{\"model_type\":\"gpt2\"}"), "\"gpt2\" is no language model that is read: llama, mistral");
     EXPECT_HAS(refused("{\"model_type\":\"llama\",\"num_attention_heads\":6,\"num_key_value_heads\":4}"), "4 heads for keys do not divide 6 heads");
+    EXPECT_HAS(refused("{\"model_type\":\"mixtral\",\"num_local_experts\":2,\"num_experts_per_tok\":3}"), "num_experts_per_tok: found 3, expected an integer from 1 to 2");
     EXPECT_HAS(refused("{\"model_type\":\"llama\",\"hidden_act\":\"mish\"}"), "activation \"mish\" is not known");
     EXPECT_HAS(refused("{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"ntk\"}}"), "rope_type \"ntk\" is none of default, linear");
     EXPECT_HAS(refused("{\"model_type\":\"phi3\",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,2]}}"), "found 2 numbers, expected 48");
