@@ -222,8 +222,19 @@ static vm_status index_added(tok *t, const char *path, vm_error *e) {
     return VM_OK;
 }
 
+/* Ids that every encoding may add; models look them up unasked. */
+static vm_status check_ids(const tok *t, const char *path, const char *what, const int32_t *id, int64_t n, vm_error *e) {
+    for (int64_t i = 0; i < n; i++)
+        if (id[i] >= t->words.n)
+            return vm_fail(e, VM_EINPUT, "%s: %s has id %d, but the vocabulary ends at %lld", path, what, id[i], (long long)t->words.n - 1);
+    return VM_OK;
+}
+
 vm_status tok_load_finish(tok *t, const char *path, vm_error *e) {
     t->info.vocab_len = t->words.n;
+    if (check_ids(t, path, "a token that post_processor adds", t->prefix.id, t->prefix.n, e) ||
+        check_ids(t, path, "a token that post_processor adds", t->suffix.id, t->suffix.n, e) ||
+        check_ids(t, path, "the padding token", &t->info.pad, 1, e)) return e->status;
     if (!t->family) t->family = &tok_clip;
     vm_status s = t->family->ready(t, path, e);
     return s ? s : index_added(t, path, e);

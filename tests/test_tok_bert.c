@@ -90,6 +90,9 @@ TEST(broken_files_are_named) {
     EXPECT_HAS(MESSAGE("tokenizer.json", JSON("\"pre_tokenizer\":{\"type\":\"Whitespace\"},", "\"vocab\":" VOCAB)), "BertPreTokenizer");
     EXPECT_HAS(MESSAGE("tokenizer.json", JSON("", "\"vocab\":" VOCAB ",\"max_input_chars_per_word\":0")), "max_input_chars_per_word");
     EXPECT_HAS(MESSAGE("tokenizer.json", JSON("", "\"vocab\":" VOCAB ",\"continuing_subword_prefix\":\"0123456789abcdef\"")), "at most 15 bytes");
+    EXPECT_HAS(MESSAGE("tokenizer.json", JSON("\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"[CLS]\",1],\"sep\":[\"[SEP]\",5]},", "\"vocab\":" VOCAB)),
+               "a token that post_processor adds has id 5, but the vocabulary ends at 4");
+    EXPECT_HAS(MESSAGE("tokenizer.json", JSON("\"padding\":{\"strategy\":\"BatchLongest\",\"pad_id\":9},", "\"vocab\":" VOCAB)), "the padding token has id 9");
 }
 
 /* Another mark of continuation, no special tokens around a text, and a shorter limit: all from the file. */
