@@ -9,6 +9,15 @@
 #include "models/grounding_dino.h"
 #include "models/preprocess.h"
 
+const char *const detector_status_name[] = { "ok", "no_box", "box_too_large", "box_too_small", "low_score" };
+
+enum { PLANS = 12 };         /* they share one arena */
+typedef struct {
+    int64_t B, h, w, T;      /* pictures; B 0 = the text side */
+    uint64_t used;
+    vm_graph *g;             /* NULL = free */
+} plan;
+
 struct detector {
     vm_backend *be;
     vm_type dtype;
@@ -19,8 +28,10 @@ struct detector {
     int32_t *label;          /* of each token: 0, or 1 + its phrase */
     char **phrase;
     int64_t n;
-    vm_graph *g;             /* for pictures of h x w with this text; NULL = to be made */
-    int64_t h, w;
+    float *rows;             /* (T,d): the text, as the picture side reads it */
+    plan plans[PLANS];
+    uint64_t clock;
+    vm_arena arena;
 };
 
 vm_status detector_open(detector **out, vm_backend *be, vm_type dtype, const char *dir, vm_error *e) {
@@ -37,14 +48,15 @@ vm_status detector_open(detector **out, vm_backend *be, vm_type dtype, const cha
 
 static void forget_text(detector *d) {
     for (int64_t k = 0; k < d->n; k++) vm_free(d->phrase[k]);
-    vm_free(d->phrase), vm_free(d->label);
-    vm_graph_free(d->g);
-    d->phrase = NULL, d->label = NULL, d->g = NULL, d->n = 0;
+    vm_free(d->phrase), vm_free(d->label), vm_free(d->rows);
+    d->phrase = NULL, d->label = NULL, d->rows = NULL, d->n = 0;
 }
 
 void detector_free(detector *d) {
     if (!d) return;
     forget_text(d);
+    for (int k = 0; k < PLANS; k++) vm_graph_free(d->plans[k].g);
+    vm_arena_free(&d->arena);
     tok_ids_free(&d->ids);
     tok_free(d->t);
     gdino_free(d->m);
@@ -81,11 +93,72 @@ static char *phrase_of(detector *d, int64_t k, vm_error *e) {
     return text;
 }
 
-vm_status detector_ask(detector *d, const char *const *phrases, int64_t n, vm_error *e) {
+static char *text_of(const char *const *phrases, int64_t n, vm_error *e) {
     char *text = vm_strdup("");
-    forget_text(d);
     for (int64_t k = 0; k < n && text; k++) text = with_phrase(text, phrases[k]);
-    if (!text) return vm_nomem(e, 1024, "phrases");
+    if (!text) vm_nomem(e, 1024, "phrases");
+    return text;
+}
+
+vm_status detector_fits(detector *d, const char *const *phrases, int64_t n, int64_t *fit, vm_error *e) {
+    int64_t low = 0, high = n; /* so many fit; no more than so many do */
+    for (int64_t k = n; low < high && !e->status; k = (low + high + 1) / 2) {
+        char *text = text_of(phrases, k, e);
+        if (text && !tok_encode(d->t, text, strlen(text), 0, 0, &d->ids, e)) {
+            if (d->ids.n <= d->m->c.text_len) low = k;
+            else high = k - 1;
+        }
+        vm_free(text);
+    }
+    *fit = low;
+    forget_text(d); /* the tokens are others now */
+    return e->status;
+}
+
+/* --- plans ---------------------------------------------------------------------------------------------------------- */
+static vm_status build(detector *d, plan *p, vm_error *e) {
+    gdino_out o;
+    gdino_batch b = { .B = VM_MAX(p->B, (int64_t)1), .H = p->h, .W = p->w, .T = p->T, .shared = p->B > 0 };
+    if (!(p->g = vm_graph_new(d->be, d->dtype))) return vm_nomem(e, sizeof *p->g, "a graph");
+    p->g->shared = &d->arena;
+    if (!p->B) vm_output(p->g, "rows", gdino_text_rows(p->g, d->m, &b));
+    else if (!gdino_forward(p->g, d->m, &b, false, &o))
+        vm_output(p->g, "logits", o.logits[d->m->c.dec_layers - 1]), vm_output(p->g, "boxes", o.boxes[d->m->c.dec_layers - 1]);
+    if (!vm_plan(p->g)) return VM_OK;
+    *e = p->g->err;
+    vm_graph_free(p->g);
+    p->g = NULL;
+    return e->status;
+}
+
+/* The plan for these sizes: one that is kept, or a new one in place of that which was not used for longest. */
+static vm_graph *plan_for(detector *d, int64_t B, int64_t h, int64_t w, vm_error *e) {
+    plan *p = &d->plans[0];
+    for (int k = 0; k < PLANS; k++) {
+        plan *q = &d->plans[k];
+        if (q->g && q->B == B && q->h == h && q->w == w && q->T == d->ids.n) return q->used = ++d->clock, q->g;
+        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
+    }
+    vm_graph_free(p->g);
+    *p = (plan){ .B = B, .h = h, .w = w, .T = d->ids.n, .used = ++d->clock };
+    build(d, p, e);
+    return p->g;
+}
+
+static vm_status compute_rows(detector *d, vm_error *e) {
+    const size_t bytes = (size_t)(d->ids.n * d->m->c.width) * sizeof *d->rows;
+    const gdino_batch b = { .B = 1, .T = d->ids.n, .ids = d->ids.id };
+    vm_graph *g = plan_for(d, 0, 0, 0, e);
+    if (!g) return e->status;
+    if (!(d->rows = vm_alloc(bytes))) return vm_nomem(e, bytes, "a text");
+    if (!gdino_fill_text(g, d->m, &b, e) && (vm_run(g) || vm_get(g, "rows", d->rows))) *e = g->err;
+    return e->status;
+}
+
+vm_status detector_ask(detector *d, const char *const *phrases, int64_t n, vm_error *e) {
+    forget_text(d);
+    char *text = text_of(phrases, n, e);
+    if (!text) return e->status;
     if (!tok_encode(d->t, text, strlen(text), 0, 0, &d->ids, e)) {
         d->label = vm_alloc((size_t)d->ids.n * sizeof *d->label + 1);
         int64_t many = d->label ? gdino_labels(d->ids.id, d->ids.n, d->label) : 0;
@@ -94,47 +167,13 @@ vm_status detector_ask(detector *d, const char *const *phrases, int64_t n, vm_er
         else if (d->ids.n > d->m->c.text_len)
             vm_fail(e, VM_EINPUT, "the phrases are %lld tokens, the model reads %lld; look for fewer at once", (long long)d->ids.n, (long long)d->m->c.text_len);
         for (; d->n < many && !e->status; d->n++) d->phrase[d->n] = phrase_of(d, d->n, e);
+        if (!e->status) compute_rows(d, e);
     }
     vm_free(text);
     return e->status;
 }
 
-/* --- a picture ------------------------------------------------------------------------------------------------------ */
-static gdino_batch batch_of(const detector *d, const float *pixels) {
-    return (gdino_batch){ .B = 1, .H = d->h, .W = d->w, .T = d->ids.n, .pixels = pixels, .ids = d->ids.id };
-}
-
-static vm_status plan(detector *d, int64_t h, int64_t w, vm_error *e) {
-    gdino_out o;
-    if (d->g && d->h == h && d->w == w) return VM_OK;
-    vm_graph_free(d->g);
-    d->h = h, d->w = w;
-    if (!(d->g = vm_graph_new(d->be, d->dtype))) return vm_nomem(e, sizeof *d->g, "a graph");
-    gdino_batch b = batch_of(d, NULL);
-    gdino_forward(d->g, d->m, &b, false, &o);
-    vm_output(d->g, "logits", o.logits[d->m->c.dec_layers - 1]), vm_output(d->g, "boxes", o.boxes[d->m->c.dec_layers - 1]);
-    if (vm_plan(d->g)) *e = d->g->err;
-    return e->status;
-}
-
-static vm_status run(detector *d, const vm_image *rgb, float *logits, float *boxes, vm_error *e) {
-    vm_image fitted = { 0 };
-    float *pixels = NULL;
-    if (preprocess_fit_image(&fitted, &d->pre, rgb, e) || plan(d, fitted.h, fitted.w, e)) goto done;
-    if (!(pixels = vm_alloc((size_t)fitted.h * (size_t)fitted.w * 3 * sizeof *pixels))) {
-        vm_nomem(e, (size_t)fitted.h * (size_t)fitted.w * 3 * sizeof *pixels, "a picture");
-        goto done;
-    }
-    preprocess_hwc(pixels, 0, &d->pre, &fitted);
-    gdino_batch b = batch_of(d, pixels);
-    if (!gdino_fill(d->g, d->m, &b, e) && (vm_run(d->g) || vm_get(d->g, "logits", logits) || vm_get(d->g, "boxes", boxes))) *e = d->g->err;
-done:
-    if (e->status) vm_graph_free(d->g), d->g = NULL;
-    vm_free(pixels);
-    image_free(&fitted);
-    return e->status;
-}
-
+/* --- boxes of a picture --------------------------------------------------------------------------------------------- */
 static float area(const float *b) { return fmaxf(b[2] - b[0], 0) * fmaxf(b[3] - b[1], 0); }
 
 static float overlap(const float *a, const float *b) { /* intersection over union */
@@ -173,37 +212,132 @@ bool detector_covered(const detector_box *better_ones, int64_t n, const detector
     return false;
 }
 
+static float probability(float x) { return 1 / (1 + expf(-x)); }
+
+/* What the boxes of a picture are made of: Q queries with their tokens. */
+typedef struct {
+    const float *logits, *boxes;
+    int64_t *phrase;         /* of each query */
+    int64_t *large, *small, *over; /* of each phrase: boxes that were left out for their size, or because there were enough */
+    gdino_box *all;
+} queries;
+
+static vm_status queries_new(queries *x, const detector *d, vm_error *e) {
+    const size_t Q = (size_t)d->m->c.queries, n = (size_t)d->n;
+    x->phrase = vm_alloc((Q + 3 * n) * sizeof *x->phrase), x->all = vm_alloc(Q * sizeof *x->all);
+    if (!x->phrase || !x->all) return vm_nomem(e, Q * sizeof *x->all, "boxes");
+    x->large = x->phrase + Q, x->small = x->large + n, x->over = x->small + n;
+    return VM_OK;
+}
+
+/* Phrases of queries; the best score of each phrase. */
+static void judge(const detector *d, queries *x, detector_answer *a) {
+    const int64_t T = d->ids.n;
+    memset(x->large, 0, 3 * (size_t)d->n * sizeof *x->large);
+    for (int64_t q = 0; q < d->m->c.queries; q++) {
+        const float *row = x->logits + q * T;
+        float best = -INFINITY;
+        for (int64_t i = 0; i < T; i++) best = fmaxf(best, row[i]);
+        const int64_t k = x->phrase[q] = best_phrase(d, row);
+        a[k].best = fmaxf(a[k].best, probability(best));
+    }
+}
+
 /* Boxes within the picture, of the wanted size, that no better one of the same phrase covers. */
-static vm_status choose(detector *d, const vm_image *rgb, const detector_options *o, const float *logits, gdino_box *all, int64_t N, detector_box *found,
-                        int64_t *n, vm_error *e) {
+static vm_status choose(detector *d, const vm_image *rgb, const detector_options *o, queries *x, detector_found *f, vm_error *e) {
     const float whole = (float)rgb->w * (float)rgb->h;
-    qsort(all, (size_t)N, sizeof *all, better);
-    for (int64_t i = 0; i < N && !e->status && (!o->most || *n < o->most); i++) {
-        const float *row = logits + all[i].query * d->ids.n;
-        detector_box *b = &found[*n];
-        *b = (detector_box){ .score = all[i].score, .phrase = best_phrase(d, row) };
-        for (int k = 0; k < 4; k++) b->box[k] = fminf(fmaxf(all[i].box[k], 0), (float)(k % 2 ? rgb->h : rgb->w));
-        float part = area(b->box) / whole;
-        bool keep = (double)part >= o->min_area && (double)part <= o->max_area && part > 0 && !detector_covered(found, *n, b, o->nms);
-        if (keep && (b->words = words_of(d, row, o->text_threshold, e))) ++*n;
+    const int64_t N = gdino_detect(x->logits, x->boxes, d->m->c.queries, d->ids.n, o->threshold, (double)rgb->h, (double)rgb->w, x->all);
+    judge(d, x, f->answer);
+    qsort(x->all, (size_t)N, sizeof *x->all, better);
+    for (int64_t i = 0; i < N && !e->status; i++) {
+        detector_box *b = &f->box[f->n];
+        *b = (detector_box){ .score = x->all[i].score, .phrase = x->phrase[x->all[i].query] };
+        if ((double)f->answer[b->phrase].best < o->min_score) continue;
+        for (int k = 0; k < 4; k++) b->box[k] = fminf(fmaxf(x->all[i].box[k], 0), (float)(k % 2 ? rgb->h : rgb->w));
+        const float part = area(b->box) / whole;
+        const bool large = (double)part > o->max_area, small = !large && ((double)part < o->min_area || !(part > 0));
+        x->large[b->phrase] += large, x->small[b->phrase] += small;
+        if (large || small || detector_covered(f->box, f->n, b, o->nms)) continue;
+        if (o->most && f->n == o->most) x->over[b->phrase]++;
+        else if ((b->words = words_of(d, x->logits + x->all[i].query * d->ids.n, o->text_threshold, e))) f->answer[b->phrase].boxes++, f->n++;
+    }
+    for (int64_t k = 0; k < d->n; k++) {
+        detector_answer *a = &f->answer[k];
+        a->status = a->boxes + x->over[k] ? DETECTOR_FOUND : !((double)a->best > o->threshold) ? DETECTOR_NO_BOX : (double)a->best < o->min_score ? DETECTOR_WEAK
+                  : x->small[k] ? DETECTOR_TOO_SMALL : x->large[k] ? DETECTOR_TOO_LARGE : DETECTOR_NO_BOX;
     }
     return e->status;
 }
 
-vm_status detector_run(detector *d, const vm_image *rgb, const detector_options *o, detector_box **found, int64_t *n, vm_error *e) {
-    const int64_t Q = d->m->c.queries, T = d->ids.n;
-    *found = NULL, *n = 0;
-    if (!d->n) return vm_fail(e, VM_EINPUT, "no phrases to look for");
-    float *logits = vm_alloc((size_t)(Q * (T + 4)) * sizeof *logits), *boxes = logits + Q * T;
-    gdino_box *all = vm_alloc((size_t)Q * sizeof *all);
-    *found = vm_calloc((size_t)Q, sizeof **found);
-    if (!logits || !all || !*found) vm_nomem(e, (size_t)(Q * T) * sizeof *logits, "boxes");
-    else if (!run(d, rgb, logits, boxes, e)) {
-        int64_t N = gdino_detect(logits, boxes, Q, T, o->threshold, (double)rgb->h, (double)rgb->w, all);
-        choose(d, rgb, o, logits, all, N, *found, n, e);
+/* --- pictures ------------------------------------------------------------------------------------------------------- */
+/* B fitted pictures of one size, numbers which[], through the network. */
+static vm_status run_batch(detector *d, int64_t B, const int64_t *which, const vm_image *fitted, const vm_image *const *rgb, const detector_options *o,
+                           queries *x, detector_found *out, vm_error *e) {
+    const int64_t h = fitted[which[0]].h, w = fitted[which[0]].w, Q = d->m->c.queries, T = d->ids.n;
+    float *pixels = vm_alloc((size_t)(B * h * w * 3) * sizeof *pixels), *logits = vm_alloc((size_t)(B * Q * (T + 4)) * sizeof *logits);
+    float *boxes = logits ? logits + B * Q * T : NULL;
+    gdino_batch b = { .B = B, .H = h, .W = w, .T = T, .pixels = pixels, .ids = d->ids.id, .shared = true, .rows = d->rows };
+    vm_graph *g = NULL;
+    if (!pixels || !logits) vm_nomem(e, (size_t)(B * h * w * 3) * sizeof *pixels, "pictures");
+    for (int64_t k = 0; k < B && !e->status; k++) preprocess_hwc(pixels + k * h * w * 3, 0, &d->pre, &fitted[which[k]]);
+    if (!e->status && (g = plan_for(d, B, h, w, e)) && !gdino_fill(g, d->m, &b, e) && (vm_run(g) || vm_get(g, "logits", logits) || vm_get(g, "boxes", boxes)))
+        *e = g->err;
+    for (int64_t k = 0; k < B && !e->status; k++) {
+        x->logits = logits + k * Q * T, x->boxes = boxes + k * Q * 4;
+        choose(d, rgb[which[k]], o, x, &out[which[k]], e);
     }
-    vm_free(logits), vm_free(all);
-    if (e->status) detector_boxes_free(*found, *n), *found = NULL, *n = 0;
+    vm_free(pixels), vm_free(logits);
+    return e->status;
+}
+
+/* Groups of one size, in the order of their first pictures. */
+static vm_status run_groups(detector *d, int64_t N, const vm_image *const *rgb, vm_image *fitted, const detector_options *o, detector_found *out,
+                            vm_error *e) {
+    const int64_t most = VM_MAX(o->batch, (int64_t)1);
+    queries x = { 0 };
+    int64_t *which = vm_alloc((size_t)most * sizeof *which);
+    bool *done = vm_calloc((size_t)N + 1, 1);
+    if (!which || !done) vm_nomem(e, (size_t)N, "groups of pictures");
+    else queries_new(&x, d, e);
+    for (int64_t i = 0; i < N && !e->status; i++) {
+        int64_t B = 0;
+        for (int64_t k = i; k < N && B < most && !done[i]; k++)
+            if (!done[k] && fitted[k].h == fitted[i].h && fitted[k].w == fitted[i].w) which[B++] = k;
+        for (int64_t k = 0; k < B; k++) done[which[k]] = true;
+        if (B) run_batch(d, B, which, fitted, rgb, o, &x, out, e);
+    }
+    vm_free(which), vm_free(done), vm_free(x.phrase), vm_free(x.all);
+    return e->status;
+}
+
+vm_status detector_run_many(detector *d, int64_t N, const vm_image *const *rgb, const detector_options *o, detector_found *out, vm_error *e) {
+    vm_image *fitted = vm_calloc((size_t)N + 1, sizeof *fitted);
+    for (int64_t i = 0; i < N; i++) out[i] = (detector_found){ 0 };
+    if (!d->rows) vm_fail(e, VM_EINPUT, "no phrases to look for");
+    else if (!fitted) vm_nomem(e, (size_t)N * sizeof *fitted, "pictures");
+    for (int64_t i = 0; i < N && !e->status; i++) {
+        out[i].box = vm_calloc((size_t)d->m->c.queries, sizeof *out->box), out[i].answer = vm_calloc((size_t)d->n, sizeof *out->answer);
+        if (!out[i].box || !out[i].answer) vm_nomem(e, (size_t)d->m->c.queries * sizeof *out->box, "boxes");
+        else preprocess_fit_image(&fitted[i], &d->pre, rgb[i], e);
+    }
+    if (!e->status) run_groups(d, N, rgb, fitted, o, out, e);
+    for (int64_t i = 0; i < N && fitted; i++) image_free(&fitted[i]);
+    vm_free(fitted);
+    for (int64_t i = 0; i < N && e->status; i++) detector_found_free(&out[i]);
+    return e->status;
+}
+
+void detector_found_free(detector_found *f) {
+    detector_boxes_free(f->box, f->n);
+    vm_free(f->answer);
+    *f = (detector_found){ 0 };
+}
+
+vm_status detector_run(detector *d, const vm_image *rgb, const detector_options *o, detector_box **found, int64_t *n, vm_error *e) {
+    detector_found f;
+    detector_run_many(d, 1, &rgb, o, &f, e);
+    *found = f.box, *n = f.n;
+    vm_free(f.answer);
     return e->status;
 }
 

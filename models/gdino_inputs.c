@@ -13,24 +13,27 @@ static vm_status set(vm_graph *g, const char *name, const void *data, vm_error *
 }
 
 /* --- text ----------------------------------------------------------------------------------------------------------- */
-static vm_status fill_text(vm_graph *g, const gdino_config *c, const gdino_batch *b, vm_error *e) {
-    const int64_t n = gdino_tokens(c, b), all = b->B * n;
+vm_status gdino_fill_text(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e) {
+    const int64_t n = gdino_tokens(&m->c, b), all = b->B * n;
     int32_t *ints = vm_calloc((size_t)(4 * all) + 1, sizeof *ints), *ids = ints, *types = ids + all, *mask = types + all, *position = mask + all;
     float *bias = vm_alloc((size_t)(all * n + all) * sizeof *bias + 1), *hide = bias + all * n;
     uint8_t *sees = vm_alloc((size_t)(n * n) + 1);
     if (!ints || !bias || !sees) vm_nomem(e, (size_t)(all * n) * sizeof *bias, "masks of texts");
     for (int64_t k = 0; k < b->B && !e->status; k++) {
-        gdino_phrases(b->ids + k * b->T, b->T, n, sees, position + k * n);
+        const int64_t text = b->shared ? 0 : k * b->T;
+        gdino_phrases(b->ids + text, b->T, n, sees, position + k * n);
         for (int64_t i = 0; i < n * n; i++) bias[k * n * n + i] = sees[i] ? 0 : -1e30f;
         for (int64_t i = 0; i < n; i++) {
-            ids[k * n + i] = b->ids[k * b->T + i];
-            if (b->types) types[k * n + i] = b->types[k * b->T + i];
+            ids[k * n + i] = b->ids[text + i];
+            if (b->types) types[k * n + i] = b->types[text + i];
             mask[k * n + i] = !b->mask || b->mask[k * b->T + i];
             hide[k * n + i] = mask[k * n + i] ? 0 : -INFINITY;
         }
     }
-    set(g, "gdino.ids", ids, e), set(g, "gdino.positions", position, e), set(g, "gdino.phrases", bias, e);
-    if (b->types) set(g, "gdino.types", types, e);
+    set(g, "gdino.positions", position, e), set(g, "gdino.phrases", bias, e);
+    if (b->shared) set(g, "gdino.rows", b->rows, e);
+    else set(g, "gdino.ids", ids, e);
+    if (b->types && !b->shared) set(g, "gdino.types", types, e);
     if (b->mask) set(g, "gdino.text_mask", mask, e), set(g, "gdino.text_hide", hide, e);
     vm_free(ints), vm_free(bias), vm_free(sees);
     return e->status;
@@ -140,6 +143,6 @@ static vm_status fill_vision(vm_graph *g, const gdino_config *c, const gdino_bat
 
 vm_status gdino_fill(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e) {
     if (g->err.status) return *e = g->err, e->status;
-    if (swin_constants(g, &m->swin, e) || fill_text(g, &m->c, b, e) || fill_vision(g, &m->c, b, e)) return e->status;
+    if (swin_constants(g, &m->swin, e) || gdino_fill_text(g, m, b, e) || fill_vision(g, &m->c, b, e)) return e->status;
     return set(g, "gdino.pixels", b->pixels, e);
 }

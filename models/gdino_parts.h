@@ -18,7 +18,8 @@ typedef struct {
     vm_val limits;                  /* (2): 1e-5, 1e-5 - 1 */
     vm_val text_mask;               /* (B,T) i32 */
     vm_val text_bias;               /* (B,1,T,T) f32: -1e30 where a token does not see another */
-    vm_val text_place;              /* (B,T,d) */
+    vm_val text_position;           /* (B,T) i32: places within phrases */
+    vm_val text_place;              /* (B,T,d): the same as sines */
     vm_val text_hide;               /* (B,T) f32: 0, or -infinity at padding */
 } gdino_state;
 

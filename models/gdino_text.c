@@ -32,15 +32,28 @@ int64_t gdino_labels(const int32_t *ids, int64_t n, int32_t *label) {
     return phrases;
 }
 
-vm_val gdino_text(vm_graph *g, const gdino *m, const gdino_batch *b, gdino_state *s) {
+/* What the layers beyond BERT look at, too. */
+static void masks(vm_graph *g, const gdino_batch *b, gdino_state *s) {
     const int64_t bt[] = { s->B, s->T }, mask[] = { s->B, 1, s->T, s->T };
-    bert_input in = { .ids = vm_input(g, "gdino.ids", VM_I32, 2, bt), .positions = vm_input(g, "gdino.positions", VM_I32, 2, bt) };
-    if (b->types) in.types = vm_input(g, "gdino.types", VM_I32, 2, bt);
-    if (b->mask) s->text_mask = vm_input(g, "gdino.text_mask", VM_I32, 2, bt), s->text_hide = vm_input(g, "gdino.text_hide", VM_F32, 2, bt);
-    in.bias = s->text_bias = vm_input(g, "gdino.phrases", VM_F32, 4, mask);
     vm_sinusoid_kind k = { .C = (int)s->d, .scale = 6.283185307179586, .layout = VM_SIN_COS_PAIRS };
-    s->text_place = vm_sinusoid(g, in.positions, k, VM_F32);
+    if (b->mask) s->text_mask = vm_input(g, "gdino.text_mask", VM_I32, 2, bt), s->text_hide = vm_input(g, "gdino.text_hide", VM_F32, 2, bt);
+    s->text_bias = vm_input(g, "gdino.phrases", VM_F32, 4, mask);
+    s->text_position = vm_input(g, "gdino.positions", VM_I32, 2, bt);
+    s->text_place = vm_sinusoid(g, s->text_position, k, VM_F32);
+}
+
+vm_val gdino_text(vm_graph *g, const gdino *m, const gdino_batch *b, gdino_state *s) {
+    const int64_t bt[] = { s->B, s->T };
+    masks(g, b, s);
+    if (b->shared) return vm_broadcast(g, vm_input(g, "gdino.rows", VM_F32, 2, (int64_t[]){ s->T, s->d }), s->B);
+    bert_input in = { .ids = vm_input(g, "gdino.ids", VM_I32, 2, bt), .positions = s->text_position, .bias = s->text_bias };
+    if (b->types) in.types = vm_input(g, "gdino.types", VM_I32, 2, bt);
     vm_val x = bert_hidden(g, &m->bert, &in);
     vm_scope(g, m->text.w->name);
     return gdino_linear(g, x, &m->text, VM_NONE, 0, VM_F32);
+}
+
+vm_val gdino_text_rows(vm_graph *g, const gdino *m, const gdino_batch *b) {
+    gdino_state s = { .B = b->B, .T = gdino_tokens(&m->c, b), .d = m->c.width };
+    return gdino_text(g, m, b, &s);
 }

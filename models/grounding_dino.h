@@ -80,6 +80,8 @@ typedef struct {
     const int32_t *ids;       /* (B,T), padded on the right */
     const int32_t *types;     /* (B,T); NULL = 0 */
     const int32_t *mask;      /* (B,T): 0 = padding; NULL = none */
+    bool shared;              /* one text for all pictures: ids, types (T), no mask, and instead of BERT its rows are an input */
+    const float *rows;        /* (T,d) of shared texts: what gdino_text_rows computes */
 } gdino_batch;
 int64_t gdino_tokens(const gdino_config *c, const gdino_batch *b); /* of T those that are looked at */
 
@@ -93,6 +95,9 @@ typedef struct {
  * same sizes and with masks where this one has masks. */
 vm_status gdino_forward(vm_graph *g, const gdino *m, const gdino_batch *b, bool all, gdino_out *out);
 vm_status gdino_fill(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e);
+/* The text side by itself, (B,T,d) f32: many pictures can be asked for what it is computed for once. */
+vm_val gdino_text_rows(vm_graph *g, const gdino *m, const gdino_batch *b);
+vm_status gdino_fill_text(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e);
 
 /* --- text (gdino_text.c) --- */
 bool gdino_ends_phrase(int32_t id); /* [CLS], [SEP], "." and "?" of BERT's uncased vocabulary */

@@ -111,6 +111,17 @@ bool scene_parse(const char *text, scene_text *t);
 /* Is what the caption says true of the scene? "a": at least one such object; numbers: exactly so many. */
 bool scene_holds(const scene *s, const scene_text *t);
 
+/* ---- questions to a detector ----
+ * Noun phrases without article or number, "small red ball"; the objects that each is true of, none of absent ones. The first is present, at
+ * times one or two follow, half of them absent; no object answers to two of them. */
+enum { SCENE_QUESTIONS = 3 };
+typedef struct {
+    char text[48];
+    uint8_t size, colour, texture, class; /* SCENE_UNSAID or the index */
+    uint8_t objects;                      /* bit i: object i is one */
+} scene_question;
+int scene_ask(const scene *s, uint64_t seed, scene_question q[SCENE_QUESTIONS]); /* returns how many, at least 1 */
+
 /* ---- minimal changes ---- */
 typedef enum { SCENE_OBJECT, SCENE_ATTRIBUTE, SCENE_RELATION, SCENE_COUNTING, SCENE_CATEGORIES } scene_category;
 typedef enum {

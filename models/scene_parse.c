@@ -72,8 +72,7 @@ bool scene_parse(const char *text, scene_text *t) {
 
 static bool said(uint8_t word, uint8_t is) { return word == SCENE_UNSAID || word == is; }
 
-/* Objects of the scene that answer to the phrase, as bits. */
-static unsigned matches(const scene *s, const scene_phrase *p) {
+unsigned scene_matches(const scene *s, const scene_phrase *p) {
     unsigned found = 0;
     for (int k = 0; k < s->n; k++) {
         const scene_object *o = &s->object[k];
@@ -94,7 +93,7 @@ static bool relation_holds(const scene *s, unsigned a, unsigned b, scene_relatio
 bool scene_holds(const scene *s, const scene_text *t) {
     unsigned found[SCENE_PHRASES];
     for (int k = 0; k < t->n; k++) {
-        found[k] = matches(s, &t->phrase[k]);
+        found[k] = scene_matches(s, &t->phrase[k]);
         int n = __builtin_popcount(found[k]), count = t->phrase[k].count;
         if (count == SCENE_A ? n < 1 : count == SCENE_SOME ? n < 2 : n != count) return false;
     }

@@ -4,9 +4,9 @@
 #include "kernels/philox.h"
 #include "models/scene.h"
 
-/* Streams of the generator below one seed: what is where, the noise, captions, edits. The variant numbers further
+/* Streams of the generator below one seed: what is where, the noise, captions, edits, questions. The variant numbers further
  * scenes of the same seed. */
-enum { SCENE_STREAM_OBJECTS, SCENE_STREAM_NOISE, SCENE_STREAM_CAPTION, SCENE_STREAM_EDIT, SCENE_STREAM_PICK };
+enum { SCENE_STREAM_OBJECTS, SCENE_STREAM_NOISE, SCENE_STREAM_CAPTION, SCENE_STREAM_EDIT, SCENE_STREAM_PICK, SCENE_STREAM_ASK };
 static inline vm_rng scene_rng(uint64_t seed, uint64_t variant, int stream) {
     return vm_rng_at(seed, variant << 3 | (unsigned)stream);
 }
@@ -22,6 +22,9 @@ static inline int32_t scene_radius(int size, int32_t jitter) {
 bool scene_fits(const scene *s, const scene_object *o, unsigned except);
 /* Moves the centre into the frame. */
 void scene_clamp(scene_object *o);
+
+/* Objects of the scene that answer to the phrase, as bits. */
+unsigned scene_matches(const scene *s, const scene_phrase *p);
 
 /* Says what the phrases, relation and background of *t are, without text; then the text of it. */
 void scene_describe(const scene *s, vm_rng *r, scene_mode mode, scene_text *t);

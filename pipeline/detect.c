@@ -156,8 +156,8 @@ static vm_status save_coco(job *j, const char *path, vm_error *e) {
 static vm_status run(const vm_args *a, vm_error *e) {
     const char *const *phrases, *dir;
     const int64_t n = arg_list(a, "phrase", &phrases);
-    job j = { .a = a, .how = { arg_float(a, "threshold"), arg_float(a, "text-threshold"), arg_float(a, "nms"), arg_float(a, "min-area"),
-                               arg_float(a, "max-area"), arg_int(a, "max-boxes") } };
+    job j = { .a = a, .how = { .threshold = arg_float(a, "threshold"), .text_threshold = arg_float(a, "text-threshold"), .nms = arg_float(a, "nms"),
+                               .min_area = arg_float(a, "min-area"), .max_area = arg_float(a, "max-area"), .most = arg_int(a, "max-boxes") } };
     vm_type dtype;
     if (!n) return vm_fail(e, VM_EUSAGE, "detect: --phrase TEXT is needed: what to look for, once or several times");
     if (!(dir = arg_model(a, arg_pos(a, 0), e))) return e->status;

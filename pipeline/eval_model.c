@@ -78,6 +78,14 @@ vm_status eval_model_hash(eval_model *m, const char *dir, vm_error *e) {
     return e->status;
 }
 
+vm_status eval_model_describe(eval_model *m, const char *name, const char *dir, const char *precision, vm_error *e) {
+    size_t len = name ? strlen(name) : 0;
+    *m = (eval_model){ .precision = precision };
+    if (!name) name = folder_name(dir, &len);
+    set_name(m, name, len);
+    return dir ? eval_model_hash(m, dir, e) : VM_OK;
+}
+
 static void describe(eval_model *m, const char *precision) {
     static const char *const act[] = {
         [VM_GELU] = "gelu", [VM_GELU_TANH] = "gelu_tanh", [VM_QUICK_GELU] = "quick_gelu"

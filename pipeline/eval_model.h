@@ -37,6 +37,8 @@ vm_status eval_model_open(eval_model **out, const char *model, const char *name,
                           vm_type dtype, bool deterministic, uint64_t seed, vm_error *e);
 /* Around an embedder in use elsewhere, which is not owned; precision as shown in the results. */
 vm_status eval_model_wrap(eval_model **out, embedder *x, const char *name, const char *precision, vm_error *e);
+/* Name and slug of a model that is no towers, and the sums of its files. name NULL: the last part of dir; dir NULL: no files. */
+vm_status eval_model_describe(eval_model *m, const char *name, const char *dir, const char *precision, vm_error *e);
 /* The sums of the files of the directory that a wrapped model came from. */
 vm_status eval_model_hash(eval_model *m, const char *dir, vm_error *e);
 void eval_model_free(eval_model *m); /* accepts NULL */

@@ -2,7 +2,7 @@
  *
  *   --pairs N    original_images/ and edited_images/ CATEGORY_NNNN.png; CATEGORY.csv of the benchmark layout;
  *                pairs.json of the training layout (image, caption, negatives)
- *   --scenes N   images/NNNNNN.png
+ *   --scenes N   images/NNNNNN.png; with --boxes boxes.json, phrases to look for as COCO annotations
  *   always       scenes.jsonl: one line per picture with caption, phrases, objects, boxes
  *   --sheet      sheet.png, the first pictures with their captions;  --chart: chart.png, all classes in all colours
  * Number i of a split is the same for ever: the seeds of the splits never meet (models/scene.h). */
@@ -16,6 +16,7 @@
 #include "io/progress.h"
 #include "pipeline/command.h"
 #include "pipeline/run.h"
+#include "pipeline/scene_boxes.h"
 #include "pipeline/scene_set.h"
 #include "pipeline/scene_sheet.h"
 
@@ -30,7 +31,8 @@ typedef struct {
     vm_out *lines; /* scenes.jsonl */
     int64_t pictures;
     scene_sheet sheet;
-    bool with_sheet;
+    bool with_sheet, with_boxes;
+    scene_boxes boxes;
     progress *bar;
 } job;
 
@@ -120,6 +122,7 @@ static vm_status write_scenes(job *j, vm_error *e) {
         snprintf(id, sizeof id, "%06" PRIu64, number);
         snprintf(name, sizeof name, "images/%s.png", id);
         st = write_scene(j, id, name, &s, &t, e);
+        if (!st && j->with_boxes) st = scene_boxes_add(&j->boxes, (int64_t)number, name, &s, seed, e);
         if (j->with_sheet && i < SHEET_SCENES) sheet_add_scene(&j->sheet, &s, &t);
         progress_add(j->bar, 1);
         if (run_stopping()) return VM_ESTOP;
@@ -250,8 +253,10 @@ static vm_status write_set(job *j, bool pairs, vm_error *e) {
     progress_end(j->bar);
     if (st) vm_out_abort(j->lines);
     else st = vm_out_commit(j->lines, e);
+    if (!st && j->with_boxes) st = scene_boxes_save(&j->boxes, j->dir, "boxes.json", e);
     if (!st && j->with_sheet) st = write_picture(j, "sheet.png", j->sheet.im.px, j->sheet.im.w, j->sheet.im.h, e);
     image_free(&j->sheet.im);
+    scene_boxes_free(&j->boxes);
     vm_free(path);
     return st;
 }
@@ -262,7 +267,7 @@ vm_status scene_write_pairs(const char *dir, scene_split split, int64_t n, bool 
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {
-    job j = { .dir = arg_str(a, "out"), .with_sheet = arg_flag(a, "sheet") };
+    job j = { .dir = arg_str(a, "out"), .with_sheet = arg_flag(a, "sheet"), .with_boxes = arg_flag(a, "boxes") };
     bool pairs = arg_given(a, "pairs"), scenes = arg_given(a, "scenes"), chart = arg_flag(a, "chart");
     if (!j.dir) return vm_fail(e, VM_EUSAGE, "--out DIR is missing: say where the pictures go");
     if (pairs && scenes)
@@ -270,6 +275,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
                        "--pairs and --scenes are two sets: give one of them, and the other a folder of its own");
     if (!pairs && !scenes && !chart)
         return vm_fail(e, VM_EUSAGE, "nothing to do: give --pairs N, --scenes N or --chart");
+    if (j.with_boxes && !scenes) return vm_fail(e, VM_EUSAGE, "--boxes goes with --scenes N");
     if (arg_int(a, "seed") < 0)
         return vm_fail(e, VM_EUSAGE, "--seed %" PRId64 ": expected 0 or more", arg_int(a, "seed"));
     vm_status st = read_split(&j.split, arg_str(a, "split"), e);
@@ -302,6 +308,7 @@ static const vm_opt opts[] = {
     { "scenes", OPT_INT, NULL, "N", "single pictures with ordinary captions", 1, 1e7 },
     { "split", OPT_STR, "test", "NAME", "train, source, test or val: seeds that never meet", 0, 0 },
     { "max-objects", OPT_INT, "0", "N", "at most so many objects; 0 = up to six (pairs: object and attribute)", 0, 6 },
+    { "boxes", OPT_FLAG, NULL, NULL, "with --scenes, also DIR/boxes.json: phrases, present and absent, with their boxes, for `eval detect`", 0, 0 },
     { "sheet", OPT_FLAG, NULL, NULL, "also DIR/sheet.png: the first of them with their captions", 0, 0 },
     { "chart", OPT_FLAG, NULL, NULL, "also DIR/chart.png: all classes in all colours", 0, 0 },
     { 0 },

@@ -121,6 +121,63 @@ TEST(detector) {
     detector_free(d), image_free(&im);
 }
 
+/* Pictures of two sizes, three in one batch: the boxes that each of them gets alone, and what became of each phrase. */
+TEST(many_pictures) {
+    const char *const ask[] = { "a cat", "the dog" };
+    detector_options o = { .threshold = 0, .nms = 1, .max_area = 1, .batch = 3 };
+    detector *d = NULL;
+    detector_found f[4], one;
+    vm_image im[4];
+    const vm_image *rgb[4];
+    int64_t fit = 0;
+    vm_error e = { 0 };
+    for (int k = 0; k < 4; k++) {
+        EXPECT(!image_new(&im[k], k == 1 ? 48 : 64, 64, 3, &e));
+        for (int i = 0; i < im[k].w * im[k].h * 3; i++) im[k].px[i] = (uint8_t)(i * (7 + 4 * k) % 251);
+        rgb[k] = &im[k];
+    }
+    EXPECT(!detector_open(&d, vm_backend_cpu(), VM_F32, variant, &e) && !detector_ask(d, ask, 2, &e) && !detector_run_many(d, 4, rgb, &o, f, &e));
+    if (e.status) MISMATCH("%s\n", e.msg);
+    for (int k = 0; k < 4 && !e.status; k++) {
+        EXPECT(!detector_run_many(d, 1, &rgb[k], &o, &one, &e) && one.n == f[k].n && one.n > 0);
+        for (int64_t i = 0; i < one.n && i < f[k].n; i++) {
+            EXPECT_NEAR((double)one.box[i].score, (double)f[k].box[i].score, 1e-5);
+            for (int c = 0; c < 4; c++) EXPECT_NEAR((double)one.box[i].box[c], (double)f[k].box[i].box[c], 1e-2);
+        }
+        int64_t sum = 0;
+        for (int p = 0; p < 2; p++) {
+            const detector_answer *a = &f[k].answer[p];
+            EXPECT(a->status == (a->boxes ? DETECTOR_FOUND : DETECTOR_NO_BOX));
+            sum += a->boxes;
+        }
+        EXPECT(sum == f[k].n);
+        detector_found_free(&one);
+    }
+    const float top = fmaxf(f[0].answer[0].best, f[0].answer[1].best);
+    for (int k = 0; k < 4; k++) detector_found_free(&f[k]);
+    const struct { detector_options o; detector_status s; } cases[] = { /* of the phrase with the best box */
+        { { .threshold = 1, .nms = 1, .max_area = 1 }, DETECTOR_NO_BOX },       { { .nms = 1, .max_area = 0 }, DETECTOR_TOO_LARGE },
+        { { .nms = 1, .max_area = 1, .min_area = 1 }, DETECTOR_TOO_SMALL },     { { .nms = 1, .max_area = 1, .min_score = 1 }, DETECTOR_WEAK },
+        { { .nms = 1, .max_area = 1, .min_score = (double)top }, DETECTOR_FOUND },
+    };
+    for (int k = 0; k < VM_LEN(cases); k++) {
+        EXPECT(!detector_run_many(d, 1, rgb, &cases[k].o, &one, &e));
+        const int best = one.answer[1].best > one.answer[0].best;
+        EXPECT(one.answer[best].status == cases[k].s && (one.answer[best].boxes > 0) == (cases[k].s == DETECTOR_FOUND));
+        EXPECT(one.answer[best].best == top && (cases[k].s == DETECTOR_FOUND || !one.n));
+        detector_found_free(&one);
+    }
+    const char *const many[] = { "a man on the car in the house with a cat on the table", "and a dog at the tree a cat a dog a bird a fish a car a tree",
+                                 "a house a table a man a woman a cat a dog a bird a fish a car a tree a house a table a man a woman a cat a dog a bird" };
+    EXPECT(!detector_fits(d, many, 3, &fit, &e) && fit == 2);
+    EXPECT(!detector_fits(d, many, 2, &fit, &e) && fit == 2);
+    EXPECT(!detector_fits(d, many + 2, 1, &fit, &e) && fit <= 1);
+    EXPECT(detector_run_many(d, 1, rgb, &o, &one, &e) == VM_EINPUT);
+    EXPECT_HAS(e.msg, "no phrases to look for");
+    detector_free(d);
+    for (int k = 0; k < 4; k++) image_free(&im[k]);
+}
+
 /* --- files ---------------------------------------------------------------------------------------------------------- */
 static void put_tensor(st_writer *w, const char *name, const st_tensor *t, bool other, bool declare, vm_error *e) {
     if (declare) st_writer_add(w, name, t->dtype, t->nd, t->shape, e);
@@ -208,6 +265,7 @@ int main(int argc, char **argv) {
     RUN(detections);
     RUN(overlaps);
     RUN(detector);
+    RUN(many_pictures);
     RUN(spellings);
     RUN(configurations);
     rmdir(tmp);

@@ -487,6 +487,31 @@ TEST(categories_follow_their_weights) {
     for (int k = 0; k < 4; k++) EXPECT_NEAR(count[k], 10000 * weight[k] / 4.8, 200);
 }
 
+/* ---- questions ---- */
+TEST(questions_are_true) { /* by the captions' own judge: "a PHRASE" holds if and only if there are objects */
+    int n[2] = { 0 }, many = 0, alike = 0;
+    for (uint64_t i = 0; i < PAIRS; i++) {
+        scene s;
+        scene_text t;
+        scene_question q[SCENE_QUESTIONS];
+        char text[SCENE_TEXT + 4];
+        unsigned used = 0;
+        scene_sample(scene_seed(SCENE_VAL, i), NULL, &s);
+        const int asked = scene_ask(&s, scene_seed(SCENE_VAL, i), q);
+        EXPECT(asked >= 1 && asked <= SCENE_QUESTIONS && q[0].objects);
+        for (int k = 0; k < asked; k++) {
+            snprintf(text, sizeof text, "a%s %s", strchr("aeiou", q[k].text[0]) ? "n" : "", q[k].text);
+            EXPECT(scene_parse(text, &t) && scene_holds(&s, &t) == (q[k].objects != 0));
+            const int count = __builtin_popcount(q[k].objects);
+            EXPECT(!(q[k].objects & used) && q[k].objects < 1 << s.n);
+            for (int o = 0; o < s.n; o++) EXPECT(!(q[k].objects >> o & 1) || s.object[o].class == q[k].class);
+            for (int j = 0; j < k; j++) alike += !strcmp(q[j].text, q[k].text);
+            used |= q[k].objects, many += count > 1, n[q[k].objects != 0]++;
+        }
+    }
+    EXPECT(!alike && many > 200 && n[0] > 500 && n[1] > 2 * n[0]);
+}
+
 int main(void) {
     RUN(chart_is_the_golden_one);
     RUN(pairs_are_the_golden_ones);
@@ -508,5 +533,6 @@ int main(void) {
     RUN(one_takes_the_singular);
     RUN(impossible_edits_are_refused);
     RUN(categories_follow_their_weights);
+    RUN(questions_are_true);
     return test_end();
 }
