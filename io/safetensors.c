@@ -98,12 +98,12 @@ static vm_status open_named(st_file **out, const char *path, vm_error *e) {
     return st;
 }
 
-/* BASE.safetensors or its index in dir; found = false when neither is there. */
+/* BASE.safetensors or its index in dir, or where neither is the variant fp16 of these; found = false when none is there. */
 static vm_status open_in_dir(st_file **out, const char *dir, const char *base, bool *found, vm_error *e) {
-    static const char *const ends[] = { "safetensors", "safetensors.index.json" };
+    static const char *const ends[] = { "safetensors", "safetensors.index.json", "fp16.safetensors", "safetensors.index.fp16.json" };
     *found = false;
     vm_status st = VM_OK;
-    for (int i = 0; i < 2 && !*found && !st; i++) {
+    for (int i = 0; i < VM_LEN(ends) && !*found && !st; i++) {
         char *path = vm_asprintf("%s/%s.%s", dir, base, ends[i]);
         if (!path) st = vm_nomem(e, strlen(dir), "a file name");
         else if ((*found = file_exists(path))) st = open_named(out, path, e);

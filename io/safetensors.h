@@ -33,7 +33,7 @@ typedef struct {
 
 /* Opens a .safetensors file, a *.index.json with its shards, or a directory that holds BASE.safetensors (which wins) or
  * BASE.safetensors.index.json, for the first BASE of model, open_clip_model, diffusion_pytorch_model, adapter_model
- * that is there. From an index only the tensors of its weight_map are seen. Pickle and GGUF files are refused by name.
+ * that is there; or the variant fp16 (BASE.fp16.safetensors, BASE.safetensors.index.fp16.json) where it stands alone. From an index only the tensors of its weight_map are seen. Pickle and GGUF files are refused by name.
  * VM_EINPUT for malformed files, VM_EMODEL when a directory holds no weights, VM_EIO. */
 vm_status st_open(st_file **out, const char *path, vm_error *e);
 /* The same for a directory and one BASE, e.g. "adapter_model" or "diffusion_pytorch_model.fp16". */

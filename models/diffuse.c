@@ -105,34 +105,48 @@ static vm_val add_to_pixels(vm_graph *g, vm_val x, vm_val t) {
     return vm_binary(g, x, vm_reshape(g, all, 4, (int64_t[]){ B, vm_dim(g, x, 1), vm_dim(g, x, 2), C }), VM_ADD);
 }
 
-vm_val diffuse_resnet_run(vm_graph *g, const diffuse_resnet *r, vm_val x, vm_val temb, int groups, float eps) {
+vm_val diffuse_resnet_time(vm_graph *g, const diffuse_resnet *r, vm_val temb) {
+    return nn_linear(g, temb, r->time.w, r->time.b, VM_NONE, 0, VM_F32);
+}
+
+vm_val diffuse_resnet_run(vm_graph *g, const diffuse_resnet *r, vm_val x, vm_val time, int groups, float eps) {
     vm_scope(g, r->norm1.w->name);
     vm_val h = diffuse_conv_run(g, diffuse_groupnorm(g, x, &r->norm1, groups, eps, VM_SILU, g->dtype), &r->conv1, 3, 1, 0);
-    if (r->time.w) h = add_to_pixels(g, h, nn_linear(g, temb, r->time.w, r->time.b, VM_NONE, 0, VM_F32));
+    if (r->time.w) h = add_to_pixels(g, h, time);
     vm_val shortcut = r->shortcut.w ? diffuse_conv_run(g, x, &r->shortcut, 1, 1, 0) : x;
     return diffuse_conv_run(g, diffuse_groupnorm(g, h, &r->norm2, groups, eps, VM_SILU, g->dtype), &r->conv2, 3, 1, shortcut);
 }
 
-vm_val diffuse_attend(vm_graph *g, const diffuse_attn *a, vm_val x, vm_val h, vm_val from, int NH) {
-    vm_val q = nn_linear(g, h, a->q, a->q_b, VM_NONE, 0, g->dtype), k = nn_linear(g, from, a->k, a->k_b, VM_NONE, 0, g->dtype),
-           v = nn_linear(g, from, a->v, a->v_b, VM_NONE, 0, g->dtype);
-    return nn_linear(g, vm_attention(g, q, k, v, (vm_attn){ .NH = NH, .NKV = NH }), a->out.w, a->out.b, VM_NONE, x, VM_F32);
+diffuse_kv diffuse_keys(vm_graph *g, const diffuse_attn *a, vm_val from) {
+    return (diffuse_kv){ nn_linear(g, from, a->k, a->k_b, VM_NONE, 0, g->dtype), nn_linear(g, from, a->v, a->v_b, VM_NONE, 0, g->dtype) };
 }
 
-vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, vm_val context, int groups) {
+vm_val diffuse_attend(vm_graph *g, const diffuse_attn *a, vm_val x, vm_val h, diffuse_kv to, int NH) {
+    vm_val q = nn_linear(g, h, a->q, a->q_b, VM_NONE, 0, g->dtype);
+    return nn_linear(g, vm_attention(g, q, to.k, to.v, (vm_attn){ .NH = NH, .NKV = NH }), a->out.w, a->out.b, VM_NONE, x, VM_F32);
+}
+
+void diffuse_transformer_kv(vm_graph *g, const diffuse_transformer *t, vm_val context, diffuse_kv *kv) {
+    vm_val from = diffuse_act(g, context);
+    for (int64_t k = 0; k < t->n; k++) {
+        vm_scope(g, t->block[k].norm2.w->name);
+        kv[k] = diffuse_keys(g, &t->block[k].attn2, from);
+    }
+}
+
+vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, const diffuse_kv *kv, int groups) {
     if (!x) return 0;
     int64_t B = vm_dim(g, x, 0), H = vm_dim(g, x, 1), W = vm_dim(g, x, 2);
     const float eps = 1e-5f;
     vm_scope(g, t->norm.w->name);
     vm_val y = vm_reshape(g, diffuse_groupnorm(g, x, &t->norm, groups, 1e-6f, VM_NONE, g->dtype), 3, (int64_t[]){ B, H * W, t->C });
-    vm_val from = diffuse_act(g, context);
     y = nn_linear(g, y, t->in.w, t->in.b, VM_NONE, 0, VM_F32);
     for (int64_t k = 0; k < t->n; k++) {
         const diffuse_block *b = &t->block[k];
         vm_scope(g, b->norm1.w->name);
         vm_val h = nn_norm(g, y, b->norm1.w, b->norm1.b, eps, g->dtype);
-        y = diffuse_attend(g, &b->attn1, y, h, h, (int)t->NH);
-        y = diffuse_attend(g, &b->attn2, y, nn_norm(g, y, b->norm2.w, b->norm2.b, eps, g->dtype), from, (int)t->NH);
+        y = diffuse_attend(g, &b->attn1, y, h, diffuse_keys(g, &b->attn1, h), (int)t->NH);
+        y = diffuse_attend(g, &b->attn2, y, nn_norm(g, y, b->norm2.w, b->norm2.b, eps, g->dtype), kv[k], (int)t->NH);
         h = nn_linear(g, nn_norm(g, y, b->norm3.w, b->norm3.b, eps, g->dtype), b->ff1.w, b->ff1.b, VM_NONE, 0, g->dtype);
         y = nn_linear(g, vm_glu_packed(g, h, false, VM_GELU, g->dtype), b->ff2.w, b->ff2.b, VM_NONE, y, VM_F32);
     }

@@ -26,8 +26,9 @@ typedef struct {
 } diffuse_resnet;
 /* T: columns of the time embedding; 0 = none. */
 void diffuse_resnet_new(diffuse_maker *m, diffuse_resnet *r, int64_t in, int64_t out, int64_t T, const char *name);
-/* temb (B,T) or (1,T), behind its silu; 0 = none. */
-vm_val diffuse_resnet_run(vm_graph *g, const diffuse_resnet *r, vm_val x, vm_val temb, int groups, float eps);
+/* What the time adds to the pixels: (B,out) or (1,out) from temb (B,T) or (1,T), which is behind its silu. */
+vm_val diffuse_resnet_time(vm_graph *g, const diffuse_resnet *r, vm_val temb);
+vm_val diffuse_resnet_run(vm_graph *g, const diffuse_resnet *r, vm_val x, vm_val time, int groups, float eps); /* time 0: none */
 
 typedef struct {
     vm_param *q, *k, *v;   /* (C,C), (C,D), (C,D) */
@@ -46,10 +47,15 @@ typedef struct {
 /* D: columns of the context; conv: proj_in and proj_out are stored as 1 x 1 convolutions. */
 void diffuse_transformer_new(diffuse_maker *m, diffuse_transformer *t, int64_t C, int64_t NH, int64_t n, int64_t D, bool conv, const char *name);
 void diffuse_transformer_free(diffuse_transformer *t);
-vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, vm_val context, int groups);
+typedef struct { vm_val k, v; } diffuse_kv; /* (B,T,C), in the graph's type */
+enum { DIFFUSE_BLOCKS = 64 };               /* blocks of a transformer at most */
+/* What every block of t attends to of a context (B,T,D): kv[t->n]. It does not depend on x: a text's is the same at all steps. */
+void diffuse_transformer_kv(vm_graph *g, const diffuse_transformer *t, vm_val context, diffuse_kv *kv);
+vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, const diffuse_kv *kv, int groups);
 
-/* x (B,T,C) + out(attention(q h, k from, v from)), h and from in the graph's type. */
-vm_val diffuse_attend(vm_graph *g, const diffuse_attn *a, vm_val x, vm_val h, vm_val from, int NH);
+diffuse_kv diffuse_keys(vm_graph *g, const diffuse_attn *a, vm_val from); /* from (B,T,D) in the graph's type */
+/* x (B,T,C) + out(attention(q h, k, v)), h in the graph's type. */
+vm_val diffuse_attend(vm_graph *g, const diffuse_attn *a, vm_val x, vm_val h, diffuse_kv to, int NH);
 
 /* k x k with padding that keeps the size at stride 1. */
 vm_val diffuse_conv_run(vm_graph *g, vm_val x, const diffuse_pair *c, int k, int stride, vm_val residual);

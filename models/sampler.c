@@ -63,6 +63,30 @@ vm_status sampler_config_read(sampler_config *c, const char *dir, vm_error *e) {
     return e->status;
 }
 
+static const struct { const char *name; sampler_kind kind; int order; bool karras, sde; } named[] = {
+    { "ddim", SAMPLER_DDIM, 0, false, false }, { "pndm", SAMPLER_PNDM, 0, false, false }, { "euler", SAMPLER_EULER, 0, false, false },
+    { "euler_karras", SAMPLER_EULER, 0, true, false }, { "euler_a", SAMPLER_EULER_A, 0, false, false }, { "dpm++_2m", SAMPLER_DPM, 2, false, false },
+    { "dpm++_2m_karras", SAMPLER_DPM, 2, true, false }, { "dpm++_3m", SAMPLER_DPM, 3, false, false }, { "dpm++_3m_karras", SAMPLER_DPM, 3, true, false },
+    { "dpm++_sde", SAMPLER_DPM, 2, false, true }, { "dpm++_sde_karras", SAMPLER_DPM, 2, true, true }, { "ddpm", SAMPLER_DDPM, 0, false, false },
+    { "lcm", SAMPLER_LCM, 0, false, false } };
+
+vm_status sampler_by_name(sampler_config *c, const char *name, vm_error *e) {
+    for (int k = 0; k < VM_LEN(named); k++) {
+        if (strcmp(named[k].name, name)) continue;
+        c->kind = named[k].kind, c->karras = named[k].karras, c->sde = named[k].sde;
+        c->prk = c->heun = c->last_is_least = c->euler_at_final = c->large_variance = false, c->lower_final = true;
+        c->order = named[k].order;
+        return VM_OK;
+    }
+    return vm_fail(e, VM_EUSAGE, "sampler \"%s\" is not known: ddim, pndm, euler, euler_karras, euler_a, dpm++_2m, dpm++_2m_karras, dpm++_3m, dpm++_3m_karras, dpm++_sde, dpm++_sde_karras, ddpm, lcm", name);
+}
+
+const char *sampler_name(const sampler_config *c) {
+    for (int k = 0; k < VM_LEN(named); k++)
+        if (named[k].kind == c->kind && named[k].karras == c->karras && named[k].sde == c->sde && (c->kind != SAMPLER_DPM || named[k].order == c->order)) return named[k].name;
+    return "dpm++";
+}
+
 /* --- noise levels of the training ----------------------------------------------------------------------------------- */
 static double cosine_bar(double t) {
     double x = cos((t + 0.008) / 1.008 * 1.57079632679489661923);
@@ -161,13 +185,13 @@ static void spaced_dpm(const sampler_config *c, int64_t N, double *t) {
 }
 
 /* PNDM calls the network for one time twice, or begins with three groups of Runge and Kutta. Returns the number of calls. */
-static int64_t pndm_calls(sampler *s, int64_t N, const double *down, double *t) {
+static int64_t pndm_calls(sampler *s, int64_t N, int64_t first, const double *down, double *t) {
     int64_t n = 0;
     s->prk = s->c.prk ? 12 : 0;
     if (!s->c.prk) {
         for (int64_t i = 0; i < N; i++) {
             t[n++] = down[i];
-            if (i == 1) t[n++] = down[i];
+            if (i == 1 + (s->c.whole_first ? 0 : first)) t[n++] = down[i];
         }
         return n;
     }
@@ -211,7 +235,7 @@ vm_status sampler_steps(sampler *s, int64_t N, int64_t first, vm_error *e) {
     else if (c->kind == SAMPLER_LCM)
         for (int64_t i = 0; i < N; i++) s->time[i] = (double)((c->original - i * c->original / N) * (c->T / c->original) - 1);
     else spaced(c, N, c->kind == SAMPLER_EULER || c->kind == SAMPLER_EULER_A, c->kind == SAMPLER_PNDM ? room : s->time);
-    if (c->kind == SAMPLER_PNDM) s->calls = pndm_calls(s, N, room, s->time);
+    if (c->kind == SAMPLER_PNDM) s->calls = pndm_calls(s, N, first, room, s->time);
     if (c->kind == SAMPLER_EULER || c->kind == SAMPLER_EULER_A || c->kind == SAMPLER_DPM) set_sigmas(s, N, room);
     vm_free(room);
     return VM_OK;

@@ -24,6 +24,7 @@ typedef struct {
     int64_t T, offset;            /* training steps; steps_offset */
     double beta_start, beta_end, clip; /* clip: of the predicted sample; 0 = none */
     double eta;                   /* DDIM: 0 = no noise; not in the file */
+    bool whole_first;             /* PNDM: of steps that begin in the middle, the one made twice is still the first of the whole schedule; not in the file */
     bool zero_snr, final_one, karras, prk, heun, sde, last_is_least, lower_final, euler_at_final, large_variance;
     int order;                    /* DPM */
     int64_t original;             /* LCM: original_inference_steps */
@@ -31,6 +32,10 @@ typedef struct {
 } sampler_config;
 /* scheduler_config.json of a folder. VM_EMODEL for what is not done here (thresholding, other algorithms). */
 vm_status sampler_config_read(sampler_config *c, const char *dir, vm_error *e);
+/* Another sampler for the same network, which keeps noise levels, prediction and spacing: "ddim", "pndm", "euler", "euler_a", "dpm++_2m",
+ * "dpm++_3m", "dpm++_sde", "ddpm", "lcm", those of "euler" and "dpm++" also with "_karras". VM_EUSAGE names them. */
+vm_status sampler_by_name(sampler_config *c, const char *name, vm_error *e);
+const char *sampler_name(const sampler_config *c); /* one of these */
 
 typedef struct sampler sampler;
 /* For samples of n elements. */
@@ -48,5 +53,7 @@ bool sampler_draws(const sampler *s);                 /* does the next step take
 void sampler_step(sampler *s, const float *output, float *x, const float *noise);
 /* Noise onto a clean sample as it stands at a time of the schedule; velocity: what a v network is trained to predict there. n elements. */
 void sampler_add_noise(const sampler *s, double time, const float *clean, const float *noise, float *out, int64_t n);
+/* The same as it stands at the next call; behind the last one it stays clean. */
+void sampler_add_noise_next(const sampler *s, const float *clean, const float *noise, float *out, int64_t n);
 void sampler_velocity(const sampler *s, double time, const float *clean, const float *noise, float *out, int64_t n);
 #endif

@@ -207,17 +207,29 @@ static int64_t call_at(const sampler *s, double time) {
     return found < 0 ? s->N - 1 : found;
 }
 
-void sampler_add_noise(const sampler *s, double time, const float *clean, const float *noise, float *out, int64_t n) {
-    double keep, add;
-    if (s->c.kind == SAMPLER_EULER || s->c.kind == SAMPLER_EULER_A) keep = 1, add = (double)s->sigma[call_at(s, time)];
+static void mix(double keep, double add, const float *clean, const float *noise, float *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = (float)(keep * (double)clean[i] + add * (double)noise[i]);
+}
+
+/* call: where levels are by call; time: where they are by time. */
+static void noise_at(const sampler *s, int64_t call, double time, const float *clean, const float *noise, float *out, int64_t n) {
+    if (s->c.kind == SAMPLER_EULER || s->c.kind == SAMPLER_EULER_A) mix(1, (double)s->sigma[call], clean, noise, out, n);
     else if (s->c.kind == SAMPLER_DPM) {
-        dpm_level l = level_of((double)s->sigma[call_at(s, time)]);
-        keep = l.alpha, add = l.sigma;
+        dpm_level l = level_of((double)s->sigma[call]);
+        mix(l.alpha, l.sigma, clean, noise, out, n);
     } else {
         double a = alpha(s, time);
-        keep = sqrt(a), add = sqrt(1 - a);
+        mix(sqrt(a), sqrt(1 - a), clean, noise, out, n);
     }
-    for (int64_t i = 0; i < n; i++) out[i] = (float)(keep * (double)clean[i] + add * (double)noise[i]);
+}
+
+void sampler_add_noise(const sampler *s, double time, const float *clean, const float *noise, float *out, int64_t n) {
+    noise_at(s, s->sigma ? call_at(s, time) : 0, time, clean, noise, out, n);
+}
+
+void sampler_add_noise_next(const sampler *s, const float *clean, const float *noise, float *out, int64_t n) {
+    if (s->at >= s->calls) memcpy(out, clean, (size_t)n * sizeof *out);
+    else noise_at(s, s->at, s->time[s->at], clean, noise, out, n);
 }
 
 void sampler_velocity(const sampler *s, double time, const float *clean, const float *noise, float *out, int64_t n) {

@@ -1,8 +1,7 @@
 /* unet.c - the graph of unet.h. */
 #include "models/unet.h"
 
-/* (B or 1, 4 c0), behind its silu, which every resnet begins with. */
-static vm_val time_embedding(vm_graph *g, const unet *m, const unet_input *x) {
+vm_val unet_time(vm_graph *g, const unet *m, const unet_input *x) {
     const unet_config *c = &m->c;
     vm_sinusoid_kind k = { .C = (int)c->width[0], .shift = c->freq_shift, .layout = c->flip ? VM_COS_SIN : VM_SIN_COS };
     vm_scope(g, m->time1.w->name);
@@ -20,27 +19,55 @@ static vm_val time_embedding(vm_graph *g, const unet *m, const unet_input *x) {
     return vm_unary(g, t, VM_SILU, g->dtype);
 }
 
-static vm_val layer(vm_graph *g, const unet *m, const unet_level *l, int k, vm_val x, vm_val t, vm_val context) {
-    x = diffuse_resnet_run(g, &l->resnet[k], x, t, (int)m->c.groups, m->c.eps);
-    return l->attn[k].block ? diffuse_transformer_run(g, &l->attn[k], x, context, (int)m->c.groups) : x;
+/* Where a walk through the network stands: how many resnets and blocks lie behind it. */
+typedef struct {
+    vm_graph *g;
+    const unet *m;
+    const unet_input *in;
+    vm_val t;
+    int64_t resnets, kv;
+} walk;
+
+static vm_val resnet(walk *w, const diffuse_resnet *r, vm_val x) {
+    vm_graph *g = w->g;
+    vm_val time;
+    if (w->in->memory) {
+        vm_param *p = w->in->memory->time[w->resnets++];
+        time = vm_embedding(g, vm_reshape(g, vm_weight(g, p), 2, p->ne + 1), w->in->row);
+    } else time = diffuse_resnet_time(g, r, w->t);
+    return diffuse_resnet_run(g, r, x, time, (int)w->m->c.groups, w->m->c.eps);
+}
+
+static vm_val layer(walk *w, const unet_level *l, int k, vm_val x) {
+    const diffuse_transformer *t = &l->attn[k];
+    diffuse_kv kv[DIFFUSE_BLOCKS];
+    x = resnet(w, &l->resnet[k], x);
+    if (!t->block) return x;
+    if (!w->in->memory) diffuse_transformer_kv(w->g, t, w->in->context, kv);
+    else for (int64_t b = 0; b < t->n; b++) {
+        vm_param *const *p = w->in->memory->kv + w->kv;
+        kv[b] = (diffuse_kv){ vm_weight(w->g, p[0]), vm_weight(w->g, p[1]) };
+        w->kv += 2;
+    }
+    return diffuse_transformer_run(w->g, t, x, kv, (int)w->m->c.groups);
 }
 
 vm_val unet_run(vm_graph *g, const unet *m, const unet_input *in) {
     const unet_config *c = &m->c;
-    vm_val skip[UNET_LEVELS * (UNET_LAYERS + 1) + 1], t = time_embedding(g, m, in);
+    vm_val skip[UNET_LEVELS * (UNET_LAYERS + 1) + 1];
+    walk w = { .g = g, .m = m, .in = in, .t = in->memory ? 0 : unet_time(g, m, in) };
     int n = 0;
     vm_scope(g, m->conv_in.w->name);
     vm_val x = skip[n++] = diffuse_conv_run(g, in->sample, &m->conv_in, 3, 1, 0);
     for (int s = 0; s < c->levels; s++) {
         const unet_level *l = &m->down[s];
-        for (int k = 0; k < l->n; k++) x = skip[n++] = layer(g, m, l, k, x, t, in->context);
+        for (int k = 0; k < l->n; k++) x = skip[n++] = layer(&w, l, k, x);
         if (l->resample.w) x = skip[n++] = diffuse_conv_run(g, x, &l->resample, 3, 2, 0);
     }
-    x = layer(g, m, &m->middle, 0, x, t, in->context);
-    x = diffuse_resnet_run(g, &m->middle.resnet[1], x, t, (int)c->groups, c->eps);
+    x = resnet(&w, &m->middle.resnet[1], layer(&w, &m->middle, 0, x));
     for (int s = 0; s < c->levels; s++) {
         const unet_level *l = &m->up[s];
-        for (int k = 0; k < l->n; k++) x = layer(g, m, l, k, vm_concat(g, 2, (vm_val[]){ x, skip[--n] }, 3), t, in->context);
+        for (int k = 0; k < l->n; k++) x = layer(&w, l, k, vm_concat(g, 2, (vm_val[]){ x, skip[--n] }, 3));
         if (l->resample.w && skip[n - 1]) x = diffuse_up(g, x, &l->resample, vm_dim(g, skip[n - 1], 1), vm_dim(g, skip[n - 1], 2));
     }
     vm_scope(g, m->norm_out.w->name);

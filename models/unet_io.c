@@ -63,6 +63,9 @@ static vm_status read_config(unet_config *c, json_value v, vm_error *e) {
     for (int k = 0; k < n && !e->status; k++)
         if (c->width[k] < 1 || c->width[k] % c->groups || c->width[k] % c->heads[k])
             json_fail(v, e, "level %d: %d channels in %d groups and %d heads", k, (int)c->width[k], (int)c->groups, (int)c->heads[k]);
+    for (int k = 0; k < n && !e->status; k++)
+        if (c->depth[k] > DIFFUSE_BLOCKS || c->up_depth[k] > DIFFUSE_BLOCKS)
+            json_fail(json_get(v, "transformer_layers_per_block"), e, "at most %d blocks of a transformer are possible", DIFFUSE_BLOCKS);
     return e->status;
 }
 

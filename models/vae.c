@@ -18,6 +18,7 @@ static vm_status read_config(vae_config *c, json_value v, vm_error *e) {
     c->groups = json_int(v, "norm_num_groups", 32, 1, 1 << 12, e), c->attention = json_bool(v, "mid_block_add_attention", true, e);
     c->quant = json_bool(v, "use_quant_conv", true, e), c->post_quant = json_bool(v, "use_post_quant_conv", true, e);
     c->scale = json_num(v, "scaling_factor", 0.18215, 1e-6, 1e6, e), c->shift = json_num(v, "shift_factor", 0, -1e6, 1e6, e);
+    c->sample = json_int(v, "sample_size", 32, 1, 1 << 16, e);
     if (!e->status && strcmp(json_str(v, "act_fn", "silu", e), "silu")) json_fail(json_get(v, "act_fn"), e, "only \"silu\" is supported");
     if (!e->status && json_has(json_get(v, "latents_mean"))) json_fail(json_get(v, "latents_mean"), e, "is not supported");
     for (int k = 0; k < c->levels && !e->status; k++)
@@ -50,16 +51,24 @@ static void new_resnet(diffuse_maker *k, vae_level *l, int j, int64_t in, int64_
     l->n = j + 1;
 }
 
-static void new_middle(diffuse_maker *k, vae_middle *m, int64_t C, bool attention, const char *half) {
+/* Published before the library joined its attentions: other names, and perhaps convolutions of 1 x 1. */
+static diffuse_pair attn_linear(diffuse_maker *k, const st_file *f, int64_t C, const char *now, const char *before, const char *name) {
+    char key[120];
+    snprintf(key, sizeof key, "%s.%s.weight", name, before);
+    const st_tensor *t = st_find(f, key);
+    if (!t) return diffuse_linear(k, C, C, true, "%s.%s", name, now);
+    return t->nd == 4 ? diffuse_conv(k, C, C, 1, "%s.%s", name, before) : diffuse_linear(k, C, C, true, "%s.%s", name, before);
+}
+
+static void new_middle(diffuse_maker *k, const st_file *f, vae_middle *m, int64_t C, bool attention, const char *half) {
     char name[96];
     snprintf(name, sizeof name, "%s.mid_block.resnets.0", half);
     diffuse_resnet_new(k, &m->first, C, C, 0, name);
     if (attention) {
         snprintf(name, sizeof name, "%s.mid_block.attentions.0", half);
-        diffuse_pair q, key, v;
         m->norm = diffuse_norm(k, C, "%s.group_norm", name);
-        q = diffuse_linear(k, C, C, true, "%s.to_q", name), key = diffuse_linear(k, C, C, true, "%s.to_k", name), v = diffuse_linear(k, C, C, true, "%s.to_v", name);
-        m->attn = (diffuse_attn){ q.w, key.w, v.w, q.b, key.b, v.b, diffuse_linear(k, C, C, true, "%s.to_out.0", name) };
+        diffuse_pair q = attn_linear(k, f, C, "to_q", "query", name), key = attn_linear(k, f, C, "to_k", "key", name), v = attn_linear(k, f, C, "to_v", "value", name);
+        m->attn = (diffuse_attn){ q.w, key.w, v.w, q.b, key.b, v.b, attn_linear(k, f, C, "to_out.0", "proj_attn", name) };
     }
     snprintf(name, sizeof name, "%s.mid_block.resnets.1", half);
     diffuse_resnet_new(k, &m->second, C, C, 0, name);
@@ -78,13 +87,13 @@ static void make(vae *m) {
         for (int j = 0; j < c->layers; j++) new_resnet(&k, &h->level[s], j, x, c->width[s], name), x = c->width[s];
         if (s + 1 < n) h->level[s].resample = diffuse_conv(&k, x, x, 3, "%s.downsamplers.0.conv", name);
     }
-    new_middle(&k, &h->middle, last, c->attention, "encoder");
+    new_middle(&k, m->file, &h->middle, last, c->attention, "encoder");
     h->norm_out = diffuse_norm(&k, last, "encoder.conv_norm_out"), h->conv_out = diffuse_conv(&k, 2 * z, last, 3, "encoder.conv_out");
     if (c->quant) m->quant = diffuse_conv(&k, 2 * z, 2 * z, 1, "quant_conv");
     if (c->post_quant) m->post_quant = diffuse_conv(&k, z, z, 1, "post_quant_conv");
     h = &m->decoder;
     h->conv_in = diffuse_conv(&k, last, z, 3, "decoder.conv_in");
-    new_middle(&k, &h->middle, last, c->attention, "decoder");
+    new_middle(&k, m->file, &h->middle, last, c->attention, "decoder");
     x = last;
     for (int s = 0; s < n; s++) {
         snprintf(name, sizeof name, "decoder.up_blocks.%d", s);
@@ -99,12 +108,11 @@ vm_status vae_open(vae **out, vm_backend *be, const char *dir, bool writable, vm
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "an autoencoder");
     m->w.be = be;
-    if (!vae_config_read(&m->c, dir, e)) {
+    if (!vae_config_read(&m->c, dir, e) && !st_open_base(&m->file, dir, "diffusion_pytorch_model", e)) {
         make(m);
         if (m->w.err.status) *e = m->w.err;
         else if (m->map.err.status) *e = m->map.err;
-        else if (!st_open_base(&m->file, dir, "diffusion_pytorch_model", e))
-            weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
+        else weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
     }
     if (e->status) vae_free(m);
     else *out = m;
@@ -128,7 +136,7 @@ static vm_val middle(vm_graph *g, const vae *m, const vae_middle *l, vm_val x) {
         int64_t B = vm_dim(g, x, 0), H = vm_dim(g, x, 1), W = vm_dim(g, x, 2), C = vm_dim(g, x, 3), ne[] = { B, H * W, C };
         vm_scope(g, l->norm.w->name);
         vm_val h = vm_reshape(g, diffuse_groupnorm(g, x, &l->norm, groups, eps, VM_NONE, g->dtype), 3, ne);
-        vm_val y = diffuse_attend(g, &l->attn, vm_reshape(g, x, 3, ne), h, h, 1);
+        vm_val y = diffuse_attend(g, &l->attn, vm_reshape(g, x, 3, ne), h, diffuse_keys(g, &l->attn, h), 1);
         x = vm_reshape(g, y, 4, (int64_t[]){ B, H, W, C });
     }
     return diffuse_resnet_run(g, &l->second, x, 0, groups, eps);

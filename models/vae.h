@@ -11,6 +11,7 @@ typedef struct {
     int64_t in, out, latent, levels, layers, width[VAE_LEVELS], groups;
     bool attention, quant, post_quant;
     double scale, shift; /* latents of diffusion = (z - shift) scale */
+    int64_t sample;      /* the side of pictures it was trained on */
 } vae_config;
 
 typedef struct {
@@ -47,5 +48,7 @@ void vae_free(vae *m); /* accepts NULL */
 void vae_encode(vm_graph *g, const vae *m, vm_val pixels, vm_val *mean, vm_val *logvar);
 vm_val vae_sample(vm_graph *g, vm_val mean, vm_val logvar, vm_val noise); /* mean + exp(logvar/2) noise */
 vm_val vae_decode(vm_graph *g, const vae *m, vm_val latent);              /* -> (B,8h,8w,3) */
+/* Pixels that a latent stands for, on each side: 8 where there are four levels. */
+static inline int64_t vae_factor(const vae_config *c) { return (int64_t)1 << (c->levels - 1); }
 vm_val vae_kl(vm_graph *g, vm_val mean, vm_val logvar);                   /* mean of (mean^2 + var - 1 - logvar)/2 */
 #endif

@@ -7,7 +7,7 @@
 #include "io/file.h"
 #include "pipeline/run.h"
 
-static const forward_family *const families[] = { &forward_sampler, &forward_vae, &forward_unet, &forward_clip_text, &forward_bert, &forward_llm, &forward_swin, &forward_gdino, &forward_blip, &forward_towers };
+static const forward_family *const families[] = { &forward_pipeline, &forward_sampler, &forward_vae, &forward_unet, &forward_clip_text, &forward_bert, &forward_llm, &forward_swin, &forward_gdino, &forward_blip, &forward_towers };
 
 /* --- results ------------------------------------------------------------------------------------------------------- */
 typedef struct {

@@ -52,6 +52,6 @@ typedef struct {
     vm_status (*run)(forward_case *c, vm_error *e);
     const char *kinds; /* of cases that it knows beside "forward" and "loss": "generate adapter"; NULL = none */
 } forward_family;
-extern const forward_family forward_sampler, forward_vae, forward_unet, forward_clip_text, forward_bert, forward_llm, forward_swin, forward_gdino, forward_blip, forward_towers;
+extern const forward_family forward_pipeline, forward_sampler, forward_vae, forward_unet, forward_clip_text, forward_bert, forward_llm, forward_swin, forward_gdino, forward_blip, forward_towers;
 
 #endif

@@ -93,7 +93,7 @@ static vm_status run(forward_case *c, vm_error *e) {
     const st_tensor *outputs = forward_tensor(c, "model_output"), *x = forward_tensor(c, "original_samples");
     if (!x) return vm_fail(e, VM_EINPUT, "%s: no tensor %s/in.original_samples", st_path(c->in, NULL), c->name);
     if (sampler_config_read(&k, c->dir, e)) return e->status;
-    k.eta = number(c, "eta", 0, e);
+    k.eta = number(c, "eta", 0, e), k.whole_first = true;
     int64_t N = (int64_t)number(c, "num_inference_steps", 0, e);
     double strength = number(c, "strength", 1, e);
     int64_t first = VM_MAX(N - VM_MIN((int64_t)((double)N * strength + 1e-6), N), (int64_t)0);
