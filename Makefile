@@ -71,7 +71,7 @@ PTX_SRC  := $(if $(filter emu-ptx,$(MODE)),tests/emu/ptx/ops.c tests/emu/ptx/lan
 LEVELS   := $(if $(filter f64 asan64,$(MODE))$(EMU),base,$(if $(filter x86_64,$(ARCH)),v2 v3 v4,base))
 H        := $(if $(filter emu-race emu-clang emu-ptx,$(MODE)),$(B)/emu,$(if $(filter emu-asan-clang,$(MODE)),$(B)/emu-asan,$(D)))
 OBJ      := $(patsubst %.c,$(H)/%.o,$(filter-out $(CPU_SRC),$(SRC))) \
-            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(H)/%.$(l).o)) $(CU_SRC:%.cu=$(D)/%.cu.o) $(EMU_SRC:%.cc=$(D)/%.o) $(PTX_SRC:%.c=$(H)/%.o)
+            $(foreach l,$(LEVELS),$(CPU_SRC:%.c=$(H)/%.$(l).o)) $(H)/pipeline/embedded_files.o $(CU_SRC:%.cu=$(D)/%.cu.o) $(EMU_SRC:%.cc=$(D)/%.o) $(PTX_SRC:%.c=$(H)/%.o)
 MARCH_v2 := -march=x86-64-v2
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
@@ -97,6 +97,14 @@ deps:
 # --- objects --------------------------------------------------------------------------------------------------------
 $(H)/%.o: %.c | deps
 	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+# prompts, demonstrations and tables of the stages are part of the program
+EMBED    := $(sort $(wildcard pipeline/prompts/* pipeline/tables/*))
+$(H)/pipeline/embedded_files.c: pipeline/embed.sh $(EMBED)
+	@mkdir -p $(@D)
+	@sh pipeline/embed.sh $(EMBED) >$@
+$(H)/pipeline/embedded_files.o: $(H)/pipeline/embedded_files.c
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # pictures of the miniature world are the same bytes everywhere: no fused multiply-add there

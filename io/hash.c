@@ -147,6 +147,40 @@ void sha256_hex(char out[65], const void *data, size_t bytes) {
     hex_text(out, d, 32);
 }
 
+static void add_number(sha256 *s, uint64_t v) {
+    uint8_t b[8];
+    for (int k = 0; k < 8; k++) b[k] = (uint8_t)(v >> 8 * k);
+    sha256_add(s, b, 8);
+}
+
+static void add_parts(sha256 *s, int n, const char *const *part) {
+    for (int k = 0; k < n; k++) {
+        add_number(s, strlen(part[k]));
+        sha256_add(s, part[k], strlen(part[k]));
+    }
+}
+
+void sha256_parts(char out[65], int n, const char *const *part) {
+    sha256 s;
+    uint8_t d[32];
+    sha256_start(&s);
+    add_parts(&s, n, part);
+    sha256_end(&s, d);
+    hex_text(out, d, 32);
+}
+
+uint64_t sha256_seed(uint64_t seed, int n, const char *const *part) {
+    sha256 s;
+    uint8_t d[32];
+    uint64_t v = 0;
+    sha256_start(&s);
+    add_number(&s, seed);
+    add_parts(&s, n, part);
+    sha256_end(&s, d);
+    for (int k = 0; k < 8; k++) v |= (uint64_t)d[k] << 8 * k;
+    return v;
+}
+
 vm_status sha256_file(char out[65], const char *path, vm_error *e) {
     file_map m;
     vm_status st = file_map_open(&m, path, e);

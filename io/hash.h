@@ -18,6 +18,10 @@ void sha256_end(sha256 *s, uint8_t digest[32]);
 
 /* As 64 hexadecimal digits and a final 0. */
 void sha256_hex(char out[65], const void *data, size_t bytes);
+/* Of n terminated texts, each preceded by its length, so that ("ab", "c") and ("a", "bc") differ. */
+void sha256_parts(char out[65], int n, const char *const *part);
+/* 64 bits of the same behind a number: the seed of something that has these names. */
+uint64_t sha256_seed(uint64_t seed, int n, const char *const *part);
 /* Of a whole file. Errors as file_map_open. */
 vm_status sha256_file(char out[65], const char *path, vm_error *e);
 /* n bytes as 2n lower-case hexadecimal digits and a final 0. */

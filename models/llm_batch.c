@@ -39,9 +39,11 @@ static int64_t common(int64_t n, const llm_request *r) {
 }
 
 static void leave(batch *b, slot *s, llm_finish why) {
-    s->r->finish = why;
+    llm_request *r = s->r;
+    r->finish = why;
     llm_seq_free(b->en, &s->seq);
     s->r = NULL;
+    if (r->done) r->done(r);
 }
 
 static vm_status join(batch *b, slot *s, llm_request *r, vm_error *e) {

@@ -13,6 +13,7 @@ typedef struct llm_request {
     llm_sampling how;
     /* NULL, or called with each new token; true ends the text. The end token itself is neither given nor kept. */
     bool (*token)(struct llm_request *r, int32_t id);
+    void (*done)(struct llm_request *r); /* NULL, or called when it leaves the batch, with the results there */
     void *ctx;
     /* results */
     int32_t *out;       /* vm_free */
