@@ -3,10 +3,12 @@
  *   y[i] = x[i] W_e^T for offsets[e] <= i < offsets[e+1];  dx[i] = dy[i] W_e;  dW_e = sum of dy[i]^T x[i] over its rows
  *
  * x (M,K), W (E,N,K), offsets (E+1) i32 ascending from 0; rows from offsets[E] on belong to nobody and give zeros. Offsets are an input,
- * so one plan serves every routing. FLOPs 2 M N K; few rows per expert are bound by the bytes of the weights. */
+ * so one plan serves every routing. FLOPs 2 M N K; few rows per expert are bound by the bytes of the weights, which in 16 bits are read
+ * where they lie (linear.h: vm_stays). */
 #include "kernels/experts.h"
 
 #include "kernels/infer.h"
+#include "kernels/linear.h"
 #include "kernels/ops.h"
 
 VM_CPU_DECLARE(experts_cpu);
@@ -40,7 +42,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
     vm_type t = (vm_type)n->i[0];
     char a[64], b[64];
-    if (!vm_check_float(g, n, 0) || !vm_check_type(g, n, 1, x.type) || !vm_check_type(g, n, 2, VM_I32)) return VM_EMODEL;
+    if (!vm_check_float(g, n, 0) || !(vm_stays(g, n->in[1]) || vm_check_type(g, n, 1, x.type)) || !vm_check_type(g, n, 2, VM_I32)) return VM_EMODEL;
     if (x.nd != 2 || w.nd != 3 || x.ne[1] != w.ne[2])
         return vm_bad(g, "experts: x %s does not fit weights %s", vm_shape_text(g, n->in[0], a), vm_shape_text(g, n->in[1], b));
     if (!vm_check_count(g, n, 2, w.ne[0] + 1)) return VM_EMODEL;
@@ -49,6 +51,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     n->i[1] = w.ne[1];
     vm_node_out(g, n, t, 2, (int64_t[]){ x.ne[0], w.ne[1] });
     rows_room(g, n, x.type, x.ne[1], t, w.ne[1]);
+    if (vm_stays(g, n->in[1])) vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_few_room(x.ne[1]) });
     return VM_OK;
 }
 
@@ -80,6 +83,7 @@ static void grad(vm_graph *g, const vm_node *n) {
     vm_val d = g->v[dy].type == t ? dy : vm_cast(g, dy, t);
     if (vm_wants(g, w))
         vm_add_grad(g, w, vm_append1(g, &experts_dw, 3, (vm_val[]){ d, x, offsets }, &(vm_node){ .i = { E, K } }));
+    if (vm_wants(g, x) && vm_stays(g, w)) w = vm_cast(g, w, t);
     if (vm_wants(g, x))
         vm_add_grad(g, x, vm_append1(g, &experts_dx, 3, (vm_val[]){ d, w, offsets }, &(vm_node){ .i = { t, K } }));
 }
@@ -89,6 +93,6 @@ static const vm_op experts = { .name = "experts", .infer = infer, .grad = grad, 
 vm_val vm_experts(vm_graph *g, vm_val x, vm_val w, vm_val offsets, vm_type out) {
     if (!x || !w || !offsets) return 0;
     if (g->dtype != VM_F32 && g->v[x].type != g->dtype) x = vm_cast(g, x, g->dtype);
-    if (x && g->v[w].type != g->v[x].type) w = vm_cast(g, w, g->v[x].type);
+    if (x && g->v[w].type != g->v[x].type && !vm_stays(g, w)) w = vm_cast(g, w, g->v[x].type);
     return w ? vm_append1(g, &experts, 3, (vm_val[]){ x, w, offsets }, &(vm_node){ .i = { out } }) : 0;
 }

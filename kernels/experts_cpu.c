@@ -1,6 +1,6 @@
 /* experts_cpu.c - see experts.c. */
-#include "kernels/cpu.h"
 #include "kernels/experts.h"
+#include "kernels/few_rows.h"
 
 /* Offsets of E experts that rise from 0 to at most M. */
 static vm_status check(vm_graph *g, const int32_t *o, int64_t E, int64_t M) {
@@ -37,9 +37,13 @@ static vm_status by_rows(vm_graph *g, vm_node *n, bool transposed) {
     const int32_t *o = vm_in(g, n, 2);
     int64_t E = w.ne[0], M = x.ne[0], N = y.ne[1], K = x.ne[1];
     size_t line = (size_t)N * vm_type_size(y.type);
-    bool add = vm_adds(g, n, 0);
+    bool add = vm_adds(g, n, 0), stays = vm_stays(g, n->in[1]);
     if (check(g, o, E, M)) return g->err.status;
-    for (int64_t e = 0; e < E; e++)
+    for (int64_t e = 0; e < E; e++) {
+        if (stays && (w.type != x.type || vm_stays_few(g, o[e + 1] - o[e]))) {
+            few_rows_run(&(few_product){ &x, &y, at(&w, e * N), w.type, N, K, NULL, VM_NONE, add, vm_o(g, n, 3) }, o[e], o[e + 1] - o[e]);
+            continue;
+        }
         for (int64_t i = o[e], m; i < o[e + 1]; i += m) {
             int k = experts_chunk(o[e + 1] - i);
             int64_t size = (int64_t)1 << k;
@@ -52,6 +56,7 @@ static vm_status by_rows(vm_graph *g, vm_node *n, bool transposed) {
             if (vm_gemm_run(p, filled(&x, i, m, size, room), at(&w, e * w.ne[1]), NULL, out, &g->err)) return g->err.status;
             if (m < size) memcpy(at(&y, i), to->data, (size_t)m * line);
         }
+    }
     if (!add) memset(at(&y, o[E]), 0, (size_t)(M - o[E]) * line);
     return VM_OK;
 }

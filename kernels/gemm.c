@@ -20,6 +20,20 @@ vm_real vm_activation(double x, vm_unary_kind k) {
     }
 }
 
+vm_gemm *vm_gemm_node(vm_graph *g, vm_node *n, int k, vm_gemm_shape s) {
+    vm_gemm **p = n->cache ? n->cache : (n->cache = vm_calloc(2, sizeof *p));
+    if (!p) return vm_nomem(&g->err, 2 * sizeof *p, "a matrix product"), NULL;
+    s.deterministic = g->deterministic, s.add = vm_adds(g, n, 0);
+    if (p[k] && vm_gemm_of(p[k])->add != s.add) vm_gemm_free(p[k]), p[k] = NULL;
+    return p[k] ? p[k] : (p[k] = vm_gemm_new(&s, &g->err));
+}
+
+void vm_gemm_node_free(vm_node *n) {
+    vm_gemm **p = n->cache;
+    for (int k = 0; p && k < 2; k++) vm_gemm_free(p[k]);
+    vm_free(p);
+}
+
 /* The shape with the leading dimensions of dense matrices in place of 0. */
 static vm_gemm_shape with_strides(vm_gemm_shape s) {
     if (!s.lda) s.lda = s.ta ? s.M : s.K;

@@ -3,9 +3,13 @@
  * Gradients: dx = dy W, dW = dy^T x, db = column sums of dy, dresidual = dy. In training an activation is a node of its
  * own (its input is needed), and a weight kept in f32 is rounded to 16 bits into a workspace of the arena right before
  * each product, so that no second copy of the weights lives on. On a device a further output may hold sums of parts
- * (gpu_gemm.h). */
+ * (gpu_gemm.h).
+ *
+ * A weight of inference in 16 bits stays as it is on the processor: a few rows of x read it in place (few_rows.h), more are products
+ * with it, or where their type is another one, with tiles of it that are converted and forgotten. */
 #include <inttypes.h>
 
+#include "kernels/gemm.h"
 #include "kernels/gpu_gemm.h"
 #include "kernels/infer.h"
 #include "kernels/linear.h"
@@ -19,7 +23,13 @@ VM_CUDA_DECLARE(linear_cuda);
 VM_CUDA_DECLARE(linear_dx_cuda);
 VM_CUDA_DECLARE(linear_dw_cuda);
 VM_CUDA_DECLARE(linear_db_cuda);
-void vm_gemm_node_free(vm_node *n); /* matmul.c */
+
+/* Room for a few rows of x, or a tile of a weight in another type. */
+static void stays_workspace(vm_graph *g, vm_node *n) {
+    vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
+    if (vm_stays_few(g, vm_rows(g, n->in[0]))) vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_few_room(w.ne[1]) });
+    else if (w.type != x.type) vm_node_out(g, n, x.type, 2, (int64_t[]){ vm_tile_lines(w.ne[0], w.ne[1], x.type), w.ne[1] });
+}
 
 /* Room for the 16-bit copy of a weight, as a further output; kernels find it behind their result. */
 static void weight_workspace(vm_graph *g, vm_node *n, vm_val w, vm_type product) {
@@ -42,7 +52,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     if (n->in[2] && !vm_check_type(g, n, 2, VM_F32)) return VM_EMODEL;
     x.ne[x.nd - 1] = w.ne[0];
     vm_node_out(g, n, (vm_type)n->i[0], x.nd, x.ne);
-    weight_workspace(g, n, n->in[1], x.type);
+    if (vm_stays(g, n->in[1])) stays_workspace(g, n);
+    else weight_workspace(g, n, n->in[1], x.type);
     vm_gpu_planned(g, n, x.type, 1, vm_rows(g, n->in[0]), w.ne[0], w.ne[1], true, g->deterministic);
     if (n->in[3]) {
         if (!vm_same_shape(g, n->in[3], n->out[0]))
@@ -56,8 +67,8 @@ static vm_status infer(vm_graph *g, vm_node *n) {
 static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
     double M = (double)vm_rows(g, n->in[0]), K = (double)vm_cols(g, n->in[0]), N = (double)vm_dim(g, n->in[1], 0);
     *flops = 2 * M * N * K;
-    *bytes = (M * K + N * K) * (double)vm_type_size(g->v[n->in[0]].type) +
-             M * N * (double)vm_type_size(g->v[n->out[0]].type);
+    vm_type t = g->v[n->in[0]].type, w = vm_stays(g, n->in[1]) ? g->v[n->in[1]].type : t;
+    *bytes = M * K * (double)vm_type_size(t) + N * K * (double)vm_type_size(w) + M * N * (double)vm_type_size(g->v[n->out[0]].type);
 }
 
 /* dy (...,N), w (N,K) -> dx (...,K) of x's type */
@@ -113,6 +124,7 @@ static void grad(vm_graph *g, const vm_node *n) {
     if (vm_wants(g, x) || vm_wants(g, w)) {
         vm_val d = g->v[dy].type == g->v[x].type ? dy : vm_cast(g, dy, g->v[x].type);
         if (vm_wants(g, w)) vm_add_grad(g, w, vm_append1(g, &linear_dw, 2, (vm_val[]){ d, x }, NULL));
+        if (vm_wants(g, x) && vm_stays(g, w)) w = vm_cast(g, w, g->v[x].type);
         if (vm_wants(g, x))
             vm_add_grad(g, x, vm_append1(g, &linear_dx, 2, (vm_val[]){ d, w }, &(vm_node){ .i = { g->v[x].type } }));
     }
@@ -125,6 +137,7 @@ static const vm_op linear = { .name = "linear", .infer = infer, .grad = grad, .c
 /* Whether the kernel brings weight w to type t by itself: packing converts, and f32 is rounded into the workspace. */
 static bool converts(const vm_graph *g, vm_val w, vm_type t) {
     const vm_value *x = &g->v[w];
+    if (vm_stays(g, w)) return true;
     return x->kind == VM_PARAM && (x->type != VM_F16 || g->be->device == VM_CUDA_DEV) &&
            ((!g->training && !g->deterministic) || (x->type == VM_F32 && t != VM_F32));
 }

@@ -1,18 +1,5 @@
 /* linear_cpu.c - the products of linear.c and matmul.c through gemm.h, and the column sums of the bias gradient. */
-#include "kernels/cpu.h"
-#include "kernels/gemm.h"
-
-/* The product of node n, made at its first run (sizes are fixed). Whether it adds may change from run to run, though
- * rarely: the first of several accumulated runs. */
-static vm_gemm *product(vm_graph *g, vm_node *n, vm_gemm_shape s) {
-    s.deterministic = g->deterministic, s.add = vm_adds(g, n, 0);
-    if (n->cache && vm_gemm_of(n->cache)->add != s.add) {
-        vm_gemm_free(n->cache);
-        n->cache = NULL;
-    }
-    if (!n->cache) n->cache = vm_gemm_new(&s, &g->err);
-    return n->cache;
-}
+#include "kernels/few_rows.h"
 
 /* w as the product of type t wants it: itself, packed once (inference), or rounded into the node's workspace out[1]. */
 static const void *weight(vm_graph *g, vm_node *n, vm_val w, vm_gemm *m) {
@@ -31,13 +18,50 @@ static bool packs(const vm_graph *g, vm_val w) {
     return g->v[w].kind == VM_PARAM && g->v[w].root == w && !g->training && !g->deterministic;
 }
 
+/* Rows of type t from numbers of any. */
+static void convert(void *to, vm_type t, const void *from, vm_type of, int64_t N) {
+#pragma omp parallel for schedule(static) if (N > VM_PAR_MIN)
+    for (int64_t i = 0; i < N; i += VM_CHUNK) {
+        vm_real tmp[VM_CHUNK];
+        int64_t m = VM_MIN((int64_t)VM_CHUNK, N - i);
+        vm_row_end(to, t, i, m, vm_row(from, of, i, m, vm_row_begin(to, t, i, tmp)));
+    }
+}
+
+/* A weight in 16 bits as it stands in memory. */
+static vm_status stays(vm_graph *g, vm_node *n) {
+    vm_value *x = &g->v[n->in[0]], w = g->v[n->in[1]], *y = &g->v[n->out[0]];
+    const vm_real *bias = vm_in(g, n, 2);
+    vm_unary_kind act = (vm_unary_kind)n->i[1];
+    int64_t M = vm_rows(g, n->in[0]), N = w.ne[0], K = w.ne[1];
+    if (vm_stays_few(g, M)) {
+        few_rows_run(&(few_product){ x, y, w.data, w.type, N, K, bias, act, vm_adds(g, n, 0), vm_o(g, n, 1) }, 0, M);
+        return VM_OK;
+    }
+    bool other = w.type != x->type;
+    int64_t lines = other ? vm_dim(g, n->out[1], 0) : N;
+    for (int64_t n0 = 0; n0 < N; n0 += lines) {
+        int64_t now = VM_MIN(lines, N - n0);
+        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = K, .tb = true, .ldc = N, .a = x->type, .b = x->type, .c = y->type,
+                            .bias = bias != NULL, .alpha = 1, .act = act };
+        vm_gemm *m = vm_gemm_node(g, n, now < lines, s);
+        const void *b = (const char *)w.data + (size_t)(n0 * K) * vm_type_size(w.type);
+        if (!m) return g->err.status;
+        if (other) convert(vm_o(g, n, 1), x->type, b, w.type, now * K), b = vm_o(g, n, 1);
+        if (vm_gemm_run(m, x->data, b, bias ? (const float *)(bias + n0) : NULL, (char *)y->data + (size_t)n0 * vm_type_size(y->type), &g->err))
+            return g->err.status;
+    }
+    return VM_OK;
+}
+
 vm_status VM_KERNEL(linear_cpu)(vm_graph *g, vm_node *n) {
     vm_val x = n->in[0], w = n->in[1];
+    if (vm_stays(g, w)) return stays(g, n);
     vm_type t = g->v[x].type;
     vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, x), .N = vm_dim(g, w, 0), .K = vm_cols(g, x), .tb = true,
                         .a = t, .b = t, .c = g->v[n->out[0]].type, .bias = n->in[2] != 0, .alpha = 1,
                         .act = (vm_unary_kind)n->i[1], .packed = packs(g, w) };
-    vm_gemm *m = product(g, n, s);
+    vm_gemm *m = vm_gemm_node(g, n, 0, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);
     return b ? vm_gemm_run(m, vm_in(g, n, 0), b, vm_in(g, n, 2), vm_o(g, n, 0), &g->err) : g->err.status;
@@ -48,7 +72,7 @@ vm_status VM_KERNEL(linear_dx_cpu)(vm_graph *g, vm_node *n) {
     vm_type t = g->v[dy].type;
     vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, dy), .N = vm_dim(g, w, 1), .K = vm_cols(g, dy), .a = t, .b = t,
                         .c = g->v[n->out[0]].type, .alpha = 1, .packed = packs(g, w) };
-    vm_gemm *m = product(g, n, s);
+    vm_gemm *m = vm_gemm_node(g, n, 0, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);
     return b ? vm_gemm_run(m, vm_in(g, n, 0), b, NULL, vm_o(g, n, 0), &g->err) : g->err.status;
@@ -58,7 +82,7 @@ vm_status VM_KERNEL(linear_dw_cpu)(vm_graph *g, vm_node *n) {
     vm_val dy = n->in[0], x = n->in[1];
     vm_gemm_shape s = { .batch = 1, .M = vm_cols(g, dy), .N = vm_cols(g, x), .K = vm_rows(g, dy), .ta = true,
                         .a = g->v[dy].type, .b = g->v[x].type, .c = VM_F32, .alpha = 1 };
-    vm_gemm *m = product(g, n, s);
+    vm_gemm *m = vm_gemm_node(g, n, 0, s);
     return m ? vm_gemm_run(m, vm_in(g, n, 0), vm_in(g, n, 1), NULL, vm_o(g, n, 0), &g->err) : g->err.status;
 }
 
@@ -91,6 +115,6 @@ vm_status VM_KERNEL(matmul_cpu)(vm_graph *g, vm_node *n) {
     int64_t batch = M > 0 && N > 0 ? vm_count(g, c) / (M * N) : 0;
     vm_gemm_shape s = { .batch = batch, .M = M, .N = N, .K = K, .ta = ta, .tb = tb, .sa = M * K, .sb = K * N,
                         .sc = M * N, .a = g->v[a].type, .b = g->v[b].type, .c = g->v[c].type, .alpha = (float)n->f[0] };
-    vm_gemm *m = product(g, n, s);
+    vm_gemm *m = vm_gemm_node(g, n, 0, s);
     return m ? vm_gemm_run(m, vm_in(g, n, 0), vm_in(g, n, 1), NULL, vm_o(g, n, 0), &g->err) : g->err.status;
 }

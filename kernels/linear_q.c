@@ -16,12 +16,6 @@ VM_CPU_DECLARE(linear_q_dx_cpu);
 VM_CUDA_DECLARE(linear_q_cuda);
 VM_CUDA_DECLARE(linear_q_dx_cuda);
 
-static void free_products(vm_node *n) {
-    vm_gemm **p = n->cache;
-    for (int k = 0; p && k < 2; k++) vm_gemm_free(p[k]);
-    vm_free(p);
-}
-
 static bool check_weight(vm_graph *g, vm_node *n) {
     vm_quant_kind kind = (vm_quant_kind)n->i[LQ_KIND];
     vm_value c = g->v[n->in[LQ_CODES]];
@@ -40,12 +34,6 @@ static bool check_weight(vm_graph *g, vm_node *n) {
         (!vm_check_type(g, n, LQ_NESTED, VM_F32) || !vm_check_count(g, n, LQ_NESTED, vm_nested_len(scales))))
         return false;
     return true;
-}
-
-/* Tiles of this many bytes stay in the caches near the cores. */
-static int64_t tile_lines(int64_t lines, int64_t per_line, size_t each) {
-    int64_t fit = (int64_t)(((size_t)2 << 20) / ((size_t)VM_MAX(per_line, (int64_t)1) * each)) / 64 * 64;
-    return VM_MIN(lines, VM_MAX(fit, (int64_t)64));
 }
 
 /* in LQ_*; out y (...,N), and on the CPU room for rows of x (few of them) or for a tile of the weight */
@@ -72,7 +60,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     if (lq_few(g, x.type, M))
         vm_node_out(g, n, VM_F32, 2, (int64_t[]){ LQ_ROWS, lq_room(K) });
     else
-        vm_node_out(g, n, x.type, 2, (int64_t[]){ tile_lines(N, K, vm_type_size(x.type)), K });
+        vm_node_out(g, n, x.type, 2, (int64_t[]){ vm_tile_lines(N, K, x.type), K });
     return VM_OK;
 }
 
@@ -94,11 +82,11 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     vm_gpu_planned(g, n, dy.type, 1, vm_rows(g, n->in[LQ_X]), n->i[LQ_K], n->i[LQ_N], false, g->deterministic);
     vm_type t = dy.type == VM_F16 ? VM_F32 : dy.type;
     if (g->be->device == VM_CPU_DEV)
-        vm_node_out(g, n, t, 2, (int64_t[]){ n->i[LQ_N], tile_lines(n->i[LQ_K], n->i[LQ_N], vm_type_size(t)) });
+        vm_node_out(g, n, t, 2, (int64_t[]){ n->i[LQ_N], vm_tile_lines(n->i[LQ_K], n->i[LQ_N], t) });
     return VM_OK;
 }
 static const vm_op linear_q_dx = { .name = "linear_q_dx", .infer = infer_dx, .cost = cost, .cpu = VM_CPU(linear_q_dx_cpu),
-    .cuda = VM_CUDA(linear_q_dx_cuda), .acc_outs = 1, .free_node = free_products };
+    .cuda = VM_CUDA(linear_q_dx_cuda), .acc_outs = 1, .free_node = vm_gemm_node_free };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val dy = vm_dy(g, n, 0), x = n->in[LQ_X], b = n->in[LQ_BIAS], residual = n->in[LQ_RESIDUAL];
@@ -116,7 +104,7 @@ static void grad(vm_graph *g, const vm_node *n) {
     if (residual) vm_add_grad(g, residual, dy);
 }
 static const vm_op linear_q = { .name = "linear_q", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_q_cpu),
-    .cuda = VM_CUDA(linear_q_cuda), .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = free_products };
+    .cuda = VM_CUDA(linear_q_cuda), .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = vm_gemm_node_free };
 
 vm_val vm_linear_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val b, vm_quant q, vm_val residual, vm_type out) {
     if (!x || !codes || !scales) return 0;

@@ -134,14 +134,6 @@ static void few_rows(vm_graph *g, vm_node *n, const vm_quant_weight *w) {
 }
 
 /* --- products -------------------------------------------------------------------------------------------------------- */
-/* Product number k of node n (whole tiles, the last one), made at its first run, anew when it now adds or no longer does. */
-static vm_gemm *product(vm_graph *g, vm_node *n, int k, vm_gemm_shape s) {
-    vm_gemm **p = n->cache ? n->cache : (n->cache = vm_calloc(2, sizeof *p));
-    if (!p) return vm_nomem(&g->err, 2 * sizeof *p, "a matrix product"), NULL;
-    if (p[k] && vm_gemm_of(p[k])->add != s.add) vm_gemm_free(p[k]), p[k] = NULL;
-    return p[k] ? p[k] : (p[k] = vm_gemm_new(&s, &g->err));
-}
-
 /* Weights k .. k + m of row n: whole blocks of 4 bits in registers, others as vm_dequantize has them. */
 static void numbers(const vm_quant_weight *w, const vm_quant_pairs *pairs, int64_t n, int64_t k, int64_t m, vm_real *y) {
 #ifndef VM_F64_BUILD
@@ -185,8 +177,8 @@ vm_status VM_KERNEL(linear_q_cpu)(vm_graph *g, vm_node *n) {
     for (int64_t n0 = 0; n0 < w.N; n0 += lines) {
         int64_t now = VM_MIN(lines, w.N - n0);
         vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.K, .tb = true, .ldc = w.N, .a = t, .b = t, .c = y.type,
-                            .bias = bias != NULL, .add = vm_adds(g, n, 0), .alpha = 1 };
-        vm_gemm *p = product(g, n, now < lines, s);
+                            .bias = bias != NULL, .alpha = 1 };
+        vm_gemm *p = vm_gemm_node(g, n, now < lines, s);
         if (!p) return g->err.status;
         fill_tile(&w, n0, now, 0, w.K, vm_o(g, n, 1), t);
         if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), bias ? (const float *)(bias + n0) : NULL,
@@ -232,9 +224,8 @@ vm_status VM_KERNEL(linear_q_dx_cpu)(vm_graph *g, vm_node *n) {
             dx_of_f16(g, n, &w, vm_o(g, n, 1), k, now);
             continue;
         }
-        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.N, .ldc = w.K, .a = t, .b = t, .c = dx.type,
-                            .add = vm_adds(g, n, 0), .alpha = 1, .deterministic = g->deterministic };
-        vm_gemm *p = product(g, n, now < columns, s);
+        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.N, .ldc = w.K, .a = t, .b = t, .c = dx.type, .alpha = 1 };
+        vm_gemm *p = vm_gemm_node(g, n, now < columns, s);
         if (!p) return g->err.status;
         fill_tile(&w, 0, w.N, k, now, vm_o(g, n, 1), t);
         if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), NULL, (char *)dx.data + (size_t)k * vm_type_size(dx.type), &g->err))

@@ -9,8 +9,6 @@
 VM_CPU_DECLARE(matmul_cpu);
 VM_CUDA_DECLARE(matmul_cuda);
 
-void vm_gemm_node_free(vm_node *n) { vm_gemm_free(n->cache); }
-
 static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value a = g->v[n->in[0]], b = g->v[n->in[1]];
     bool ta = n->i[0], tb = n->i[1], fits = a.nd == b.nd && a.nd >= 2;

@@ -242,6 +242,7 @@ vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm
         snprintf(m->prefix, sizeof m->prefix, "%s", st_find(m->file, "embed_tokens.weight") ? "" : "model.");
         m->c.experts_joined = has_joined_experts(m);
         llm_map(m, &map);
+        map.keep = true;
         weights_load(&map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
     }
     weight_map_free(&map);

@@ -157,9 +157,45 @@ static bool same_shape(const weight_tie *t, const st_tensor *s) {
     return same;
 }
 
+/* Matrices that are only read keep the 16 bits that all their parts have in the file. */
+static st_dtype bits16(vm_type t) { return t == VM_BF16 ? ST_BF16 : ST_F16; }
+static void choose_types(const weight_map *m, const weight_source *f, const char *const *prefixes) {
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < m->n; i++) {
+            const weight_tie *t = &m->t[i];
+            const st_tensor *s = t->p->nd < 2 || t->p->data ? NULL : look_up(f, t->name, prefixes);
+            if (!s || t->flags) continue;
+            if (pass == 0 && (s->dtype == ST_BF16 || s->dtype == ST_F16)) t->p->type = s->dtype == ST_BF16 ? VM_BF16 : VM_F16;
+            else if (pass == 1 && s->dtype != bits16(t->p->type)) t->p->type = VM_F32;
+        }
+}
+
+/* Rows of a parameter in 16 bits from the same bits. */
+static vm_status fill_bits(const weight_tie *t, const weight_source *f, const st_tensor *s, vm_error *e) {
+    vm_param *p = t->p;
+    const int64_t cols = cols_of(p), n = t->rows * cols;
+    vm_mirror dst;
+    if (s->data && t->rows == rows_of(p) && s->len == vm_param_count(p) && ((uintptr_t)s->data & 1) == 0 && p->be->device == VM_CPU_DEV) {
+        p->data = (void *)(uintptr_t)s->data, p->borrowed = true;
+        vm_param_touch(p);
+        return VM_OK;
+    }
+    if (vm_param_alloc(p, e) || vm_mirror_open(&dst, p->be, (uint16_t *)p->data + t->at * cols, (size_t)n * 2, false, e)) return e->status;
+    vm_param_touch(p);
+    if (s->data) memcpy(dst.host, s->data + (size_t)(t->file_at * cols) * 2, (size_t)n * 2);
+    float row[1024];
+    for (int64_t k = 0, m; k < n && !s->data && !e->status; k += m) {
+        m = VM_MIN((int64_t)VM_LEN(row), n - k);
+        if (!f->read_f32(f->file, s, t->file_at * cols + k, m, row, e)) st_from_f32((uint16_t *)dst.host + k, s->dtype, row, m);
+    }
+    f->release(f->file, s);
+    return vm_mirror_close(&dst, !e->status, e);
+}
+
 static vm_status fill(const weight_tie *t, const weight_source *f, const st_tensor *s, bool writable, vm_error *e) {
     vm_param *p = t->p;
     int64_t cols = cols_of(p);
+    if (p->type != VM_F32) return fill_bits(t, f, s, e);
     bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !t->flags;
     bool as_is = whole && s->dtype == ST_F32 && s->data && ((uintptr_t)s->data & 3) == 0;
     if (!writable && as_is && !p->data && p->be->device == VM_CPU_DEV) {
@@ -196,7 +232,7 @@ static vm_status check_clone(const weight_tie *t, const weight_source *f, const 
     const int64_t n = vm_param_count(t->p);
     float *x = vm_alloc((size_t)n * 2 * sizeof *x + 1);
     if (!x) return vm_nomem(e, (size_t)n * 2 * sizeof *x, s->name);
-    if (!f->read_f32(f->file, s, 0, n, x, e) && !vm_param_read(t->p, x + n, e) && memcmp(x, x + n, (size_t)n * sizeof *x))
+    if (!f->read_f32(f->file, s, 0, n, x, e) && !weight_read(t->p, 0, n, x + n, e) && memcmp(x, x + n, (size_t)n * sizeof *x))
         vm_fail(e, VM_EMODEL, "%s: %s is not the same as %s, though the model has both as one", f->path, s->name, t->p->name);
     vm_free(x);
     return e->status;
@@ -247,6 +283,7 @@ vm_status weights_load_from(weight_map *m, const weight_source *f, const char *c
         return vm_fail(e, VM_EMODEL, "%s: %d tensors missing%s%.240s; %d of another shape%s%.240s; %d unexpected%s%.240s", f->path,
                        missing.n, missing.n ? ": " : "", missing.text, shapes.n, shapes.n ? ": " : "", shapes.text, extra.n,
                        extra.n ? ": " : "", extra.text);
+    if (m->keep && !writable) choose_types(m, f, prefixes);
     for (int64_t i = 0; i < m->n; i++) {
         const st_tensor *s = look_up(f, m->t[i].name, prefixes);
         if (m->t[i].flags & W_CLONE ? check_clone(&m->t[i], f, s, e) : s ? fill(&m->t[i], f, s, writable, e) : weight_fill(m->t[i].p, 0, e))
@@ -290,6 +327,10 @@ float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm
         int64_t cols = cols_of(y->p);
         const vm_real *src = what ? y->p->grad : y->p->data;
         vm_mirror at;
+        if (!what && y->p->type != VM_F32 && !(y->flags & W_TRANSPOSED)) {
+            if (weight_read(y->p, y->at * cols, y->rows * cols, all + y->file_at * cols, e)) return vm_free(all), NULL;
+            continue;
+        }
         if (!src) continue;
         if (vm_mirror_open(&at, y->p->be, src + y->at * cols, (size_t)(y->rows * cols) * sizeof *src, true, e)) return vm_free(all), NULL;
         src = at.host;
@@ -347,6 +388,17 @@ vm_status weights_restore(weight_map *m, const char *dir, const char *base, vm_e
     if (!st_open_base(&f, dir, base, e)) weights_load(m, f, (const char *const[]){ "", NULL }, true, NULL, e);
     st_close(f);
     return e->status;
+}
+
+vm_status weight_read(const vm_param *p, int64_t first, int64_t n, float *out, vm_error *e) {
+    vm_mirror at;
+    size_t each = vm_type_size(p->type);
+    if (!p->data) return vm_fail(e, VM_EMODEL, "%s has no numbers", p->name);
+    if (vm_mirror_open(&at, p->be, (const char *)p->data + (size_t)first * each, (size_t)n * each, true, e)) return e->status;
+    if (p->type == VM_F32)
+        for (int64_t i = 0; i < n; i++) out[i] = (float)((const vm_real *)at.host)[i];
+    else st_to_f32(out, bits16(p->type), at.host, n);
+    return vm_mirror_close(&at, false, e);
 }
 
 /* --- fresh numbers --------------------------------------------------------------------------------------------------- */

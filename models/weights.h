@@ -42,6 +42,7 @@ typedef struct {
 typedef struct {
     weight_tie *t;
     int64_t n, cap;
+    bool keep;          /* loading what is not to be written: matrices stay in 16 bits where the file has them so */
     vm_error err;
 } weight_map;
 
@@ -67,7 +68,7 @@ weight_source weights_of_checkpoint(const pt_file *f);
 const st_tensor *weight_find(const weight_source *s, const char *name); /* NULL if there is none */
 
 /* Fills all parameters of the map from s. Names are looked up under each of prefixes (NULL-ended; "" first usually).
- * writable: parameters get memory of their own; else an untouched f32 tensor stays mapped. Everything that is missing, of another shape,
+ * writable: parameters get memory of their own; else an untouched tensor stays mapped. Everything that is missing, of another shape,
  * or (said as a warning in *unused, NULL when none, vm_free) unexpected is named in one message: VM_EMODEL. */
 vm_status weights_load_from(weight_map *m, const weight_source *s, const char *const *prefixes, bool writable, char **unused, vm_error *e);
 vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefixes, bool writable, char **unused, vm_error *e);
@@ -84,6 +85,9 @@ vm_status weights_write(const weight_map *m, st_writer *w, const char *prefix, i
 vm_status weights_save(const weight_map *m, const char *dir, const char *file, st_dtype t, const char *const *meta, vm_error *e);
 /* Back from the file BASE of a directory (st_open_base), into memory of the parameters' own. */
 vm_status weights_restore(weight_map *m, const char *dir, const char *base, vm_error *e);
+
+/* Numbers first .. first + n - 1 of a parameter of any type. */
+vm_status weight_read(const vm_param *p, int64_t first, int64_t n, float *out, vm_error *e);
 
 /* Numbers for a fresh parameter: normal with a stream of random numbers of its own, or all v. */
 vm_status weight_normal(vm_param *p, uint64_t seed, uint64_t stream, double std, vm_error *e);

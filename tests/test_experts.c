@@ -46,6 +46,32 @@ TEST(experts) {
     experts_case(VM_F32, VM_F32, 2, 20, 30, many, 420);
 }
 
+/* Experts' weights of inference in 16 bits, on either side of the few rows that read them in place. */
+TEST(experts_that_stay_in_16_bits) {
+    enum { E = 4, N = 21, K = 70, M = 40 };
+    static const int32_t offsets[] = { 0, 3, 3, 24, 38 };
+    if (op_on_device()) return;
+    for (int t = VM_F32; t <= VM_BF16; t++)
+        for (int kept = VM_BF16; kept <= VM_F16; kept++) {
+            op_case c = op_begin((vm_type)t);
+            vm_param *p = vm_param_new(op_backend(), "w", (vm_type)kept, 3, (int64_t[]){ E, N, K }, NULL);
+            vm_val x = op_input(&c, (vm_type)t, 2, (int64_t[]){ M, K }, -1, 1), o = op_input(&c, VM_I32, 1, (int64_t[]){ E + 1 }, 0, 1);
+            for (int e = 0; e <= E; e++) op_put(&c, 1, e, offsets[e]);
+            vm_val y = vm_experts(c.g, x, vm_weight(c.g, p), o, VM_F32);
+            vm_output(c.g, "y", y);
+            double want[M * N] = { 0 };
+            for (int e = 0; e < E; e++)
+                for (int n = 0; n < N; n++)
+                    for (int k = 0; k < K; k++) {
+                        double w = op_store(p->data, (vm_type)kept, (e * N + n) * K + k, test_uniform(&c.state));
+                        for (int i = offsets[e]; i < offsets[e + 1]; i++) want[i * N + n] += c.x[0][i * K + k] * w;
+                    }
+            OP_LEVELS(&c) op_near(&c, "y", y, want, N, OP_TOL_F32);
+            op_end(&c);
+            vm_param_free(p);
+        }
+}
+
 TEST(offsets_that_cannot_be) {
     static const int32_t bad[][3] = { { 1, 2, 3 }, { 0, 3, 2 }, { 0, 2, 5 }, { 0, -1, 2 } };
     for (int k = 0; k < VM_LEN(bad); k++) {
@@ -134,6 +160,7 @@ TEST(mixture) {
 
 int main(void) {
     RUN(experts);
+    RUN(experts_that_stay_in_16_bits);
     RUN(route);
     RUN(mixture);
     RUN(offsets_that_cannot_be);

@@ -94,6 +94,63 @@ TEST(sizes) {
 }
 TEST(f16_weights) { check(VM_F32, 0, true, VM_F16, VM_F32, VM_NONE, true, false, 3, 8, 16); }
 
+/* Weights of inference in 16 bits: read as they are by a few rows, in tiles of the type of x by more. */
+static void stays(vm_type dtype, vm_type wt, bool deterministic, int64_t M, int64_t N, int64_t K) {
+    op_case c = op_begin(dtype);
+    c.g->deterministic = deterministic;
+    vm_param *p = new_param("w", wt, 2, (int64_t[]){ N, K });
+    vm_val x = op_input(&c, dtype, 2, (int64_t[]){ M, K }, -1, 1), w = op_input(&c, wt, 2, (int64_t[]){ N, K }, -1, 1);
+    vm_val b = op_input(&c, VM_F32, 1, &N, -1, 1), y = vm_linear(c.g, x, vm_weight(c.g, p), b, VM_QUICK_GELU, 0, VM_F32);
+    vm_val r = vm_linear(c.g, x, vm_weight(c.g, p), 0, VM_NONE, vm_scale(c.g, y, 1, 0), VM_F32);
+    (void)w;
+    vm_output(c.g, "y", y), vm_output(c.g, "r", r);
+    EXPECT(!vm_param_write(p, c.raw[1], &c.g->err));
+    bool rounded = !deterministic && M > 8 && dtype != VM_F32;
+    double *wx = vm_alloc((size_t)(N * K) * sizeof *wx + 1);
+    for (int64_t i = 0; i < N * K; i++) wx[i] = rounded ? op_round(dtype, c.x[1][i]) : c.x[1][i];
+    double *want = reference(M, N, K, c.x[0], wx, c.x[2], NULL, VM_QUICK_GELU, VM_F32), *more = reference(M, N, K, c.x[0], wx, NULL, want, VM_NONE, VM_F32);
+    OP_LEVELS(&c) op_near(&c, "stays", y, want, N, OP_TOL_F32), op_near(&c, "onto", r, more, N, OP_TOL_F32);
+    vm_free(wx), vm_free(want), vm_free(more);
+    op_end(&c);
+    vm_param_free(p);
+}
+TEST(weights_that_stay_in_16_bits) {
+    if (op_on_device()) return;
+    for (int d = VM_F32; d <= (vm_cpu_has_bf16() ? VM_BF16 : VM_F32); d++)
+        for (int w = VM_BF16; w <= VM_F16; w++) {
+            for (int64_t M = 1; M <= 9; M++) stays((vm_type)d, (vm_type)w, false, M, 37, 70);
+            stays((vm_type)d, (vm_type)w, false, 8, 21, 2100); /* several turns over the columns */
+            stays((vm_type)d, (vm_type)w, false, 33, 100, 129);
+            stays((vm_type)d, (vm_type)w, false, 33, 300, 5000); /* several tiles */
+            stays((vm_type)d, (vm_type)w, true, 19, 40, 129);
+            stays((vm_type)d, (vm_type)w, false, 3, 5, 0);
+            stays((vm_type)d, (vm_type)w, false, 0, 5, 7);
+        }
+}
+/* A row's bits depend neither on the rows beside it nor on the threads. */
+TEST(rows_alone_and_together_in_16_bits) {
+    if (op_on_device()) return;
+    float first[90];
+    vm_param *p = new_param("w", VM_BF16, 2, (int64_t[]){ 90, 3000 });
+    for (int64_t M = 1; M <= 20; M++) {
+        op_case c = op_begin(VM_F32);
+        c.g->deterministic = true;
+        vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ M, 3000 }, -1, 1), y = vm_linear(c.g, x, vm_weight(c.g, p), 0, VM_NONE, 0, VM_F32);
+        uint16_t *h = p->data;
+        for (int64_t i = 0; M == 1 && i < vm_param_count(p); i++) h[i] = vm_f32_to_bf16((float)test_uniform(&c.state));
+        vm_output(c.g, "y", y);
+        vm_threads((int)(M % 2) + 1);
+        op_run(&c);
+        for (int i = 0; i < 90; i++) {
+            if (M == 1) first[i] = (float)op_get(&c, y, i);
+            else EXPECT(first[i] == (float)op_get(&c, y, i));
+        }
+        op_end(&c);
+    }
+    vm_threads(0);
+    vm_param_free(p);
+}
+
 /* Every tile and split, ragged in each direction: the result, and the gradients, which go through the other layouts. */
 static void check_all(vm_type t, int64_t M, int64_t N, int64_t K) {
     vm_param *p = new_param("w", VM_F32, 2, (int64_t[]){ N, K }), *b = new_param("b", VM_F32, 1, &N);
@@ -282,6 +339,8 @@ int main(void) {
     RUN(types);
     RUN(sizes);
     RUN(f16_weights);
+    RUN(weights_that_stay_in_16_bits);
+    RUN(rows_alone_and_together_in_16_bits);
     RUN(tiles);
     RUN(rows_keep_their_bits);
     RUN(residual_stands_in_place);

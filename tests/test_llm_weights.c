@@ -52,7 +52,7 @@ TEST(experts_joined) {
     if (llm_open(&m, vm_backend_cpu(), GOLDEN "mixtral", true, &e)) MISMATCH("%s\n", e.msg);
     m->c.experts_joined = true;
     llm_map(m, &map);
-    if (weights_save(&map, dir, "model.safetensors", ST_F32, NULL, &e)) MISMATCH("%s\n", e.msg);
+    if (weights_save(&map, dir, "model.safetensors", ST_BF16, NULL, &e)) MISMATCH("%s\n", e.msg);
     logits(dir, VM_F32, got);
     EXPECT(distance(got, want) == 0);
     weight_map_free(&map);
