@@ -280,6 +280,29 @@ static bool put_characters(tok_stream *st, const char *s, int64_t n, bool flush,
     return true;
 }
 
+static bool spell(tok *t, int32_t id, tok_text *out, bool *blank) {
+    size_t n;
+    const char *s = vocab_text(&t->words, id, &n);
+    if (t->mark[id] & TOK_MARK_ADDED && !t->family->blank_before) return tok_text_add(out, s, n);
+    return t->family->spell(t, id, out, blank);
+}
+
+vm_status tok_spell(tok *t, int32_t id, const char **bytes, size_t *n, vm_error *e) {
+    tok_text *out = &t->clean_text;
+    bool blank = false;
+    out->n = 0;
+    *bytes = "", *n = 0;
+    if (!vocab_text(&t->words, id, n) || t->mark[id] & TOK_MARK_SPECIAL) return *n = 0, VM_OK;
+    if (!spell(t, id, out, &blank)) return vm_nomem(e, *n, "a token's text");
+    *bytes = out->s, *n = (size_t)out->n;
+    return VM_OK;
+}
+
+int tok_drops_blanks(const tok *t) {
+    if (t->family != &tok_bpe) return -1;
+    return t->strip == TOK_STRIP_FIRST ? 2 : t->strip == TOK_STRIP_ONE;
+}
+
 vm_status tok_decode_next(tok *t, tok_stream *st, int32_t id, bool keep_special, const char **text,
                           size_t *text_bytes, vm_error *e) {
     size_t n;
@@ -295,10 +318,7 @@ vm_status tok_decode_next(tok *t, tok_stream *st, int32_t id, bool keep_special,
     if (mark & TOK_MARK_SPECIAL && !keep_special) return VM_OK;
     ok = tok_text_add(bytes, st->held, (size_t)st->held_len);
     st->held_len = 0;
-    if (ok && id != -1) {
-        if (mark & TOK_MARK_ADDED && !t->family->blank_before) ok = tok_text_add(bytes, vocab_text(&t->words, id, &n), n);
-        else ok = t->family->spell(t, id, bytes, &blank);
-    }
+    if (ok && id != -1) ok = spell(t, id, bytes, &blank);
     if (ok && t->strip && !st->begun && id != -1) {
         int64_t kept = 0, dropped = 0;
         for (int64_t i = 0; i < bytes->n; i++) {

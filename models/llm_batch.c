@@ -18,6 +18,7 @@ typedef struct {
     int slots;
     llm_seq begin;   /* what all prompts begin with */
     float *logits;   /* (slots,V) */
+    uint64_t *allowed;
     llm_counts *counts;
 } batch;
 
@@ -67,16 +68,43 @@ static bool is_stop(const llm_config *c, int32_t id) {
     return false;
 }
 
+/* The tokens that may come next; an empty mask where nothing can. NULL without a constraint and on error. */
+static const uint64_t *mask(batch *b, slot *s, vm_error *e) {
+    llm_request *r = s->r;
+    if (!r->limit) return NULL;
+    int64_t left = VM_MIN(r->most - r->n_out, llm_engine_longest(b->en) - s->seq.length + 1);
+    const uint64_t *bits = constraint_mask(r->limit, left, e);
+    if (!bits) return NULL;
+    int64_t words = (b->m->c.vocab + 63) / 64;
+    memcpy(b->allowed, bits, (size_t)words * sizeof *bits);
+    for (int k = 0; k < b->m->c.stops && constraint_done(r->limit); k++) {
+        int32_t id = b->m->c.stop[k];
+        if (id >= 0 && id < b->m->c.vocab) b->allowed[id / 64] |= (uint64_t)1 << id % 64;
+    }
+    return b->allowed;
+}
+
+static bool any(const uint64_t *bits, int64_t words) {
+    for (int64_t i = 0; i < words; i++)
+        if (bits[i]) return true;
+    return false;
+}
+
 /* Draws the next token of a slot; leaves when that ends the text. */
 static vm_status draw(batch *b, slot *s, int32_t *token, vm_error *e) {
     llm_request *r = s->r;
-    int32_t id = llm_sample(b->sampler, &r->how, s->logits, r->out, r->n_out, (uint64_t)r->n_out, NULL);
+    const uint64_t *allowed = mask(b, s, e);
+    if (e->status) return e->status;
+    if (allowed && !any(allowed, (b->m->c.vocab + 63) / 64)) return leave(b, s, constraint_done(r->limit) ? LLM_STOPPED : LLM_LENGTH), VM_OK;
+    int32_t id = llm_sample(b->sampler, &r->how, s->logits, r->out, r->n_out, (uint64_t)r->n_out, allowed);
     if (id < 0) return vm_fail(e, VM_EMODEL, "the model gives logits that are not numbers; its weights are damaged or do not fit --dtype");
     if (is_stop(&b->m->c, id)) return leave(b, s, LLM_STOPPED), VM_OK;
     if (!vm_grow(&r->out, &r->cap, r->n_out + 1, sizeof *r->out)) return vm_nomem(e, (size_t)r->n_out * sizeof *r->out, "a text");
     r->out[r->n_out++] = *token = id;
     b->counts->made++;
+    if (r->limit && constraint_accept(r->limit, id, e)) return e->status;
     if (r->token && r->token(r, id)) leave(b, s, LLM_STOPPED);
+    else if (r->limit && !constraint_more(r->limit)) leave(b, s, LLM_STOPPED);
     else if (r->n_out >= r->most) leave(b, s, LLM_LENGTH);
     else if (s->seq.length >= llm_engine_longest(b->en)) leave(b, s, LLM_FULL);
     return VM_OK;
@@ -108,7 +136,8 @@ vm_status llm_batch(llm_engine *en, const llm *m, int64_t n, llm_request *r, int
     int64_t V = m->c.vocab, next = 0, shared = common(n, r), busy = 1;
     float *room = vm_alloc((size_t)(2 * b.slots * V) * sizeof *room + 1);
     b.sampler = llm_sampler_new(V);
-    if (!room || !b.sampler) vm_nomem(e, (size_t)(2 * b.slots * V) * sizeof *room, "logits");
+    b.allowed = vm_alloc((size_t)(V + 64) / 8);
+    if (!room || !b.sampler || !b.allowed) vm_nomem(e, (size_t)(2 * b.slots * V) * sizeof *room, "logits");
     b.logits = room;
     for (int k = 0; k < b.slots && room; k++) b.slot[k].logits = room + (b.slots + k) * V;
     double t0 = now();
@@ -130,6 +159,6 @@ vm_status llm_batch(llm_engine *en, const llm *m, int64_t n, llm_request *r, int
         if (b.slot[k].r) leave(&b, &b.slot[k], LLM_INTERRUPTED);
     llm_seq_free(en, &b.begin);
     llm_sampler_free(b.sampler);
-    vm_free(room);
+    vm_free(room), vm_free(b.allowed);
     return e->status;
 }

@@ -2,6 +2,7 @@
  * OSDI 2022). What all prompts begin with is computed once and shared. */
 #ifndef VM_LLM_BATCH_H
 #define VM_LLM_BATCH_H
+#include "models/constrain.h"
 #include "models/llm_decode.h"
 #include "models/llm_sample.h"
 
@@ -11,6 +12,7 @@ typedef struct llm_request {
     int64_t n;
     int64_t most;       /* further tokens */
     llm_sampling how;
+    constraint *limit;  /* NULL, or at its start: the form of the text, which ends when it must; with enough tokens it is never cut inside */
     /* NULL, or called with each new token; true ends the text. The end token itself is neither given nor kept. */
     bool (*token)(struct llm_request *r, int32_t id);
     void (*done)(struct llm_request *r); /* NULL, or called when it leaves the batch, with the results there */

@@ -84,13 +84,18 @@ static int64_t keep_nucleus(candidate *c, int64_t n, float top, float scale, flo
     return m;
 }
 
-int32_t llm_sample(llm_sampler *s, const llm_sampling *how, float *logits, const int32_t *past, int64_t n, uint64_t index, const uint8_t *allowed) {
+int32_t llm_sample(llm_sampler *s, const llm_sampling *how, float *logits, const int32_t *past, int64_t n, uint64_t index, const uint64_t *allowed) {
     candidate *c = s->c, best = { -INFINITY, -1 };
     int64_t m = 0;
     punish(s, how, logits, past, n);
     for (int64_t i = 0; i < s->V; i++) {
+        if (allowed && !allowed[i / 64]) {
+            i |= 63;
+            continue;
+        }
+        if (allowed && !(allowed[i / 64] >> i % 64 & 1)) continue;
         if (isnan(logits[i])) return -1;
-        if ((allowed && !allowed[i]) || logits[i] == -INFINITY) continue;
+        if (logits[i] == -INFINITY) continue;
         c[m] = (candidate){ logits[i], (int32_t)i };
         if (best.id < 0 || logits[i] > best.logit) best = c[m];
         m++;

@@ -17,7 +17,7 @@ typedef struct {
 typedef struct llm_sampler llm_sampler; /* scratch for V tokens; serves one thread */
 llm_sampler *llm_sampler_new(int64_t V);  /* NULL when memory is out */
 void llm_sampler_free(llm_sampler *s);
-/* The token number `index` of the text (of whose n tokens so far `past` are) from logits (V), which it may change. allowed (V bytes, 0 = not)
- * or NULL. -1 when no token is left or a logit is not a number. */
-int32_t llm_sample(llm_sampler *s, const llm_sampling *how, float *logits, const int32_t *past, int64_t n, uint64_t index, const uint8_t *allowed);
+/* The token number `index` of the text (of whose n tokens so far `past` are) from logits (V), which it may change. allowed (bit id % 64
+ * of word id / 64) or NULL. -1 when no token is left or a logit is not a number. */
+int32_t llm_sample(llm_sampler *s, const llm_sampling *how, float *logits, const int32_t *past, int64_t n, uint64_t index, const uint64_t *allowed);
 #endif

@@ -10,7 +10,7 @@ enum { V = 6, DRAWS = 40000 };
 static const float logits[V] = { 1.0f, 3.0f, -2.0f, 3.0f, 0.5f, 2.0f };
 static llm_sampler *sampler;
 
-static int32_t draw(llm_sampling how, const int32_t *past, int64_t n, uint64_t index, const uint8_t *allowed) {
+static int32_t draw(llm_sampling how, const int32_t *past, int64_t n, uint64_t index, const uint64_t *allowed) {
     float x[V];
     memcpy(x, logits, sizeof x);
     return llm_sample(sampler, &how, x, past, n, index, allowed);
@@ -43,12 +43,12 @@ TEST(shares) {
 }
 TEST(greedy_and_masks) {
     EXPECT(draw((llm_sampling){ 0 }, NULL, 0, 0, NULL) == 1); /* the first of two equal ones */
-    EXPECT(draw((llm_sampling){ 0 }, NULL, 0, 0, (const uint8_t[]){ 1, 0, 1, 0, 1, 0 }) == 0);
+    EXPECT(draw((llm_sampling){ 0 }, NULL, 0, 0, (const uint64_t[]){ 0x15 }) == 0);
     for (uint64_t k = 0; k < 200; k++) {
-        int32_t id = draw((llm_sampling){ .temperature = 5 }, NULL, 0, k, (const uint8_t[]){ 0, 0, 1, 0, 1, 0 });
+        int32_t id = draw((llm_sampling){ .temperature = 5 }, NULL, 0, k, (const uint64_t[]){ 0x14 });
         EXPECT(id == 2 || id == 4);
     }
-    EXPECT(draw((llm_sampling){ .temperature = 1 }, NULL, 0, 0, (const uint8_t[V]){ 0 }) == -1);
+    EXPECT(draw((llm_sampling){ .temperature = 1 }, NULL, 0, 0, (const uint64_t[]){ 0 }) == -1);
     float bad[V] = { 1, NAN, 1, 1, 1, 1 }, none[V] = { -INFINITY, -INFINITY, -INFINITY, 0, -INFINITY, -INFINITY };
     EXPECT(llm_sample(sampler, &(llm_sampling){ .temperature = 1 }, bad, NULL, 0, 0, NULL) == -1);
     EXPECT(llm_sample(sampler, &(llm_sampling){ .temperature = 1 }, none, NULL, 0, 0, NULL) == 3);

@@ -1,0 +1,456 @@
+/* test_constrain.c - texts of a given form: random texts from the masks fit their schema (a check of its own, over parsed JSON), end within
+ * any number of tokens that is enough, and the masks are those of trying every token; notations that cannot be. */
+#include <unistd.h>
+
+#include "io/file.h"
+#include "io/grammar.h"
+#include "io/regex.h"
+#include "io/tok_parts.h"
+#include "io/utf8.h"
+#include "models/constrain.h"
+#include "tests/test.h"
+
+static char tmp[512];
+static tok *toy;
+static token_trie *trie;
+
+/* --- a vocabulary: all bytes, and tokens across whatever a grammar has ---------------------------------------------------- */
+static const char *const words[] = {
+    "{\"", "\":\"", "\",\"", "\"}", "\"}]", "}]}", "},{\"", "\":", ",\"", "[{", "[]", "{}", "[\"", "\"]", "null", "true", "fal", "se", "\\n", "\\u", "\\\"", "00",
+    "12", "345", "-1", "0.", "e+", "E-1", "a", "cat", "ca", " red", " a red", "the", "dog\"", "x\",\"y", "\xc3\xa9", "\xe2\x82", "\xe2\x82\xac", "\x82\xac\"", "\xf0\x9f",
+    "\x98\x80", "\xc3", "\xa9t", "object", "color", "name\":\"", "\n", "  ", " {", "yes", "no", "ab", "abab", "((", "))", "1+", "+1",
+};
+static void raw(json_writer *w, const char *key, const char *json) { json_put_raw(w, key, json, strlen(json)); }
+static bool make_tokenizer(void) {
+    json_writer w = json_to_memory(JSON_COMPACT);
+    int id = 0;
+    vm_error e = { 0 };
+    json_begin_object(&w, NULL);
+    json_begin_object(&w, "model");
+    json_put_str(&w, "type", "BPE");
+    json_begin_object(&w, "vocab");
+    for (int b = 0; b < 256 + VM_LEN(words); b++) {
+        char s[128];
+        int n = 0;
+        const char *word = b < 256 ? (char[]){ (char)b, 0 } : words[b - 256];
+        if (b >= 256 && strlen(word) == 1) continue;
+        for (size_t i = 0; i < (b < 256 ? 1 : strlen(word)); i++) n += uni_put(s + n, byte_char((unsigned char)word[i]));
+        s[n] = 0;
+        json_put_int(&w, s, id++);
+    }
+    json_close_object(&w);
+    json_begin_array(&w, "merges"), json_close_array(&w);
+    json_close_object(&w);
+    raw(&w, "pre_tokenizer", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}");
+    raw(&w, "decoder", "{\"type\":\"ByteLevel\"}");
+    raw(&w, "added_tokens", "[{\"id\":400,\"content\":\"</s>\",\"special\":true}]");
+    json_close_object(&w);
+    if (json_save(&w, tmp, "tokenizer.json", &e) || tok_open(&toy, tmp, &e) || token_trie_new(&trie, toy, 450, &e)) MISMATCH("%s\n", e.msg);
+    return !e.status;
+}
+
+/* --- whether a value is what a schema says, written for this test ---------------------------------------------------------- */
+static bool same(json_value a, json_value b) {
+    json_writer x = json_to_memory(JSON_COMPACT), y = json_to_memory(JSON_COMPACT);
+    json_put_value(&x, NULL, a), json_put_value(&y, NULL, b);
+    char *s = json_take(&x, NULL, NULL), *t = json_take(&y, NULL, NULL);
+    bool equal = s && t && !strcmp(s, t);
+    vm_free(s), vm_free(t);
+    return equal;
+}
+static int64_t characters(const char *s) {
+    int64_t n = 0;
+    for (; *s; s++) n += ((uint8_t)*s & 0xc0) != 0x80;
+    return n;
+}
+static bool fits(json_value root, json_value s, json_value v);
+static bool is_type(const char *t, json_value v) {
+    if (!strcmp(t, "object")) return v.kind == JSON_OBJECT;
+    if (!strcmp(t, "array")) return v.kind == JSON_ARRAY;
+    if (!strcmp(t, "string")) return v.kind == JSON_STRING;
+    if (!strcmp(t, "integer")) return v.kind == JSON_INT;
+    if (!strcmp(t, "number")) return v.kind == JSON_INT || v.kind == JSON_DOUBLE;
+    if (!strcmp(t, "boolean")) return v.kind == JSON_BOOL;
+    return v.kind == JSON_NULL && !strcmp(t, "null");
+}
+static bool fits_object(json_value root, json_value s, json_value v) {
+    json_value p = json_get(s, "properties");
+    int64_t found = 0, last = -1;
+    if (!json_len(p)) return json_has(json_get(s, "additionalProperties")) ? !json_len(v) : true;
+    for (json_iter it = json_each(v); json_next(&it); found++) {
+        int64_t at = 0, where = -1;
+        for (json_iter q = json_each(p); json_next(&q); at++)
+            if (!strcmp(q.key, it.key)) where = at;
+        if (where <= last || !fits(root, json_get(p, it.key), it.value)) return false; /* also: the order */
+        last = where;
+    }
+    for (json_iter q = json_each(json_get(s, "required")); json_next(&q);)
+        if (json_get(v, json_as_str(q.value, NULL)).kind == JSON_MISSING) return false;
+    return found == json_len(v);
+}
+static bool fits(json_value root, json_value s, json_value v) {
+    vm_error e = { 0 };
+    if (s.kind == JSON_BOOL || !json_len(s)) return v.kind != JSON_MISSING;
+    const char *ref = json_str(s, "$ref", NULL, &e);
+    if (ref) return fits(root, strlen(ref) == 1 ? root : json_get(json_get(root, "$defs"), ref + 8), v);
+    for (int k = 0; k < 2; k++) {
+        json_value any = json_get(s, k ? "oneOf" : "anyOf"), one = json_get(s, "enum");
+        if (json_has(any)) {
+            for (json_iter it = json_each(any); json_next(&it);)
+                if (fits(root, it.value, v)) return true;
+            return false;
+        }
+        if (!json_has(one)) continue;
+        for (json_iter it = json_each(one); json_next(&it);)
+            if (same(it.value, v)) return true;
+        return false;
+    }
+    if (json_has(json_get(s, "const"))) return same(json_get(s, "const"), v);
+    json_value type = json_get(s, "type");
+    bool ok = type.kind == JSON_STRING && is_type(json_as_str(type, &e), v);
+    for (json_iter it = json_each(type); type.kind == JSON_ARRAY && json_next(&it);) ok |= is_type(json_as_str(it.value, &e), v);
+    if (!ok) return false;
+    if (v.kind == JSON_OBJECT) return fits_object(root, s, v);
+    if (v.kind == JSON_INT && json_has(json_get(s, "minimum")) && json_as_int(v, INT64_MIN, INT64_MAX, &e) < json_int(s, "minimum", 0, INT64_MIN, INT64_MAX, &e)) return false;
+    if (v.kind == JSON_INT && json_has(json_get(s, "maximum")) && json_as_int(v, INT64_MIN, INT64_MAX, &e) > json_int(s, "maximum", 0, INT64_MIN, INT64_MAX, &e)) return false;
+    if (v.kind == JSON_STRING) {
+        int64_t n = characters(json_as_str(v, &e)); /* an error where it holds U+0000 */
+        const char *pattern = json_str(s, "pattern", NULL, &e);
+        if (e.status || n < json_int(s, "minLength", 0, 0, 1000, &e) || n > json_int(s, "maxLength", 1 << 20, 0, 1 << 20, &e)) return false;
+        if (!pattern) return true;
+        regex *r = NULL;
+        size_t from, to;
+        const char *t = json_as_str(v, &e);
+        ok = !regex_new(&r, pattern, false, &e) && regex_find(r, t, strlen(t), 0, &from, &to) > 0;
+        regex_free(r);
+        return ok;
+    }
+    if (v.kind == JSON_ARRAY) {
+        if (json_len(v) < json_int(s, "minItems", 0, 0, 1000, &e) || json_len(v) > json_int(s, "maxItems", 1 << 20, 0, 1 << 20, &e)) return false;
+        for (json_iter it = json_each(v); json_next(&it);)
+            if (json_has(json_get(s, "items")) && !fits(root, json_get(s, "items"), it.value)) return false;
+    }
+    return true;
+}
+static bool no_blanks(const char *s) {
+    for (bool inside = false; *s; s++) {
+        if (*s == '\\' && inside) s++;
+        else if (*s == '"') inside = !inside;
+        else if (!inside && strchr(" \t\r\n", *s)) return false;
+    }
+    return true;
+}
+
+/* --- walks ---------------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    char text[4096];
+    int64_t n, tokens;
+    bool done;
+} walked;
+static bool bit(const uint64_t *m, int32_t id) { return m[id / 64] >> id % 64 & 1; }
+
+/* At most `most` tokens, each drawn from its mask; long: an end is not taken while more may come. */
+static walked walk(constraint *c, int64_t most, bool linger, uint64_t *seed) {
+    walked w = { 0 };
+    vm_error e = { 0 };
+    for (constraint_reset(c); w.tokens < most; w.tokens++) {
+        const uint64_t *m = constraint_mask(c, most - w.tokens, &e);
+        int32_t can[450], n = 0;
+        if (!m) {
+            MISMATCH("%s\n", e.msg);
+            break;
+        }
+        for (int32_t id = 0; id < 450; id++)
+            if (bit(m, id)) can[n++] = id;
+        if (constraint_done(c) && (!n || (!linger && test_rand(seed) % 2))) break;
+        if (!n || constraint_more(c) != (n > 0 || constraint_done(c))) {
+            MISMATCH("after \"%s\": nothing may come, %d tokens left of %d\n", w.text, (int)(most - w.tokens), (int)most);
+            break;
+        }
+        int32_t id = can[test_rand(seed) % (uint64_t)n];
+        if (linger && trie->at[id + 1] - trie->at[id] < 2) id = can[test_rand(seed) % (uint64_t)n]; /* longer tokens come more often */
+        if (constraint_accept(c, id, &e)) MISMATCH("%s\n", e.msg);
+        int64_t len = trie->at[id + 1] - trie->at[id];
+        if (w.n + len < (int64_t)sizeof w.text) memcpy(w.text + w.n, trie->bytes + trie->at[id], (size_t)len), w.n += len;
+    }
+    w.done = constraint_done(c);
+    return w;
+}
+
+static constraint_form *form_of(const char *schema, bool text, grammar **g) {
+    constraint_form *f = NULL;
+    vm_error e = { 0 };
+    if (text ? grammar_from_text(g, schema, strlen(schema), "grammar", &e) : grammar_from_schema(g, schema, strlen(schema), "schema", &e)) MISMATCH("%s: %s\n", schema, e.msg);
+    else if (constraint_form_new(&f, *g, trie, &e)) MISMATCH("%s\n", e.msg);
+    return f;
+}
+
+static const char *const schemas[] = {
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},\"n\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":512}},\"required\":[\"name\",\"n\"],"
+    "\"additionalProperties\":false}",
+    "{\"type\":\"array\",\"minItems\":1,\"maxItems\":6,\"items\":{\"type\":\"object\",\"properties\":{\"SelectedPhrase\":{\"enum\":[\"a\",\"a red\",\"a red cat\",\"cat\",\"the \\\"dog\\\"\"]},"
+    "\"Category\":{\"enum\":[\"object\",\"color\",\"count\",null,3]},\"why\":{\"type\":\"string\",\"minLength\":2,\"maxLength\":30}},\"required\":[\"SelectedPhrase\",\"Category\",\"why\"]}}",
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"boolean\"},\"b\":{\"type\":\"null\"},\"c\":{\"type\":[\"string\",\"integer\"]},\"d\":{\"const\":[1,\"x\"]}},\"required\":[\"c\"]}",
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"boolean\"},\"b\":{\"type\":\"number\"}}}",
+    "{\"$defs\":{\"tree\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\",\"minimum\":-17,\"maximum\":305},\"kids\":{\"type\":\"array\",\"maxItems\":3,"
+    "\"items\":{\"$ref\":\"#/$defs/tree\"}}},\"required\":[\"v\",\"kids\"]}},\"$ref\":\"#/$defs/tree\"}",
+    "{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[a-c]{2,5}(-\\\\d+)?$\"},{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":95,\"maximum\":1203},\"minItems\":4,\"maxItems\":4},"
+    "{\"oneOf\":[{\"const\":\"yes\"},{\"const\":\"no\"}]}]}",
+    "{\"type\":\"object\"}",
+    "{\"type\":\"string\"}",
+    "{\"type\":\"string\",\"minLength\":3,\"maxLength\":3}",
+    "{\"type\":\"string\",\"pattern\":\"^(ab)*[^a-z]?\\\\\\\\\\\"\\\\s$\"}",
+    "{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"maxItems\":2},\"minItems\":2}}",
+    "{}",
+};
+
+TEST(random_texts_fit) {
+    uint64_t seed = 7;
+    for (int k = 0; k < VM_LEN(schemas); k++) {
+        grammar *g = NULL;
+        vm_error e = { 0 };
+        constraint *c = NULL;
+        constraint_form *f = form_of(schemas[k], false, &g);
+        json_doc *schema = json_parse(schemas[k], strlen(schemas[k]), "schema", 0, &e);
+        if (!f || constraint_new(&c, f, &e)) continue;
+        int64_t least = constraint_needs(c, &e);
+        EXPECT(least > 0 && least < 200);
+        for (int i = 0; i < 300; i++) {
+            int64_t most = i < 60 ? least + i / 4 : least + (int64_t)(test_rand(&seed) % 300);
+            walked w = walk(c, most, i % 2, &seed);
+            if (!w.done) {
+                MISMATCH("schema %d: \"%s\" is cut at %d tokens\n", k, w.text, (int)most);
+                continue;
+            }
+            json_doc *d = w.n < (int64_t)sizeof w.text - 20 ? json_parse(w.text, (size_t)w.n, "text", JSON_STRICT, &e) : NULL;
+            if (d && (!fits(json_root(schema), json_root(schema), json_root(d)) || !no_blanks(w.text))) MISMATCH("schema %d: \"%s\" does not fit\n", k, w.text);
+            if (e.status && !(strstr(e.msg, "stands twice") && strlen(schemas[k]) < 20)) MISMATCH("schema %d: \"%s\": %s\n", k, w.text, e.msg);
+            vm_error_clear(&e);
+            json_free(d);
+        }
+        constraint_free(c), constraint_form_free(f), grammar_free(g), json_free(schema);
+    }
+}
+
+/* Every token is tried at places along random texts, with many and with few tokens left. */
+TEST(masks_are_those_of_trying) {
+    uint64_t seed = 3;
+    static const char *const grammars[] = { "root ::= (\"ab\" | \"abab\" | [^a]){2,4} \"((\" sum \"))\"\nsum ::= num (\"+\" num)*\nnum ::= [0-9]+ | \"(\" sum \")\"",
+                                            "root ::= [\\u00e0-\\u20ff]* \"\\n\"? .{3}" };
+    for (int k = 0; k < VM_LEN(schemas) + VM_LEN(grammars); k++) {
+        grammar *g = NULL;
+        vm_error e = { 0 };
+        constraint *c = NULL, *other = NULL;
+        constraint_form *f = k < VM_LEN(schemas) ? form_of(schemas[k], false, &g) : form_of(grammars[k - VM_LEN(schemas)], true, &g);
+        if (!f || constraint_new(&c, f, &e) || constraint_new(&other, f, &e)) continue;
+        for (int i = 0; i < 12; i++) {
+            int32_t past[40], n = 0, can[450], m;
+            for (constraint_reset(c); n < (int32_t)(test_rand(&seed) % 40);) {
+                const uint64_t *bits = constraint_mask(c, 1000, &e);
+                for (int32_t id = m = 0; bits && id < 450; id++)
+                    if (bit(bits, id)) can[m++] = id;
+                if (!bits || !m || constraint_accept(c, past[n] = can[test_rand(&seed) % (uint64_t)m], &e)) break;
+                n++;
+            }
+            int64_t needs = constraint_needs(c, &e), left[] = { 1000, needs, needs + 1, needs + 3 };
+            for (int l = 0; l < VM_LEN(left); l++) {
+                uint64_t bits[8];
+                const uint64_t *now = constraint_mask(c, left[l], &e);
+                if (now) memcpy(bits, now, 8 * sizeof *bits);
+                else MISMATCH("%s\n", e.msg);
+                for (int32_t id = 0; id < 450; id++) {
+                    vm_error no = { 0 };
+                    constraint_reset(other);
+                    for (int t = 0; t < n; t++) constraint_accept(other, past[t], &e);
+                    bool want = !constraint_accept(other, id, &no) && constraint_needs(other, &e) <= left[l] - 1;
+                    if (want != bit(bits, id)) MISMATCH("grammar %d behind %d tokens, %d left: token %d is %d, want %d\n", k, n, (int)left[l], id, bit(bits, id), want);
+                    test_checks++;
+                }
+            }
+        }
+        if (e.status) MISMATCH("%s\n", e.msg);
+        constraint_free(c), constraint_free(other), constraint_form_free(f), grammar_free(g);
+    }
+}
+
+/* Whether a text is one of the grammar: byte by byte, with the tokens of single bytes. */
+static bool reads(constraint *c, const char *text) {
+    vm_error e = { 0 };
+    constraint_reset(c);
+    for (; *text; text++) {
+        char s[4];
+        int n = uni_put(s, byte_char((unsigned char)*text));
+        if (constraint_accept(c, tok_find(toy, s, (size_t)n), &e)) return false;
+    }
+    return constraint_done(c);
+}
+static void check_reads(const char *what, bool text, const char *const *yes, const char *const *no) {
+    grammar *g = NULL;
+    vm_error e = { 0 };
+    constraint *c = NULL;
+    constraint_form *f = form_of(what, text, &g);
+    if (!f || constraint_new(&c, f, &e)) return;
+    for (; *yes; yes++)
+        if (!reads(c, *yes)) MISMATCH("%s: does not read %s\n", what, *yes);
+    for (; *no; no++)
+        if (reads(c, *no)) MISMATCH("%s: reads %s\n", what, *no);
+    constraint_free(c), constraint_form_free(f), grammar_free(g);
+}
+#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
+
+TEST(notation) {
+    check_reads("root ::= \"a\"* (\"b\" | # either\n  \"\" )\n", true, LIST("", "aaa", "aab", "b"), LIST("ba", "bb", "c"));
+    check_reads("root ::= x{2} x{1,} y{0,2}\nx ::= [0-9a-fx-]\ny ::= [^0-9\\n]", true, LIST("12-", "fff", "aaaaGG", "123\xe2\x82\xac"), LIST("12", "123GGG", "123\n", "12\xe2\x82"));
+    check_reads("root ::= list\nlist ::= \"(\" (list |\n \"x\"?)* \")\" ", true, LIST("()", "(x(x)())"), LIST("(", "x", "(()"));
+    check_reads("root ::= \"\\x41\\u00e9\\\"\\\\\" [\\]\\-a]? .", true, LIST("A\xc3\xa9\"\\z", "A\xc3\xa9\"\\]\xf0\x9f\x98\x80", "A\xc3\xa9\"\\--"), LIST("A\xc3\xa9\"\\b-", "A\xe9\"\\z"));
+    check_reads("root ::= (\"a\" (\"b\"* | \"\"))* \"c\"", true, LIST("c", "ac", "abbac"), LIST("bc", "a"));
+}
+
+TEST(schemas_read) {
+    check_reads("{\"type\":\"integer\",\"minimum\":-12,\"exclusiveMaximum\":206}", false, LIST("-12", "-1", "0", "7", "99", "199", "205"), LIST("-13", "206", "-0", "01", "1000", "", "-"));
+    check_reads("{\"type\":\"number\"}", false, LIST("0", "-1.50", "3e5", "12E-02"), LIST("01", "1.", ".5", "+1", "1e", "NaN"));
+    check_reads("{\"type\":\"string\",\"maxLength\":3}", false, LIST("\"\"", "\"\\u00e9\\n\xe2\x82\xac\"", "\"\\ud83d\\ude00ab\""),
+                LIST("\"abcd\"", "\"\\u0000\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\n\"", "\"\\x\"", "\"\xe2\x82\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\""));
+    check_reads("{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},\"required\":[\"b\"]}", false,
+                LIST("{\"a\":1,\"b\":2,\"c\":3}", "{\"b\":2}", "{\"a\":1,\"b\":2}", "{\"b\":2,\"c\":3}"), LIST("{}", "{\"a\":1}", "{,\"b\":2}", "{\"b\":2,}", "{\"b\":2,\"a\":1}", "{\"b\":2 }"));
+    check_reads("{\"type\":\"object\",\"additionalProperties\":false}", false, LIST("{}"), LIST("{\"a\":1}"));
+    check_reads("{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"maxItems\":0}", false, LIST("[]"), LIST("[null]"));
+    check_reads("{\"enum\":[\"caf\xc3\xa9\",\"a/b\",{\"k\":[1,2.5]},\"cafe\"],\"title\":\"x\"}", false, LIST("\"caf\xc3\xa9\"", "\"a/b\"", "{\"k\":[1,2.5]}", "\"cafe\""), LIST("\"caf\"", "\"\""));
+}
+
+static const char *refused(const char *what, bool text) {
+    static char out[1100];
+    vm_error e = { 0 };
+    grammar *g = NULL;
+    if (text) grammar_from_text(&g, what, strlen(what), "g.gbnf", &e);
+    else grammar_from_schema(&g, what, strlen(what), "s.json", &e);
+    EXPECT(!g == (e.status != VM_OK));
+    grammar_free(g);
+    snprintf(out, sizeof out, "%s", e.msg);
+    return out;
+}
+TEST(what_cannot_be) {
+    EXPECT_HAS(refused("{\"type\":\"string\",\n\"format\":\"date\"}", false), "s.json:2: format: this keyword is not supported");
+    EXPECT_HAS(refused("{\"type\":\"number\",\"minimum\":1}", false), "a number (not an integer) cannot be limited");
+    EXPECT_HAS(refused("{\"type\":\"integer\",\"minLength\":1}", false), "minLength: this keyword says nothing about the types");
+    EXPECT_HAS(refused("{\"type\":\"object\",\"properties\":{\"a\":{}},\"additionalProperties\":true}", false), "further properties are not supported");
+    EXPECT_HAS(refused("{\"type\":\"object\",\"properties\":{\"a\":{}},\"required\":[\"b\"]}", false), "this required property is not among");
+    EXPECT_HAS(refused("{\"type\":\"array\",\"uniqueItems\":true}", false), "uniqueItems: this is not supported");
+    EXPECT_HAS(refused("{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", false), "minItems 3 is above maxItems 2");
+    EXPECT_HAS(refused("{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", false), "no integer is from 3 to 2");
+    EXPECT_HAS(refused("{\"type\":\"strin\"}", false), "\"strin\" is no type");
+    EXPECT_HAS(refused("{\"properties\":{}}", false), "needs \"type\": \"object\"");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"abc\"}", false), "is not anchored");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^a\\\\$\"}", false), "is not anchored");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^(?=a)$\"}", false), "(?= is not supported");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^a+?$\"}", false), "lazy repetitions");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^\\\\bx$\"}", false), "");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^(a$\"}", false), "a group ( without its )");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^a$\",\"maxLength\":3}", false), "a pattern is not supported beside minLength");
+    EXPECT_HAS(refused("{\"$ref\":\"#/x\"}", false), "references are");
+    EXPECT_HAS(refused("{\"$ref\":\"#/$defs/x\"}", false), "is not in the schema");
+    EXPECT_HAS(refused("{\"$ref\":\"#\"}", false), "never comes to an end");
+    EXPECT_HAS(refused("{\"anyOf\":[{}],\"type\":\"string\"}", false), "beside \"anyOf\" this keyword is not supported");
+    EXPECT_HAS(refused("{\"enum\":[]}", false), "a list of values that is not empty");
+    EXPECT_HAS(refused("{\"enum\":[1],\"type\":\"string\"}", false), "none of the values is of the type");
+    EXPECT_HAS(refused("{\"enum\":[\"a\"],\"maxLength\":1,\"type\":\"string\"}", false), "beside \"enum\" this keyword is not supported");
+    EXPECT_HAS(refused("false", false), "expected a schema");
+    EXPECT_HAS(refused("{", false), "s.json:1");
+    EXPECT_HAS(refused("root ::= a\na ::= \"x\" | a \"y\"", true), "rule \"a\" begins with itself");
+    EXPECT_HAS(refused("root ::= \"\" b root | \"x\"\nb ::= \"b\"?", true), "rule \"root\" begins with itself");
+    EXPECT_HAS(refused("root ::= \"x\" root", true), "rule \"root\" never comes to an end");
+    EXPECT_HAS(refused("root ::= \"x\"\n\nroot ::= y", true), "g.gbnf:3: rule \"root\" is there already");
+    EXPECT_HAS(refused("root ::= \"x\"\n  y z", true), "g.gbnf:2: rule \"y\": expected ::=");
+    EXPECT_HAS(refused("root ::= y", true), "g.gbnf:1: rule \"y\" is not defined");
+    EXPECT_HAS(refused("x ::= \"y\"", true), "no rule \"root\"");
+    EXPECT_HAS(refused("root ::= (\"y\"", true), "a group ( without its )");
+    EXPECT_HAS(refused("root ::= \"y\")", true), "a ) without its (");
+    EXPECT_HAS(refused("root ::= \"y", true), "a literal without its closing \"");
+    EXPECT_HAS(refused("root ::= [a", true), "a class [ without its ]");
+    EXPECT_HAS(refused("root ::= [z-a]", true), "a range in a class");
+    EXPECT_HAS(refused("root ::= [a]{3,2}", true), "a count from 3 to 2");
+    EXPECT_HAS(refused("root ::= [a]{x}", true), "a count \"{x}\"");
+    EXPECT_HAS(refused("root ::= \"\\q\"", true), "an escape \\q");
+    EXPECT_HAS(refused("root ::= \"\\ud800\"", true), "\\u names no character");
+    EXPECT_HAS(refused("root ::= ([a]?){2,4}", true), "a counted repetition of something that may be empty");
+    EXPECT_HAS(refused("root ::= *", true), "found \"*\", expected a name");
+}
+
+TEST(phrases) {
+    json_writer w = json_to_memory(JSON_COMPACT);
+    vm_error e = { 0 };
+    grammar_put_spans(&w, NULL, "A caf\xc3\xa9, (very) old -  a man's caf\xc3\xa9!", 2);
+    char *s = json_take(&w, NULL, &e);
+    EXPECT_STR(s, "{\"type\":\"string\",\"enum\":[\"A\",\"A caf\xc3\xa9\",\"caf\xc3\xa9\",\"caf\xc3\xa9, (very\",\"very\",\"very) old\",\"old\",\"a\",\"a man's\",\"man's\",\"man's caf\xc3\xa9\"]}");
+    vm_free(s);
+    w = json_to_memory(JSON_COMPACT);
+    grammar_put_spans(&w, NULL, " - ", 8);
+    EXPECT_STR(s = json_take(&w, NULL, &e), "{\"type\":\"string\",\"enum\":[]}");
+    vm_free(s);
+}
+
+/* Tokens that drop a blank at the start of a text; long repetitions and many strings stay small. */
+TEST(first_tokens_and_large_grammars) {
+    tok *t = NULL;
+    token_trie *own = NULL;
+    grammar *g = NULL, *large = NULL;
+    constraint_form *f = NULL;
+    constraint *c = NULL;
+    vm_error e = { 0 };
+    EXPECT(!tok_open(&t, "tests/golden/tokenizer/pieces_first", &e) && !token_trie_new(&own, t, tok_get_info(t)->vocab_len, &e) && own->drops == 1);
+    EXPECT(!grammar_from_text(&g, "root ::= \"the \" \"the\"", 21, "g", &e) && !constraint_form_new(&f, g, own, &e) && !constraint_new(&c, f, &e));
+    if (e.status) MISMATCH("%s\n", e.msg);
+    int32_t the = tok_find(t, "\xe2\x96\x81the", 6), line = tok_find(t, "\xe2\x96\x81", 3);
+    const uint64_t *m = c ? constraint_mask(c, 100, &e) : NULL;
+    EXPECT(the >= 0 && line >= 0 && m && bit(m, the) && !bit(m, line) && !constraint_accept(c, the, &e));
+    m = c ? constraint_mask(c, 100, &e) : NULL;
+    EXPECT(m && bit(m, the) && bit(m, line) && !constraint_accept(c, the, &e) && constraint_done(c) && !constraint_more(c));
+    EXPECT(constraint_accept(c, the, &e) == VM_EINPUT);
+    vm_error_clear(&e);
+    size_t before = vm_mem_used();
+    const char *counts = "root ::= ([a-z]{0,1000000} \"\\n\"){0,1000000}";
+    EXPECT(!grammar_from_text(&large, counts, strlen(counts), "g", &e) && vm_mem_used() - before < 4096);
+    constraint_free(c), constraint_form_free(f), grammar_free(g), grammar_free(large), token_trie_free(own), tok_free(t);
+    EXPECT(!tok_open(&t, "tests/golden/tokenizer/bert", &e) && token_trie_new(&own, t, 100, &e) == VM_EINPUT);
+    EXPECT_HAS(e.msg, "need a tokenizer of byte pairs");
+    tok_free(t);
+}
+
+TEST(memory_runs_out) {
+    int told = 0;
+    for (int64_t k = 0; k < 400; k++) {
+        grammar *g = NULL;
+        constraint_form *f = NULL;
+        constraint *c = NULL;
+        vm_error e = { 0 };
+        size_t before = vm_mem_used();
+        vm_mem_fail_after(k);
+        bool ok = !grammar_from_schema(&g, schemas[1], strlen(schemas[1]), "s", &e) && !constraint_form_new(&f, g, trie, &e) && !constraint_new(&c, f, &e) && constraint_mask(c, 80, &e) &&
+                  constraint_needs(c, &e) >= 0 && !constraint_accept(c, '[' - 0, &e);
+        vm_mem_fail_after(-1);
+        EXPECT(ok || e.status);
+        told += !ok;
+        constraint_free(c), constraint_form_free(f), grammar_free(g);
+        EXPECT(vm_mem_used() == before);
+        if (ok) break;
+    }
+    EXPECT(told > 20);
+}
+
+int main(int argc, char **argv) {
+    snprintf(tmp, sizeof tmp, "%s/constrain.XXXXXX", argc > 1 ? argv[1] : "/tmp");
+    if (!mkdtemp(tmp) || !make_tokenizer()) return 1;
+    RUN(notation);
+    RUN(schemas_read);
+    RUN(what_cannot_be);
+    RUN(random_texts_fit);
+    RUN(masks_are_those_of_trying);
+    RUN(phrases);
+    RUN(first_tokens_and_large_grammars);
+    RUN(memory_runs_out);
+    token_trie_free(trie), tok_free(toy);
+    char path[600];
+    snprintf(path, sizeof path, "%s/tokenizer.json", tmp);
+    unlink(path), rmdir(tmp);
+    return test_end();
+}
