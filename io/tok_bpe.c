@@ -129,6 +129,7 @@ static bool add_part(tok *t, const char *s, size_t n, tok_ids *out) {
         whole = vocab_find(&t->words, t->bpe->spelled.s, (size_t)t->bpe->spelled.n);
     }
     if (whole >= 0 ? !tok_ids_add(out, whole) : !put_symbols(t, s, n, out)) return false;
+    if (out->n == first) return true; /* nothing stands for it, and there is no unknown token: dropped, as in the library */
     int64_t merged = whole >= 0 ? 1 : bpe_merge(&t->merges, out->id + first, out->n - first);
     if (merged < 0) return false;
     out->n = first + merged;

@@ -85,6 +85,20 @@ TEST(broken_files_are_named) {
     EXPECT_HAS(MESSAGE("tokenizer.json", "{\"decoder\":{\"type\":\"CTC\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}"), "decoder CTC is none of");
     EXPECT_HAS(MESSAGE("tokenizer.model", "nonsense"), "tokenizer.model");
 }
+/* Without an unknown token, in a list of ids that holds nothing yet. */
+TEST(parts_that_nothing_stands_for_are_dropped) {
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+    vm_error e = {0};
+    tok_ids ids = {0};
+    EXPECT(!file_write(in("tokenizer.json"), json, strlen(json), &e));
+    tok *t = open_tok(folder);
+    EXPECT(t && !tok_encode(t, "bc", 2, 0, 0, &ids, &e) && ids.n == 0);
+    EXPECT(t && !tok_encode(t, "bab", 3, 0, 0, &ids, &e) && ids.n == 1 && ids.id[0] == 0);
+    tok_free(t);
+    tok_ids_free(&ids);
+    unlink(in("tokenizer.json"));
+}
+
 TEST(memory_runs_out_politely) {
     static const char *const dirs[] = { GOLDEN "bytes_llama3", GOLDEN "pieces_split", GOLDEN "pieces_model" };
     vm_error e = { 0 };
