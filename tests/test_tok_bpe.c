@@ -129,6 +129,7 @@ int main(int argc, char **argv) {
     RUN(streams);
     RUN(invalid_utf8_counts_as_replacement_characters);
     RUN(long_texts_take_linear_time);
+    RUN(parts_that_nothing_stands_for_are_dropped);
     RUN(broken_files_are_named);
     RUN(memory_runs_out_politely);
     rmdir(folder);
