@@ -34,6 +34,8 @@ const char *phrase_article(const char *phrase);
 void phrase_key(char out[WORDS_MAX], const char *phrase);
 /* The head noun, singular, in lower case: the last word, or the last one before of, in, on, with, ... ("cups of tea": cup). */
 void phrase_head(char out[WORDS_MAX], const char *phrase);
+/* Is one of the words of the text this noun (as phrase_head gives it), in either number? */
+bool phrase_mentions(const char *text, const char *noun);
 /* The phrase with its head noun in the other number; those with one form (sheep, scissors) stay. */
 void phrase_plural(char out[WORDS_MAX], const char *phrase);
 void phrase_singular(char out[WORDS_MAX], const char *phrase);

@@ -2,6 +2,7 @@
 #include "io/words.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -116,6 +117,16 @@ void phrase_head(char out[WORDS_MAX], const char *phrase) {
     for (int i = 0; i < n; i++) out[i] = h.at[i] >= 'A' && h.at[i] <= 'Z' ? (char)(h.at[i] + 32) : h.at[i];
     out[n] = 0;
     if (!noun_is_pair(phrase)) to_singular(out);
+}
+
+bool phrase_mentions(const char *text, const char *noun) {
+    for (word w; word_next(&text, &w);) {
+        char one[WORDS_MAX], head[WORDS_MAX];
+        snprintf(one, sizeof one, "%.*s", w.len, w.at);
+        phrase_head(head, one);
+        if (!strcmp(head, noun) || !strcasecmp(one, noun)) return true;
+    }
+    return false;
 }
 
 static void with_head(char out[WORDS_MAX], const char *phrase, void (*change)(char *)) {
