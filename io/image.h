@@ -45,10 +45,13 @@ void image_free(vm_image *im); /* and zeroes it */
 /* Single channel by ITU-R 601: (19595 R + 38470 G + 7471 B + 32768) >> 16, as Pillow's convert("L"). */
 vm_status image_to_gray(vm_image *out, const vm_image *im, vm_error *e);
 
-/* A tEXt entry of a PNG file: Latin-1 keyword (1..79 characters) and text. */
+/* A text of a PNG file: Latin-1 keyword (1..79 characters) and UTF-8. Plain ASCII is written as tEXt, all else as iTXt. */
 typedef struct {
     const char *key, *text;
 } image_text;
+/* The text with this keyword of a PNG file (vm_free); *text NULL when it has none. Compressed texts are passed over. VM_EINPUT: no PNG file,
+ * or a chunk is damaged. */
+vm_status image_png_text(char **text, const char *path, const char *key, vm_error *e);
 
 /* Encode to memory (*buf is owned by the caller, vm_free). Same pixels and library, same bytes. quality 1..100;
  * chroma is halved both ways (4:2:0) below quality 95 and kept (4:4:4) from 95 on. JPEG takes c 1 and 3. */

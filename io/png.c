@@ -241,6 +241,11 @@ static void out_write(png_structp png, png_bytep from, size_t n) {
 
 static void out_flush(png_structp png) { (void)png; }
 
+static bool is_ascii(const char *s) {
+    while (*s && !(*s & 0x80)) s++;
+    return !*s;
+}
+
 static bool write_picture(png_out *o, const vm_image *im, const image_text *text, int n_text) {
     if (setjmp(png_jmpbuf(o->png))) return false;
     png_set_write_fn(o->png, o, out_write, out_flush);
@@ -249,7 +254,9 @@ static bool write_picture(png_out *o, const vm_image *im, const image_text *text
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_set_compression_level(o->png, 4); /* a third faster than 6, 2 % larger */
     for (int i = 0; i < n_text; i++) {
-        png_text t = {.compression = PNG_TEXT_COMPRESSION_NONE, .key = (char *)text[i].key, .text = (char *)text[i].text};
+        static char none[1];
+        png_text t = {.compression = is_ascii(text[i].text) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE, .key = (char *)text[i].key,
+                      .text = (char *)text[i].text, .lang = none, .lang_key = none};
         png_set_text(o->png, o->info, &t, 1);
     }
     png_write_info(o->png, o->info);

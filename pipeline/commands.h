@@ -2,6 +2,7 @@
 #define VM_COMMANDS(X) \
     X(demo) X(train_clip) X(forward) \
     X(embed) X(detect) X(generate) X(preprocess) \
+    X(text2img) X(img2img) X(inpaint) \
     X(eval) X(eval_score) X(eval_retrieval) X(eval_detect) X(eval_classify) X(compare) X(data_check) X(report) \
     X(info) X(convert) \
     X(scene) \
