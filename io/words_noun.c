@@ -31,6 +31,7 @@ static const char *const irregular[][2] = {
     { "broccoli", "broccoli" }, { "-furniture", "furniture" }, { "luggage", "luggage" },    { "-ware", "ware" },
     { "-food", "food" },        { "bread", "bread" },          { "grass", "grass" },        { "rice", "rice" },
     { "water", "water" },       { "snow", "snow" },            { "sand", "sand" },          { "fruit", "fruit" },
+    { "rhinoceros", "rhinoceroses" }, { "thermos", "thermoses" }, { "cosmos", "cosmos" },
 };
 
 /* Plural in form, for one thing. */

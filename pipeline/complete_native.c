@@ -5,6 +5,7 @@
 #include "io/chat.h"
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/keymap.h"
 #include "io/log.h"
 #include "io/tokenizer.h"
 #include "models/llm_batch.h"
@@ -12,12 +13,23 @@
 #include "pipeline/run.h"
 #include "pipeline/text_out.h"
 
+/* What a schema has become. */
+typedef struct {
+    grammar *g;
+    constraint_form *form;
+} limit;
+enum { FORMS = 512 }; /* that are kept: schemas with the phrases of a caption differ from unit to unit */
+
 typedef struct {
     completer base;
     llm *m;
     tok *t;
     const chat_layout *chat; /* NULL: prompts are texts as they are */
     llm_engine *en;
+    token_trie *trie;        /* NULL until a schema comes */
+    keymap schemas;          /* their texts; number i is form[i]'s */
+    limit *form;
+    int64_t n_forms, cap_forms;
     vm_type dtype;
     int slots;
     int64_t longest;         /* tokens of one sequence that the engine was made for */
@@ -36,8 +48,17 @@ typedef struct {
     double from;
 } asked;
 
+static void forget_schemas(native *c) {
+    for (int64_t i = 0; i < c->n_forms; i++) constraint_form_free(c->form[i].form), grammar_free(c->form[i].g);
+    c->n_forms = 0;
+    keymap_free(&c->schemas);
+}
+
 static void native_close(completer *base) {
     native *c = (native *)base;
+    forget_schemas(c);
+    vm_free(c->form);
+    token_trie_free(c->trie);
     llm_engine_free(c->en);
     llm_free(c->m);
     tok_free(c->t);
@@ -65,6 +86,22 @@ static int64_t native_count(completer *base, const char *prompt, vm_error *e) {
     int64_t n = ids.n;
     tok_ids_free(&ids);
     return n;
+}
+
+/* The place at the start of a text that obeys the schema. */
+static vm_status limit_of(native *c, const char *schema, constraint **out, vm_error *e) {
+    int64_t i = keymap_find(&c->schemas, schema, strlen(schema));
+    if (!c->trie && token_trie_new(&c->trie, c->t, c->m->c.vocab, e)) return e->status;
+    if (i < 0) {
+        limit x = { 0 };
+        if (grammar_from_schema(&x.g, schema, strlen(schema), "schema", e) || constraint_form_new(&x.form, x.g, c->trie, e) ||
+            !vm_grow(&c->form, &c->cap_forms, c->n_forms + 1, sizeof *c->form) || (i = keymap_put_text(&c->schemas, schema)) < 0) {
+            constraint_form_free(x.form), grammar_free(x.g);
+            return e->status ? e->status : vm_nomem(e, strlen(schema), "a schema");
+        }
+        c->form[c->n_forms++] = x;
+    }
+    return constraint_new(out, c->form[i].form, e);
 }
 
 /* --- one answer --------------------------------------------------------------------------------------------------------- */
@@ -121,16 +158,18 @@ static vm_status run_alike(native *c, asked *q, int64_t n, vm_error *e) {
     llm_request *r = vm_calloc((size_t)n, sizeof *r);
     if (!r) return vm_nomem(e, (size_t)n * sizeof *r, "requests");
     int64_t longest = 0;
-    for (int64_t i = 0; i < n; i++) {
+    if (c->n_forms > FORMS) forget_schemas(c); /* no text is under way here */
+    for (int64_t i = 0; i < n && !e->status; i++) {
         const decoding *how = &q[i].x->how;
         r[i] = (llm_request){ .ids = q[i].ids.id, .n = q[i].ids.n, .most = how->max_new, .token = on_token, .done = on_done, .ctx = &q[i] };
         r[i].how = (llm_sampling){ .temperature = (float)how->temperature, .top_k = how->top_k, .top_p = (float)how->top_p, .min_p = (float)how->min_p, .seed = q[i].x->seed };
+        if (q[i].x->schema) limit_of(c, q[i].x->schema, &r[i].limit, e);
         longest = VM_MAX(longest, r[i].n + r[i].most);
     }
     llm_counts counts = { 0 };
-    if (!make_engine(c, VM_MIN(longest, c->base.context), e)) llm_batch(c->en, c->m, n, r, c->slots, run_stopping, &counts, e);
+    if (!e->status && !make_engine(c, VM_MIN(longest, c->base.context), e)) llm_batch(c->en, c->m, n, r, c->slots, run_stopping, &counts, e);
     vm_debug("%lld prompt tokens (%lld shared), %lld generated", (long long)counts.prompt, (long long)counts.shared, (long long)counts.made);
-    for (int64_t i = 0; i < n; i++) vm_free(r[i].out);
+    for (int64_t i = 0; i < n; i++) vm_free(r[i].out), constraint_free(r[i].limit);
     vm_free(r);
     return e->status;
 }
@@ -189,7 +228,7 @@ static vm_status identify(native *c, const char *dir, vm_error *e) {
     return !e->status && !c->base.id ? vm_nomem(e, 256, "a name") : e->status;
 }
 
-static const completer_kind kind = { .close = native_close, .run = native_run, .count = native_count, .shown = native_shown, .groups = true };
+static const completer_kind kind = { .close = native_close, .run = native_run, .count = native_count, .shown = native_shown, .groups = true, .spans = true };
 
 vm_status complete_open_native(completer **out, const char *given, const vm_args *a, vm_error *e) {
     const char *dir = arg_model(a, given, e), *layout = arg_str(a, "chat-template");
@@ -207,8 +246,8 @@ vm_status complete_open_native(completer **out, const char *given, const vm_args
         const char *stop = c->chat ? chat_stop(c->chat) : NULL;
         int32_t id = stop ? tok_find(c->t, stop, strlen(stop)) : -1;
         if (id >= 0 && c->m->c.stops < LLM_STOPS) c->m->c.stop[c->m->c.stops++] = id;
-        int64_t limit = arg_int(a, "llm-context");
-        c->base.context = limit ? VM_MIN(limit, c->m->c.context) : c->m->c.context;
+        int64_t most = arg_int(a, "llm-context");
+        c->base.context = most ? VM_MIN(most, c->m->c.context) : c->m->c.context;
     }
     if (e->status) complete_close(&c->base);
     else *out = &c->base;

@@ -241,6 +241,7 @@ vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int 
         vm_free(answer);
     }
     put_part(&o, p->tail, p->tail_n, f, n, (json_value){ 0 });
+    if (p->shots) text_put(&o, "\n"); /* where the answers of the demonstrations begin */
     *text = text_take(&o, e);
     return e->status;
 }

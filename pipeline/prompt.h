@@ -3,14 +3,15 @@
  *
  * A template is text with places {name}, and {name:json} for the value as a JSON string; other braces are braces. At {demos} (which stands
  * alone on its line) the demonstrations come. What stands below it is the question; a demonstration looks like it, with its own fields,
- * and its answer on the next line:
+ * and its answer on the next line, where the model's answer is to come too:
  *
  *     Change one object of a caption ...                 the file NAME.demos.jsonl:
  *     {demos}                                            {"caption":"A dog on a sofa.","answer":[{"SelectedPhrase":"dog",...}]}
  *     Caption: {caption:json}
  *     Edits:
  *
- * A template without {demos} has none and needs no second file: a model that was trained on the task brings its own.
+ * A template without {demos} has none and needs no second file: a model that was trained on the task brings its own. Its text is the prompt as
+ * it is, without the line feed at the end of the file.
  *
  * Demonstrations are drawn from the seed into a few fixed sets; a unit takes one by its key and try. So whatever asks with the same set
  * begins with the same text, which a model computes once. */

@@ -38,10 +38,10 @@ TEST(fills_in) {
     prompt_field f[] = { { "caption", "red\\ \"fox\"\nand {caption} \xf0\x9f\xa6\x8a" }, { "more", "x\ny" } };
     EXPECT(!prompt_text(&text, p, 3, 4, f, 2, &e));
     EXPECT_STR(text, "Rules {not a place} {\"json\":1}.\nCaption: \"a \\\"b\\\"\" (m)\nAnswer:\n[1,{\"x\":2}]\n"
-                     "Caption: \"red\\\\ \\\"fox\\\"\\nand {caption} \xf0\x9f\xa6\x8a\" (x y)\nAnswer:");
+                     "Caption: \"red\\\\ \\\"fox\\\"\\nand {caption} \xf0\x9f\xa6\x8a\" (x y)\nAnswer:\n");
     vm_free(text);
     EXPECT(!prompt_text(&text, p, 3, 0, f, 2, &e));
-    EXPECT_STR(text, "Rules {not a place} {\"json\":1}.\nCaption: \"red\\\\ \\\"fox\\\"\\nand {caption} \xf0\x9f\xa6\x8a\" (x y)\nAnswer:");
+    EXPECT_STR(text, "Rules {not a place} {\"json\":1}.\nCaption: \"red\\\\ \\\"fox\\\"\\nand {caption} \xf0\x9f\xa6\x8a\" (x y)\nAnswer:\n");
     vm_free(text);
     prompt_free(p);
 }
