@@ -101,6 +101,8 @@ typedef struct {
     char *s;
     int64_t n, cap;
     bool failed;
+    tok_span *said; /* NULL = not wanted */
+    int64_t n_said;
 } text_out;
 
 static void put(text_out *o, const char *s) {
@@ -113,15 +115,21 @@ static void put(text_out *o, const char *s) {
     }
 }
 
-vm_status chat_text(char **text, const chat_layout *l, const chat_message *m, int n, vm_error *e) {
-    text_out o = { 0 };
+static void say(text_out *o, const char *s) {
+    size_t from = (size_t)o->n;
+    put(o, s);
+    if (o->said) o->said[o->n_said++] = (tok_span){ from, (size_t)o->n };
+}
+
+static vm_status lay_out(char **text, tok_span *said, int64_t *n_said, const chat_layout *l, const chat_message *m, int n, vm_error *e) {
+    text_out o = { .said = said };
     const char *system = n && !strcmp(m[0].role, "system") ? m[0].text : NULL;
     int from = system ? 1 : 0, turn = 0;
     *text = NULL;
     if (!system) system = l->no_system;
     put(&o, l->begin);
     bool own_place = l->system[0] && !l->inside;
-    if (system && own_place) put(&o, l->system[0]), put(&o, system), put(&o, l->system[1]);
+    if (system && own_place) put(&o, l->system[0]), say(&o, system), put(&o, l->system[1]);
     for (int k = from; k < n; k++, turn++) {
         bool user = turn % 2 == 0;
         const char *want = user ? "user" : "assistant";
@@ -131,14 +139,20 @@ vm_status chat_text(char **text, const chat_layout *l, const chat_message *m, in
         }
         const char *const *around = user ? l->user : l->assistant;
         put(&o, around[0]);
-        if (turn == 0 && system && l->inside) put(&o, l->system[0]), put(&o, system), put(&o, l->system[1]);
-        else if (turn == 0 && system && !own_place) put(&o, system), put(&o, "\n\n");
-        put(&o, m[k].text);
+        if (turn == 0 && system && l->inside) put(&o, l->system[0]), say(&o, system), put(&o, l->system[1]);
+        else if (turn == 0 && system && !own_place) say(&o, system), put(&o, "\n\n");
+        say(&o, m[k].text);
         put(&o, around[1]);
     }
     if (turn % 2) put(&o, l->generate);
     if (o.failed) return vm_free(o.s), vm_nomem(e, (size_t)o.n, "a conversation");
     if (!o.s && !(o.s = vm_strdup(""))) return vm_nomem(e, 1, "a conversation");
     *text = o.s;
+    if (n_said) *n_said = o.n_said;
     return VM_OK;
+}
+
+vm_status chat_text(char **text, const chat_layout *l, const chat_message *m, int n, vm_error *e) { return lay_out(text, NULL, NULL, l, m, n, e); }
+vm_status chat_text_said(char **text, tok_span *said, int64_t *n_said, const chat_layout *l, const chat_message *m, int n, vm_error *e) {
+    return lay_out(text, said, n_said, l, m, n, e);
 }

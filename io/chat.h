@@ -5,7 +5,7 @@
  * adding one (chat_has_bos). */
 #ifndef VM_IO_CHAT_H
 #define VM_IO_CHAT_H
-#include "kernels/base.h"
+#include "io/tokenizer.h"
 
 typedef struct chat_layout chat_layout;
 typedef struct {
@@ -25,4 +25,6 @@ const char *chat_stop(const chat_layout *l);
 /* The text of a conversation, ready for the assistant's next words; vm_free. VM_EINPUT: roles that do not alternate as the layout
  * wants them. */
 vm_status chat_text(char **text, const chat_layout *l, const chat_message *m, int n, vm_error *e);
+/* The same, with the spans of it (room for n + 1) that the messages are: what is spelled like a mark there is text (tok_encode_plain). */
+vm_status chat_text_said(char **text, tok_span *said, int64_t *n_said, const chat_layout *l, const chat_message *m, int n, vm_error *e);
 #endif

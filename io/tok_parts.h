@@ -80,6 +80,8 @@ struct tok {
     tok_strip strip;
     const char *all;        /* the text that is being encoded */
     bool begins;            /* what split gets stands at its beginning */
+    const tok_span *plain;  /* spans of it without special tokens */
+    int64_t n_plain;
     /* scratch */
     uni_text points, points2;
     tok_text clean_text, out_text, whole_text;

@@ -139,6 +139,14 @@ static bool word_before(const char *begin, const char *s) {
 
 static bool word_after(const char *s, const char *end) { return s < end && is_word_char(uni_next(&s, end)); }
 
+/* Whether s stands in a span where special tokens do not count; those are looked for in the text as it is. */
+static bool in_plain(const tok *t, const char *s) {
+    size_t at = (size_t)(s - t->all);
+    for (int64_t i = 0; i < t->n_plain && t->plain[i].from <= at; i++)
+        if (at < t->plain[i].to) return true;
+    return false;
+}
+
 /* The longest added token that starts at s, or NULL. */
 static const tok_added *added_at(const tok *t, const char *begin, const char *s, const char *end, bool normalized) {
     int64_t i = t->added_at[(unsigned char)*s] - 1;
@@ -146,6 +154,7 @@ static const tok_added *added_at(const tok *t, const char *begin, const char *s,
     for (; i < t->added_n && t->added[i].text[0] == *s; i++) {
         const tok_added *a = &t->added[i];
         if (a->normalized != normalized || (size_t)(end - s) < a->bytes || memcmp(s, a->text, a->bytes)) continue;
+        if (a->special && !normalized && t->n_plain && in_plain(t, s)) continue;
         bool inside = a->single_word && (word_before(begin, s) || word_after(s + a->bytes, end));
         return inside ? NULL : a;
     }
@@ -226,6 +235,13 @@ static bool pad_to(const tok *t, tok_ids *out, int64_t len) {
     for (int64_t i = 0; i < len - old; i++) pads[i] = VM_MAX(t->info.pad, 0);
     out->n = len;
     return true;
+}
+
+vm_status tok_encode_plain(tok *t, const char *text, size_t bytes, int flags, int64_t max_len, const tok_span *plain, int64_t n, tok_ids *out, vm_error *e) {
+    t->plain = plain, t->n_plain = t->family->prepare ? 0 : n;
+    vm_status s = tok_encode(t, text, bytes, flags, max_len, out, e);
+    t->plain = NULL, t->n_plain = 0;
+    return s;
 }
 
 vm_status tok_encode(tok *t, const char *text, size_t bytes, int flags, int64_t max_len, tok_ids *out, vm_error *e) {

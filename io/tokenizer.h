@@ -42,6 +42,12 @@ const tok_info *tok_get_info(const tok *t);
  * max_len 0: truncation and padding as the files state them (none, usually; never with WordPiece). max_len > 0: tokens are cut from the end
  * so that at most max_len remain, the end token among them; TOK_PAD pads up to it. Errors: VM_EDEVICE (memory). */
 vm_status tok_encode(tok *t, const char *text, size_t bytes, int flags, int64_t max_len, tok_ids *out, vm_error *e);
+/* The same; in these spans of the text, which ascend and do not overlap, special tokens are not looked for: what is spelled like one is
+ * text. (A family whose `prepare` rewrites the text, unigram, has none of them.) */
+typedef struct {
+    size_t from, to; /* bytes */
+} tok_span;
+vm_status tok_encode_plain(tok *t, const char *text, size_t bytes, int flags, int64_t max_len, const tok_span *plain, int64_t n, tok_ids *out, vm_error *e);
 bool tok_ids_add(tok_ids *ids, int32_t id); /* false when memory is out */
 void tok_ids_free(tok_ids *ids);
 

@@ -117,7 +117,8 @@ static bool on_token(llm_request *r, int32_t id) {
 }
 
 static void on_done(llm_request *r) {
-    static const complete_end ends[] = { [LLM_STOPPED] = COMPLETE_STOP, [LLM_LENGTH] = COMPLETE_CUT, [LLM_FULL] = COMPLETE_CUT, [LLM_INTERRUPTED] = COMPLETE_INTERRUPTED };
+    static const complete_end ends[] = { [LLM_STOPPED] = COMPLETE_STOP, [LLM_LENGTH] = COMPLETE_CUT, [LLM_FULL] = COMPLETE_CUT, [LLM_INTERRUPTED] = COMPLETE_INTERRUPTED,
+                                         [LLM_FAILED] = COMPLETE_INTERRUPTED };
     asked *q = r->ctx;
     completion *x = q->x;
     vm_error e = { 0 };

@@ -37,4 +37,24 @@ has bad_line 'bad.jsonl:2:1: prompt: found 5, expected a string' "$(cat "$t/err"
 gen; check usage 2 $?
 gen --prompt x --system y; check system_status 2 $?
 "$vismin" generate tests/golden/bert/hf --prompt x 2>"$t/err"; has other_family '"bert" is no language model' "$(cat "$t/err")"
+schema='{"type":"object","properties":{"name":{"type":"string","maxLength":20},"kind":{"enum":["cat","dog"]},"n":{"type":"integer","minimum":0,"maximum":512}},"required":["name","kind","n"]}'
+gen --prompts "$t/p.jsonl" --n 3 --max-new 40 --schema "$schema" --temperature 5 --top-k 0 >"$t/s"; check schema_status 0 $?
+forms() { sed 's/^.*"text":"\(.*\)","prompt_tokens.*$/\1/; s/\\\(["\\]\)/\1/g' "$1" | grep -cE "$2"; }
+check schema_forms 15 "$(forms "$t/s" '^{"name":".*","kind":"(cat|dog)","n":[0-9]{1,3}}$')"
+check schema_ends 15 "$(grep -c '"finish":"stop"' "$t/s")"
+echo "$schema" >"$t/schema.json"
+check schema_file "$(cat "$t/s")" "$(gen --prompts "$t/p.jsonl" --n 3 --max-new 40 --schema "$t/schema.json" --temperature 5 --top-k 0)"
+check schema_any_batch "$(cat "$t/s")" "$(gen --prompts "$t/p.jsonl" --n 3 --max-new 40 --schema "$schema" --temperature 5 --top-k 0 --batch 2)"
+gen --prompt a --max-new 20 --grammar 'root ::= ("yes" | "no" " really"{3}) "!"' >"$t/g"; check grammar 1 "$(grep -cE '^(yes|no really really really)!$' "$t/g")"
+printf '{"prompt":"a","schema":{"enum":["red"]}}\n{"prompt":"a","schema":{"const":17}}\n{"prompt":"a"}\n' >"$t/f.jsonl"
+gen --prompts "$t/f.jsonl" --max-new 9 --json >"$t/f"; has line_schema '"text":"\"red\"","prompt_tokens"' "$(sed -n 1p "$t/f")"
+has line_schema_2 '"text":"17","prompt_tokens"' "$(sed -n 2p "$t/f")"
+has line_without '"finish":"length"' "$(sed -n 3p "$t/f")"
+gen --prompt a --max-new 20 --schema "$schema"; check too_few_status 3 $?
+has too_few 'a text of this form has at least' "$(cat "$t/err")"
+printf '{"prompt":"a"}\n{"prompt":"a","schema":{"type":"string","format":"date"}}\n' >"$t/f.jsonl"; gen --prompts "$t/f.jsonl"; check bad_schema_status 3 $?
+has bad_schema 'f.jsonl:2:1: format: this keyword is not supported' "$(cat "$t/err")"
+gen --prompt a --schema '{}' --grammar 'root ::= "a"'; check two_forms_status 2 $?
+gen --prompt a --max-new 30 --temperature 0 >"$t/long"; half=$(cut -c 5-8 "$t/long")
+check stop_text "$(cut -c 1-4 "$t/long")" "$(gen --prompt a --max-new 30 --temperature 0 --stop "$half")"
 exit $all

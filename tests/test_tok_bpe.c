@@ -120,6 +120,26 @@ TEST(memory_runs_out_politely) {
     }
 }
 
+/* Inside of a plain span a special token is text; the same outside is one, and both decode to what was written. */
+TEST(special_tokens_in_what_people_say) {
+    vm_error e = { 0 };
+    tok *t = NULL;
+    tok_ids ids = { 0 };
+    const char *text = "<|eot_id|>say <|eot_id|> here<|eot_id|>";
+    char *back = NULL;
+    EXPECT(!tok_open(&t, "tests/golden/tokenizer/bytes_llama3", &e));
+    int32_t eot = tok_find(t, "<|eot_id|>", 10);
+    for (int plain = 0; plain < 2; plain++) {
+        int64_t n = 0;
+        EXPECT(!tok_encode_plain(t, text, strlen(text), TOK_NO_SPECIAL, 0, &(tok_span){ 10, 29 }, plain, &ids, &e));
+        for (int64_t i = 0; i < ids.n; i++) n += ids.id[i] == eot;
+        EXPECT(n == (plain ? 2 : 3) && ids.id[0] == eot && ids.id[ids.n - 1] == eot);
+    }
+    EXPECT(!tok_decode(t, ids.id, ids.n, true, &back, NULL, &e));
+    EXPECT_STR(back, text);
+    vm_free(back), tok_ids_free(&ids), tok_free(t);
+}
+
 int main(int argc, char **argv) {
     snprintf(folder, sizeof folder, "%s/bpe.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(folder)) return 1;
@@ -131,6 +151,8 @@ int main(int argc, char **argv) {
     RUN(long_texts_take_linear_time);
     RUN(parts_that_nothing_stands_for_are_dropped);
     RUN(broken_files_are_named);
+    RUN(parts_that_nothing_stands_for_are_dropped);
+    RUN(special_tokens_in_what_people_say);
     RUN(memory_runs_out_politely);
     rmdir(folder);
     return test_end();
