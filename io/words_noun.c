@@ -120,16 +120,6 @@ void phrase_head(char out[WORDS_MAX], const char *phrase) {
     if (!noun_is_pair(phrase)) to_singular(out);
 }
 
-bool phrase_mentions(const char *text, const char *noun) {
-    for (word w; word_next(&text, &w);) {
-        char one[WORDS_MAX], head[WORDS_MAX];
-        snprintf(one, sizeof one, "%.*s", w.len, w.at);
-        phrase_head(head, one);
-        if (!strcmp(head, noun) || !strcasecmp(one, noun)) return true;
-    }
-    return false;
-}
-
 static void with_head(char out[WORDS_MAX], const char *phrase, void (*change)(char *)) {
     char noun[WORDS_MAX];
     word before, h = head_of(phrase, &before);
@@ -150,3 +140,14 @@ static void with_head(char out[WORDS_MAX], const char *phrase, void (*change)(ch
 
 void phrase_plural(char out[WORDS_MAX], const char *phrase) { with_head(out, phrase, to_plural); }
 void phrase_singular(char out[WORDS_MAX], const char *phrase) { with_head(out, phrase, to_singular); }
+
+bool phrase_mentions(const char *text, const char *noun) {
+    char many[WORDS_MAX], one[WORDS_MAX], head[WORDS_MAX];
+    phrase_plural(many, noun);
+    for (word w; word_next(&text, &w);) {
+        snprintf(one, sizeof one, "%.*s", w.len, w.at);
+        phrase_head(head, one);
+        if (!strcasecmp(one, noun) || !strcasecmp(one, many) || !strcmp(head, noun)) return true;
+    }
+    return false;
+}
