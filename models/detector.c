@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "io/tokenizer.h"
-#include "models/grounding_dino.h"
 #include "models/preprocess.h"
 
 const char *const detector_status_name[] = { "ok", "no_box", "box_too_large", "box_too_small", "low_score" };
@@ -22,6 +21,7 @@ struct detector {
     vm_backend *be;
     vm_type dtype;
     gdino *m;
+    bool owns;               /* m */
     tok *t;
     vm_preprocess pre;
     tok_ids ids;
@@ -34,16 +34,29 @@ struct detector {
     vm_arena arena;
 };
 
+static vm_status open_rest(detector **out, detector *d, const char *dir, vm_error *e) {
+    if (!e->status && !tok_open(&d->t, dir, e)) preprocess_load(&d->pre, dir, e);
+    if (e->status) detector_free(d);
+    else *out = d;
+    return e->status;
+}
+
 vm_status detector_open(detector **out, vm_backend *be, vm_type dtype, const char *dir, vm_error *e) {
     detector *d = vm_calloc(1, sizeof *d);
     *out = NULL;
     if (!d) return vm_nomem(e, sizeof *d, "a detector");
-    d->be = be, d->dtype = dtype;
+    d->be = be, d->dtype = dtype, d->owns = true;
     if (!gdino_is_gdino(dir)) vm_fail(e, VM_EMODEL, "%s: no Grounding DINO; its config.json says \"model_type\": \"grounding-dino\"", dir);
-    else if (!gdino_open(&d->m, be, dir, false, e) && !tok_open(&d->t, dir, e)) preprocess_load(&d->pre, dir, e);
-    if (e->status) detector_free(d);
-    else *out = d;
-    return e->status;
+    else gdino_open(&d->m, be, dir, false, e);
+    return open_rest(out, d, dir, e);
+}
+
+vm_status detector_wrap(detector **out, gdino *m, vm_type dtype, const char *dir, vm_error *e) {
+    detector *d = vm_calloc(1, sizeof *d);
+    *out = NULL;
+    if (!d) return vm_nomem(e, sizeof *d, "a detector");
+    d->be = m->w.be, d->dtype = dtype, d->m = m;
+    return open_rest(out, d, dir, e);
 }
 
 static void forget_text(detector *d) {
@@ -59,7 +72,7 @@ void detector_free(detector *d) {
     vm_arena_free(&d->arena);
     tok_ids_free(&d->ids);
     tok_free(d->t);
-    gdino_free(d->m);
+    if (d->owns) gdino_free(d->m);
     vm_free(d);
 }
 

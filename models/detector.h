@@ -2,10 +2,12 @@
 #ifndef VM_DETECTOR_H
 #define VM_DETECTOR_H
 #include "io/image.h"
-#include "kernels/graph.h"
+#include "models/grounding_dino.h"
 
 typedef struct detector detector;
 vm_status detector_open(detector **out, vm_backend *be, vm_type dtype, const char *dir, vm_error *e);
+/* Around a model in use elsewhere, which is not owned; dir: its tokenizer and image processor. */
+vm_status detector_wrap(detector **out, gdino *m, vm_type dtype, const char *dir, vm_error *e);
 void detector_free(detector *d);               /* accepts NULL */
 const char *detector_unused(const detector *d); /* warning of the loader, or NULL */
 

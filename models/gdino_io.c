@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "io/file.h"
-#include "models/grounding_dino.h"
+#include "models/gdino_parts.h"
 
 /* --- configuration -------------------------------------------------------------------------------------------------- */
 static vm_status refuse(json_value root, vm_error *e) {
@@ -54,6 +54,7 @@ vm_status gdino_config_parse(gdino_config *c, json_value root, vm_error *e) {
                                 json_num(root, "giou_cost", 2, 0, 1e6, e), 0.25, 2 };
     c->box_weight = json_num(root, "bbox_loss_coefficient", 5, 0, 1e6, e), c->giou_weight = json_num(root, "giou_loss_coefficient", 2, 0, 1e6, e);
     c->focal = json_num(root, "focal_alpha", 0.25, 0, 1, e);
+    c->dropout = json_num(root, "dropout", 0.1, 0, 0.99, e), c->fusion_drop = json_num(root, "fusion_droppath", 0.1, 0, 0.99, e);
     if (e->status) return e->status;
     if ((c->act = nn_activation(act)) == VM_NONE) return json_fail(json_get(root, "activation_function"), e, "activation \"%s\" is not known", act);
     return fits(c, root, e);
@@ -220,16 +221,39 @@ static vm_status load(gdino *m, bool writable, vm_error *e) {
     return e->status;
 }
 
-vm_status gdino_open(gdino **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
+vm_status gdino_new(gdino **out, vm_backend *be, const char *dir, vm_error *e) {
     gdino *m = vm_calloc(1, sizeof *m);
     json_doc *d = m ? json_config(dir, folder, e) : NULL;
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "a Grounding DINO");
-    m->w.be = be;
-    if (d && !gdino_config_parse(&m->c, json_root(d), e) && !make(m, e) && !st_open(&m->file, dir, e)) load(m, writable, e);
+    m->w.be = be, m->box_prefix = "", m->swin_prefix = swin_plain;
+    if (d && !gdino_config_parse(&m->c, json_root(d), e)) make(m, e);
     json_free(d);
     if (e->status) gdino_free(m);
     else *out = m;
+    return e->status;
+}
+
+vm_status gdino_open(gdino **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
+    if (gdino_new(out, be, dir, e) || (!st_open(&(*out)->file, dir, e) && !load(*out, writable, e))) return e->status;
+    gdino_free(*out);
+    *out = NULL;
+    return e->status;
+}
+
+vm_status gdino_save(const gdino *m, const char *dir, st_dtype t, vm_error *e) {
+    weight_map map = { 0 };
+    gdino_map(m, &map);
+    weights_save(&map, dir, "model.safetensors", t, NULL, e);
+    weight_map_free(&map);
+    return e->status;
+}
+
+vm_status gdino_restore(gdino *m, const char *dir, vm_error *e) {
+    weight_map map = { 0 };
+    gdino_map(m, &map);
+    weights_restore(&map, dir, "model", e);
+    weight_map_free(&map);
     return e->status;
 }
 

@@ -30,6 +30,7 @@ typedef struct {
     bool learned;            /* the queries' first rows are parameters, else the rows of their cells */
     matcher_costs costs;
     double box_weight, giou_weight, focal; /* of the terms; focal: alpha of the first */
+    double dropout, fusion_drop; /* what the file says of training; see gdino_drop */
 } gdino_config;
 
 typedef struct { vm_param *w, *b; } gdino_pair; /* of a linear layer or a norm */
@@ -50,8 +51,15 @@ typedef struct {
     gdino_pair box[3];                              /* the head for boxes */
 } gdino_decoder_layer;
 
+/* Probabilities in training; all 0 elsewhere. */
+typedef struct {
+    float dropout;       /* of numbers of what a layer of encoder or decoder adds */
+    float fusion;        /* that a layer's fusion adds nothing to a picture and its text */
+} gdino_drop;
+
 typedef struct {
     gdino_config c;
+    gdino_drop drop;
     weight_set w;
     swin swin;
     bert_text bert;
@@ -71,6 +79,11 @@ vm_status gdino_config_parse(gdino_config *c, json_value root, vm_error *e);
 vm_status gdino_open(gdino **out, vm_backend *be, const char *dir, bool writable, vm_error *e);
 void gdino_free(gdino *m); /* accepts NULL */
 void gdino_map(const gdino *m, weight_map *map);
+/* A model of the folder's config.json with random weights. (gdino_fresh.c) */
+vm_status gdino_fresh(gdino **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e);
+/* DIR/model.safetensors in Hugging Face's names. The folder's other files are the caller's. */
+vm_status gdino_save(const gdino *m, const char *dir, st_dtype t, vm_error *e);
+vm_status gdino_restore(gdino *m, const char *dir, vm_error *e); /* back, into a model of the same configuration */
 
 /* Pictures and texts. Kept by the caller until gdino_fill. */
 typedef struct {
@@ -82,6 +95,7 @@ typedef struct {
     const int32_t *mask;      /* (B,T): 0 = padding; NULL = none */
     bool shared;              /* one text for all pictures: ids, types (T), no mask, and instead of BERT its rows are an input */
     const float *rows;        /* (T,d) of shared texts: what gdino_text_rows computes */
+    int64_t noised;           /* further queries of the decoder whose targets are known (gdino_denoise.h); 0 = none */
 } gdino_batch;
 int64_t gdino_tokens(const gdino_config *c, const gdino_batch *b); /* of T those that are looked at */
 
@@ -89,6 +103,8 @@ typedef struct {
     vm_val pixels;                                  /* the input */
     vm_val logits[GDINO_LAYERS], boxes[GDINO_LAYERS]; /* of a layer of the decoder: (B,Q,tokens), (B,Q,4) as cx, cy, w, h; 0 = not asked for */
     vm_val first_logits, first_boxes;               /* before the decoder; for the loss */
+    vm_val pick_logits, pick_boxes;                 /* what the queries were chosen by: as the above, with gradients */
+    vm_val noised_logits[GDINO_LAYERS], noised_boxes[GDINO_LAYERS]; /* (B,noised,tokens), (B,noised,4) */
     vm_val text_mask;                               /* (B,tokens) i32 */
 } gdino_out;
 /* all: logits and boxes of every layer, else of the last. Then gdino_fill once before the first run and for every batch of the

@@ -38,6 +38,14 @@ vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind 
     return residual ? vm_binary(g, y, residual, VM_ADD) : y;
 }
 
+vm_val nn_drop_path(vm_graph *g, vm_val x, float p) {
+    if (!x || p <= 0) return x;
+    const vm_value v = g->v[x];
+    const int64_t B = v.ne[0];
+    vm_val ones = vm_scale(g, vm_randn(g, VM_F32, 1, &B), 0, 1), kept = vm_broadcast(g, vm_dropout(g, ones, p), vm_count(g, x) / B);
+    return vm_binary(g, x, vm_reshape(g, vm_permute(g, kept, (const int[]){ 1, 0 }), v.nd, v.ne), VM_MUL);
+}
+
 vm_val nn_norm(vm_graph *g, vm_val x, vm_param *w, vm_param *b, float eps, vm_type out) {
     return vm_layernorm(g, x, vm_weight(g, w), vm_weight(g, b), eps, out);
 }

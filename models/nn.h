@@ -59,6 +59,8 @@ typedef struct nn_lora {
 
 /* y = x W^T + b with parameters, and what w->lora adds; b may be NULL. */
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out);
+/* x (B,...) with everything of a sample zeroed with a probability, the rest times 1/(1 - p) (Huang et al. 2016). */
+vm_val nn_drop_path(vm_graph *g, vm_val x, float p);
 vm_val nn_norm(vm_graph *g, vm_val x, vm_param *w, vm_param *b, float eps, vm_type out);
 
 /* "quick_gelu", "gelu", "gelu_pytorch_tanh", "gelu_new", "silu", "swish", "relu"; VM_NONE when unknown. */

@@ -65,7 +65,7 @@ static vm_val mask_of(vm_graph *g, const swin *m, int s, int64_t H, int64_t W) {
     return v ? v : vm_input(g, name, VM_F32, 4, ne);
 }
 
-static vm_val attend(vm_graph *g, const swin *m, const swin_block *b, int s, vm_val x, vm_val ids, bool rolled) {
+static vm_val attend(vm_graph *g, const swin *m, const swin_block *b, int s, vm_val x, vm_val ids, bool rolled, float drop) {
     int64_t B = vm_dim(g, x, 0), H = vm_dim(g, x, 1), W = vm_dim(g, x, 2), NH = m->c.heads[s], T = m->c.window * m->c.window;
     int w = (int)m->c.window, shift = rolled ? w / 2 : 0;
     vm_val y = vm_window(g, nn_norm(g, x, b->ln1_w, b->ln1_b, m->c.eps, g->dtype), w, shift), bias = relative_bias(g, m, b, ids, NH);
@@ -75,12 +75,13 @@ static vm_val attend(vm_graph *g, const swin *m, const swin_block *b, int s, vm_
     }
     y = vm_attention_packed(g, nn_linear(g, y, b->qkv_w, b->qkv_b, VM_NONE, 0, g->dtype), (vm_attn){ .NH = (int)NH, .NKV = (int)NH, .bias = bias });
     y = nn_linear(g, y, b->out_w, b->out_b, VM_NONE, 0, VM_F32);
-    return vm_binary(g, x, vm_unwindow(g, y, B, H, W, w, shift), VM_ADD);
+    return vm_binary(g, x, nn_drop_path(g, vm_unwindow(g, y, B, H, W, w, shift), drop), VM_ADD);
 }
 
-static vm_val mlp(vm_graph *g, const swin *m, const swin_block *b, vm_val x) {
+static vm_val mlp(vm_graph *g, const swin *m, const swin_block *b, vm_val x, float drop) {
     vm_val h = nn_linear(g, nn_norm(g, x, b->ln2_w, b->ln2_b, m->c.eps, g->dtype), b->fc1_w, b->fc1_b, m->c.act, 0, g->dtype);
-    return nn_linear(g, h, b->fc2_w, b->fc2_b, VM_NONE, x, VM_F32);
+    if (drop <= 0) return nn_linear(g, h, b->fc2_w, b->fc2_b, VM_NONE, x, VM_F32);
+    return vm_binary(g, x, nn_drop_path(g, nn_linear(g, h, b->fc2_w, b->fc2_b, VM_NONE, 0, VM_F32), drop), VM_ADD);
 }
 
 static vm_val embed(vm_graph *g, const swin *m, vm_val pixels) {
@@ -94,13 +95,16 @@ static vm_val embed(vm_graph *g, const swin *m, vm_val pixels) {
 
 void swin_features(vm_graph *g, const swin *m, vm_val pixels, vm_val *maps) {
     const int64_t T = m->c.window * m->c.window, n = T * T;
+    int64_t blocks = 0, at = 0;
+    for (int s = 0; s < m->c.stages; s++) blocks += m->c.depth[s];
     vm_val ids = vm_input(g, "swin.relative", VM_I32, 1, &n), x = pixels ? embed(g, m, pixels) : 0;
     for (int s = 0, k = 0; s < m->c.stages; s++) {
         const swin_stage *t = &m->stage[s];
         for (int i = 0; x && i < m->c.depth[s]; i++) {
             vm_scope(g, t->block[i].ln1_w->name);
-            x = attend(g, m, &t->block[i], s, x, ids, i % 2);
-            x = x ? mlp(g, m, &t->block[i], x) : 0;
+            const float drop = m->drop_path * (float)at++ / (float)VM_MAX(blocks - 1, (int64_t)1);
+            x = attend(g, m, &t->block[i], s, x, ids, i % 2, drop);
+            x = x ? mlp(g, m, &t->block[i], x, drop) : 0;
         }
         if (k < m->c.outs && m->c.out[k] == s) maps[k++] = x ? nn_norm(g, x, t->norm_w, t->norm_b, norm_eps, VM_F32) : 0;
         if (!x || !t->merge_w) continue;

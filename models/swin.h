@@ -19,6 +19,7 @@ typedef struct {
     bool qkv_bias;
     vm_unary_kind act;
     float eps;
+    double drop_path;      /* what the file says of training */
     int outs, out[SWIN_STAGES]; /* stages whose maps are wanted, from 0, ascending */
 } swin_config;
 
@@ -32,6 +33,7 @@ typedef struct {
 } swin_stage;
 typedef struct {
     swin_config c;
+    float drop_path;                              /* in training: probability that the last block adds nothing; less before it. 0 elsewhere */
     vm_param *patch_w, *patch_b, *ln_w, *ln_b;
     swin_stage stage[SWIN_STAGES];
 } swin;

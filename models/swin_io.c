@@ -35,6 +35,7 @@ vm_status swin_config_parse(swin_config *c, json_value v, vm_error *e) {
     c->patch = json_int(v, "patch_size", 4, 1, 64, e), c->width = json_int(v, "embed_dim", 96, 1, 1 << 14, e);
     c->window = json_int(v, "window_size", 7, 1, 64, e), c->mlp_ratio = json_num(v, "mlp_ratio", 4, 0.01, 64, e);
     c->qkv_bias = json_bool(v, "qkv_bias", true, e), c->eps = (float)json_num(v, "layer_norm_eps", 1e-5, 0, 1, e);
+    c->drop_path = json_num(v, "drop_path_rate", 0.1, 0, 0.99, e);
     read_ints(v, "depths", c->depth, c->stages, depths, e), read_ints(v, "num_heads", c->heads, c->stages, heads, e);
     const char *act = json_str(v, "hidden_act", "gelu", e);
     if (e->status) return e->status;

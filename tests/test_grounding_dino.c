@@ -121,6 +121,40 @@ TEST(detector) {
     detector_free(d), image_free(&im);
 }
 
+/* Logits with the text side in the graph, and with its rows computed apart. */
+TEST(rows_of_a_text) {
+    const int32_t ids[] = { 101, 300, 301, 1012, 302, 303, 1012, 102 };
+    enum { T = 8, SIDE = 32 };
+    gdino *m = NULL;
+    vm_error e = { 0 };
+    vm_real pixels[2 * SIDE * SIDE * 3], *logits[2] = { 0 }, *rows = NULL;
+    int32_t twice[2 * T];
+    uint64_t seed = 5;
+    for (int i = 0; i < 2 * SIDE * SIDE * 3; i++) pixels[i] = (vm_real)((double)(test_rand(&seed) >> 11) * 0x1p-53 - 0.5);
+    for (int i = 0; i < 2 * T; i++) twice[i] = ids[i % T];
+    EXPECT(!gdino_open(&m, vm_backend_cpu(), variant, false, &e));
+    const gdino_batch alone = { .B = 1, .T = T, .ids = ids };
+    vm_graph *g = vm_graph_new(m->w.be, VM_F32);
+    vm_output(g, "rows", gdino_text_rows(g, m, &alone));
+    rows = vm_alloc((size_t)(T * m->c.width) * sizeof *rows);
+    EXPECT(!vm_plan(g) && !gdino_fill_text(g, m, &alone, &e) && !vm_run(g) && !vm_get(g, "rows", rows));
+    vm_graph_free(g);
+    const int64_t n = 2 * m->c.queries * T;
+    for (int k = 0; k < 2; k++) {
+        const gdino_batch b = { .B = 2, .H = SIDE, .W = SIDE, .T = T, .pixels = (float *)pixels, .ids = k ? ids : twice, .shared = k, .rows = (float *)rows };
+        gdino_out o;
+        g = vm_graph_new(m->w.be, VM_F32);
+        gdino_forward(g, m, &b, false, &o);
+        vm_output(g, "logits", o.logits[m->c.dec_layers - 1]);
+        logits[k] = vm_alloc((size_t)n * sizeof *logits[k]);
+        EXPECT(!vm_plan(g) && !gdino_fill(g, m, &b, &e) && !vm_run(g) && !vm_get(g, "logits", logits[k]));
+        vm_graph_free(g);
+    }
+    for (int64_t i = 0; i < n; i++) EXPECT_NEAR((double)logits[1][i], (double)logits[0][i], 1e-4);
+    vm_free(rows), vm_free(logits[0]), vm_free(logits[1]);
+    gdino_free(m);
+}
+
 /* Pictures of two sizes, three in one batch: the boxes that each of them gets alone, and what became of each phrase. */
 TEST(many_pictures) {
     const char *const ask[] = { "a cat", "the dog" };
@@ -265,6 +299,7 @@ int main(int argc, char **argv) {
     RUN(detections);
     RUN(overlaps);
     RUN(detector);
+    RUN(rows_of_a_text);
     RUN(many_pictures);
     RUN(spellings);
     RUN(configurations);
