@@ -46,6 +46,7 @@ typedef struct vm_param {
     float *m, *v;     /* AdamW moments; allocated by the optimizer */
     vm_real *average; /* moving average of data (vm_average); NULL = none */
     const struct nn_lora *lora; /* a low-rank addition that the layers of models make (models/nn.h); not owned, NULL = none */
+    struct nn_quant *quant; /* stands in codes and scales (models/weights.h), has no data then; freed with its weight set; NULL = none */
     uint64_t version; /* bumped whenever data changes: keys packed copies */
     uint32_t id;      /* unique in the process: random keys, packs */
     struct vm_pack *packs; /* re-laid copies for products and convolutions (onednn.h) */

@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "models/llm.h"
+#include "models/quantised.h"
 
 vm_status llm_make(llm **out, vm_backend *be, const llm_config *c, vm_error *e); /* llm.c */
 
@@ -186,7 +187,7 @@ static void tie_experts(weight_map *map, const llm_config *c, const llm_layer *l
 
 void llm_map(const llm *m, weight_map *map) {
     char layer[64], name[128];
-    tie(map, m->embed, m->prefix, "embed_tokens.weight");
+    tie_whole(map, m->embed, 2, m->embed->ne, W_TABLE, "%sembed_tokens.weight", m->prefix);
     for (int64_t i = 0; i < m->c.layers; i++) {
         const llm_layer *l = &m->layer[i];
         snprintf(layer, sizeof layer, "%slayers.%d.", m->prefix, (int)i);
@@ -235,17 +236,22 @@ vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm
     llm_config c;
     llm *m = NULL;
     weight_map map = { 0 };
+    quantised *q = NULL;
+    json_doc *d = NULL;
     *out = NULL;
     if (llm_config_read(&c, dir, e)) return e->status;
     if (llm_make(&m, be, &c, e) && !m) llm_config_free(&c);
-    if (!e->status && !st_open(&m->file, dir, e)) {
+    if (!e->status && !st_open(&m->file, dir, e) && (d = json_config(dir, "a language model", e)) && !quantised_open(&q, m->file, json_root(d), e)) {
         snprintf(m->prefix, sizeof m->prefix, "%s", st_find(m->file, "embed_tokens.weight") ? "" : "model.");
         m->c.experts_joined = has_joined_experts(m);
         llm_map(m, &map);
-        map.keep = true;
-        weights_load(&map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
+        map.keep = &m->w;
+        weight_source s = q ? quantised_source(q) : weights_of_safetensors(m->file);
+        weights_load_from(&map, &s, (const char *const[]){ "", NULL }, writable, &m->unused, e);
     }
     weight_map_free(&map);
+    quantised_free(q);
+    json_free(d);
     if (e->status) llm_free(m);
     else *out = m;
     return e->status;

@@ -28,11 +28,31 @@ static vm_val add_low_rank(vm_graph *g, vm_val x, vm_val y, const nn_lora *l) {
     return vm_concat(g, n, piece, last);
 }
 
+static vm_val weight_or_0(vm_graph *g, vm_param *p) { return p ? vm_weight(g, p) : 0; }
+
+/* The columns of x (...,K) in another order. */
+static vm_val columns(vm_graph *g, vm_val x, vm_val order) {
+    if (!x) return 0;
+    vm_value v = g->v[x];
+    const int turn[] = { 1, 0 };
+    vm_val rows = vm_permute(g, vm_reshape(g, x, 2, (int64_t[]){ vm_rows(g, x), vm_cols(g, x) }), turn);
+    return vm_reshape(g, vm_permute(g, vm_gather_rows(g, rows, order), turn), v.nd, v.ne);
+}
+
+/* x W^T + b [+ residual], W in numbers or in codes and scales. */
+static vm_val product(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_val residual, vm_type out) {
+    const nn_quant *q = w->quant;
+    if (!q) return vm_linear(g, x, vm_weight(g, w), weight_or_0(g, b), VM_NONE, residual, out);
+    if (q->order) x = columns(g, x, vm_weight(g, q->order));
+    vm_quant how = { (vm_quant_kind)q->kind, q->block, weight_or_0(g, q->zeros), weight_or_0(g, q->nested) };
+    return vm_linear_q(g, x, vm_weight(g, q->codes), vm_weight(g, q->scales), weight_or_0(g, b), how, residual, out);
+}
+
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out) {
-    if (!w->lora) return vm_linear(g, x, vm_weight(g, w), b ? vm_weight(g, b) : 0, act, residual, out);
+    if (!w->lora && !w->quant) return vm_linear(g, x, vm_weight(g, w), weight_or_0(g, b), act, residual, out);
     bool later = act != VM_NONE; /* the addition comes before the activation, the residual after it */
-    vm_val y = vm_linear(g, x, vm_weight(g, w), b ? vm_weight(g, b) : 0, VM_NONE, later ? 0 : residual, out);
-    y = add_low_rank(g, x, y, w->lora);
+    vm_val y = product(g, x, w, b, later ? 0 : residual, out);
+    if (w->lora) y = add_low_rank(g, x, y, w->lora);
     if (!later) return y;
     y = vm_unary(g, y, act, residual ? VM_F32 : out);
     return residual ? vm_binary(g, y, residual, VM_ADD) : y;

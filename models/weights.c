@@ -8,6 +8,9 @@
 
 #include "io/file.h"
 #include "kernels/philox.h"
+#include "models/quantised.h"
+
+vm_status quant_read(const vm_param *p, int64_t first, int64_t n, float *out, vm_error *e); /* quantised.c */
 
 static vm_param *new_param(weight_set *w, int nd, const int64_t *ne, const char *fmt, va_list ap) {
     char name[256];
@@ -52,7 +55,7 @@ void weights_swap_average(weight_set *w) {
 }
 
 void weights_free(weight_set *w) {
-    for (int64_t i = 0; i < w->n; i++) vm_param_free(w->p[i]);
+    for (int64_t i = 0; i < w->n; i++) vm_free(w->p[i]->quant), vm_param_free(w->p[i]);
     vm_free(w->p);
     *w = (weight_set){ 0 };
 }
@@ -126,10 +129,10 @@ static vm_status read_pt(const void *file, const st_tensor *t, int64_t first, in
 static void release_pt(const void *file, const st_tensor *t) { pt_release(file, t); }
 
 weight_source weights_of_safetensors(const st_file *f) {
-    return (weight_source){ f, st_path(f, NULL), st_at(f, 0), st_len(f), read_st, release_st };
+    return (weight_source){ f, st_path(f, NULL), st_at(f, 0), st_len(f), read_st, release_st, NULL };
 }
 weight_source weights_of_checkpoint(const pt_file *f) {
-    return (weight_source){ f, pt_path(f), pt_at(f, 0), pt_len(f), read_pt, release_pt };
+    return (weight_source){ f, pt_path(f), pt_at(f, 0), pt_len(f), read_pt, release_pt, NULL };
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(((const st_tensor *)a)->name, ((const st_tensor *)b)->name); }
@@ -157,20 +160,23 @@ static bool same_shape(const weight_tie *t, const st_tensor *s) {
     return same;
 }
 
-/* Matrices that are only read keep the 16 bits that all their parts have in the file. */
+/* Matrices that are only read keep the 16 bits that all their parts have in the file; tables of codes become f16. */
 static st_dtype bits16(vm_type t) { return t == VM_BF16 ? ST_BF16 : ST_F16; }
+static bool in_codes(const weight_source *f, const st_tensor *s) { return s->dtype == ST_UNKNOWN && f->quant; }
 static void choose_types(const weight_map *m, const weight_source *f, const char *const *prefixes) {
     for (int pass = 0; pass < 2; pass++)
         for (int64_t i = 0; i < m->n; i++) {
             const weight_tie *t = &m->t[i];
             const st_tensor *s = t->p->nd < 2 || t->p->data ? NULL : look_up(f, t->name, prefixes);
-            if (!s || t->flags) continue;
-            if (pass == 0 && (s->dtype == ST_BF16 || s->dtype == ST_F16)) t->p->type = s->dtype == ST_BF16 ? VM_BF16 : VM_F16;
+            if (!s || t->flags & ~W_TABLE) continue;
+            if (t->flags & W_TABLE && in_codes(f, s)) t->p->type = VM_F16;
+            else if (pass == 0 && (s->dtype == ST_BF16 || s->dtype == ST_F16)) t->p->type = s->dtype == ST_BF16 ? VM_BF16 : VM_F16;
             else if (pass == 1 && s->dtype != bits16(t->p->type)) t->p->type = VM_F32;
         }
 }
 
-/* Rows of a parameter in 16 bits from the same bits. */
+/* Rows of a parameter in 16 bits: the same bits, or numbers rounded to it. */
+enum { SOME = 1 << 22 }; /* numbers that are brought to f32 at a time */
 static vm_status fill_bits(const weight_tie *t, const weight_source *f, const st_tensor *s, vm_error *e) {
     vm_param *p = t->p;
     const int64_t cols = cols_of(p), n = t->rows * cols;
@@ -183,20 +189,31 @@ static vm_status fill_bits(const weight_tie *t, const weight_source *f, const st
     if (vm_param_alloc(p, e) || vm_mirror_open(&dst, p->be, (uint16_t *)p->data + t->at * cols, (size_t)n * 2, false, e)) return e->status;
     vm_param_touch(p);
     if (s->data) memcpy(dst.host, s->data + (size_t)(t->file_at * cols) * 2, (size_t)n * 2);
-    float row[1024];
-    for (int64_t k = 0, m; k < n && !s->data && !e->status; k += m) {
-        m = VM_MIN((int64_t)VM_LEN(row), n - k);
-        if (!f->read_f32(f->file, s, t->file_at * cols + k, m, row, e)) st_from_f32((uint16_t *)dst.host + k, s->dtype, row, m);
+    float *some = s->data ? NULL : vm_alloc((size_t)VM_MIN(n, SOME) * sizeof *some + 1);
+    if (!s->data && !some) vm_nomem(e, SOME * sizeof *some, p->name);
+    for (int64_t k = 0, m; k < n && some && !e->status; k += m) {
+        m = VM_MIN((int64_t)SOME, n - k);
+        if (!f->read_f32(f->file, s, t->file_at * cols + k, m, some, e)) st_from_f32((uint16_t *)dst.host + k, bits16(p->type), some, m);
     }
+    vm_free(some);
     f->release(f->file, s);
     return vm_mirror_close(&dst, !e->status, e);
 }
 
-static vm_status fill(const weight_tie *t, const weight_source *f, const st_tensor *s, bool writable, vm_error *e) {
+/* A parameter that stays in codes and scales. */
+static vm_status fill_codes(const weight_tie *t, const weight_source *f, const st_tensor *s, weight_set *set, vm_error *e) {
+    quant_form q = { 0 };
+    if (t->p->nd != 2 || t->rows != rows_of(t->p) || t->flags)
+        return vm_fail(e, VM_EMODEL, "%s: %s: experts in 8 and 4 bits are not read; use the model's weights in 16 bits", f->path, s->name);
+    return f->quant(f->file, s, t->file_at, t->rows, &q, e) ? e->status : quant_form_keep(&q, set, t->p, e);
+}
+
+static vm_status fill(const weight_tie *t, const weight_source *f, const st_tensor *s, bool writable, weight_set *keep, vm_error *e) {
     vm_param *p = t->p;
     int64_t cols = cols_of(p);
     if (p->type != VM_F32) return fill_bits(t, f, s, e);
-    bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !t->flags;
+    if (keep && in_codes(f, s) && p->nd > 1 && !p->data) return fill_codes(t, f, s, keep, e);
+    bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !(t->flags & ~W_TABLE);
     bool as_is = whole && s->dtype == ST_F32 && s->data && ((uintptr_t)s->data & 3) == 0;
     if (!writable && as_is && !p->data && p->be->device == VM_CPU_DEV) {
         p->data = (void *)(uintptr_t)s->data; /* read only: nothing writes a parameter of a graph without optimizer */
@@ -286,7 +303,7 @@ vm_status weights_load_from(weight_map *m, const weight_source *f, const char *c
     if (m->keep && !writable) choose_types(m, f, prefixes);
     for (int64_t i = 0; i < m->n; i++) {
         const st_tensor *s = look_up(f, m->t[i].name, prefixes);
-        if (m->t[i].flags & W_CLONE ? check_clone(&m->t[i], f, s, e) : s ? fill(&m->t[i], f, s, writable, e) : weight_fill(m->t[i].p, 0, e))
+        if (m->t[i].flags & W_CLONE ? check_clone(&m->t[i], f, s, e) : s ? fill(&m->t[i], f, s, writable, writable ? NULL : m->keep, e) : weight_fill(m->t[i].p, 0, e))
             return e->status;
     }
     if (unused && extra.n) *unused = vm_asprintf("%s: %d tensors not used: %s%s", f->path, extra.n, extra.text, extra.n > 8 ? ", ..." : "");
@@ -327,7 +344,7 @@ float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm
         int64_t cols = cols_of(y->p);
         const vm_real *src = what ? y->p->grad : y->p->data;
         vm_mirror at;
-        if (!what && y->p->type != VM_F32 && !(y->flags & W_TRANSPOSED)) {
+        if (!what && (y->p->quant || y->p->type != VM_F32) && !(y->flags & W_TRANSPOSED)) {
             if (weight_read(y->p, y->at * cols, y->rows * cols, all + y->file_at * cols, e)) return vm_free(all), NULL;
             continue;
         }
@@ -393,6 +410,7 @@ vm_status weights_restore(weight_map *m, const char *dir, const char *base, vm_e
 vm_status weight_read(const vm_param *p, int64_t first, int64_t n, float *out, vm_error *e) {
     vm_mirror at;
     size_t each = vm_type_size(p->type);
+    if (p->quant) return quant_read(p, first, n, out, e);
     if (!p->data) return vm_fail(e, VM_EMODEL, "%s has no numbers", p->name);
     if (vm_mirror_open(&at, p->be, (const char *)p->data + (size_t)first * each, (size_t)n * each, true, e)) return e->status;
     if (p->type == VM_F32)

@@ -26,7 +26,14 @@ void weights_free(weight_set *w);
 /* Parameters that have a moving average take its place, and it theirs; the same again takes it back. */
 void weights_swap_average(weight_set *w);
 
-enum { W_TRANSPOSED = 1, W_COUNT = 2, W_CLONE = 4 };
+/* A matrix (N,K) in 8 or 4 bits as vm_linear_q reads it, in place of the numbers of a parameter. */
+typedef struct nn_quant {
+    int kind, block; /* vm_quant_kind; weights that share a scale, 0 = a row */
+    vm_param *codes, *scales, *zeros, *nested; /* zeros, nested: NULL = none */
+    vm_param *order; /* (K) i32: which column of x stands where; NULL = all in their places */
+} nn_quant;
+
+enum { W_TRANSPOSED = 1, W_COUNT = 2, W_CLONE = 4, W_TABLE = 8 };
 typedef struct {
     char *name;         /* in the file */
     vm_param *p;
@@ -36,13 +43,15 @@ typedef struct {
     int64_t ne[VM_AXES];
     int flags;          /* W_TRANSPOSED: the file tensor [cols][rows] is p's transpose; whole matrices only.
                          * W_COUNT: whole numbers below 2^24, an I64 in the file; 0 where the file has none.
+                         * W_TABLE: rows are looked up: in 16 bits at least.
                          * W_CLONE: the same numbers a second time, in files alone: only compared, behind the tie that gives them */
 } weight_tie;
 
 typedef struct {
     weight_tie *t;
     int64_t n, cap;
-    bool keep;          /* loading what is not to be written: matrices stay in 16 bits where the file has them so */
+    weight_set *keep;   /* loading what is not to be written: matrices stay in 16 bits, or in codes and scales, where the file has them
+                         * so; these become parameters of this set. NULL: all become f32 */
     vm_error err;
 } weight_map;
 
@@ -53,6 +62,7 @@ void tie_rows(weight_map *m, vm_param *p, int64_t at, int64_t rows, int64_t file
     __attribute__((format(printf, 8, 9)));
 void weight_map_free(weight_map *m);
 
+typedef struct quant_form quant_form;
 /* Tensors by name in some file: safetensors, or a PyTorch checkpoint. Borrows the file. A tensor's data may be NULL
  * (strided), then it can only be read. */
 typedef struct {
@@ -62,6 +72,8 @@ typedef struct {
     int64_t n;
     vm_status (*read_f32)(const void *file, const st_tensor *t, int64_t first, int64_t n, float *out, vm_error *e);
     void (*release)(const void *file, const st_tensor *t);
+    /* Rows row .. row + rows - 1 of a tensor of dtype ST_UNKNOWN as codes and scales (quantised.h); NULL = there are none. */
+    vm_status (*quant)(const void *file, const st_tensor *t, int64_t row, int64_t rows, struct quant_form *q, vm_error *e);
 } weight_source;
 weight_source weights_of_safetensors(const st_file *f);
 weight_source weights_of_checkpoint(const pt_file *f);

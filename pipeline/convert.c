@@ -1,5 +1,5 @@
 /* convert.c - `vismin convert`: CLIP weights of any published form into one folder that open_clip and Hugging Face
- * transformers both load; and any PyTorch checkpoint into a safetensors file. */
+ * transformers both load; any PyTorch checkpoint into a safetensors file; language models in 8 and 4 bits. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -235,9 +235,12 @@ static vm_status run(const vm_args *a, vm_error *e) {
     target o;
     input in = { 0 };
     if (read_target(&o, a, e)) return e->status;
-    bool folders = arg_given(a, "merge") || arg_given(a, "average");
-    if (folders && has_entries(o.out)) return vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
+    bool folders = arg_given(a, "merge") || arg_given(a, "average"), quantize = arg_given(a, "quantize");
+    if ((folders || quantize) && has_entries(o.out)) return vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
     if (folders && !o.hf) return vm_fail(e, VM_EUSAGE, "--layout open_clip: --merge and --average write both layouts, or hf");
+    if (folders && quantize) return vm_fail(e, VM_EUSAGE, "--quantize is a conversion of its own; make one after the other");
+    if (quantize) return convert_quantize(a, o.from, o.out, e);
+    if (arg_given(a, "group")) return vm_fail(e, VM_EUSAGE, "--group goes with --quantize int4");
     if (folders) return convert_towers(a, o.from, o.out, o.type, o.open_clip, e);
     if (arg_given(a, "alpha")) return vm_fail(e, VM_EUSAGE, "--alpha goes with --average");
     if (open_input(&in, o.from, e)) goto done;
@@ -266,6 +269,8 @@ static const vm_opt opts[] = {
     { "merge", OPT_STR, NULL, "DIR", "IN is a model folder: add this adapter (a PEFT directory) to its weights", 0, 0 },
     { "average", OPT_LIST, NULL, "DIR", "IN is a model folder: mean of its weights and those of this one (repeatable)", 0, 0 },
     { "alpha", OPT_FLOAT, NULL, "X", "with one --average: (1 - X) IN + X DIR", 0, 1 },
+    { "quantize", OPT_STR, NULL, "KIND", "IN is the folder of a language model: matrices of its layers in int4, int8 or nf4", 0, 0 },
+    { "group", OPT_INT, NULL, "N", "with --quantize int4: columns that share a scale (128, or 64 or 32 where that does not divide)", 8, 65536 },
     { "tokenizer", OPT_STR, NULL, "DIR", "copy tokenizer and image processor files from this folder", 0, 0 },
     { 0 },
 };
@@ -284,11 +289,14 @@ const vm_command cmd_convert = {
              "said: --act\n"
              "quick_gelu for OpenAI's weights and all their descendants.\n"
              "When OUT ends in .safetensors, all tensors of a checkpoint are written there as they are, under their "
-             "own names.\n\n"
+             "own names.\n"
+             "--quantize writes a language model whose layers take 8 or 4 bits a weight, in layouts that the usual libraries read: nf4 and\n"
+             "int8 as bitsandbytes, int4 as AWQ (rounded to nearest, without a search).\n\n"
              "  vismin convert model.pt vismin-clip/ --act quick_gelu --tokenizer clip-vit-large-patch14/\n"
              "  vismin convert pytorch_model.bin model.safetensors\n"
              "  vismin convert clip-vit-large-patch14/ merged/ --merge run/adapter\n"
-             "  vismin convert clip-vit-large-patch14/ wise/ --average run/model --alpha 0.5",
+             "  vismin convert clip-vit-large-patch14/ wise/ --average run/model --alpha 0.5\n"
+             "  vismin convert mistral-7b/ mistral-7b-4bit/ --quantize nf4",
     .opts = opts,
     .min_pos = 2,
     .max_pos = 2,

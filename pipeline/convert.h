@@ -6,5 +6,7 @@
 
 /* --merge ADAPTER or --average DIR... of the model folder `from`, into the new folder `out`; both: in both published layouts. */
 vm_status convert_towers(const vm_args *a, const char *from, const char *out, st_dtype type, bool both, vm_error *e);
+/* --quantize: the language model in folder `from`, its layers in 8 or 4 bits, into the new folder `out`. */
+vm_status convert_quantize(const vm_args *a, const char *from, const char *out, vm_error *e);
 
 #endif

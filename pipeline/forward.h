@@ -9,7 +9,7 @@ typedef struct forward_results forward_results;
 typedef struct {
     const char *dir;    /* model directory of the case */
     const char *name;   /* case */
-    const char *kind;   /* "forward", "loss", "generate", "adapter" */
+    const char *kind;   /* "forward", "loss", "generate", "adapter", "quantize" */
     const st_file *in;
     bool grad;
     vm_type dtype;

@@ -121,7 +121,7 @@ static vm_status generate(forward_case *c, const llm *m, const batch *b, vm_erro
     return e->status;
 }
 
-/* --- adapters ----------------------------------------------------------------------------------------------------------- */
+/* --- adapters and quantised weights ----------------------------------------------------------------------------------------------------------- */
 /* in.adapter: a folder beside the file of the case. */
 static vm_status adapt(const forward_case *c, llm *m, vm_error *e) {
     const char *adapter = forward_string(c, "adapter");
@@ -132,7 +132,7 @@ static vm_status adapt(const forward_case *c, llm *m, vm_error *e) {
     return e->status;
 }
 
-/* in.parameters: names of weights, whose values with the adapter folded in are asked for. */
+/* in.parameters: names of weights whose values are asked for. */
 static vm_status put_weights(forward_case *c, const weight_map *map, vm_error *e) {
     const char *list = forward_string(c, "parameters");
     json_doc *d = list ? json_parse(list, strlen(list), "in.parameters", 0, e) : NULL;
@@ -153,10 +153,12 @@ static vm_status put_weights(forward_case *c, const weight_map *map, vm_error *e
     return e->status;
 }
 
-static vm_status merge(forward_case *c, vm_error *e) {
+/* Weights with an adapter folded in, or those that are quantised as numbers. */
+static vm_status expand(forward_case *c, vm_error *e) {
+    bool merge = !strcmp(c->kind, "adapter");
     llm *m = NULL;
     weight_map map = { 0 };
-    if (!llm_open(&m, c->be, c->dir, true, e) && !adapt(c, m, e) && !lora_merge(&m->adapter, e)) {
+    if (!llm_open(&m, c->be, c->dir, merge, e) && (!merge || (!adapt(c, m, e) && !lora_merge(&m->adapter, e)))) {
         llm_map(m, &map);
         if (map.err.status) *e = map.err;
         else put_weights(c, &map, e);
@@ -181,7 +183,7 @@ static vm_status run(forward_case *c, vm_error *e) {
     bool loss = !strcmp(c->kind, "loss");
     llm *m = NULL;
     batch b = { 0 };
-    if (!strcmp(c->kind, "adapter")) return merge(c, e);
+    if (!strcmp(c->kind, "adapter") || !strcmp(c->kind, "quantize")) return expand(c, e);
     if (loss && strcmp(forward_string(c, "loss") ? forward_string(c, "loss") : "", "lm"))
         return vm_fail(e, VM_EINPUT, "%s: case %s: in.loss is not \"lm\", the only loss of a language model", st_path(c->in, NULL), c->name);
     if (!batch_read(&b, c, loss, e) && !llm_open(&m, c->be, c->dir, loss && c->grad, e) && !adapt(c, m, e)) {
@@ -193,4 +195,4 @@ static vm_status run(forward_case *c, vm_error *e) {
     return e->status;
 }
 
-const forward_family forward_llm = { .name = "language model", .is = llm_is_llm, .run = run, .kinds = "generate adapter" };
+const forward_family forward_llm = { .name = "language model", .is = llm_is_llm, .run = run, .kinds = "generate adapter quantize" };

@@ -4,13 +4,16 @@
 
 #include "io/file.h"
 #include "models/llm_decode.h"
+#include "pipeline/command.h"
 #include "tests/test.h"
+
+extern const vm_command cmd_convert;
 
 #define GOLDEN "tests/golden/llm/"
 static char tmp[512];
 
-enum { V = 300, N = 20 };
-static int32_t text[N];
+enum { V = 300, LENGTH = 20 };
+static int32_t text[LENGTH];
 
 /* Logits behind the text, computed in dtype. */
 static void logits(const char *dir, vm_type dtype, float out[V]) {
@@ -19,7 +22,7 @@ static void logits(const char *dir, vm_type dtype, float out[V]) {
     llm_engine *en = NULL;
     llm_seq s = { 0 };
     if (llm_open(&m, vm_backend_cpu(), dir, false, &e) ||
-        llm_engine_new(&en, m, dtype, &(llm_engine_options){ .tokens = 64, .longest = 64 }, &e) || llm_prefill(en, &s, text, N, out, &e))
+        llm_engine_new(&en, m, dtype, &(llm_engine_options){ .tokens = 64, .longest = 64 }, &e) || llm_prefill(en, &s, text, LENGTH, out, &e))
         MISMATCH("%s\n", e.msg);
     if (m) EXPECT(!m->unused);
     if (en) llm_seq_free(en, &s);
@@ -60,11 +63,254 @@ TEST(experts_joined) {
     vm_free(dir);
 }
 
+/* --- quantised folders ------------------------------------------------------------------------------------------------ */
+/* A small Llama with random weights: every matrix has whole groups of 32 columns, blocks of 64 weights cross no row. */
+static const char config_text[] = "{\"model_type\":\"llama\",\"vocab_size\":300,\"hidden_size\":64,\"intermediate_size\":192,\"num_hidden_layers\":2,"
+                                  "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"eos_token_id\":2%s}";
+
+static void write_config(const char *dir, const char *more) {
+    char text_of[900], *path = path_join(dir, "config.json");
+    vm_error e = { 0 };
+    int n = snprintf(text_of, sizeof text_of, config_text, more);
+    if (dir_make(dir, &e) || file_write(path, text_of, (size_t)n, &e)) MISMATCH("%s\n", e.msg);
+    vm_free(path);
+}
+static char *plain_folder(void) {
+    char *dir = path_join(tmp, "plain");
+    llm_config c;
+    llm *m = NULL;
+    weight_map map = { 0 };
+    vm_error e = { 0 };
+    write_config(dir, "");
+    if (llm_config_read(&c, dir, &e) || llm_new(&m, vm_backend_cpu(), &c, 7, &e)) MISMATCH("%s\n", e.msg);
+    snprintf(m->prefix, sizeof m->prefix, "model.");
+    llm_map(m, &map);
+    for (int64_t i = 0; i < m->w.n; i++) /* of a size that shows in logits */
+        for (int64_t k = 0; m->w.p[i]->nd > 1 && k < vm_param_count(m->w.p[i]); k++) ((float *)m->w.p[i]->data)[k] *= 5;
+    if (weights_save(&map, dir, "model.safetensors", ST_F32, NULL, &e)) MISMATCH("%s\n", e.msg);
+    weight_map_free(&map);
+    llm_free(m);
+    return dir;
+}
+
+/* A folder of quantised weights against one of the numbers that they stand for: what writable loading makes of them. */
+static char *expanded(const char *dir) {
+    char *to = path_join(tmp, "expanded");
+    llm *m = NULL;
+    weight_map map = { 0 };
+    vm_error e = { 0 };
+    write_config(to, "");
+    if (llm_open(&m, vm_backend_cpu(), dir, true, &e)) MISMATCH("%s\n", e.msg);
+    for (int64_t i = 0; i < m->w.n; i++) EXPECT(!m->w.p[i]->quant);
+    llm_map(m, &map);
+    if (weights_save(&map, to, "model.safetensors", ST_F32, NULL, &e)) MISMATCH("%s\n", e.msg);
+    weight_map_free(&map);
+    llm_free(m);
+    return to;
+}
+static void same_as_expanded(const char *dir, int quantised_matrices) {
+    float want[V], got[V];
+    vm_error e = { 0 };
+    llm *m = NULL;
+    int64_t n = 0, len;
+    char *to = expanded(dir);
+    logits(to, VM_F32, want), logits(dir, VM_F32, got);
+    EXPECT_NEAR(distance(got, want), 0, 2e-4);
+    if (llm_open(&m, vm_backend_cpu(), dir, false, &e)) MISMATCH("%s\n", e.msg);
+    for (int64_t i = 0; i < m->w.n; i++) n += m->w.p[i]->quant != NULL;
+    EXPECT(n == quantised_matrices && weight_count(&m->w) == 2 * 300 * 64 + 64 + 2 * (2 * 64 + 64 * (64 + 32 + 32 + 64) + 3 * 64 * 192));
+    weight_map map = { 0 };
+    st_file *f = NULL;
+    llm_map(m, &map);
+    if (st_open(&f, to, &e)) MISMATCH("%s\n", e.msg);
+    for (int64_t i = 0; i < map.n; i++) { /* numbers of a quantised parameter are those of the expanded one */
+        float *x = weights_gather(&map, i, 0, &len, &e), *y = vm_alloc((size_t)len * sizeof *y);
+        EXPECT(x && !st_read_f32(f, st_find(f, map.t[i].name), 0, len, y, &e) && !memcmp(x, y, (size_t)len * sizeof *y));
+        vm_free(x), vm_free(y);
+    }
+    st_close(f);
+    weight_map_free(&map);
+    llm_free(m);
+    vm_free(to);
+}
+
+/* The largest difference of a weight, as a part of the largest weight of its tensor. */
+static double worst_weight(const char *a, const char *b) {
+    st_file *f = NULL, *g = NULL;
+    vm_error e = { 0 };
+    double worst = 0;
+    if (st_open(&f, a, &e) || st_open(&g, b, &e)) MISMATCH("%s\n", e.msg);
+    for (int64_t i = 0; f && g && i < st_len(f); i++) {
+        const st_tensor *t = st_at(f, i);
+        float *x = vm_alloc((size_t)t->len * 8), *y = x + t->len, most = 0, off = 0;
+        if (st_read_f32(f, t, 0, t->len, x, &e) || st_read_f32(g, st_find(g, t->name), 0, t->len, y, &e)) MISMATCH("%s\n", e.msg);
+        for (int64_t k = 0; k < t->len; k++) most = fmaxf(most, fabsf(x[k])), off = fmaxf(off, fabsf(x[k] - y[k]));
+        worst = fmax(worst, (double)(off / most));
+        vm_free(x);
+    }
+    st_close(f), st_close(g);
+    return worst;
+}
+
+static char *convert(const char *from, const char *kind, vm_error *e) {
+    char *to = path_join(tmp, kind);
+    char *argv[] = { (char *)(uintptr_t)from, to, "--quantize", (char *)(uintptr_t)kind, "--quiet" };
+    vm_args *a = NULL;
+    bool done;
+    if (!args_parse(&a, &cmd_convert, VM_LEN(argv), argv, &done, e)) cmd_convert.run(a, e);
+    args_free(a);
+    return to;
+}
+TEST(converted) {
+    static const struct { const char *kind; double least, most; } kinds[] = { { "int8", 1e-4, 0.005 }, { "nf4", 0.02, 0.17 }, { "int4", 0.02, 0.08 } };
+    char *plain = plain_folder();
+    for (int k = 0; k < VM_LEN(kinds); k++) {
+        vm_error e = { 0 };
+        char *dir = convert(plain, kinds[k].kind, &e), *numbers = NULL;
+        if (e.status) MISMATCH("%s\n", e.msg);
+        same_as_expanded(dir, 14);
+        numbers = expanded(dir);
+        double off = worst_weight(plain, numbers);
+        if (!(off > kinds[k].least && off < kinds[k].most)) MISMATCH("%s: weights are off by %g\n", kinds[k].kind, off);
+        vm_free(dir), vm_free(numbers);
+    }
+    vm_error e = { 0 };
+    vm_free(convert(plain, "int3", &e));
+    EXPECT_HAS(e.msg, "--quantize int3: expected int4, int8 or nf4");
+    vm_free(plain);
+}
+
+/* Floats under a configuration that asks for 8 or 4 bits are quantised while they are loaded. */
+TEST(quantised_while_loading) {
+    static const char *const how[] = { "\"load_in_4bit\":true,\"bnb_4bit_use_double_quant\":true", "\"load_in_4bit\":true", "\"load_in_8bit\":true" };
+    char *plain = plain_folder(), more[200];
+    float want[V], got[V];
+    logits(plain, VM_F32, want);
+    for (int k = 0; k < VM_LEN(how); k++) {
+        snprintf(more, sizeof more, ",\"quantization_config\":{\"quant_method\":\"bitsandbytes\",%s}", how[k]);
+        write_config(plain, more);
+        logits(plain, VM_F32, got);
+        EXPECT(distance(got, want) > 1e-4 && distance(got, want) < 1.5);
+    }
+    vm_free(plain);
+}
+
+/* --- gptq, by its formulas --------------------------------------------------------------------------------------------- */
+enum { GROUP = 32 };
+typedef struct {
+    bool v2, shuffled, symmetric;
+    st_writer *w;
+    uint64_t state;
+} gptq;
+
+/* A matrix of random codes; returns the numbers that these stand for. */
+static void gptq_matrix(gptq *g, const st_tensor *t, float *numbers) {
+    int64_t N = t->shape[0], K = t->shape[1], G = K / GROUP;
+    int32_t *q = vm_calloc((size_t)(K / 8 * N), 4), *z = vm_calloc((size_t)(G * N / 8), 4), *of = vm_alloc((size_t)K * 4);
+    uint16_t *s = vm_alloc((size_t)(G * N) * 2);
+    float *scale = vm_alloc((size_t)(G * N) * 4);
+    uint8_t *zero = vm_alloc((size_t)(G * N));
+    vm_error e = { 0 };
+    for (int64_t k = 0; k < K; k++) of[k] = (int32_t)(g->shuffled ? k * 5 % K / GROUP : k / GROUP);
+    for (int64_t i = 0; i < G * N; i++) {
+        scale[i] = (float)(1 + test_rand(&g->state) % 64) * 0x1p-11f;
+        st_from_f32(&s[i], ST_F16, &scale[i], 1);
+        zero[i] = (uint8_t)(g->symmetric ? 8 : g->v2 ? test_rand(&g->state) % 16 : 1 + test_rand(&g->state) % 16);
+        z[i / 8] |= (int32_t)((uint32_t)(zero[i] - !g->v2) << 4 * (i % 8));
+    }
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++) {
+            uint32_t c = (uint32_t)(test_rand(&g->state) % 16);
+            q[k / 8 * N + n] |= (int32_t)(c << 4 * (k % 8));
+            numbers[n * K + k] = scale[of[k] * N + n] * (float)((int)c - zero[of[k] * N + n]);
+        }
+    char name[200];
+    const struct { const char *end; const void *data; } put[] = { { "qweight", q }, { "qzeros", z }, { "scales", s }, { "g_idx", of } };
+    for (int k = 0; k < 4; k++) {
+        snprintf(name, sizeof name, "%.*s%s", (int)strlen(t->name) - 6, t->name, put[k].end);
+        if (st_writer_put(g->w, name, put[k].data, &e)) MISMATCH("%s\n", e.msg);
+    }
+    vm_free(q), vm_free(z), vm_free(of), vm_free(s), vm_free(scale), vm_free(zero);
+}
+static void gptq_case(const char *plain, bool v2, bool shuffled, bool symmetric) {
+    gptq g = { v2, shuffled, symmetric, NULL, 5 };
+    st_file *f = NULL;
+    st_writer *numbers = NULL;
+    vm_error e = { 0 };
+    char *dir = path_join(tmp, "gptq"), *want = path_join(tmp, "want"), more[200];
+    char *path = path_join(dir, "model.safetensors"), *path2 = path_join(want, "model.safetensors");
+    snprintf(more, sizeof more, ",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32,\"checkpoint_format\":\"%s\"}",
+             v2 ? "gptq_v2" : "gptq");
+    write_config(dir, more), write_config(want, "");
+    if (st_open(&f, plain, &e) || st_writer_open(&g.w, path, 0, &e) || st_writer_open(&numbers, path2, 0, &e)) MISMATCH("%s\n", e.msg);
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < st_len(f); i++) {
+            const st_tensor *t = st_at(f, i);
+            bool matrix = t->nd == 2 && strstr(t->name, "layers.");
+            int64_t N = t->shape[0], K = t->shape[1], G = K / GROUP;
+            char name[4][200];
+            const char *const end[] = { "qweight", "qzeros", "scales", "g_idx" };
+            for (int k = 0; k < 4; k++) snprintf(name[k], sizeof name[k], "%.*s%s", (int)strlen(t->name) - 6, t->name, end[k]);
+            if (pass == 0) st_writer_add(numbers, t->name, ST_F32, t->nd, t->shape, &e);
+            if (pass == 0 && !matrix) st_writer_add(g.w, t->name, ST_F32, t->nd, t->shape, &e);
+            else if (pass == 0) {
+                st_writer_add(g.w, name[0], ST_I32, 2, (int64_t[]){ K / 8, N }, &e), st_writer_add(g.w, name[1], ST_I32, 2, (int64_t[]){ G, N / 8 }, &e);
+                st_writer_add(g.w, name[2], ST_F16, 2, (int64_t[]){ G, N }, &e), st_writer_add(g.w, name[3], ST_I32, 1, &K, &e);
+            } else {
+                float *x = vm_alloc(t->bytes);
+                memcpy(x, t->data, t->bytes);
+                if (matrix) gptq_matrix(&g, t, x);
+                else st_writer_put(g.w, t->name, x, &e);
+                st_writer_put(numbers, t->name, x, &e);
+                vm_free(x);
+            }
+        }
+    if (e.status || st_writer_commit(g.w, &e) || st_writer_commit(numbers, &e)) MISMATCH("%s\n", e.msg);
+    same_as_expanded(dir, 14);
+    char *to = expanded(dir);
+    EXPECT(worst_weight(want, to) < 1e-6);
+    st_close(f);
+    vm_free(to), vm_free(dir), vm_free(want), vm_free(path), vm_free(path2);
+}
+TEST(gptq_layouts) {
+    char *plain = plain_folder();
+    gptq_case(plain, false, false, false);
+    gptq_case(plain, false, true, false);
+    gptq_case(plain, true, true, false);
+    gptq_case(plain, true, false, true);
+    vm_free(plain);
+}
+
+TEST(configurations_that_are_not_read) {
+    static const struct { const char *more, *words; } bad[] = {
+        { "\"quant_method\":\"fp8\"", "\"fp8\" is not read; bitsandbytes, gptq and awq are" },
+        { "\"quant_method\":\"gptq\",\"bits\":3", "3 bits are not read, 4 are" },
+        { "\"quant_method\":\"awq\",\"bits\":4,\"version\":\"gemv\"", "version \"gemv\" of awq is not read" },
+        { "\"load_in_4bit\":true,\"bnb_4bit_quant_type\":\"fp4\"", "\"fp4\" is not read, \"nf4\" is" },
+        { "\"quant_method\":\"gptq\",\"bits\":4", "" } }; /* nothing is stored so: plain tensors */
+    char *plain = plain_folder(), more[200];
+    for (int k = 0; k < VM_LEN(bad); k++) {
+        vm_error e = { 0 };
+        llm *m = NULL;
+        snprintf(more, sizeof more, ",\"quantization_config\":{%s}", bad[k].more);
+        write_config(plain, more);
+        vm_status st = llm_open(&m, vm_backend_cpu(), plain, false, &e);
+        EXPECT(!bad[k].words[0] == !st);
+        if (st) EXPECT_HAS(e.msg, bad[k].words);
+        llm_free(m);
+    }
+    vm_free(plain);
+}
+
 int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/llm_weights.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(tmp)) return 1;
-    for (int i = 0; i < N; i++) text[i] = 3 + (i * 37 + i * i) % (V - 3);
+    for (int i = 0; i < LENGTH; i++) text[i] = 3 + (i * 37 + i * i) % (V - 3);
     RUN(experts_joined);
+    RUN(converted);
+    RUN(quantised_while_loading);
+    RUN(gptq_layouts);
+    RUN(configurations_that_are_not_read);
     vm_error e = { 0 };
     EXPECT(!dir_remove(tmp, &e));
     return test_end();
