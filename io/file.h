@@ -47,6 +47,8 @@ void vm_out_finish(vm_out *o, vm_error *e);         /* commit, or abort when e i
 
 /* A whole file at once, atomically. */
 vm_status file_write(const char *path, const void *data, size_t bytes, vm_error *e);
+/* The file `name` of one folder into another one, when there is such a file. */
+vm_status file_copy_named(const char *from, const char *to, const char *name, vm_error *e);
 
 /* A directory that appears complete or not at all (checkpoints): dir_begin makes the empty PATH.tmp.PID and returns its
  * name (vm_free) to write into; dir_commit syncs every file and directory below it, swaps it with PATH and removes the

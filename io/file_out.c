@@ -177,3 +177,12 @@ void vm_out_finish(vm_out *o, vm_error *e) {
     if (e->status) vm_out_abort(o);
     else vm_out_commit(o, e);
 }
+
+vm_status file_copy_named(const char *from, const char *to, const char *name, vm_error *e) {
+    char *src = path_join(from, name), *dst = path_join(to, name), *data = NULL;
+    size_t bytes = 0;
+    if (!src || !dst) vm_nomem(e, 256, "a path");
+    else if (file_exists(src) && !file_read(&data, &bytes, src, 0, e)) file_write(dst, data, bytes, e);
+    vm_free(data), vm_free(src), vm_free(dst);
+    return e->status;
+}

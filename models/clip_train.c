@@ -30,9 +30,9 @@ struct clip_trainer {
     clip_ranks *ranks;     /* NULL = one process */
     plan plans[MAX_PLANS];
     vm_arena arena;
-    vm_graph *norm, *update, *average, *last;
+    vm_graph *last;
+    optimizer opt;
     uint64_t clock;
-    int64_t steps;
     vm_real *features[4];  /* of chunked steps: images, captions, their gradients */
     int64_t n_features;
     int32_t *same;         /* rows with equal captions */
@@ -42,22 +42,11 @@ struct clip_trainer {
     double most_loss, most_norm; /* of a step that is taken */
 };
 
-double clip_lr(const clip_schedule *s, int64_t step) {
-    const int64_t fall = s->total - s->cooldown;
-    if (step < s->warm) return s->lr * (double)(step + 1) / (double)s->warm;
-    switch (s->kind) {
-    case CLIP_CONST: return s->lr;
-    case CLIP_CONST_COOLDOWN:
-        if (step < fall) return s->lr;
-        return pow(1 - (double)(step - fall) / (double)s->cooldown, s->power) * (s->lr - s->end) + s->end;
-    default: return 0.5 * s->lr * (1 + cos(M_PI * (double)(step - s->warm) / (double)VM_MAX(s->total - s->warm, (int64_t)1)));
-    }
-}
-
 vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_config *c, vm_error *e) {
     clip_trainer *t = vm_calloc(1, sizeof *t);
     *out = t;
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
+    t->opt = (optimizer){ .w = m->w, .c = { c->adam, c->clip_norm, c->ema } };
     t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY;
     if (c->comm && c->comm->size > 1 && clip_ranks_new(&t->ranks, c->comm, m, e)) return e->status;
     return clip_head_new(&t->head, m, &c->loss, c->deterministic, e);
@@ -67,9 +56,7 @@ void clip_trainer_free(clip_trainer *t) {
     if (!t) return;
     for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(t->plans[k].g);
     vm_arena_free(&t->arena);
-    vm_graph_free(t->norm);
-    vm_graph_free(t->update);
-    vm_graph_free(t->average);
+    optimizer_free(&t->opt);
     clip_head_free(t->head);
     clip_ranks_free(t->ranks);
     for (int k = 0; k < 4; k++) vm_free(t->features[k]);
@@ -79,7 +66,7 @@ void clip_trainer_free(clip_trainer *t) {
 
 void clip_trainer_limit(clip_trainer *t, double loss, double grad_norm) { t->most_loss = loss, t->most_norm = grad_norm; }
 clip_head *clip_trainer_head(const clip_trainer *t) { return t->head; }
-int64_t clip_trainer_steps(const clip_trainer *t) { return t->steps; }
+int64_t clip_trainer_steps(const clip_trainer *t) { return t->opt.updates; }
 const char *clip_trainer_way(const clip_trainer *t) { return t->ranks ? clip_ranks_way(t->ranks) : NULL; }
 vm_graph *clip_trainer_graph(const clip_trainer *t) { return t->last; }
 
@@ -141,31 +128,6 @@ static vm_graph *plan_for(clip_trainer *t, plan_key key, vm_error *e) {
     vm_graph_free(p->g);
     p->g = NULL;
     return NULL;
-}
-
-/* The optimizer's two graphs: parameters with gradients are known after the first backward plan. */
-static vm_status build_update(clip_trainer *t, vm_error *e) {
-    weight_set *w = t->m->w;
-    t->norm = vm_graph_new(w->be, VM_F32), t->update = vm_graph_new(w->be, VM_F32);
-    if (!t->norm || !t->update) return vm_nomem(e, sizeof *t->norm, "a graph");
-    vm_output(t->norm, "sqnorm", vm_grad_sqnorm(t->norm, (int)w->n, w->p));
-    vm_val hyper = vm_input(t->update, "hyper", VM_F32, 1, (int64_t[]){ 4 });
-    for (int64_t i = 0; i < w->n; i++)
-        if (w->p[i]->trainable && w->p[i]->grad) vm_adamw(t->update, w->p[i], hyper, t->c.adam);
-    if (vm_plan(t->norm)) *e = t->norm->err;
-    else if (vm_plan(t->update)) *e = t->update->err;
-    if (e->status || t->c.ema <= 0) return e->status;
-    if (!(t->average = vm_graph_new(w->be, VM_F32))) return vm_nomem(e, sizeof *t->average, "a graph");
-    vm_val decay = vm_input(t->average, "decay", VM_F32, 1, (int64_t[]){ 1 });
-    for (int64_t i = 0; i < w->n; i++)
-        if (w->p[i]->trainable && w->p[i]->grad) vm_average(t->average, w->p[i], decay);
-    if (vm_plan(t->average)) *e = t->average->err;
-    return e->status;
-}
-
-static double output(vm_graph *g, const char *name) {
-    vm_real x = 0;
-    return vm_find(g, name) && !vm_get(g, name, &x) ? (double)x : 0;
 }
 
 /* --- gradients of a batch --------------------------------------------------------------------------------------------- */
@@ -275,24 +237,18 @@ vm_status clip_trainer_gradients(clip_trainer *t, const clip_batch *b, clip_term
 
 vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, clip_step *out, vm_error *e) {
     *out = (clip_step){ 0 };
-    if (clip_trainer_gradients(t, b, &out->terms, e) || (!t->update && build_update(t, e))) return e->status;
-    if (vm_run(t->norm)) return failed(t->norm, e);
-    out->grad_norm = sqrt(output(t->norm, "sqnorm"));
+    if (clip_trainer_gradients(t, b, &out->terms, e) || optimizer_norm(&t->opt, &out->grad_norm, e)) return e->status;
     out->scale = exp((double)weight_scalar(t->m->logit_scale));
     out->skipped = !isfinite(out->terms.loss) || !isfinite(out->grad_norm) || out->terms.loss > t->most_loss || out->grad_norm > t->most_norm;
     if (t->ranks && vm_comm_any(t->c.comm, &out->skipped, e)) return e->status;
     if (out->skipped) return VM_OK;
-    double k = (double)++t->steps;
-    double clip = t->c.clip_norm > 0 && out->grad_norm > t->c.clip_norm ? t->c.clip_norm / out->grad_norm : 1;
-    vm_real hyper[4] = { (vm_real)lr, (vm_real)(1 - pow(t->c.adam.beta1, k)), (vm_real)(1 - pow(t->c.adam.beta2, k)), (vm_real)clip };
-    if (vm_set(t->update, "hyper", hyper) || vm_run(t->update)) return failed(t->update, e);
+    if (optimizer_update(&t->opt, lr, out->grad_norm, e)) return e->status;
     if (t->c.loss.kind != CLIP_SIGMOID) {
         const vm_real s = weight_scalar(t->m->logit_scale), kept = VM_MIN(VM_MAX(s, 0), (vm_real)t->c.max_logit_scale);
         if (kept != s && vm_param_write(t->m->logit_scale, &kept, e)) return e->status;
     }
     clip_head_commit(t->head);
-    vm_real decay = (vm_real)VM_MIN(t->c.ema, k / (9 + k)); /* k counts from 1 */
-    return t->average && (vm_set(t->average, "decay", &decay) || vm_run(t->average)) ? failed(t->average, e) : VM_OK;
+    return optimizer_average(&t->opt, e);
 }
 
 /* --- memory ----------------------------------------------------------------------------------------------------------- */
@@ -309,14 +265,12 @@ static size_t plan_bytes(clip_trainer *t, plan_key key, vm_error *e) {
 
 vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *out, vm_error *e) {
     const int64_t T = t->m->context, W = t->c.comm ? t->c.comm->size : 1;
-    int64_t n_img, n_txt, learn = 0, rows = r->n_orig + r->n_twins;
+    int64_t n_img, n_txt, rows = r->n_orig + r->n_twins;
     clip_rows all = *r; /* of all ranks */
     *out = (clip_memory){ 0 };
     if (clip_loss_rows(&t->c.loss, r, &n_img, &n_txt, e)) return e->status;
-    for (int64_t i = 0; i < t->m->w->n; i++) learn += t->m->w->p[i]->trainable ? vm_param_count(t->m->w->p[i]) : 0;
-    out->weights = (size_t)weight_count(t->m->w) * sizeof(vm_real);
-    out->average = t->c.ema > 0 ? (size_t)learn * sizeof(vm_real) : 0;
-    out->gradients = (size_t)learn * sizeof(vm_real), out->moments = 2 * (size_t)learn * sizeof(float);
+    optimizer_bytes own = optimizer_memory(&t->opt);
+    out->weights = own.weights, out->gradients = own.gradients, out->moments = own.moments, out->average = own.average;
     if (t->c.chunk > 0 && t->c.chunk < VM_MAX(n_img, n_txt)) {
         int64_t i = VM_MIN(t->c.chunk, n_img), x = VM_MIN(t->c.chunk, n_txt);
         for (int p = FORWARD; p <= BACKWARD; p++) {
@@ -335,67 +289,12 @@ vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *
 }
 
 /* --- state on disk -------------------------------------------------------------------------------------------------- */
-static const char *const kept[] = { "m", "v", "average" };
-
-static vm_status save_moments(const clip_trainer *t, const char *dir, vm_error *e) {
-    const weight_set *w = t->m->w;
-    char *path = path_join(dir, "optim.safetensors"), name[300];
-    st_writer *s = NULL;
-    if (!path) return vm_nomem(e, 256, "a path");
-    st_writer_open(&s, path, 0, e);
-    vm_free(path);
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < w->n && !e->status; i++)
-            for (int k = 0; k < 3 && !e->status; k++) {
-                const vm_param *p = w->p[i];
-                const float *const x = ((const float *const[]){ p->m, p->v, (const float *)p->average })[k];
-                if (!x) continue;
-                snprintf(name, sizeof name, "%s.%s", kept[k], p->name);
-                vm_mirror at;
-                if (pass && !vm_mirror_open(&at, p->be, x, (size_t)vm_param_count(p) * sizeof *x, true, e)) {
-                    st_writer_put(s, name, at.host, e);
-                    vm_mirror_close(&at, false, NULL);
-                }
-                if (!pass) st_writer_add(s, name, ST_F32, p->nd, p->ne, e);
-            }
-    if (!e->status) return st_writer_commit(s, e);
-    st_writer_abort(s);
-    return e->status;
-}
-
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e) {
     vm_status st = t->m->lora ? lora_save(t->m->lora, dir, NULL, e) : t->m->family->save(t->m, dir, ST_F32, false, e);
-    return st || save_moments(t, dir, e) ? e->status : VM_OK;
+    return st ? st : optimizer_save(&t->opt, dir, e);
 }
 
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e) {
-    weight_set *w = t->m->w;
-    st_file *f = NULL;
-    char name[300];
-    if (!(t->m->lora ? lora_load(t->m->lora, dir, e) : t->m->family->load(t->m, dir, e))) st_open_base(&f, dir, "optim", e);
-    for (int64_t i = 0; i < w->n && !e->status; i++)
-        for (int k = 0; k < 3 && !e->status; k++) {
-            vm_param *p = w->p[i];
-            float **x = ((float **[]){ &p->m, &p->v, (float **)&p->average })[k];
-            snprintf(name, sizeof name, "%s.%s", kept[k], p->name);
-            const st_tensor *s = st_find(f, name);
-            const size_t bytes = (size_t)vm_param_count(p) * sizeof **x;
-            vm_mirror at;
-            if (!s) { /* frozen, or before the first step */
-                if (!*x || vm_mirror_open(&at, p->be, *x, bytes, false, e)) continue;
-                memset(at.host, 0, bytes);
-                vm_mirror_close(&at, true, e);
-                continue;
-            }
-            if (s->len != vm_param_count(p)) vm_fail(e, VM_EMODEL, "%s: %s has %lld elements, the model %lld", st_path(f, s), name, (long long)s->len, (long long)vm_param_count(p));
-            else if (!*x && !(*x = p->be->alloc(p->be, bytes))) vm_nomem(e, bytes, name);
-            else if (!vm_mirror_open(&at, p->be, *x, bytes, false, e)) {
-                st_read_f32(f, s, 0, s->len, at.host, e);
-                vm_mirror_close(&at, !e->status, e);
-            }
-        }
-    st_close(f);
-    for (int64_t i = 0; i < w->n; i++) vm_param_touch(w->p[i]); /* packed copies of what was there before are stale */
-    t->steps = steps;
-    return e->status;
+    vm_status st = t->m->lora ? lora_load(t->m->lora, dir, e) : t->m->family->load(t->m, dir, e);
+    return st ? st : optimizer_load(&t->opt, dir, steps, e);
 }

@@ -12,6 +12,7 @@
 #define VM_CLIP_TRAIN_H
 #include "models/clip_loss.h"
 #include "models/clip_ranks.h"
+#include "models/optimizer.h"
 
 typedef struct {
     clip_loss_config loss;
@@ -21,7 +22,7 @@ typedef struct {
     vm_adam adam;
     float clip_norm;        /* L2 norm of all gradients at most this; 0 = off */
     float max_logit_scale;  /* ln 100 */
-    double ema;             /* decay of a moving average of what learns (weights_swap_average); 0 = none. Step n: min(ema, (1+n)/(10+n)) */
+    double ema;             /* see optimizer_config */
     vm_comm *comm;          /* batches are this rank's share of one batch (clip_ranks.h); NULL = one process */
 } clip_train_config;
 
@@ -63,17 +64,5 @@ clip_head *clip_trainer_head(const clip_trainer *t);  /* thresholds of the loss,
 /* A model directory (towers_family.save), or the adapter when there is one (lora_save), with optim.safetensors into an existing directory; and back, bit for bit. */
 vm_status clip_trainer_save(const clip_trainer *t, const char *dir, vm_error *e);
 vm_status clip_trainer_load(clip_trainer *t, const char *dir, int64_t steps, vm_error *e);
-
-/* Learning rate of a step, counted from 0 (open_clip's schedulers): lr (step+1)/warm below warm; then
- *   cosine          1/2 lr (1 + cos(pi (step-warm)/(total-warm)))
- *   const           lr
- *   const-cooldown  lr until the last `cooldown` steps, in which it falls to `end`: (1 - e/cooldown)^power (lr - end) + end */
-typedef enum { CLIP_COSINE, CLIP_CONST, CLIP_CONST_COOLDOWN } clip_schedule_kind;
-typedef struct {
-    clip_schedule_kind kind;
-    double lr, power, end;
-    int64_t warm, total, cooldown;
-} clip_schedule;
-double clip_lr(const clip_schedule *s, int64_t step);
 
 #endif

@@ -155,12 +155,6 @@ vm_status towers_encode(const towers *t, tok *k, int64_t n, int64_t B, const cha
 vm_status towers_copy_processors(const char *from, const char *to, bool images, vm_error *e) {
     static const char *const files[] = { "tokenizer.json", "spiece.model", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
                                          "bpe_simple_vocab_16e6.txt.gz", "preprocessor_config.json", "processor_config.json" };
-    for (int k = 0; k < VM_LEN(files) - (images ? 0 : 2) && !e->status; k++) {
-        char *src = path_join(from, files[k]), *dst = path_join(to, files[k]), *data = NULL;
-        size_t bytes = 0;
-        if (!src || !dst) vm_nomem(e, 256, "a path");
-        else if (file_exists(src) && !file_read(&data, &bytes, src, 0, e)) file_write(dst, data, bytes, e);
-        vm_free(data), vm_free(src), vm_free(dst);
-    }
+    for (int k = 0; k < VM_LEN(files) - (images ? 0 : 2) && !e->status; k++) file_copy_named(from, to, files[k], e);
     return e->status;
 }

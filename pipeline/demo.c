@@ -71,8 +71,9 @@ static vm_status live(demo *d, vm_error *e) {
     char *run_dir = path_join(d->out, "run");
     if (load(&l, d, "clip-plain", true, e) || score(d, PLAIN, l.m, l.t, &l.pp, e)) goto done;
     if (clip_source_world(&source, "pairs", d->rows, live_plain_share, live_mix, false, e)) goto done;
-    train_clip_options o = { .out = run_dir, .command = arg_line(d->a), .resume = false, .steps = d->steps, .log_every = 20,
-                             .schedule = { CLIP_COSINE, .lr = live_lr, .warm = live_warmup }, .keep_last = 1, .workers = clip_feed_workers(vm_num_threads()), .seed = (uint64_t)arg_int(d->a, "seed") };
+    train_clip_options o = { .workers = clip_feed_workers(vm_num_threads()), .seed = (uint64_t)arg_int(d->a, "seed") };
+    o.run = (train_options){ .out = run_dir, .command = arg_line(d->a), .resume = false, .steps = d->steps, .log_every = 20, .keep_last = 1,
+                             .schedule = { LR_COSINE, .lr = live_lr, .warm = live_warmup } };
     o.train = (clip_train_config){ .loss.twin_weight = 1, .dtype = d->dtype, .clip_norm = 1, .max_logit_scale = 4.6051702f, .adam = { 0.9f, 0.98f, 1e-6f, 0.05f } };
     if (!run_dir || dir_remove(run_dir, e) || dir_make(run_dir, e)) goto done;
     if (!train_clip_run(l.m, source, l.t, &l.pp, NULL, &o, e)) score(d, LIVE, l.m, l.t, &l.pp, e);

@@ -1,4 +1,4 @@
-/* train_clip.c - `vismin train clip`: opens data and model, trains (train_loop.c), writes the model. */
+/* train_clip.c - `vismin train clip`: opens data and model, trains (train_clip_task.c), writes the model. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +34,7 @@ static vm_status export_one(const towers *m, const char *from, const char *out, 
 /* Processes that do not do the same thing would wait for each other forever. */
 static vm_status agree(vm_comm *c, const clip_source *s, const train_clip_options *o, vm_error *e) {
     bool same;
-    uint64_t x = (uint64_t)crc32c(crc32c(0, o->command, strlen(o->command)), s->digest, strlen(s->digest)) << 32 | (uint32_t)o->steps;
+    uint64_t x = (uint64_t)crc32c(crc32c(0, o->run.command, strlen(o->run.command)), s->digest, strlen(s->digest)) << 32 | (uint32_t)o->run.steps;
     if (vm_comm_same(c, x, &same, e) || same) return e->status;
     return vm_fail(e, VM_EUSAGE, "rank %d of %d: options or data differ between the processes; start all of them with one command on the same files", c->rank, c->size);
 }
@@ -76,13 +76,13 @@ static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
     if (m->lora) vm_info("adapter: %s, %.2f M parameters", lora_text(m->lora), (double)lora_count(m->lora) * 1e-6);
     if (tower_groups_apply(m, &o.groups, e) || tok_open(&t, dir, e) || preprocess_load(&pp, dir, e)) goto done;
     if (!o.dry_run && dir_make(out, e)) goto done;
-    o.comm = comm;
+    o.run.comm = comm;
     if (clip_source_share(source, comm->rank, comm->size, e)) goto done;
     if (!comm->rank && !o.dry_run && file_lock_take(&lock, out, e)) goto done; /* one lock for all ranks */
     double epochs = arg_given(a, "steps") ? 0 : arg_float(a, "epochs");
     if (epochs > 0 && !source->n_groups) vm_fail(e, VM_EUSAGE, "--epochs: the world has no end; give --steps");
-    else if (epochs > 0) o.steps = (int64_t)(epochs * (double)clip_source_epoch(source));
-    if (!e->status && o.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
+    else if (epochs > 0) o.run.steps = (int64_t)(epochs * (double)clip_source_epoch(source));
+    if (!e->status && o.run.steps < 1) vm_fail(e, VM_EUSAGE, "train clip: no steps: give --steps N, or --epochs X with a batch smaller than the data");
     if (e->status || agree(comm, source, &o, e)) goto done;
     bool validates = (vo.n_data || vo.bench) && !comm->rank && !o.dry_run; /* rank 0, for all */
     if (validates && (tok_open(&val_tok, dir, e) || train_val_open(&val, &vo, m, val_tok, &pp, e))) goto done;

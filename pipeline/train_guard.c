@@ -52,10 +52,10 @@ static guard_verdict go_back(train_guard *g, int64_t from, int64_t to, const cha
     return GUARD_REWIND;
 }
 
-guard_verdict train_guard_see(train_guard *g, int64_t step, const clip_step *s, const char *out, vm_error *e) {
-    bool finite = isfinite(s->terms.loss) && isfinite(s->grad_norm);
+guard_verdict train_guard_see(train_guard *g, int64_t step, const train_step *s, const char *out, vm_error *e) {
+    bool finite = isfinite(s->loss) && isfinite(s->grad_norm);
     if (finite) {
-        remember(g, s->terms.loss, s->grad_norm);
+        remember(g, s->loss, s->grad_norm);
         g->in_row = 0;
         return s->skipped ? GUARD_SKIPPED : GUARD_GOOD;
     }
@@ -98,25 +98,15 @@ static void put_extent(json_writer *w, const char *name, const vm_param *p, cons
     json_close_object(w);
 }
 
-void train_guard_dump(const char *dir, int rank, int64_t step, const clip_step *s, const weight_set *w,
-                      const clip_source *source, const clip_feed *feed) {
+void train_guard_dump(const char *dir, int rank, int64_t step, const train_step *s, const train_task *t) {
     char name[64];
+    const weight_set *w = t->w;
     vm_error e = { 0 };
     json_writer j = json_to_memory(JSON_PRETTY);
     json_begin_object(&j, NULL);
     json_put_int(&j, "step", step);
-    json_put_num(&j, "loss", s->terms.loss), json_put_num(&j, "itc", s->terms.itc),
-        json_put_num(&j, "twin", s->terms.twin);
-    json_put_num(&j, "imc", s->terms.imc), json_put_num(&j, "cmr", s->terms.cmr),
-        json_put_num(&j, "grad_norm", s->grad_norm);
-    json_put_num(&j, "scale", s->scale);
-    json_begin_array(&j, "samples");
-    for (int64_t i = 0; i < clip_share_orig(source); i++) {
-        int64_t sample = clip_feed_sample(feed, i);
-        if (source->name) json_put_str(&j, NULL, source->name(source, sample));
-        else json_put_int(&j, NULL, sample);
-    }
-    json_close_array(&j);
+    json_put_num(&j, "loss", s->loss), json_put_num(&j, "grad_norm", s->grad_norm);
+    t->evidence(t, &j);
     json_begin_object(&j, "parameters");
     for (int64_t i = 0; i < w->n; i++) {
         const vm_param *p = w->p[i];

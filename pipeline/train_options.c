@@ -6,24 +6,13 @@
 #include "pipeline/run.h"
 #include "pipeline/train_clip.h"
 
-static int one_of(const vm_args *a, const char *option, const char *const *known, vm_error *e) {
-    const char *given = arg_str(a, option);
-    char all[128] = "";
-    for (int k = 0; known[k]; k++) {
-        if (!strcmp(given, known[k])) return k;
-        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", k ? ", " : "", known[k]);
-    }
-    vm_fail(e, VM_EUSAGE, "--%s %s: known are %s", option, given, all);
-    return 0;
-}
-
 static vm_status read_loss(clip_loss_config *c, const vm_args *a, vm_error *e) {
     static const char *const losses[] = { "itc", "itc-hn", "sigmoid", NULL }, *const sides[] = { "both", "text", "image", NULL },
                       *const imc[] = { "itc-positive", "ref-head", "ref-2023", NULL };
-    int side = one_of(a, "hard-negatives", sides, e);
-    *c = (clip_loss_config){ .kind = (clip_loss)one_of(a, "loss", losses, e), .neg_txt = side != 2, .neg_img = side != 1,
+    int side = train_one_of(a, "hard-negatives", sides, e);
+    *c = (clip_loss_config){ .kind = (clip_loss)train_one_of(a, "loss", losses, e), .neg_txt = side != 2, .neg_img = side != 1,
                              .twin_weight = (float)arg_float(a, "twin-weight"), .imc_weight = (float)arg_float(a, "imc-weight"),
-                             .cmr_weight = (float)arg_float(a, "cmr-weight"), .imc = (loss_imc_kind)one_of(a, "imc", imc, e),
+                             .cmr_weight = (float)arg_float(a, "cmr-weight"), .imc = (loss_imc_kind)train_one_of(a, "imc", imc, e),
                              .theta_upper = arg_float(a, "cmr-bound"), .sigmoid_mean = arg_flag(a, "ref-sigmoid-mean") ? LOSS_PER_CELL : LOSS_PER_ROW, .ref_invalid = arg_flag(a, "ref-invalid"),
                              .dedup = arg_flag(a, "dedup-captions"), .feature_grad = 1 / (float)arg_int(a, "ref-grad-scale") };
     const char *theta = arg_str(a, "cmr-threshold");
@@ -56,46 +45,23 @@ static vm_status read_groups(tower_groups *g, const vm_args *a, vm_error *e) {
     return read_frozen(g, arg_str(a, "freeze"), e);
 }
 
-/* "8" or "8,16" */
-static vm_status read_lora(train_clip_options *o, const vm_args *a, vm_error *e) {
-    const char *text = arg_str(a, "lora");
-    char *end = NULL;
-    o->lora = (lora_options){ .targets = arg_str(a, "lora-targets"), .seed = o->seed }, o->adapter = arg_str(a, "adapter");
-    if (text) o->lora.r = strtoll(text, &end, 10);
-    if (text && *end == ',') o->lora.alpha = strtod(end + 1, &end);
-    if (text && (*end || o->lora.r < 1 || o->lora.r > 65536 || !(o->lora.alpha >= 0)))
-        return vm_fail(e, VM_EUSAGE, "--lora %s: a rank, or rank,alpha is needed", text);
-    if (text && o->adapter) return vm_fail(e, VM_EUSAGE, "--lora makes a new adapter and --adapter goes on with one; give one of them");
-    return o->lora.targets && !text ? vm_fail(e, VM_EUSAGE, "--lora-targets goes with --lora") : VM_OK;
-}
-
 vm_status train_clip_read(train_clip_options *o, const vm_args *a, vm_error *e) {
-    static const char *const schedules[] = { "cosine", "const", "const-cooldown", NULL }, *const resume[] = { "auto", "never", "force", NULL };
-    static const char *const full[] = { "continue", "pause", NULL }, *const best[] = { "loss", "recall", "group", "none", NULL };
+    static const char *const best[] = { "loss", "recall", "group", "none", NULL };
     if (train_preset_apply(a, e)) return e->status;
-    int how = one_of(a, "resume", resume, e), by = one_of(a, "keep-best", best, e);
+    int by = train_one_of(a, "keep-best", best, e);
     int64_t chunk = arg_int(a, "chunk"), pieces = arg_int(a, "accum"), batch = arg_int(a, "batch");
-    *o = (train_clip_options){ .out = arg_str(a, "out"), .command = arg_line(a), .resume = how != 1, .resume_forced = how == 2,
-                               .wait_for_room = one_of(a, "on-enospc", full, e) == 1, .skip_z = arg_float(a, "skip-z"), .val_every = arg_int(a, "val-every"),
-                               .keep_best = by < 3, .best_by = (val_best)VM_MIN(by, 2),
-                               .steps = arg_int(a, "steps"), .args = a, .log_every = arg_int(a, "log-every"),
-                               .save_every = arg_int(a, "save-every"), .keep_last = (int)arg_int(a, "keep-last"),
-                               .seed = (uint64_t)arg_int(a, "seed"), .recompute = arg_flag(a, "recompute"),
+    optimizer_config adam = train_read_adam(a);
+    *o = (train_clip_options){ .best_by = (val_best)VM_MIN(by, 2), .seed = (uint64_t)arg_int(a, "seed"), .recompute = arg_flag(a, "recompute"),
                                .theta_reset = arg_flag(a, "cmr-reset"), .dry_run = arg_flag(a, "dry-run"), .max_bad = arg_float(a, "max-bad") / 100,
                                .workers = arg_given(a, "workers") ? (int)arg_int(a, "workers") : clip_feed_workers(vm_num_threads()) };
     o->train = (clip_train_config){ .deterministic = arg_flag(a, "deterministic"), .chunk = pieces > 1 ? (batch + pieces - 1) / pieces : chunk,
-                                    .clip_norm = (float)arg_float(a, "clip-norm"), .max_logit_scale = 4.6051702f, .ema = arg_float(a, "ema"),
-                                    .adam = { (float)arg_float(a, "beta1"), (float)arg_float(a, "beta2"), (float)arg_float(a, "eps"),
-                                              (float)arg_float(a, "wd") } };
-    o->schedule = (clip_schedule){ .kind = (clip_schedule_kind)one_of(a, "schedule", schedules, e), .lr = arg_float(a, "lr"), .warm = arg_int(a, "warmup"),
-                                   .cooldown = arg_int(a, "cooldown"), .power = arg_float(a, "cooldown-power"), .end = arg_float(a, "cooldown-end") };
-    if (e->status) return e->status;
-    if (arg_given(a, "cooldown") != (o->schedule.kind == CLIP_CONST_COOLDOWN))
-        return vm_fail(e, VM_EUSAGE, "--schedule const-cooldown and --cooldown N go together");
-    if (arg_given(a, "steps") && arg_given(a, "epochs")) return vm_fail(e, VM_EUSAGE, "--steps and --epochs say the same; give one");
-    if (!o->out) return vm_fail(e, VM_EUSAGE, "train clip: --out DIR is needed");
+                                    .clip_norm = adam.clip_norm, .max_logit_scale = 4.6051702f, .ema = arg_float(a, "ema"), .adam = adam.adam };
+    if (e->status || train_read_common(&o->run, a, e)) return e->status;
+    o->run.keep_best = by < 3;
+    if (!o->run.out) return vm_fail(e, VM_EUSAGE, "train clip: --out DIR is needed");
     if (pieces > 1 && chunk) return vm_fail(e, VM_EUSAGE, "--chunk and --accum say the same; give one");
-    return read_loss(&o->train.loss, a, e) || read_groups(&o->groups, a, e) || read_lora(o, a, e) ? e->status : run_dtype(a, true, &o->train.dtype, e);
+    if (read_loss(&o->train.loss, a, e) || read_groups(&o->groups, a, e) || train_read_lora(&o->lora, &o->adapter, a, e)) return e->status;
+    return run_dtype(a, true, &o->train.dtype, e);
 }
 
 vm_status train_clip_read_val(train_val_options *v, const train_clip_options *o, const vm_args *a, vm_error *e) {
@@ -107,7 +73,7 @@ vm_status train_clip_read_val(train_val_options *v, const train_clip_options *o,
     if (!v->places.n_roots) v->places.n_roots = arg_list(a, "images", &v->places.roots);
     if (!v->n_data && !v->bench && (arg_given(a, "val-every") || arg_given(a, "val-limit") || arg_given(a, "val-images")))
         return vm_fail(e, VM_EUSAGE, "train clip: --val FILE or --val-bench DIR says what to validate on");
-    if (arg_given(a, "keep-best") && o->keep_best && !(o->best_by == VAL_BEST_GROUP ? v->bench != NULL : v->n_data > 0))
+    if (arg_given(a, "keep-best") && o->run.keep_best && !(o->best_by == VAL_BEST_GROUP ? v->bench != NULL : v->n_data > 0))
         return vm_fail(e, VM_EUSAGE, "--keep-best %s needs %s", arg_str(a, "keep-best"), o->best_by == VAL_BEST_GROUP ? "--val-bench DIR" : "--val FILE");
     return VM_OK;
 }
@@ -152,13 +118,8 @@ const vm_opt train_clip_opts[] = {
     { "chunk", OPT_INT, "0", "N", "at most N rows in a tower at a time, same gradients as without (but a ResNet normalises each chunk by itself); 0 = all", 0, 65536 },
     { "accum", OPT_INT, "1", "K", "the same in other words: a step in K pieces, exact for loss and temperature", 1, 65536 },
     { "recompute", OPT_FLAG, NULL, NULL, "keep only the inputs of layers and compute the rest again in the backward pass", 0, 0 },
-    { "steps", OPT_INT, "0", "N", "steps of the whole run", 0, 1e9 },
-    { "epochs", OPT_FLOAT, NULL, "X", "instead of --steps: passes over the originals", 0, 1e6 },
-    { "lr", OPT_FLOAT, "5e-6", "X", "peak learning rate", 0, 10 },
-    { "schedule", OPT_STR, "cosine", "NAME", "after the warm-up: cosine to 0; const; const-cooldown, which falls in the last --cooldown steps", 0, 0 },
-    { "cooldown", OPT_INT, "0", "N", "const-cooldown: steps of the fall", 1, 1e9 },
-    { "cooldown-power", OPT_FLOAT, "1", "X", "const-cooldown: shape of the fall; 1 = straight", 0.01, 100 },
-    { "cooldown-end", OPT_FLOAT, "0", "X", "const-cooldown: learning rate at the end", 0, 10 },
+    TRAIN_COMMON_OPTS("5e-6", "50"),
+    TRAIN_ADAM_OPTS("0.1", "0.98", "1e-6", "0"),
     { "freeze", OPT_STR, NULL, "LIST", "what does not learn: of vision, text, embeddings, scale, statistics (of a ResNet's normalisation), with commas", 0, 0 },
     { "unlock-last-vision", OPT_INT, "-1", "N", "of the vision tower only the last N layers and the head learn; -1 = all do", -1, 1000 },
     { "unlock-last-text", OPT_INT, "-1", "N", "the same of the text tower", -1, 1000 },
@@ -169,12 +130,6 @@ const vm_opt train_clip_opts[] = {
     { "adapter", OPT_STR, NULL, "DIR", "go on from this adapter, a PEFT directory", 0, 0 },
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },
     { "layer-decay", OPT_FLOAT, "1", "X", "each layer learns X times as fast as the one above it", 0.01, 1 },
-    { "warmup", OPT_INT, "50", "N", "steps of linear warm-up", 0, 1e9 },
-    { "wd", OPT_FLOAT, "0.1", "X", "decoupled weight decay of matrices", 0, 10 },
-    { "beta1", OPT_FLOAT, "0.9", "X", "AdamW", 0, 1 },
-    { "beta2", OPT_FLOAT, "0.98", "X", "AdamW", 0, 1 },
-    { "eps", OPT_FLOAT, "1e-6", "X", "AdamW", 0, 1 },
-    { "clip-norm", OPT_FLOAT, "0", "X", "largest L2 norm of all gradients; 0 = off", 0, 1e9 },
     { "mix", OPT_STR, "1:1:1:1", "O:A:R:C", "world:pairs: weights of object, attribute, relation, counting", 0, 0 },
     { "plain-share", OPT_FLOAT, "0", "X", "world:pairs: part of the rows that are ordinary scenes", 0, 0.9 },
     { "curriculum", OPT_FLAG, NULL, NULL, "world: one object per scene until 6 % of the run, two until 18 %", 0, 0 },
@@ -182,18 +137,10 @@ const vm_opt train_clip_opts[] = {
     { "no-edits", OPT_FLAG, NULL, NULL, "originals only (a control)", 0, 0 },
     { "no-augment", OPT_FLAG, NULL, NULL, "centre crops instead of random ones", 0, 0 },
     { "dry-run", OPT_FLAG, NULL, NULL, "open data and model, say what memory a step takes, and end", 0, 0 },
-    { "log-every", OPT_INT, "10", "N", "steps between log lines", 1, 1e9 },
-    { "save-every", OPT_INT, "500", "N", "steps between checkpoints; 0 = at the end only", 0, 1e9 },
-    { "keep-last", OPT_INT, "2", "N", "checkpoints kept", 1, 1000 },
     { "keep-best", OPT_STR, "loss", "WHAT", "with --val, the checkpoint of the best validation stays: by loss, recall (R@1), group (--val-bench), or none", 0, 0 },
     { "val", OPT_LIST, NULL, "FILE", "training file to validate on: loss, ranks, R@1, R@5, R@10 (repeatable)", 0, 0 },
     { "val-images", OPT_LIST, NULL, "DIR", "where its pictures are looked up (repeatable); else as --images", 0, 0 },
     { "val-bench", OPT_STR, NULL, "DIR", "benchmark in VisMin's layout to validate on: text, image and group scores", 0, 0 },
-    { "val-every", OPT_INT, "0", "N", "steps between validations; 0 = at the end only", 0, 1e9 },
     { "val-limit", OPT_INT, "0", "N", "only the first N pairs of --val; 0 = all", 0, 1e9 },
-    { "skip-z", OPT_FLOAT, "0", "Z", "skip steps whose loss or gradient is Z standard deviations above the last 128; 0 = off", 0, 1e6 },
-    { "on-enospc", OPT_STR, "continue", "DO", "when a checkpoint finds the disk full: continue, and try at the next; pause: wait for room", 0, 0 },
-    { "resume", OPT_STR, "auto", "WHEN", "auto: go on from the newest checkpoint; force: also with other options; never: refuse to", 0, 0 },
-    { "save-dtype", OPT_STR, "f32", "TYPE", "type of the exported weights: f32, f16, bf16", 0, 0 },
     { 0 },
 };

@@ -1,24 +1,16 @@
 /* train_parts.h - what the files of the training loop share: train_loop.c, train_state.c. */
 #ifndef VM_TRAIN_PARTS_H
 #define VM_TRAIN_PARTS_H
-#include "pipeline/train_clip.h"
-#include "pipeline/train_data.h"
 #include "pipeline/train_guard.h"
-#include "pipeline/train_log.h"
-#include "pipeline/train_val.h"
+#include "pipeline/train_loop.h"
 
 typedef struct {
-    train_clip_options o;
-    towers *m;
+    train_options o;
+    train_task *task;
     vm_comm *comm;          /* rank 0 writes, says and validates */
-    clip_trainer *t;
-    clip_source *source;
-    clip_feed *feed;
-    train_bad *bad;
     train_log *log;         /* NULL on other ranks */
-    train_val *val; /* NULL = none */
     train_guard guard;
-    int64_t step;
+    int64_t step, first_step;
     double best;       /* what --keep-best goes by, smaller is better; NaN = nothing yet */
     int64_t best_step; /* -1 */
     bool val_due;      /* the validation of this step is still to be made */

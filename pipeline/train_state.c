@@ -1,4 +1,4 @@
-/* train_state.c - the state of a training in a checkpoint: clip_trainer's tensors, and state.json with the rest.
+/* train_state.c - the state of a training in a checkpoint: the tensors of the task, and state.json with the rest.
  *
  * state.json: step, updates, run_id, command, options, data_sha256, best, and `tensors`: named lists of numbers, each
  * read back to the same bits. What a run goes on with must be what it began with: options that change its results and
@@ -30,26 +30,20 @@ static const char *const free_options[] = {
 /* --- named tensors ------------------------------------------------------------------------------------------------ */
 enum { MOST_TENSORS = 8 };
 typedef struct {
-    const char *name;
-    double *x;
-    int64_t n, most;
-} tensor;
-typedef struct {
-    double theta[CLIP_THETA_MAX], counts[3];
-    tensor t[MOST_TENSORS];
+    double counts[3];
+    train_tensor t[MOST_TENSORS];
     int n;
 } tensors;
 
 static void add(tensors *s, const char *name, double *x, int64_t n, int64_t most) {
-    s->t[s->n++] = (tensor){ name, x, n, most };
+    s->t[s->n++] = (train_tensor){ name, x, n, most };
 }
 
 /* Everything that the loop carries from step to step beside weights and moments. */
 static void list_tensors(tensors *s, train_loop *l) {
     train_guard *g = &l->guard;
     s->n = 0;
-    add(s, "theta", s->theta, clip_head_theta(clip_trainer_head(l->t), s->theta),
-        CLIP_THETA_MAX); /* thresholds of CMR */
+    if (l->task->kept.name) s->t[s->n++] = l->task->kept;
     s->counts[0] = g->lr_factor, s->counts[1] = (double)g->rewinds, s->counts[2] = (double)g->in_row;
     add(s, "guard", s->counts, 3, 3);
     add(s, "guard_passed", g->passed, g->n_passed, GUARD_PASSED);
@@ -71,35 +65,36 @@ static void read_tensors(train_loop *l, json_value root, bool back, vm_error *e)
     tensors s;
     train_guard *g = &l->guard;
     list_tensors(&s, l);
+    const int own = l->task->kept.name != NULL; /* comes first */
     json_value all = json_need(root, "tensors", JSON_OBJECT, e);
-    for (int k = 0; k < (back ? 1 : s.n) && !e->status; k++) {
+    for (int k = 0; k < (back ? own : s.n) && !e->status; k++) {
         json_value list = json_need(all, s.t[k].name, JSON_ARRAY, e);
         if ((s.t[k].n = json_len(list)) > s.t[k].most)
             json_fail(list, e, "%lld numbers, at most %lld are expected", (long long)s.t[k].n, (long long)s.t[k].most);
         else json_as_nums(list, s.t[k].x, -s.t[k].most, e);
     }
     if (e->status) return;
-    clip_head_set_theta(clip_trainer_head(l->t), (int)s.t[0].n, s.theta);
+    if (own) l->task->kept.n = s.t[0].n;
+    if (l->task->loaded) l->task->loaded(l->task);
     if (back) return;
     g->lr_factor = s.counts[0], g->rewinds = (int64_t)s.counts[1], g->in_row = (int64_t)s.counts[2];
-    g->n_passed = s.t[2].n, g->n_window = VM_MIN(s.t[3].n, s.t[4].n);
+    g->n_passed = s.t[own + 1].n, g->n_window = VM_MIN(s.t[own + 2].n, s.t[own + 3].n);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 vm_status train_state_write(const char *dir, const void *loop, vm_error *e) {
     train_loop *l = (train_loop *)(uintptr_t)loop;
     tensors s;
-    if (clip_trainer_save(l->t, dir, e)) return e->status;
+    if (l->task->save(l->task, dir, e)) return e->status;
     json_writer w = json_to_memory(JSON_PRETTY);
     json_begin_object(&w, NULL);
     json_put_int(&w, "step", l->step);
-    json_put_int(&w, "updates", clip_trainer_steps(l->t));
+    json_put_int(&w, "updates", l->task->updates(l->task));
     json_put_int(&w, "steps", l->o.steps);
-    json_put_int(&w, "seed", (int64_t)l->o.seed);
     json_put_str(&w, "run_id", l->run_id);
     json_put_str(&w, "version", VM_VERSION);
     json_put_str(&w, "command", l->o.command);
-    json_put_str(&w, "data_sha256", l->source->digest);
+    json_put_str(&w, "data_sha256", l->task->digest);
     if (l->o.args) arg_put_all(l->o.args, &w, "options");
     json_begin_object(&w, "best");
     json_put_num(&w, "value", l->best), json_put_int(&w, "step", l->best_step);
@@ -113,7 +108,8 @@ vm_status train_state_write(const char *dir, const void *loop, vm_error *e) {
 
 int64_t train_state_bytes(const train_loop *l) {
     int64_t n = 1 << 16; /* configuration, state, manifest */
-    for (int64_t i = 0; i < l->m->w->n; i++) n += vm_param_count(l->m->w->p[i]) * (l->m->w->p[i]->trainable ? 12 : 4);
+    const weight_set *w = l->task->w;
+    for (int64_t i = 0; i < w->n; i++) n += vm_param_count(w->p[i]) * (w->p[i]->trainable ? 12 : 4);
     return n;
 }
 
@@ -160,7 +156,7 @@ static vm_status compare(const train_loop *l, const char *dir, json_value root, 
     const char *digest = json_str(root, "data_sha256", "", e);
     if (e->status) return e->status;
     if (l->o.args && compare_options(l, json_get(root, "options"), what, sizeof what, e)) return e->status;
-    if (!what[0] && strcmp(digest, l->source->digest))
+    if (!what[0] && strcmp(digest, l->task->digest))
         snprintf(what, sizeof what, "the training data are not those it began with");
     if (!what[0]) return VM_OK;
     if (l->o.resume_forced) {
@@ -194,9 +190,9 @@ vm_status train_state_read(train_loop *l, bool back, bool *found, vm_error *e) {
     int64_t best_step = json_int(best, "step", -1, -1, INT64_MAX, e);
     bool due = json_bool(root, "validation_due", false, e);
     if (!path) vm_nomem(e, 256, "a path");
-    if (!e->status && !compare(l, dir, root, e) && !clip_trainer_load(l->t, dir, updates, e)) {
+    if (!e->status && !compare(l, dir, root, e) && !l->task->load(l->task, dir, updates, e)) {
         read_tensors(l, root, back, e);
-        l->step = l->saved_step = step, l->best = value, l->best_step = best_step, l->val_due = due && l->val;
+        l->step = l->saved_step = step, l->best = value, l->best_step = best_step, l->val_due = due && l->task->validate;
         *found = true;
         if (!e->status && !l->comm->rank && !back) checkpoint_tidy(l->o.out, step, (checkpoint_keep){ l->o.keep_last, best_step }, e);
     }

@@ -113,8 +113,8 @@ TEST(steps_without_finite_numbers) {
     EXPECT(same_state(x.m, y.m)); /* as if it had not been */
     end(&x), end(&y);
 }
-static double rate(clip_schedule_kind kind, int64_t step, int64_t warm, int64_t total) {
-    return clip_lr(&(clip_schedule){ kind, .lr = 2, .power = 2, .end = 0.5, .warm = warm, .total = total, .cooldown = 4 }, step);
+static double rate(lr_kind kind, int64_t step, int64_t warm, int64_t total) {
+    return lr_at(&(lr_schedule){ kind, .lr = 2, .power = 2, .end = 0.5, .warm = warm, .total = total, .cooldown = 4 }, step);
 }
 TEST(steps_beyond_the_limits) {
     training x = begin(VM_F32, false), y = begin(VM_F32, false);
@@ -128,21 +128,21 @@ TEST(steps_beyond_the_limits) {
     end(&x), end(&y);
 }
 TEST(learning_rates) {
-    EXPECT_NEAR(rate(CLIP_COSINE, 0, 4, 10), 0.5, 0);
-    EXPECT_NEAR(rate(CLIP_COSINE, 3, 4, 10), 2, 0);
-    EXPECT_NEAR(rate(CLIP_COSINE, 4, 4, 10), 2, 0);
-    EXPECT_NEAR(rate(CLIP_COSINE, 7, 4, 10), 1, 1e-15);
-    EXPECT(rate(CLIP_COSINE, 9, 4, 10) > 0 && rate(CLIP_COSINE, 9, 4, 10) < 0.2);
-    EXPECT_NEAR(rate(CLIP_COSINE, 0, 0, 1), 2, 0);
-    EXPECT(isfinite(rate(CLIP_COSINE, 5, 5, 5)));
-    for (int kind = CLIP_CONST; kind <= CLIP_CONST_COOLDOWN; kind++) {
+    EXPECT_NEAR(rate(LR_COSINE, 0, 4, 10), 0.5, 0);
+    EXPECT_NEAR(rate(LR_COSINE, 3, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(LR_COSINE, 4, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(LR_COSINE, 7, 4, 10), 1, 1e-15);
+    EXPECT(rate(LR_COSINE, 9, 4, 10) > 0 && rate(LR_COSINE, 9, 4, 10) < 0.2);
+    EXPECT_NEAR(rate(LR_COSINE, 0, 0, 1), 2, 0);
+    EXPECT(isfinite(rate(LR_COSINE, 5, 5, 5)));
+    for (int kind = LR_CONST; kind <= LR_CONST_COOLDOWN; kind++) {
         EXPECT_NEAR(rate(kind, 1, 4, 10), 1, 0);
         EXPECT_NEAR(rate(kind, 5, 4, 10), 2, 0);
     }
-    EXPECT_NEAR(rate(CLIP_CONST, 9, 4, 10), 2, 0);
-    EXPECT_NEAR(rate(CLIP_CONST_COOLDOWN, 6, 4, 10), 2, 0);
-    EXPECT_NEAR(rate(CLIP_CONST_COOLDOWN, 8, 4, 10), 0.25 * 1.5 + 0.5, 1e-15); /* half way, squared */
-    EXPECT_NEAR(rate(CLIP_CONST_COOLDOWN, 10, 4, 10), 0.5, 1e-15);
+    EXPECT_NEAR(rate(LR_CONST, 9, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(LR_CONST_COOLDOWN, 6, 4, 10), 2, 0);
+    EXPECT_NEAR(rate(LR_CONST_COOLDOWN, 8, 4, 10), 0.25 * 1.5 + 0.5, 1e-15); /* half way, squared */
+    EXPECT_NEAR(rate(LR_CONST_COOLDOWN, 10, 4, 10), 0.5, 1e-15);
 }
 TEST(schedules_and_shapes) { /* batches of two shapes share weights, gradients and moments; the norm is clipped */
     training x = begin(VM_F32, false);

@@ -54,7 +54,8 @@ static vm_status train(const char *name, course c, uint64_t *bits) {
     config.text = (clip_tower){ 32, 1, 2, 64 }, config.vision = (clip_tower){ 32, 1, 2, 64 }, config.patch = 32,
     config.embed = 16;
     if (clip_new(&m, vm_backend_cpu(), &config, &err) || clip_init(m, 1, &err)) MISMATCH("%s\n", err.msg);
-    train_clip_options o = { .out = out,
+    train_clip_options o = { .workers = (int)c.workers, .seed = 3 };
+    o.run = (train_options){ .out = out,
                              .command = "test",
                              .resume = true,
                              .steps = c.steps ? c.steps : 30,
@@ -63,9 +64,7 @@ static vm_status train(const char *name, course c, uint64_t *bits) {
                                            : c.save_every   ? c.save_every
                                                             : 10,
                              .keep_last = 2,
-                             .workers = (int)c.workers,
-                             .seed = 3,
-                             .schedule = { .kind = CLIP_CONST, .lr = 1e-3 } };
+                             .schedule = { .kind = LR_CONST, .lr = 1e-3 } };
     o.train = (clip_train_config){ .loss.twin_weight = 1,
                                    .deterministic = true,
                                    .adam = { 0.9f, 0.98f, 1e-6f, 0.1f },
@@ -199,14 +198,13 @@ TEST(spikes) {
     for (int k = 0; k < GUARD_WINDOW; k++) {
         train_guard_limits(&g, &loss, &norm);
         EXPECT(isinf(loss) && isinf(norm)); /* not before the window is full */
-        clip_step s = { .terms.loss = 2 + (k & 1), .grad_norm = 10 };
+        train_step s = { .loss = 2 + (k & 1), .grad_norm = 10 };
         EXPECT(train_guard_see(&g, k, &s, "run", &err) == GUARD_GOOD);
     }
     train_guard_limits(&g, &loss, &norm);
     EXPECT_NEAR(loss, 2.5 + 4 * 0.5, 1e-12);
     EXPECT_NEAR(norm, 10, 1e-9);
-    clip_step spike = { .terms.loss = 50, .grad_norm = 10, .skipped = true },
-              nan = { .terms.loss = NAN, .grad_norm = 1, .skipped = true };
+    train_step spike = { .loss = 50, .grad_norm = 10, .skipped = true }, nan = { .loss = NAN, .grad_norm = 1, .skipped = true };
     EXPECT(train_guard_see(&g, 200, &nan, "run", &err) == GUARD_SKIPPED);
     train_guard_limits(&g, &loss, &norm);
     EXPECT_NEAR(loss, 2.5 + 4 * 0.5, 1e-12); /* a NaN is no part of the window */
