@@ -56,7 +56,8 @@ void llm_free(llm *m) {
 
 vm_status llm_new(llm **out, vm_backend *be, const llm_config *c, uint64_t seed, vm_error *e) {
     llm *m = NULL;
-    if (!llm_make(&m, be, c, e))
+    if (!llm_make(&m, be, c, e)) {
+        snprintf(m->prefix, sizeof m->prefix, "model.");
         for (int64_t i = 0; i < m->w.n && !e->status; i++) {
             vm_param *p = m->w.p[i];
             const char *dot = strrchr(p->name, '.');
@@ -65,6 +66,7 @@ vm_status llm_new(llm **out, vm_backend *be, const llm_config *c, uint64_t seed,
             if (p->nd > 1) weight_normal(p, seed, (uint64_t)i, ends_branch ? 0.02 / sqrt(2.0 * (double)c->layers) : 0.02, e);
             else weight_fill(p, dot && !strcmp(dot, ".bias") ? 0 : c->gemma ? 0 : 1, e);
         }
+    }
     if (e->status) llm_free(m), m = NULL;
     *out = m;
     return e->status;
@@ -130,9 +132,11 @@ static vm_val hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm
     for (int64_t i = 0; i < c->layers; i++) {
         const llm_layer *l = &m->layer[i];
         vm_scope(g, l->ln1->name);
+        if (m->recompute && g->training) vm_checkpoint_begin(g);
         vm_val y = attention(g, m, l, i, norm(g, m, x, l->ln1, g->dtype), table, key_mask, step);
         x = nn_linear(g, y, l->o_w, l->o_b, VM_NONE, x, VM_F32);
         x = mlp(g, m, l, norm(g, m, x, l->ln2, g->dtype), x);
+        if (m->recompute && g->training) vm_checkpoint_end(g);
     }
     vm_scope(g, m->norm->name);
     return norm(g, m, x, m->norm, VM_F32);

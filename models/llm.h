@@ -45,6 +45,7 @@ typedef struct {
     char *unused;                  /* a warning about tensors that the model does not know; NULL = none */
     char prefix[8];                /* of names in the file: "model." or "" */
     lora *adapter;                 /* NULL = none */
+    bool recompute;                /* in training, keep only the inputs of layers and compute the rest again in the backward pass */
 } llm;
 
 vm_status llm_config_read(llm_config *c, const char *dir, vm_error *e);
@@ -56,6 +57,10 @@ vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm
 vm_status llm_new(llm **out, vm_backend *be, const llm_config *c, uint64_t seed, vm_error *e);
 void llm_free(llm *m); /* accepts NULL */
 void llm_map(const llm *m, weight_map *map); /* the names of the files */
+/* Into an existing directory: model.safetensors; the same with the other files of the model that it began with (configuration, with the
+ * type of the weights, and tokenizer). */
+vm_status llm_save_weights(const llm *m, const char *dir, st_dtype t, vm_error *e);
+vm_status llm_save(const llm *m, const char *from, const char *dir, st_dtype t, vm_error *e);
 /* Puts an adapter on it: a fresh one, or with dir that of a PEFT directory. Only it learns then. */
 vm_status llm_adapt(llm *m, const lora_options *fresh, const char *dir, vm_error *e);
 

@@ -256,3 +256,38 @@ vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm
     else *out = m;
     return e->status;
 }
+
+/* --- saving ----------------------------------------------------------------------------------------------------------- */
+vm_status llm_save_weights(const llm *m, const char *dir, st_dtype t, vm_error *e) {
+    weight_map map = { 0 };
+    llm_map(m, &map);
+    if (map.err.status) *e = map.err;
+    else weights_save(&map, dir, "model.safetensors", t, NULL, e);
+    weight_map_free(&map);
+    return e->status;
+}
+
+/* config.json as it was, but for the type of the weights. */
+static vm_status save_config(const char *from, const char *dir, st_dtype t, vm_error *e) {
+    char *path = path_join(from, "config.json");
+    json_doc *d = path ? json_open(path, e) : NULL;
+    if (!path) vm_nomem(e, 256, "a path");
+    vm_free(path);
+    if (!d) return e->status;
+    json_writer w = json_to_memory(JSON_PRETTY);
+    json_begin_object(&w, NULL);
+    for (json_iter it = json_each(json_root(d)); json_next(&it);)
+        if (strcmp(it.key, "dtype") && strcmp(it.key, "torch_dtype")) json_put_value(&w, it.key, it.value);
+    json_put_str(&w, "torch_dtype", t == ST_F16 ? "float16" : t == ST_BF16 ? "bfloat16" : "float32");
+    json_close_object(&w);
+    json_free(d);
+    return json_save(&w, dir, "config.json", e);
+}
+
+vm_status llm_save(const llm *m, const char *from, const char *dir, st_dtype t, vm_error *e) {
+    static const char *const others[] = { "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+                                          "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json" };
+    if (llm_save_weights(m, dir, t, e) || save_config(from, dir, t, e)) return e->status;
+    for (int k = 0; k < VM_LEN(others) && !e->status; k++) file_copy_named(from, dir, others[k], e);
+    return e->status;
+}

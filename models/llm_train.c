@@ -1,0 +1,156 @@
+/* llm_train.c - see llm_train.h. Plans are kept per size of a piece and share one arena. */
+#include "models/llm_train.h"
+
+#include <math.h>
+
+enum { MAX_PLANS = 24 };
+typedef struct {
+    int64_t B, T;
+    bool learns;
+    uint64_t used;
+    vm_graph *g;
+} plan;
+
+struct llm_trainer {
+    llm *m;
+    llm_train_config c;
+    optimizer opt;
+    plan plans[MAX_PLANS];
+    vm_arena arena;
+    uint64_t clock;
+    double most_loss, most_norm;
+};
+
+vm_status llm_trainer_new(llm_trainer **out, llm *m, const llm_train_config *c, vm_error *e) {
+    llm_trainer *t = *out = vm_calloc(1, sizeof *t);
+    if (!t) return vm_nomem(e, sizeof *t, "a trainer");
+    m->recompute = c->recompute;
+    t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY;
+    t->opt = (optimizer){ .w = &m->w, .c = c->optimizer };
+    for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->decay = m->w.p[i]->nd > 1;
+    return VM_OK;
+}
+
+void llm_trainer_free(llm_trainer *t) {
+    if (!t) return;
+    for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_arena_free(&t->arena);
+    optimizer_free(&t->opt);
+    vm_free(t);
+}
+
+void llm_trainer_limit(llm_trainer *t, double loss, double grad_norm) { t->most_loss = loss, t->most_norm = grad_norm; }
+int64_t llm_trainer_updates(const llm_trainer *t) { return t->opt.updates; }
+
+/* --- plans ------------------------------------------------------------------------------------------------------------ */
+static void build(const llm_trainer *t, vm_graph *g, int64_t B, int64_t T, bool learns) {
+    const int64_t ne[] = { B, T };
+    vm_val ids = vm_input(g, "ids", VM_I32, 2, ne), positions = vm_input(g, "positions", VM_I32, 2, ne),
+           targets = vm_input(g, "targets", VM_I32, 2, ne), share = vm_input(g, "share", VM_F32, 1, (int64_t[]){ 1 });
+    g->training = learns, g->deterministic = t->c.deterministic;
+    vm_val x = llm_hidden(g, t->m, ids, positions, 0, T);
+    vm_scope(g, "loss");
+    vm_val loss = llm_loss(g, t->m, x, targets);
+    vm_output(g, "loss", loss);
+    if (learns) vm_backward(g, 1, &loss, &share, 0, NULL);
+}
+
+static vm_status set_positions(vm_graph *g, int64_t B, int64_t T, vm_error *e) {
+    int32_t *at = vm_alloc((size_t)(B * T) * sizeof *at);
+    if (!at) return vm_nomem(e, (size_t)(B * T) * sizeof *at, "positions");
+    for (int64_t i = 0; i < B * T; i++) at[i] = (int32_t)(i % T);
+    if (vm_set(g, "positions", at)) *e = g->err;
+    vm_free(at);
+    return e->status;
+}
+
+static vm_graph *plan_for(llm_trainer *t, int64_t B, int64_t T, bool learns, vm_error *e) {
+    plan *p = &t->plans[0];
+    for (int k = 0; k < MAX_PLANS; k++) {
+        plan *q = &t->plans[k];
+        if (q->g && q->B == B && q->T == T && q->learns == learns) return q->used = ++t->clock, q->g;
+        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
+    }
+    vm_graph_free(p->g);
+    *p = (plan){ B, T, learns, ++t->clock, vm_graph_new(t->m->w.be, t->c.dtype) };
+    if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
+    p->g->shared = &t->arena;
+    build(t, p->g, B, T, learns);
+    if (!vm_plan(p->g)) return p->g;
+    *e = p->g->err;
+    vm_graph_free(p->g);
+    p->g = NULL;
+    return NULL;
+}
+
+static int64_t count(const llm_piece *p) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->B * p->T; i++) n += p->targets[i] >= 0;
+    return n;
+}
+
+/* The arena is shared: what stands in it is set anew for every run. */
+static vm_status run(llm_trainer *t, vm_graph *g, const llm_piece *p, float share, bool adds, double *loss, vm_error *e) {
+    vm_real x = 0, part = share;
+    g->accumulate = adds;
+    if (set_positions(g, p->B, p->T, e)) return e->status;
+    if (vm_set(g, "ids", p->ids) || vm_set(g, "targets", p->targets) || vm_set(g, "share", &part) || vm_run(g) || vm_get(g, "loss", &x))
+        *e = g->err;
+    *loss = (double)x;
+    return e->status;
+}
+
+vm_status llm_trainer_loss(llm_trainer *t, const llm_piece *p, double *loss, int64_t *counted, vm_error *e) {
+    vm_graph *g = plan_for(t, p->B, p->T, false, e);
+    *counted = count(p);
+    return g ? run(t, g, p, 1, false, loss, e) : e->status;
+}
+
+/* --- a step ------------------------------------------------------------------------------------------------------------ */
+vm_status llm_trainer_gradients(llm_trainer *t, int n, const llm_piece *pieces, llm_train_step *out, vm_error *e) {
+    *out = (llm_train_step){ 0 };
+    for (int k = 0; k < n; k++) out->counted += count(&pieces[k]);
+    for (int k = 0; k < n && !e->status; k++) {
+        const llm_piece *p = &pieces[k];
+        double share = (double)count(p) / (double)VM_MAX(out->counted, (int64_t)1), loss;
+        vm_graph *g = plan_for(t, p->B, p->T, true, e);
+        if (g && !run(t, g, p, (float)share, k > 0, &loss, e)) out->loss += share * loss;
+    }
+    return e->status;
+}
+
+vm_status llm_trainer_step(llm_trainer *t, int n, const llm_piece *pieces, double lr, llm_train_step *out, vm_error *e) {
+    if (llm_trainer_gradients(t, n, pieces, out, e) || optimizer_norm(&t->opt, &out->grad_norm, e)) return e->status;
+    out->skipped = !out->counted || !isfinite(out->loss) || !isfinite(out->grad_norm) || out->loss > t->most_loss || out->grad_norm > t->most_norm;
+    if (out->skipped || optimizer_update(&t->opt, lr, out->grad_norm, e)) return e->status;
+    return optimizer_average(&t->opt, e);
+}
+
+vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_bytes *own, size_t *activations, vm_error *e) {
+    vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
+    *own = optimizer_memory(&t->opt);
+    if (!g) return vm_nomem(e, sizeof *g, "a graph");
+    build(t, g, B, T, true);
+    *activations = vm_plan_bytes(g);
+    if (g->err.status) *e = g->err;
+    vm_graph_free(g);
+    return e->status;
+}
+
+/* --- on disk ------------------------------------------------------------------------------------------------------------ */
+vm_status llm_trainer_save(const llm_trainer *t, const char *dir, vm_error *e) {
+    vm_status st = t->m->adapter ? lora_save(t->m->adapter, dir, NULL, e) : llm_save_weights(t->m, dir, ST_F32, e);
+    return st ? st : optimizer_save(&t->opt, dir, e);
+}
+
+vm_status llm_trainer_load(llm_trainer *t, const char *dir, int64_t updates, vm_error *e) {
+    weight_map map = { 0 };
+    if (t->m->adapter) lora_load(t->m->adapter, dir, e);
+    else {
+        llm_map(t->m, &map);
+        if (map.err.status) *e = map.err;
+        else weights_restore(&map, dir, "model", e);
+        weight_map_free(&map);
+    }
+    return e->status ? e->status : optimizer_load(&t->opt, dir, updates, e);
+}

@@ -1,0 +1,163 @@
+/* test_lm_data.c - texts for the training of a language model: what of a line is learnt, in every layout; bad lines; batches. */
+#include <unistd.h>
+
+#include "io/file.h"
+#include "pipeline/lm_data.h"
+#include "tests/test.h"
+
+static char tmp[] = "/tmp/test_lm_dataXXXXXX", path[600];
+static vm_error err;
+static tok *t;
+
+static void put_lines(const char *lines) {
+    snprintf(path, sizeof path, "%s/x.jsonl", tmp);
+    vm_error_clear(&err);
+    if (file_write(path, lines, strlen(lines), &err)) MISMATCH("%s\n", err.msg);
+}
+
+static vm_status read_lines(lm_data *d, const char *lines, const lm_options *o) {
+    *d = (lm_data){ 0 };
+    put_lines(lines);
+    return lm_data_read(d, (const char *const[]){ path }, 1, t, o, &err);
+}
+
+/* The text of the tokens with the mark, of text i. */
+static char *part(const lm_data *d, int64_t i, bool learnt) {
+    int32_t ids[400];
+    int64_t n = 0;
+    char *text = NULL;
+    for (int64_t k = d->text[i].at; k < d->text[i].at + d->text[i].n && n < 400; k++)
+        if (d->learnt[k] == learnt) ids[n++] = d->id[k];
+    if (tok_decode(t, ids, n, true, &text, NULL, &err)) MISMATCH("%s\n", err.msg);
+    return text;
+}
+
+TEST(what_is_learnt) {
+    lm_data d;
+    const lm_options o = { .end = 2, .longest = 400 };
+    EXPECT(!read_lines(&d, "{\"prompt\":\"a red\",\"completion\":\" ball\"}\n{\"text\":\"a cup\"}\n", &o));
+    EXPECT(d.n == 2 && !d.bad && !d.cut && d.n_ids == d.text[0].n + d.text[1].n && strlen(d.digest) == 64);
+    EXPECT(d.id[d.text[0].at + d.text[0].n - 1] == 2 && d.learnt[d.text[0].at + d.text[0].n - 1]); /* the end token */
+    char *end = part(&d, 0, true);
+    EXPECT(!strncmp(end, " ball", 5) || !strncmp(end, "ball", 4)); /* some decoders drop the blank at the start */
+    vm_free(end);
+    end = part(&d, 0, false);
+    EXPECT_HAS(end, "a red");
+    EXPECT(!strstr(end, "ball"));
+    vm_free(end);
+    end = part(&d, 1, false);
+    EXPECT(!strstr(end, "cup")); /* nothing of a plain text is only given, but for a start token */
+    vm_free(end);
+    lm_data_free(&d);
+    EXPECT(!read_lines(&d, "{\"prompt\":\"a red\",\"completion\":\" ball\"}\n", &(lm_options){ .end = -1, .longest = 400 }));
+    EXPECT(d.id[d.n_ids - 1] != 2); /* no end token is known */
+    lm_data_free(&d);
+}
+
+TEST(conversations) {
+    lm_data d;
+    lm_options o = { .end = 2, .longest = 400, .chat = chat_by_name("chatml", &err) };
+    const char *talk = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a?\"},{\"role\":\"assistant\",\"content\":\"b!\"},"
+                       "{\"role\":\"user\",\"content\":\"c?\"},{\"role\":\"assistant\",\"content\":\"d!\"},{\"role\":\"user\",\"content\":\"e?\"}]}\n";
+    EXPECT(!read_lines(&d, talk, &o) && d.n == 1);
+    if (d.n) { /* the last question has no answer, and is left out */
+        char *given = part(&d, 0, false), *learnt = part(&d, 0, true);
+        EXPECT_HAS(given, "<|im_start|>user\na?<|im_end|>\n<|im_start|>assistant\n<|im_start|>user\nc?<|im_end|>\n<|im_start|>assistant\n");
+        EXPECT_STR(learnt, "b!<|im_end|>\nd!<|im_end|>\n");
+        EXPECT(!strstr(given, "e?"));
+        vm_free(given), vm_free(learnt);
+    }
+    lm_data_free(&d);
+    o.chat = chat_by_name("raw", &err);
+    EXPECT(!read_lines(&d, "{\"messages\":[{\"role\":\"user\",\"content\":\"a?\"},{\"role\":\"assistant\",\"content\":\"b!\"}]}\n", &o));
+    EXPECT(d.id[d.n_ids - 1] == 2 && d.learnt[d.n_ids - 1]); /* no mark of its own: the end token */
+    lm_data_free(&d);
+}
+
+TEST(bad_lines) {
+    lm_data d;
+    const lm_options o = { .end = 2, .longest = 6 };
+    EXPECT(!read_lines(&d, "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":1}\n{\n{\"prompt\":\"a\"}\n{\"text\":\"a long text of many words and more\"}\n"
+                           "{\"prompt\":\"many words before the answer that is too late\",\"completion\":\"x\"}\n"
+                           "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n\n", &o));
+    EXPECT(d.n == 2 && d.bad == 4 && d.cut == 2 && d.empty == 1 && d.text[1].n == 6);
+    EXPECT_HAS(d.first_bad, "x.jsonl:2");
+    EXPECT(d.text[1].at + d.text[1].n == d.n_ids);
+    lm_data_free(&d);
+    EXPECT(read_lines(&d, "[]\n", &o) == VM_EINPUT);
+    EXPECT_HAS(err.msg, "none of 1 lines can be used; the first:");
+    lm_data_free(&d);
+    EXPECT(read_lines(&d, "\n", &o) == VM_EINPUT);
+    EXPECT_HAS(err.msg, "no text to learn from; expected JSON lines with prompt and completion, messages, or text");
+    lm_data_free(&d);
+    EXPECT(vm_mem_used() > 0); /* the tokenizer alone */
+}
+
+/* 40 texts of 1 to 40 learnt letters, each with its number as its first letter's count. */
+static void many(lm_data *d) {
+    static char lines[40000];
+    char *p = lines;
+    for (int i = 0; i < 40; i++) {
+        p += sprintf(p, "{\"text\":\"");
+        for (int k = 0; k <= (i * 17) % 40; k++) p += sprintf(p, "~ ");
+        p += sprintf(p, "\"}\n");
+    }
+    EXPECT(!read_lines(d, lines, &(lm_options){ .end = 2, .longest = 400 }) && d->n == 40);
+}
+
+TEST(batches) {
+    lm_data d;
+    many(&d);
+    lm_feed f = { .d = &d, .rows = 8, .pieces = 4, .seed = 3 };
+    int seen[40] = { 0 };
+    int64_t order[2][8];
+    EXPECT(!lm_feed_new(&f, &err));
+    for (int step = 0; step < 5; step++) { /* an epoch: each text once */
+        EXPECT(!lm_feed_batch(&f, step, &err));
+        int64_t last = INT64_MAX;
+        for (int i = 0; i < 8; i++) seen[f.chosen[i]]++;
+        for (int k = 0; k < 4; k++) {
+            const llm_piece *p = &f.piece[k];
+            EXPECT(p->B == 2 && p->T % 16 == 0 && p->T <= last);
+            last = p->T;
+            for (int64_t i = 0; i < 2; i++) {
+                const lm_text *x = &d.text[f.chosen[2 * k + i]];
+                EXPECT(x->n <= p->T && (i || p->T - x->n < 16)); /* as long as the longest of the piece */
+                for (int64_t at = 0; at < p->T; at++) {
+                    if (at < x->n) EXPECT(p->ids[i * p->T + at] == d.id[x->at + at]);
+                    bool counts = at + 1 < x->n && d.learnt[x->at + at + 1];
+                    EXPECT(p->targets[i * p->T + at] == (counts ? d.id[x->at + at + 1] : -100));
+                }
+            }
+        }
+    }
+    for (int i = 0; i < 40; i++) EXPECT(seen[i] == 1);
+    for (int k = 0; k < 2; k++) { /* the next epoch has another order; the same step is the same batch */
+        EXPECT(!lm_feed_batch(&f, k ? 5 : 0, &err));
+        memcpy(order[k], f.chosen, sizeof order[k]);
+    }
+    EXPECT(memcmp(order[0], order[1], sizeof order[0]));
+    EXPECT(!lm_feed_batch(&f, 0, &err) && !memcmp(order[0], f.chosen, sizeof order[0]));
+    f.in_order = true;
+    EXPECT(!lm_feed_batch(&f, 6, &err)); /* texts 8 ... 15, longest first */
+    int64_t sum = 0;
+    for (int i = 0; i < 8; i++) sum += f.chosen[i];
+    EXPECT(sum == 8 * 8 + 28);
+    f.rows = 8, f.pieces = 1;
+    EXPECT(!lm_feed_rows(&f, 36, &err) && f.chosen[3] >= 36 && f.chosen[4] == -1);
+    for (int64_t i = 4 * f.piece[0].T; i < 8 * f.piece[0].T; i++) EXPECT(f.piece[0].targets[i] == -100);
+    lm_feed_free(&f);
+    lm_data_free(&d);
+}
+
+int main(void) {
+    if (!mkdtemp(tmp) || tok_open(&t, "tests/golden/tokenizer/bytes_qwen2", &err)) return fprintf(stderr, "%s\n", err.msg), 1;
+    RUN(what_is_learnt);
+    RUN(conversations);
+    RUN(bad_lines);
+    RUN(batches);
+    tok_free(t);
+    EXPECT(vm_mem_used() == 0);
+    dir_remove(tmp, &err);
+    return test_end();
+}
