@@ -19,6 +19,7 @@
 #include "pipeline/scene_boxes.h"
 #include "pipeline/scene_set.h"
 #include "pipeline/scene_sheet.h"
+#include "pipeline/scene_texts.h"
 
 enum { SHEET_SCENES = 48, SHEET_PAIRS = 8 }; /* pairs: of each category */
 
@@ -266,28 +267,35 @@ vm_status scene_write_pairs(const char *dir, scene_split split, int64_t n, bool 
     return write_set(&j, true, e);
 }
 
+static vm_status write_texts(const job *j, const vm_args *a, vm_error *e) {
+    scene_texts o = { .prompts = arg_str(a, "prompt-dir"), .split = j->split, .first = j->first, .n = j->n, .curriculum = arg_flag(a, "curriculum"),
+                      .model = arg_flag(a, "model"), .task = arg_str(a, "task") };
+    return dir_make(j->dir, e) ? e->status : scene_write_texts(j->dir, &o, e);
+}
+
 static vm_status run(const vm_args *a, vm_error *e) {
     job j = { .dir = arg_str(a, "out"), .with_sheet = arg_flag(a, "sheet"), .with_boxes = arg_flag(a, "boxes") };
-    bool pairs = arg_given(a, "pairs"), scenes = arg_given(a, "scenes"), chart = arg_flag(a, "chart");
+    bool pairs = arg_given(a, "pairs"), scenes = arg_given(a, "scenes"), chart = arg_flag(a, "chart"), texts = arg_given(a, "texts");
     if (!j.dir) return vm_fail(e, VM_EUSAGE, "--out DIR is missing: say where the pictures go");
-    if (pairs && scenes)
+    if (pairs + scenes + texts > 1)
         return vm_fail(e, VM_EUSAGE,
-                       "--pairs and --scenes are two sets: give one of them, and the other a folder of its own");
-    if (!pairs && !scenes && !chart)
-        return vm_fail(e, VM_EUSAGE, "nothing to do: give --pairs N, --scenes N or --chart");
+                       "--pairs, --scenes and --texts are sets of their own: give one of them, and the others folders of their own");
+    if (!pairs && !scenes && !chart && !texts)
+        return vm_fail(e, VM_EUSAGE, "nothing to do: give --pairs N, --scenes N, --texts N or --chart");
     if (j.with_boxes && !scenes) return vm_fail(e, VM_EUSAGE, "--boxes goes with --scenes N");
     if (arg_int(a, "seed") < 0)
         return vm_fail(e, VM_EUSAGE, "--seed %" PRId64 ": expected 0 or more", arg_int(a, "seed"));
     vm_status st = read_split(&j.split, arg_str(a, "split"), e);
     if (st) return st;
     j.first = (uint64_t)arg_int(a, "seed");
-    j.n = arg_int(a, pairs ? "pairs" : "scenes");
+    j.n = arg_int(a, pairs ? "pairs" : texts ? "texts" : "scenes");
     if (j.first + (uint64_t)j.n > UINT64_C(1) << 40)
         return vm_fail(e, VM_EUSAGE,
                        "--seed %" PRIu64 ": a split holds 2^40 seeds, the last one asked for lies behind them",
                        j.first);
     j.opts = (scene_opts){ SCENE_MIX, (int)arg_int(a, "max-objects") };
     if (pairs || scenes) st = write_set(&j, pairs, e);
+    else if (texts) st = write_texts(&j, a, e);
     else st = make_folders(j.dir, false, false, e);
     if (!st && chart) st = write_chart(&j, e);
     if (!st && arg_flag(a, "json")) {
@@ -306,6 +314,11 @@ static const vm_opt opts[] = {
     { "out", OPT_STR, NULL, "DIR", "folder of the files; made when missing", 0, 0 },
     { "pairs", OPT_INT, NULL, "N", "minimal pairs of each of the four categories", 1, 1e6 },
     { "scenes", OPT_INT, NULL, "N", "single pictures with ordinary captions", 1, 1e7 },
+    { "texts", OPT_INT, NULL, "N", "questions to a language model about captions, with right answers: DIR/texts.jsonl", 1, 1e8 },
+    { "task", OPT_STR, NULL, "NAME", "texts: of one stage alone, such as instruct.object; else a mix of all", 0, 0 },
+    { "prompt-dir", OPT_STR, "weights/tiny/llm/prompts", "DIR", "texts: templates of the prompts, STAGE.CATEGORY.txt", 0, 0 },
+    { "curriculum", OPT_FLAG, NULL, NULL, "texts: one object per caption in the first 5 %, two until 15 %", 0, 0 },
+    { "model", OPT_FLAG, NULL, NULL, "texts: also DIR/model, configuration and tokenizer of a small model with the words of the texts", 0, 0 },
     { "split", OPT_STR, "test", "NAME", "train, source, test or val: seeds that never meet", 0, 0 },
     { "max-objects", OPT_INT, "0", "N", "at most so many objects; 0 = up to six (pairs: object and attribute)", 0, 6 },
     { "boxes", OPT_FLAG, NULL, NULL, "with --scenes, also DIR/boxes.json: phrases, present and absent, with their boxes, for `eval detect`", 0, 0 },
@@ -317,12 +330,13 @@ static const vm_opt opts[] = {
 const vm_command cmd_scene = {
     .name = "scene",
     .summary = "pictures, captions and minimal pairs of the miniature world",
-    .usage = "--out DIR --pairs N | --scenes N | --chart [options]",
+    .usage = "--out DIR --pairs N | --scenes N | --texts N | --chart [options]",
     .about =
         "Small scenes (64x64; 12 classes, 8 colours, 3 textures, 2 sizes, 4 backgrounds) with exact captions, boxes\n"
         "and minimal changes, drawn from seeds. --seed is the number of the first one; same numbers, same bytes.\n\n"
         "  vismin scene --out bench --pairs 250 --sheet          the benchmark: 1,000 pairs in the VisMin layout\n"
-        "  vismin scene --out pool --scenes 48 --split source\n\n"
+        "  vismin scene --out pool --scenes 48 --split source\n"
+        "  vismin scene --out lm --texts 300000 --split train --curriculum --model      for `vismin train lm`\n\n"
         "Writes CATEGORY.csv with original_images/ and edited_images/, pairs.json for training, scenes.jsonl with\n"
         "phrases and boxes (x0, y0, x1, y1 in pixels, the ends exclusive).",
     .opts = opts,

@@ -1,0 +1,94 @@
+#!/bin/sh
+# cli_train_lm.sh - texts of the miniature world and `vismin train lm` on them: killed at random moments, stopped by signals, adapters, what is
+# refused. The same command goes on, and the final model has the bytes of an undisturbed run.
+vismin=${VISMIN:-build/vismin}
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+bad=0
+check() { # NAME CONDITION
+    if eval "$2"; then echo "ok cli_train_lm.$1"; else echo "FAIL cli_train_lm.$1"; bad=1; fi
+}
+
+# --- texts ---
+"$vismin" scene --out "$dir/t" --texts 400 --split train --model --curriculum --quiet; rc=$?
+check texts '[ $rc = 0 ] && [ "$(wc -l < "$dir/t/texts.jsonl")" = 400 ] && [ "$(cut -d\" -f3- "$dir/t/texts.jsonl" | grep -c "completion")" = 400 ]'
+"$vismin" scene --out "$dir/again" --texts 400 --split train --model --curriculum --quiet
+check same_bytes 'cmp -s "$dir/t/texts.jsonl" "$dir/again/texts.jsonl" && cmp -s "$dir/t/model/tokenizer.json" "$dir/again/model/tokenizer.json"'
+"$vismin" scene --out "$dir/one" --texts 20 --task vet.object --split val --quiet
+check one_task '[ "$(grep -c "\"task\":\"vet.object\"" "$dir/one/texts.jsonl")" = 20 ]'
+"$vismin" scene --out "$dir/one" --texts 20 --task vet --quiet 2> "$dir/err"; rc=$?
+check unknown_task '[ $rc = 2 ] && grep -q "known are instruct.object, instruct.attribute" "$dir/err"'
+# every word of a text is one token: the prompt "edit object : a red ball =>" has one for each word and mark
+n=$(echo "edit object : a red ball =>" | "$vismin" tokenize "$dir/t/model" --plain | tr , ' ' | wc -w)
+check words_are_tokens '[ "$n" = 7 ]'
+mkdir "$dir/p" && for f in weights/tiny/llm/prompts/*.txt; do sed 's/{caption}/{title}/' "$f" > "$dir/p/${f##*/}"; done
+"$vismin" scene --out "$dir/one" --texts 20 --prompt-dir "$dir/p" --quiet 2> "$dir/err"; rc=$?
+check unknown_place '[ $rc = 3 ] && grep -q "nothing fills the place {title}" "$dir/err"'
+
+# --- training ---
+sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 1/; s/"hidden_size": [0-9]*/"hidden_size": 48/' "$dir/t/model/config.json" > "$dir/c" && mv "$dir/c" "$dir/t/model/config.json"
+start() { # OUT: the command under test in place of this shell
+    exec "$vismin" train lm --data "$dir/t/texts.jsonl" --val "$dir/one/texts.jsonl" --init-config "$dir/t/model" --batch 8 --accum 2 --steps 60 --lr 1e-3 \
+        --warmup 5 --save-every 11 --val-every 20 --log-every 10 --threads 1 --dtype f32 --out "$1"
+}
+run() { (start "$1"); }
+"$vismin" scene --out "$dir/one" --texts 20 --split val --quiet
+run "$dir/whole" 2> "$dir/err"; rc=$?
+check undisturbed '[ $rc = 0 ] && [ -s "$dir/whole/model/model.safetensors" ] && [ -s "$dir/whole/model/tokenizer.json" ] && grep -q "step 60/60" "$dir/err"'
+check log '[ "$(grep -c val_loss "$dir/whole/log.jsonl")" = 3 ] && grep -q "^{\"step\":60,\"loss\":.*\"tokens_per_s\"" "$dir/whole/log.jsonl" && [ -s "$dir/whole/report/index.html" ]'
+check generates '"$vismin" generate "$dir/whole/model" --prompt "edit object : a red ball =>" --max-new 4 --temperature 0 --quiet > "$dir/out" && [ -s "$dir/out" ]'
+
+seed=$(date +%s) kills=0 tries=0 rc=1
+while [ $rc != 0 ] && [ $tries -lt 40 ]; do
+    tries=$((tries + 1))
+    start "$dir/killed" 2>> "$dir/killed.err" & pid=$!
+    if [ $kills -lt 5 ]; then
+        seed=$(((seed * 1103515245 + 12345) % 2147483648))
+        sleep 0.$(printf %02d $((5 + seed / 65536 % 25)))
+        kill -9 $pid 2> /dev/null && kills=$((kills + 1))
+    fi
+    wait $pid 2> /dev/null; rc=$?
+done
+same() { cmp -s "$dir/whole/model/model.safetensors" "$1/model/model.safetensors"; }
+check killed_same_bytes '[ $rc = 0 ] && [ $kills -ge 1 ] && same "$dir/killed"'
+check killed_same_log '[ "$(grep -o "{\"step\":[0-9]*,\"[a-z_]*loss\":[0-9.e-]*" "$dir/killed/log.jsonl")" = "$(grep -o "{\"step\":[0-9]*,\"[a-z_]*loss\":[0-9.e-]*" "$dir/whole/log.jsonl")" ]'
+start "$dir/TERM" 2> "$dir/err" & pid=$!
+n=0; while [ ! -e "$dir/TERM/checkpoints/step-00000011" ] && [ $n -lt 1000 ]; do sleep 0.02; n=$((n + 1)); done
+kill $pid; wait $pid; rc=$?
+check stopped '[ $rc = 143 ] && grep -q "stopped at step [0-9]* of 60; the same command goes on" "$dir/err"'
+run "$dir/TERM" 2> "$dir/err"; rc=$?
+check resumed '[ $rc = 0 ] && grep -q "going on at step" "$dir/err" && same "$dir/TERM"'
+
+train() { "$vismin" train lm --threads 1 --dtype f32 --quiet "$@" 2> "$dir/err"; }
+train --data "$dir/t/texts.jsonl" --init-config "$dir/t/model" --batch 8 --steps 60 --out "$dir/TERM"; rc=$?
+check other_command '[ $rc = 3 ] && grep -q "was made by another command" "$dir/err" && same "$dir/TERM"'
+head -n 200 "$dir/t/texts.jsonl" > "$dir/half.jsonl"
+
+# --- adapters: the base stays, the file is PEFT's, generate reads it ---
+train --data "$dir/half.jsonl" --init "$dir/whole/model" --lora 4,8 --lora-targets q_proj,v_proj --batch 8 --epochs 1 --lr 5e-3 --out "$dir/lora"; rc=$?
+check adapter '[ $rc = 0 ] && [ -s "$dir/lora/adapter/adapter_model.safetensors" ] && grep -q "\"r\": 4" "$dir/lora/adapter/adapter_config.json" && [ ! -e "$dir/lora/model" ]'
+check adapter_steps 'grep -q "^{\"step\":25," "$dir/lora/log.jsonl"'
+check adapter_generates '"$vismin" generate "$dir/whole/model" --adapter "$dir/lora/adapter" --prompt "edit object : a red ball =>" --max-new 4 --temperature 0 --quiet > "$dir/out2"'
+train --data "$dir/half.jsonl" --init "$dir/whole/model" --adapter "$dir/lora/adapter" --batch 8 --steps 3 --out "$dir/lora2"; rc=$?
+check adapter_goes_on '[ $rc = 0 ] && [ -s "$dir/lora2/adapter/adapter_model.safetensors" ]'
+
+# --- what is refused ---
+train --data "$dir/t/texts.jsonl" --batch 8 --steps 3 --out "$dir/x"; rc=$?
+check no_model '[ $rc = 2 ] && grep -q "one of --init DIR (weights to start from) and --init-config DIR" "$dir/err"'
+train --init-config "$dir/t/model" --steps 3 --out "$dir/x"; rc=$?
+check no_data '[ $rc = 2 ] && grep -q -e "--data FILE is needed" "$dir/err"'
+train --data "$dir/t/texts.jsonl" --init-config "$dir/t/model" --batch 8 --accum 3 --steps 3 --out "$dir/x"; rc=$?
+check uneven '[ $rc = 2 ] && grep -q -e "--batch 8 is no multiple of --accum 3" "$dir/err"'
+{ cat "$dir/half.jsonl"; for i in 1 2 3 4; do echo '{"prompt":"a"}'; done; } > "$dir/torn.jsonl"
+train --data "$dir/torn.jsonl" --init-config "$dir/t/model" --batch 8 --steps 3 --out "$dir/x"; rc=$?
+check bad_lines '[ $rc = 3 ] && grep -q "4 of 204 lines cannot be used, more than --max-bad 1 %; the first: .*torn.jsonl:201" "$dir/err"'
+train --data "$dir/torn.jsonl" --init-config "$dir/t/model" --batch 8 --steps 3 --max-bad 5 --out "$dir/x"; rc=$?
+check bad_lines_allowed '[ $rc = 0 ]'
+echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}' > "$dir/talk.jsonl"
+train --data "$dir/talk.jsonl" --init-config "$dir/t/model" --batch 1 --steps 1 --out "$dir/y"; rc=$?
+check no_layout '[ $rc = 3 ] && grep -q "give --chat-template" "$dir/err"'
+train --data "$dir/talk.jsonl" --init-config "$dir/t/model" --chat-template raw --batch 1 --steps 1 --out "$dir/y"; rc=$?
+check layout '[ $rc = 0 ]'
+"$vismin" train lm --data "$dir/t/texts.jsonl" --init-config "$dir/t/model" --batch 8 --steps 3 --out "$dir/z" --dry-run 2> "$dir/err"; rc=$?
+check dry_run '[ $rc = 0 ] && grep -q "memory: weights" "$dir/err" && [ ! -e "$dir/z" ]'
+exit $bad
