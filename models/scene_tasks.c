@@ -86,12 +86,12 @@ static void put_edit(json_writer *w, const edit *x) {
     json_close_object(w);
 }
 
-static void add_field(scene_question *q, const char *name, const char *value) {
+static void add_field(scene_exercise *q, const char *name, const char *value) {
     q->field[q->n].name = name;
     snprintf(q->field[q->n++].value, SCENE_TEXT, "%s", value);
 }
 
-static void instruct(scene_question *q, json_writer *w, const scene_text *t, bool attribute, vm_rng *r) {
+static void instruct(scene_exercise *q, json_writer *w, const scene_text *t, bool attribute, vm_rng *r) {
     edit first, second;
     add_field(q, "caption", t->text);
     json_begin_array(w, NULL);
@@ -168,7 +168,7 @@ static void differences(char out[SCENE_TEXT * 2], const scene_text *a, const sce
     if (!out[0]) snprintf(out, SCENE_TEXT, "nothing changes");
 }
 
-static bool vet(scene_question *q, json_writer *w, const scene_text *t, bool attribute, bool good, vm_rng *r) {
+static bool vet(scene_exercise *q, json_writer *w, const scene_text *t, bool attribute, bool good, vm_rng *r) {
     edit x = { .before = *t, .after = *t, .k = below(r, t->n) };
     char reason[SCENE_TEXT * 2];
     wrong what = (wrong)below(r, WRONGS);
@@ -222,7 +222,7 @@ static void put_box(json_writer *w, const char *name, const box *b) {
     json_close_object(w);
 }
 
-static bool layout(scene_question *q, json_writer *w, const scene_text *t, bool counting, vm_rng *r) {
+static bool layout(scene_exercise *q, json_writer *w, const scene_text *t, bool counting, vm_rng *r) {
     char name[SCENE_TEXT], category[64];
     box b[SCENE_OBJECTS];
     int n = counting ? t->phrase[0].count : 2;
@@ -250,7 +250,7 @@ static bool layout(scene_question *q, json_writer *w, const scene_text *t, bool 
 }
 
 /* --- magic, ask ---------------------------------------------------------------------------------------------------------- */
-static void magic(scene_question *q, json_writer *w, const scene_text *t, vm_rng *r) {
+static void magic(scene_exercise *q, json_writer *w, const scene_text *t, vm_rng *r) {
     static const char *const word[] = { "shiny", "smooth", "painted", "glossy", "clean", "soft" };
     char phrase[SCENE_TEXT], richer[SCENE_TEXT + 16];
     int n = 2 + below(r, 2), at = below(r, VM_LEN(word)), by = scene_chance(r, 50) ? 1 : 5; /* steps that meet each word once */
@@ -308,7 +308,7 @@ static void put_which(json_writer *w, const edit *x, vm_rng *r) {
     put_question(w, text, choice, 2, answer, "attribute");
 }
 
-static bool ask(scene_question *q, json_writer *w, const scene_text *t, bool full, vm_rng *r) {
+static bool ask(scene_exercise *q, json_writer *w, const scene_text *t, bool full, vm_rng *r) {
     edit x;
     char text[SCENE_TEXT];
     if (!make_edit(&x, t, scene_chance(r, 50), r)) return false;
@@ -330,7 +330,7 @@ static bool ask(scene_question *q, json_writer *w, const scene_text *t, bool ful
 }
 
 /* --- all ---------------------------------------------------------------------------------------------------------------- */
-static bool try_task(scene_question *q, json_writer *w, uint64_t seed, uint64_t variant, scene_task task, int max_objects) {
+static bool try_task(scene_exercise *q, json_writer *w, uint64_t seed, uint64_t variant, scene_task task, int max_objects) {
     vm_rng r = stream(seed, variant), coin = stream(seed, COIN);
     bool good = scene_chance(&coin, 50); /* whatever captions are tried: the verdicts stay balanced */
     bool relation = task == TASK_LAYOUT_RELATION, counting = task == TASK_LAYOUT_COUNTING;
@@ -349,10 +349,10 @@ static bool try_task(scene_question *q, json_writer *w, uint64_t seed, uint64_t 
     }
 }
 
-vm_status scene_task_make(scene_question *q, uint64_t seed, scene_task task, int max_objects, vm_error *e) {
+vm_status scene_task_make(scene_exercise *q, uint64_t seed, scene_task task, int max_objects, vm_error *e) {
     for (uint64_t variant = 0;; variant++) {
         json_writer w = json_to_memory(JSON_COMPACT);
-        *q = (scene_question){ 0 };
+        *q = (scene_exercise){ 0 };
         bool made = try_task(q, &w, seed, variant, task, max_objects);
         if (!made) json_put_null(&w, NULL); /* another caption */
         char *text = json_take(&w, NULL, e);

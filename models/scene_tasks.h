@@ -25,10 +25,10 @@ typedef struct {
         char value[SCENE_TEXT];
     } field[SCENE_TASK_FIELDS];
     char *answer; /* compact JSON; vm_free */
-} scene_question;
+} scene_exercise;
 
 /* The same seed gives the same question. max_objects as in scene_opts. VM_EDEVICE when memory is out. */
-vm_status scene_task_make(scene_question *q, uint64_t seed, scene_task task, int max_objects, vm_error *e);
+vm_status scene_task_make(scene_exercise *q, uint64_t seed, scene_task task, int max_objects, vm_error *e);
 /* A task of the seed, drawn by how much there is to learn: edits .45, vet .2, layout .15, ask .15, magic .05. */
 scene_task scene_task_pick(uint64_t seed);
 #endif

@@ -35,15 +35,15 @@ static vm_status encode(reader *r, const char *text, int flags, tok_ids *out, vm
     return tok_encode(r->t, text, strlen(text), flags, 0, out, e);
 }
 
-/* The whole is encoded at once; what differs from the prompt by itself is the completion's. */
+/* The prompt as a model will get it. Encoded with the completion behind it, it may tell more about the completion's first token (whether it begins a
+ * word), unless both grow together there. */
 static vm_status add_pair(reader *r, const char *prompt, const char *completion, vm_error *e) {
     char *whole = vm_asprintf("%s%s", prompt, completion);
     if (!whole) return vm_nomem(e, strlen(prompt) + strlen(completion), "a text");
-    int64_t same = 0;
-    if (!encode(r, whole, 0, &r->a, e) && !encode(r, prompt, 0, &r->b, e)) {
-        while (same < r->a.n && same < r->b.n && r->a.id[same] == r->b.id[same]) same++;
-        r->b.n = same;
-        if (!add_ids(r->d, &r->b, 0, false) || !add_ids(r->d, &r->a, same, true) || (r->o->end >= 0 && !add(r->d, r->o->end, true)))
+    if (!encode(r, prompt, 0, &r->b, e) && !encode(r, whole, 0, &r->a, e)) {
+        bool apart = r->a.n >= r->b.n && (!r->b.n || !memcmp(r->a.id, r->b.id, (size_t)r->b.n * sizeof *r->b.id));
+        if (!apart) encode(r, completion, TOK_NO_SPECIAL, &r->a, e);
+        if (!e->status && (!add_ids(r->d, &r->b, 0, false) || !add_ids(r->d, &r->a, apart ? r->b.n : 0, true) || (r->o->end >= 0 && !add(r->d, r->o->end, true))))
             vm_nomem(e, 64, "texts");
     }
     vm_free(whole);

@@ -1,7 +1,8 @@
 /* scene_texts.c - see scene_texts.h.
  *
  * The tokenizer is byte-level as Llama 3's: 256 bytes, and every word of the texts whole (ignore_merges), so that no merges are needed and
- * any other text is still its bytes. A word is a run of letters with the blank before it, a number, or the marks of JSON around a key. */
+ * any other text is still its bytes. A word is a run of letters with the blank before it, a number, or the marks of JSON around a key: none
+ * that both end a prompt and begin an answer, which a model gets apart. */
 #include "pipeline/scene_texts.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #include "models/scene_tasks.h"
 #include "pipeline/run.h"
 
-static const char word_pattern[] = "[\"\\[\\]{},?)]*\"[A-Za-z_]+\":[\"\\[{]*| ?[A-Za-z]+|[0-9]+| ?[^\\sA-Za-z0-9]+|\\s";
+static const char word_pattern[] = "[\"\\[\\]{},?)]*\"[A-Za-z_]+\":[\"\\[{]*|[\"\\[\\]{},?)]+| ?[A-Za-z]+|[0-9]+| ?[^\\sA-Za-z0-9\"\\[\\]{},?)]+|\\s";
 
 typedef struct {
     char *template[SCENE_TASKS];
@@ -36,7 +37,7 @@ static vm_status read_templates(maker *m, const char *dir, vm_error *e) {
 }
 
 /* The template with the values of the question in its places {name}. */
-static char *fill(const char *text, const scene_question *q, vm_error *e) {
+static char *fill(const char *text, const scene_exercise *q, vm_error *e) {
     char *out = vm_strdup("");
     while (out && *text) {
         const char *open = strchr(text, '{'), *close = open ? strchr(open, '}') : NULL, *value = NULL;
@@ -160,7 +161,7 @@ static vm_status write_config(const char *dir, int64_t tokens, vm_error *e) {
     json_put_str(&w, "model_type", "llama");
     json_put_int(&w, "vocab_size", tokens);
     json_put_int(&w, "hidden_size", 192), json_put_int(&w, "intermediate_size", 512);
-    json_put_int(&w, "num_hidden_layers", 6);
+    json_put_int(&w, "num_hidden_layers", 4);
     json_put_int(&w, "num_attention_heads", 6), json_put_int(&w, "num_key_value_heads", 3);
     json_put_int(&w, "max_position_embeddings", 512);
     json_put_str(&w, "hidden_act", "silu");
@@ -191,7 +192,7 @@ static vm_status write_model(const maker *m, const char *parent, vm_error *e) {
 static vm_status one(maker *m, const scene_texts *o, int64_t i, scene_task task, vm_out *out, vm_error *e) {
     uint64_t seed = scene_seed(o->split, o->first + (uint64_t)i);
     double at = (double)i / (double)o->n;
-    scene_question q;
+    scene_exercise q;
     if (!o->task) task = scene_task_pick(seed);
     if (scene_task_make(&q, seed, task, !o->curriculum || at >= 0.15 ? 0 : at < 0.05 ? 1 : 2, e)) return e->status;
     char *prompt = fill(m->template[task], &q, e), *both = prompt ? vm_asprintf("%s%s", prompt, q.answer) : NULL;

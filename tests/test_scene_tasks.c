@@ -6,18 +6,18 @@ enum { MANY = 3000 };
 static vm_error err;
 static int counts[16];
 
-static const char *field(const scene_question *q, const char *name) {
+static const char *field(const scene_exercise *q, const char *name) {
     for (int k = 0; k < q->n; k++)
         if (!strcmp(q->field[k].name, name)) return q->field[k].value;
     return "";
 }
-static json_doc *answer(scene_question *q, uint64_t i, scene_task task) {
+static json_doc *answer(scene_exercise *q, uint64_t i, scene_task task) {
     if (scene_task_make(q, scene_seed(SCENE_VAL, i), task, 0, &err)) MISMATCH("%s\n", err.msg);
     json_doc *d = json_parse(q->answer, strlen(q->answer), "answer", JSON_STRICT, &err);
     if (!d) MISMATCH("%s\n", err.msg);
     return d;
 }
-static void done(scene_question *q, json_doc *d) {
+static void done(scene_exercise *q, json_doc *d) {
     json_free(d);
     vm_free(q->answer);
 }
@@ -46,7 +46,7 @@ static void replaced(char out[400], const char *caption, const char *phrase, con
 TEST(edits_are_minimal) {
     int empty = 0, two = 0;
     for (uint64_t i = 0; i < MANY; i++) {
-        scene_question q;
+        scene_exercise q;
         bool attribute = i & 1;
         json_doc *d = answer(&q, i, attribute ? TASK_EDIT_ATTRIBUTE : TASK_EDIT_OBJECT);
         const char *caption = field(&q, "caption"), *edited = "";
@@ -75,7 +75,7 @@ TEST(edits_are_minimal) {
 TEST(verdicts_are_balanced_and_right) {
     int accepted[2] = { 0 }, reasons = 0;
     for (uint64_t i = 0; i < MANY; i++) {
-        scene_question q;
+        scene_exercise q;
         bool attribute = i & 1;
         json_doc *d = answer(&q, i, attribute ? TASK_VET_ATTRIBUTE : TASK_VET_OBJECT);
         json_value root = json_root(d);
@@ -107,7 +107,7 @@ static bool apart(const box *a, const box *b, int gap) { return a->x + a->w + ga
 
 TEST(layouts_are_true) {
     for (uint64_t i = 0; i < MANY; i++) {
-        scene_question q;
+        scene_exercise q;
         bool counting = i & 1;
         json_doc *d = answer(&q, i, counting ? TASK_LAYOUT_COUNTING : TASK_LAYOUT_RELATION);
         json_value root = json_root(d);
@@ -141,7 +141,7 @@ TEST(layouts_are_true) {
 
 TEST(questions_have_answers) {
     for (uint64_t i = 0; i < MANY; i++) {
-        scene_question q;
+        scene_exercise q;
         json_doc *d = answer(&q, i, i & 1 ? TASK_ASK_FULL : TASK_ASK_REGION);
         const char *is = field(&q, "edited_phrase"), *was = field(&q, "phrase");
         EXPECT(json_len(json_root(d)) >= 3 && strcmp(is, was));
@@ -161,7 +161,7 @@ TEST(questions_have_answers) {
 
 TEST(the_same_seed_is_the_same_question) {
     for (uint64_t i = 0; i < 300; i++) {
-        scene_question a, b;
+        scene_exercise a, b;
         scene_task task = scene_task_pick(i);
         counts[task]++;
         EXPECT(!scene_task_make(&a, i, task, (int)(i % 3), &err) && !scene_task_make(&b, i, task, (int)(i % 3), &err) && !strcmp(a.answer, b.answer));
