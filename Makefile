@@ -169,6 +169,7 @@ $(B)/ptx-ops/ops.c: $(B)/ptx-ops/ops.ptx $(B)/ptx2c
 $(B)/ptx-ops/ops.o: $(B)/ptx-ops/ops.c tests/emu/ptx/ops.h tests/emu/ptx/ops_float.h tests/emu/ptx/lane.h
 	$(CC) $(PTX_CFLAGS) -c $< -o $@
 $(D)/tests/emu/ptx/test_ops: $(addprefix $(H)/tests/emu/ptx/,test_ops.o ops.o lane.o) $(B)/ptx-ops/ops.o $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 $(B)/ptx-ops/warp.c: tests/emu/ptx/warp.ptx $(B)/ptx2c
 	@mkdir -p $(@D)
@@ -176,6 +177,7 @@ $(B)/ptx-ops/warp.c: tests/emu/ptx/warp.ptx $(B)/ptx2c
 $(B)/ptx-ops/warp.o: $(B)/ptx-ops/warp.c tests/emu/ptx/ops.h tests/emu/ptx/ops_float.h tests/emu/ptx/lane.h
 	$(CC) $(PTX_CFLAGS) -c $< -o $@
 $(D)/tests/emu/ptx/test_warp: $(D)/tests/emu/ptx/test_warp.o $(addprefix $(H)/tests/emu/ptx/,ops.o lane.o) $(B)/ptx-ops/warp.o $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 ptx-files: $(CU_SRC:%.cu=$(D)/%.ptx)
 ptx-bugs: $(D)/tests/emu/ptx/probe.host.o $(LIB) $(B)/ptx2c
@@ -201,9 +203,11 @@ $(LIB): $(OBJ)
 	@$(AR) rcs $@ $^
 
 $(BIN): $(H)/pipeline/main.o $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
 $(D)/tests/%: $(H)/tests/%.o $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
 # a stand-in for cuBLASLt, which the emulated device cannot use
@@ -216,13 +220,17 @@ endif
 
 # programs of kernels: the tables of the wrappers, the emulated device's own tests, kernels with bugs
 $(D)/tests/emu/test_onehot: $(H)/tests/emu/test_onehot.o $(D)/tests/emu/onehot.cu.o $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 $(D)/tests/emu/test_emu: $(D)/tests/emu/test_emu.cu.o $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 $(D)/tests/emu/bugs/bugs: $(patsubst %.cu,$(D)/%.cu.o,$(wildcard tests/emu/bugs/*.cu)) $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
 $(D)/bench/%: $(H)/bench/%.o $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LDLIBS_ALL)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
