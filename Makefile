@@ -15,9 +15,9 @@ D    := $(B)/$(MODE)$(if $(filter emu-ptx,$(MODE)),$(PTX_ARCH))
 CC   ?= cc
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
-LIBS     := zlib libpng libjpeg json-c libpcre2-8 libutf8proc libcurl
+LIBS     := zlib libpng libjpeg json-c libpcre2-8 libutf8proc libcurl libmicrohttpd
 PKGS_DEB := build-essential pkg-config zlib1g-dev libpng-dev libjpeg62-turbo-dev libjson-c-dev libpcre2-dev \
-            libutf8proc-dev libcurl4-openssl-dev libdnnl-dev
+            libutf8proc-dev libcurl4-openssl-dev libmicrohttpd-dev libdnnl-dev curl
 OPT      := -O3
 CFLAGS_MODE_asan  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_MODE_debug := -O0 -g

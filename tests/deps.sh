@@ -5,6 +5,7 @@ missing=
 cc=${CC:-cc} # may be several words: "ccache cc"
 command -v ${cc%% *} >/dev/null 2>&1 || missing="$missing C-compiler"
 command -v pkg-config >/dev/null 2>&1 || missing="$missing pkg-config"
+command -v curl >/dev/null 2>&1 || missing="$missing curl" # tests/cli_serve.sh
 for l in $1; do pkg-config --exists "$l" 2>/dev/null || missing="$missing $l"; done
 if command -v ${cc%% *} >/dev/null 2>&1; then
     echo '#include <oneapi/dnnl/dnnl.h>' | $cc -E - >/dev/null 2>&1 || missing="$missing oneDNN"

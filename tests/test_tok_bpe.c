@@ -151,7 +151,6 @@ int main(int argc, char **argv) {
     RUN(long_texts_take_linear_time);
     RUN(parts_that_nothing_stands_for_are_dropped);
     RUN(broken_files_are_named);
-    RUN(parts_that_nothing_stands_for_are_dropped);
     RUN(special_tokens_in_what_people_say);
     RUN(memory_runs_out_politely);
     rmdir(folder);
