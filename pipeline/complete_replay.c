@@ -63,12 +63,14 @@ static const canned *find(const replay *r, const completion *x) {
 
 static vm_status replay_run(completer *c, completion *list, int64_t n, vm_error *e) {
     replay *r = (replay *)c;
-    for (int64_t i = 0; i < n && !e->status; i++) {
+    for (int64_t i = 0; i < n; i++) list[i].end = COMPLETE_INTERRUPTED;
+    for (int64_t i = 0; i < n && !e->status && !complete_stopping(c); i++) {
         completion *x = &list[i];
-        const canned *line = complete_stopping(c) ? NULL : find(r, x);
-        if (!line && !complete_stopping(c) && r->next < r->n && !r->line[r->next].key) line = &r->line[r->next++];
+        const canned *line = find(r, x);
+        if (!line && r->next < r->n && !r->line[r->next].key) line = &r->line[r->next++];
         for (int64_t ms = 0; line && ms < line->delay_ms && !complete_stopping(c); ms++) usleep(1000);
-        x->end = complete_stopping(c) ? COMPLETE_INTERRUPTED : line ? line->end : COMPLETE_STOP;
+        if (complete_stopping(c)) break;
+        x->end = line ? line->end : COMPLETE_STOP;
         x->in = x->out = x->cached = -1, x->ms = 0;
         if (!(x->text = vm_strdup(line ? line->text : ""))) return vm_nomem(e, 64, "an answer");
         complete_finish(x);

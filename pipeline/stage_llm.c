@@ -85,7 +85,8 @@ static vm_status write_line(pending *p, stage_state state, bool more, const char
     return stage_put(d->s, &l, e);
 }
 
-/* Too many void answers in a row of them: what they look like is the best hint at the cause. */
+/* Too many void answers among the last first ones (later tries are those of the difficult units): what they look like is the best hint at the
+ * cause. */
 static void watch_voids(driver *d, bool is_void, const char *text) {
     int64_t at = d->seen++ % d->window_n;
     if (d->seen > d->window_n) d->voids -= d->window[at];
@@ -142,7 +143,7 @@ static void take_answers(pending *p) {
     if (state != STAGE_OK) stage_reject(d->s, p->u->key, p->t, code, p->answer[0].text, e);
     more = (more || state == STAGE_VOID) && p->t + 1 < d->d->how->tries;
     if (!e->status) write_line(p, state, more, code, e);
-    watch_voids(d, state != STAGE_OK, p->answer[0].text);
+    if (p->t == 0) watch_voids(d, state != STAGE_OK, p->answer[0].text);
 }
 
 static void on_done(completion *x) {

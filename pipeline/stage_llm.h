@@ -48,6 +48,6 @@ bool llm_refuses(const char *text);
 #define LLM_OPTS                                                                                                                        \
     COMPLETE_OPTS, PRESET_OPTS, { "show-prompt", OPT_FLAG, NULL, NULL, "print the first prompt as the model would get it, and end", 0, 0 }, \
         { "dry-run", OPT_FLAG, NULL, NULL, "count units, prompts and tokens, and end", 0, 0 },                                          \
-        { "void-limit", OPT_FLOAT, "0.5", "X", "stop when more than this part of the last answers was void", 0, 1 },                     \
+        { "void-limit", OPT_FLOAT, "0.5", "X", "stop when more than this part of the last first answers was void", 0, 1 },                     \
         { "void-window", OPT_INT, "200", "N", "how many answers that looks at", 1, 100000 }
 #endif

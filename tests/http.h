@@ -14,6 +14,7 @@
 typedef struct {
     char path[400], authorization[200];
     long from; /* of "Range: bytes=N-", or -1 */
+    const char *body; /* of a POST, else "" */
 } http_request;
 
 typedef struct {
@@ -22,6 +23,8 @@ typedef struct {
     size_t bytes;
     size_t cut;           /* the connection ends after so many bytes of the body; 0 = not */
     char location[500];   /* of redirects */
+    int retry_after;      /* seconds; 0 = not said */
+    int delay_ms;         /* before the answer */
 } http_answer;
 
 typedef struct http_server http_server;
@@ -33,28 +36,41 @@ struct http_server {
     void *ctx;
 };
 
-static void http_serve_one(http_server *s, int c) {
-    char text[4096];
-    size_t n = 0;
-    http_request r = { .from = -1 };
-    while (n + 1 < sizeof text) {
-        ssize_t k = read(c, text + n, sizeof text - 1 - n);
-        if (k <= 0) return;
+enum { HTTP_REQUEST = 1 << 20 };
+
+/* Reads head and body; the body's place, or NULL. */
+static char *http_read(int c, char *text) {
+    size_t n = 0, want = HTTP_REQUEST;
+    char *body = NULL;
+    while (n + 1 < HTTP_REQUEST && n < want) {
+        ssize_t k = read(c, text + n, HTTP_REQUEST - 1 - n);
+        if (k <= 0) return NULL;
         text[n += (size_t)k] = 0;
-        if (strstr(text, "\r\n\r\n")) break;
+        if (body || !(body = strstr(text, "\r\n\r\n"))) continue;
+        body += 4;
+        char *length = strcasestr(text, "\r\nContent-Length: ");
+        want = (size_t)(body - text) + (length && length < body ? (size_t)atol(length + 18) : 0);
     }
-    if (sscanf(text, "GET %399s", r.path) != 1) return;
-    for (char *line = text; (line = strstr(line, "\r\n")) && line[2] != '\r';) {
+    return body;
+}
+
+static void http_serve_one(http_server *s, int c, char *text) { /* text: room for a request */
+    char method[8];
+    http_request r = { .from = -1, .body = http_read(c, text) };
+    if (!r.body || sscanf(text, "%7s %399s", method, r.path) != 2) return;
+    for (char *line = text; line < r.body && (line = strstr(line, "\r\n")) && line[2] != '\r';) {
         line += 2;
         if (!strncasecmp(line, "Range: bytes=", 13)) r.from = atol(line + 13);
         if (!strncasecmp(line, "Authorization: ", 15)) snprintf(r.authorization, sizeof r.authorization, "%.*s", (int)strcspn(line + 15, "\r"), line + 15);
     }
     s->requests++;
     http_answer a = s->answer(s, &r);
+    if (a.delay_ms) usleep(1000u * (unsigned)a.delay_ms);
     char head[800];
     size_t skip = a.status == 206 ? (size_t)r.from : 0, left = a.bytes > skip ? a.bytes - skip : 0;
     int h = snprintf(head, sizeof head, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\nConnection: close\r\n", a.status, left);
     if (a.location[0]) h += snprintf(head + h, sizeof head - (size_t)h, "Location: %s\r\n", a.location);
+    if (a.retry_after) h += snprintf(head + h, sizeof head - (size_t)h, "Retry-After: %d\r\n", a.retry_after);
     if (a.status == 206) h += snprintf(head + h, sizeof head - (size_t)h, "Content-Range: bytes %zu-%zu/%zu\r\n", skip, a.bytes - 1, a.bytes);
     h += snprintf(head + h, sizeof head - (size_t)h, "\r\n");
     if (write(c, head, (size_t)h) != h) return;
@@ -68,11 +84,13 @@ static void http_serve_one(http_server *s, int c) {
 
 static void *http_loop(void *ctx) {
     http_server *s = ctx;
-    for (int c; (c = accept(s->fd, NULL, NULL)) >= 0;) {
-        http_serve_one(s, c);
+    char *text = malloc(HTTP_REQUEST);
+    for (int c; text && (c = accept(s->fd, NULL, NULL)) >= 0;) {
+        http_serve_one(s, c, text);
         shutdown(c, SHUT_WR);
         close(c);
     }
+    free(text);
     return NULL;
 }
 

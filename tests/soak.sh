@@ -1,7 +1,7 @@
 #!/bin/sh
-# soak.sh - kill -9 at SOAK_KILLS random moments (default 200) of `vismin train clip`, then of `vismin eval`: the same
+# soak.sh - kill -9 at SOAK_KILLS random moments (default 200) of `vismin train clip`, then of `vismin eval` and `vismin instruct`: the same
 # command is given again until it is done, the results are compared with those of an undisturbed run, and a new run begins
-# until the kills are used up. Two cases per finished run; the last line is the verdict. Needs no network and about
+# until the kills are used up (SOAK_VERBS names only some of them). Two cases per finished run; the last line is the verdict. Needs no network and about
 # an hour of one core for 200; SOAK_SEED repeats a sequence of waiting times (not the moments that they hit).
 vismin=${VISMIN:-build/vismin}
 kills=${SOAK_KILLS:-200}
@@ -10,6 +10,7 @@ dir=$(mktemp -d) || exit 1
 pid=
 trap 'rm -rf "$dir"' EXIT
 trap '[ -n "$pid" ] && kill -9 $pid; exit 130' INT TERM
+. tests/stage_parts.sh
 passed=0 failed=0
 check() { # NAME STATUS
     if [ "$2" = 0 ]; then echo "ok soak.$1"; passed=$((passed + 1)); else echo "FAIL soak.$1"; failed=$((failed + 1)); fi
@@ -43,6 +44,19 @@ same_eval() { # OUT
     cmp "$a.timeless" "$b.timeless" && rm "$a.timeless" "$b.timeless"
 }
 
+run_instruct() { # OUT: 300 captions, two answers for each of up to three tries
+    mkdir -p "$1" && cp "$dir/captions/captions.jsonl" "$1/" || exit 1
+    exec "$vismin" instruct "$1" --categories object --llm "replay:$dir/answers.jsonl"
+}
+same_instruct() { # OUT: the published file, and every line but for what the clock says
+    for d in "$dir/whole.instruct" "$1"; do
+        "$vismin" export "$d" instruct --out "$d.json" && "$vismin" check "$d" --quiet && cp -r "$d" "$d.compact" && "$vismin" compact "$d.compact" --quiet || return 1
+        sed 's/,"ms":.*//' "$d.compact"/instruct/part-*.jsonl >"$d.log"
+        rm -r "$d.compact"
+    done
+    cmp "$dir/whole.instruct.json" "$1.json" && cmp "$dir/whole.instruct.log" "$1.log"
+}
+
 # soak VERB: one undisturbed run, then killed ones
 soak() {
     t0=$(now)
@@ -65,13 +79,13 @@ soak() {
         [ $rc = 0 ]; check "$1.run$runs.finished" $?
         [ $rc = 0 ] || { tail -n 5 "$dir/err" >&2; break; }
         "same_$1" "$out" >&2; check "$1.run$runs.same_bytes" $?
-        rm -rf "$out" "$out.log"
+        rm -rf "$out" "$out.log" "$out.json"
         [ $n -ge "$kills" ] && break
     done
     echo "$1: $n kills in $runs runs, $tries starts, seed $seed"
 }
 "$vismin" scene --out "$dir/bench" --pairs 30 --quiet || die "no benchmark" scene
-soak train
-soak eval
+mkdir "$dir/captions" && world_run "$dir/captions" 300 && world_answers "$dir/captions" "$dir/answers.jsonl" 1 || die "no captions" captions
+for verb in ${SOAK_VERBS:-train eval instruct}; do soak $verb; done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
