@@ -42,7 +42,7 @@ vm_status complete_shown(char **text, completer *c, const char *prompt, vm_error
 
 vm_status complete(completer *c, completion *list, int64_t n, vm_error *e) { return n ? c->kind->run(c, list, n, e) : VM_OK; }
 void complete_stop(completer *c) { c->stop = true; }
-bool complete_spans(const completer *c) { return c->kind->spans; }
+int complete_spans(const completer *c) { return c->kind->choices; }
 bool complete_groups(const completer *c) { return c->kind->groups; }
 bool complete_stopping(const completer *c) { return c->stop || run_stopping(); }
 

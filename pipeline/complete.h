@@ -61,7 +61,7 @@ vm_status complete_shown(char **text, completer *c, const char *prompt, vm_error
 vm_status complete(completer *c, completion *list, int64_t n, vm_error *e);
 /* Called from a done(): the rest is not asked any more. */
 void complete_stop(completer *c);
-bool complete_spans(const completer *c);  /* are schemas that differ from unit to unit (lists of phrases) cheap? */
+int complete_spans(const completer *c);   /* values that an "enum" of a schema may have which differs from unit to unit (phrases of a caption); 0 = none */
 bool complete_groups(const completer *c); /* does it pay that prompts which begin alike stand together? */
 
 #define COMPLETE_OPTS                                                                                                                        \

@@ -17,7 +17,7 @@
 #include "pipeline/run.h"
 #include "pipeline/text_out.h"
 
-enum { TRIES = 10, FAILURES = 20, FLIGHT = 256, LONGEST_WAIT = 60, ANSWER_BYTES = 16 << 20 };
+enum { TRIES = 10, FAILURES = 20, FLIGHT = 256, LONGEST_WAIT = 60, ANSWER_BYTES = 16 << 20, CHOICES = 250 /* above, hosted servers limit their length too */ };
 typedef enum { AS_SCHEMA, AS_OBJECT, AS_TEXT } answer_form;
 
 typedef struct {
@@ -339,7 +339,7 @@ static char *base_url(const char *url) {
     return vm_asprintf("%.*s%s", (int)n, url, path ? "" : "/v1");
 }
 
-static const completer_kind kind = { .close = http_close, .run = http_run, .groups = true };
+static const completer_kind kind = { .close = http_close, .run = http_run, .groups = true, .choices = CHOICES };
 
 vm_status complete_open_http(completer **out, const char *url, const vm_args *a, vm_error *e) {
     if (strncmp(url, "http://", 7) && strncmp(url, "https://", 8)) return vm_fail(e, VM_EUSAGE, "--llm http:%s: expected http:http://HOST:PORT or https://HOST", url);

@@ -229,7 +229,7 @@ static vm_status identify(native *c, const char *dir, vm_error *e) {
     return !e->status && !c->base.id ? vm_nomem(e, 256, "a name") : e->status;
 }
 
-static const completer_kind kind = { .close = native_close, .run = native_run, .count = native_count, .shown = native_shown, .groups = true, .spans = true };
+static const completer_kind kind = { .close = native_close, .run = native_run, .count = native_count, .shown = native_shown, .groups = true, .choices = 100000 };
 
 vm_status complete_open_native(completer **out, const char *given, const vm_args *a, vm_error *e) {
     const char *dir = arg_model(a, given, e), *layout = arg_str(a, "chat-template");

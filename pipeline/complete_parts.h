@@ -8,7 +8,8 @@ typedef struct {
     vm_status (*run)(completer *c, completion *list, int64_t n, vm_error *e);
     int64_t (*count)(completer *c, const char *prompt, vm_error *e); /* tokens as the model sees it; NULL: by length */
     vm_status (*shown)(char **text, completer *c, const char *prompt, vm_error *e); /* NULL: the prompt itself */
-    bool groups, spans; /* complete_groups, complete_spans */
+    bool groups; /* complete_groups */
+    int choices; /* complete_spans */
 } completer_kind;
 
 /* Begins the struct of each kind. */

@@ -162,7 +162,7 @@ static void put_text(json_writer *w, const char *key, int most) {
 }
 
 enum { SPAN_WORDS = 8 };
-char *edit_schema(const char *caption, const char *want, bool spans, vm_error *e) {
+char *edit_schema(const char *caption, const char *want, int choices, vm_error *e) {
     static const char *const fields[] = { "SelectedPhrase", "EditedPhrase", "EditedRegionPhrase", "EditedCaption", "Category" };
     json_writer w = json_to_memory(JSON_COMPACT);
     bool object = !want || !strcmp(want, "object"), attribute = !want || !strcmp(want, "attribute");
@@ -171,7 +171,7 @@ char *edit_schema(const char *caption, const char *want, bool spans, vm_error *e
     json_begin_object(&w, "items");
     json_put_str(&w, "type", "object");
     json_begin_object(&w, "properties");
-    if (spans) grammar_put_spans(&w, fields[0], caption, SPAN_WORDS);
+    if (SPAN_WORDS * word_count(caption) <= choices) grammar_put_spans(&w, fields[0], caption, SPAN_WORDS);
     else put_text(&w, fields[0], 120);
     put_text(&w, fields[1], 120), put_text(&w, fields[2], 120);
     put_text(&w, fields[3], (int)VM_MIN(strlen(caption) + 100, (size_t)EDIT_TEXT - 1));

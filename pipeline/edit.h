@@ -51,6 +51,6 @@ void edit_id(char id[17], const char *image_id, const char *caption, const edit 
 
 /* Record of the journal and of later stages: edit_id, image_id, caption, input_phrase, edited_phrase, edited_region_phrase, edited_caption, category. */
 void edit_put(json_writer *w, const char *image_id, const char *file, const char *caption, const edit *x);
-/* JSON schema of an answer. spans: SelectedPhrase is one of the runs of words of the caption; vm_free. */
-char *edit_schema(const char *caption, const char *want, bool spans, vm_error *e);
+/* JSON schema of an answer, vm_free. SelectedPhrase is one of the runs of up to eight words of the caption, if there are at most `choices`. */
+char *edit_schema(const char *caption, const char *want, int choices, vm_error *e);
 #endif

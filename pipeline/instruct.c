@@ -137,7 +137,7 @@ static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_err
     const unit_item *x = u->item;
     int k = category_of(j, u, t);
     *ask = (llm_ask){ .prompt = j->prompt[k], .field = { { "caption", x->c->caption } }, .fields = 1 };
-    ask->schema = edit_schema(x->c->caption, category_name[k], j->c && complete_spans(j->c), e);
+    ask->schema = edit_schema(x->c->caption, category_name[k], j->c ? complete_spans(j->c) : 0, e);
     return e->status;
 }
 

@@ -138,7 +138,7 @@ TEST(names_stay) {
 
 TEST(schema) {
     vm_error e = { 0 };
-    char *s = edit_schema("A \"red\" kite", "attribute", true, &e);
+    char *s = edit_schema("A \"red\" kite", "attribute", 100, &e);
     json_doc *d = s ? json_parse(s, strlen(s), "schema", JSON_STRICT, &e) : NULL;
     json_value of = json_get(json_get(json_root(d), "items"), "properties");
     EXPECT_STR(e.msg, "");
