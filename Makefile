@@ -285,7 +285,7 @@ bench-gpu: ## each family of kernels on a GPU against its copy rate and largest 
 	@GPU=$(GPU) sh bench/gpu.sh $(B)/release
 
 SOAK_KILLS ?= 200
-soak: $(BIN) ## kill -9 at SOAK_KILLS random moments of a training, then of an evaluation; the bytes of the results are compared
+soak: $(BIN) ## kill -9 at SOAK_KILLS random moments of a training, of an evaluation, of instructions; the bytes of the results are compared
 	@VISMIN=$(BIN) SOAK_KILLS=$(SOAK_KILLS) sh tests/soak.sh
 
 # Every tests/fuzz/fuzz_NAME.c is one fuzzer (libFuzzer of clang): make fuzz, or one of them: make fuzz-NAME.
