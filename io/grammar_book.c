@@ -11,7 +11,7 @@ static int32_t add(gx_book *b, gx x) {
 }
 
 int32_t gx_literal(gx_book *b, const char *s, size_t n) {
-    if (!vm_grow(&b->bytes, &b->bytes_cap, b->n_bytes + (int64_t)n, 1)) return b->failed = true, -1;
+    if (!vm_grow(&b->bytes, &b->bytes_cap, b->n_bytes + (int64_t)n + 1, 1)) return b->failed = true, -1;
     if (n) memcpy(b->bytes + b->n_bytes, s, n);
     b->n_bytes += (int64_t)n;
     return add(b, (gx){ .kind = GX_LITERAL, .first = b->n_bytes - (int64_t)n, .n = (int64_t)n });
@@ -35,7 +35,7 @@ static int64_t join(gx_range *r, int64_t n) {
 
 int32_t gx_set(gx_book *b, gx_range *r, int64_t n) {
     n = n ? join(r, n) : 0;
-    if (!vm_grow(&b->range, &b->ranges_cap, b->n_ranges + n, sizeof *r)) return b->failed = true, -1;
+    if (!vm_grow(&b->range, &b->ranges_cap, b->n_ranges + n + 1, sizeof *r)) return b->failed = true, -1;
     if (n) memcpy(b->range + b->n_ranges, r, (size_t)n * sizeof *r);
     b->n_ranges += n;
     return add(b, (gx){ .kind = GX_SET, .first = b->n_ranges - n, .n = n });
@@ -45,7 +45,7 @@ int32_t gx_list(gx_book *b, gx_kind all_or_any, const int32_t *x, int64_t n) {
     if (n == 1) return x[0];
     for (int64_t i = 0; i < n; i++)
         if (x[i] < 0) return b->failed = true, -1;
-    if (!vm_grow(&b->member, &b->members_cap, b->n_members + n, sizeof *x)) return b->failed = true, -1;
+    if (!vm_grow(&b->member, &b->members_cap, b->n_members + n + 1, sizeof *x)) return b->failed = true, -1;
     if (n) memcpy(b->member + b->n_members, x, (size_t)n * sizeof *x);
     b->n_members += n;
     return add(b, (gx){ .kind = all_or_any, .first = b->n_members - n, .n = n });

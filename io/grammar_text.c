@@ -15,6 +15,9 @@ vm_status gx_fail(const gx_reader *r, const char *fmt, ...) {
     return vm_fail(r->e, VM_EINPUT, "%s:%lld: %s", r->b->name, (long long)r->line, words);
 }
 
+/* Bytes of a text that a message shows. */
+static int shown(const gx_reader *r, const char *s) { return (int)VM_MIN(r->end - s, (ptrdiff_t)12); }
+
 /* --- counts and classes ------------------------------------------------------------------------------------------------- */
 static int64_t number(gx_reader *r) {
     int64_t v = -1;
@@ -31,7 +34,7 @@ int32_t gx_read_counts(gx_reader *r, int32_t x) {
             const char *from = r->s++;
             lo = hi = number(r);
             if (r->s < r->end && *r->s == ',') r->s++, hi = number(r);
-            if (r->s == r->end || *r->s != '}' || lo < 0) return gx_fail(r, "a count \"%.12s\", expected {m}, {m,} or {m,n}", from), -1;
+            if (r->s == r->end || *r->s != '}' || lo < 0) return gx_fail(r, "a count \"%.*s\", expected {m}, {m,} or {m,n}", shown(r, from), from), -1;
             if (lo > MOST_COUNT || hi > MOST_COUNT) return gx_fail(r, "a count above %d", MOST_COUNT), -1;
             if (hi >= 0 && hi < lo) return gx_fail(r, "a count from %lld to %lld; the larger one comes second", (long long)lo, (long long)hi), -1;
         } else if (*r->s != '*') break;
@@ -192,7 +195,7 @@ static int32_t alternatives(gx_reader *r, int depth) {
 static vm_status rule(gx_reader *r) {
     size_t n = name_length(r);
     int64_t line = r->line;
-    if (!n) return gx_fail(r, "found \"%.12s\", expected a rule: NAME ::= ...", r->s);
+    if (!n) return gx_fail(r, "found \"%.*s\", expected a rule: NAME ::= ...", shown(r, r->s), r->s);
     int32_t i = gx_rule_of(r->b, r->s, n, line);
     if (i < 0) return vm_nomem(r->e, n, "a grammar");
     r->s += n;
