@@ -22,6 +22,9 @@ vm_status journal_open(journal **out, const char *path, vm_error *e);
 vm_status journal_append(journal *j, const char *text, size_t bytes, vm_error *e);
 vm_status journal_sync(journal *j, vm_error *e);
 vm_status journal_close(journal *j, vm_error *e); /* syncs, unlocks, frees; accepts NULL */
+/* Where lines before the last one are damaged: the file is copied to PATH.bad and goes on without them; *lost is their number. For those whose
+ * records can be made again. VM_ELOCKED: somebody writes it. */
+vm_status journal_salvage(const char *path, int64_t *lost, vm_error *e);
 int64_t journal_lines(const journal *j);
 int64_t journal_bytes(const journal *j);
 int64_t journal_cut(const journal *j); /* bytes of the bad last line that opening cut off */

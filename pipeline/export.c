@@ -7,7 +7,7 @@
 #include "io/log.h"
 #include "pipeline/run.h"
 
-static const export_layout *const layouts[] = { &export_instruct, &export_vet };
+static const export_layout *const layouts[] = { &export_instruct, &export_vet, &export_inpaint };
 
 static const export_layout *find_layout(const char *name, vm_error *e) {
     char known[200] = "";
@@ -66,6 +66,7 @@ static vm_status run_export(const vm_args *a, vm_error *e) {
     const export_layout *l = lines ? NULL : find_layout(name, e);
     if (e->status || run_dir_tags(&tags, run, name, e)) return e->status;
     if (!tags.n) return vm_fail(e, VM_EINPUT, "%s: the stage %s has not run here", run, name);
+    if (l && l->folder) return strcmp(out, "-") ? l->folder(run, out, e) : vm_fail(e, VM_EUSAGE, "export %s: --out DIR is needed, its layout is a folder", name);
     if (vm_out_open(&o, out, e)) return e->status;
     json_writer w = json_to_out(o, lines ? JSON_COMPACT : JSON_PRETTY);
     if (lines) stage_records(run, name, put_line, &w, e);
@@ -77,7 +78,7 @@ static vm_status run_export(const vm_args *a, vm_error *e) {
 
 static const vm_opt export_opts[] = {
     { "format", OPT_STR, "original", "NAME", "original (the published layout) or jsonl (the stage's records, one a line)", 0, 0 },
-    { "out", OPT_STR, "-", "FILE", "where it goes; - is stdout", 0, 0 },
+    { "out", OPT_STR, "-", "FILE", "where it goes, of inpaint a folder; - is stdout", 0, 0 },
     { 0 },
 };
 
@@ -87,6 +88,7 @@ const vm_command cmd_export = {
     .usage = "RUN STAGE [--format original|jsonl] [--out FILE]",
     .about = "  vismin export run instruct --out llm_edits.json          {image_id: {caption: [edits]}}\n"
              "  vismin export run vet --out edit_instruction_filtered.json   {image_id: {edit_id: {\"reject\", \"output\"}}}\n"
+             "  vismin export run inpaint --out coco_sdxl_edited_train/      IMAGE_ID/EDIT_ID.png and IMAGE_ID/annotations.json\n"
              "  vismin export run instruct --format jsonl | head",
     .opts = export_opts,
     .min_pos = 2,

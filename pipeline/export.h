@@ -9,9 +9,12 @@ typedef struct {
     vm_status (*write)(json_writer *w, const char *run, vm_error *e);
     /* The published file as lines of s. NULL: it cannot be read back. */
     vm_status (*read)(stage *s, json_value root, vm_error *e);
+    /* Instead of write: a folder of files. */
+    vm_status (*folder)(const char *run, const char *dir, vm_error *e);
 } export_layout;
 
 extern const export_layout export_instruct, export_vet; /* pipeline/export_edits.c */
+extern const export_layout export_inpaint;              /* pipeline/export_pictures.c */
 
 /* {"A": {"B": [records]}} from records that come sorted: opens and closes the levels as their names change. All-zero begins. */
 typedef struct {

@@ -74,7 +74,7 @@ static vm_status read_edits(stage *s, json_value root, vm_error *e) {
     return e->status;
 }
 
-const export_layout export_instruct = { "instruct", write_edits, read_edits };
+const export_layout export_instruct = { .stage = "instruct", .write = write_edits, .read = read_edits };
 
 /* --- vet ---------------------------------------------------------------------------------------------------------------- */
 /* Edits are sorted by their own ids, and the layout by pictures: those of one picture are gathered first. */
@@ -145,4 +145,4 @@ static vm_status read_verdicts(stage *s, json_value root, vm_error *e) {
     return e->status;
 }
 
-const export_layout export_vet = { "vet", write_verdicts, read_verdicts };
+const export_layout export_vet = { .stage = "vet", .write = write_verdicts, .read = read_verdicts };

@@ -3,7 +3,7 @@
 
 #include "io/file.h"
 #include "io/log.h"
-#include "pipeline/paint.h"
+#include "pipeline/inpaint_stage.h"
 
 /* --mask, else the --box options. */
 static vm_status mask_of(const vm_args *a, const vm_image *im, vm_image *mask, vm_error *e) {
@@ -57,6 +57,7 @@ static vm_status make(paint *p, const vm_image *im, const vm_image *mask, vm_err
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {
+    if (arg_npos(a)) return inpaint_run(a, e);
     paint p;
     vm_image im = { 0 }, mask = { 0 };
     const char *const missing = !arg_str(a, "image") ? "image FILE" : !arg_str(a, "prompt") ? "prompt TEXT" : !arg_str(a, "out") ? "out FILE.png" : NULL;
@@ -74,12 +75,39 @@ static const vm_opt opts[] = {
     { "mask", OPT_STR, NULL, "FILE", "white = repaint", 0, 0 },
     { "box", OPT_LIST, NULL, "X0,Y0,X1,Y1", "instead of a mask: a box in pixels; may be given several times", 0, 0 },
     PAINT_SINGLE_OPTS, PAINT_OPTS, PAINT_EDIT_OPTS,
+    { "edits", OPT_STR, NULL, "FILE", "RUN: edit instructions, JSON Lines, instead of those of RUN/instruct", 0, 0 },
+    { "images", OPT_LIST, NULL, "DIR", "RUN: folder of the pictures; may be given several times", 0, 0 },
+    { "map", OPT_LIST, NULL, "PREFIX=DIR", "RUN: names of pictures that begin with PREFIX stand in DIR", 0, 0 },
+    { "allow-absolute", OPT_FLAG, NULL, NULL, "RUN: names of pictures may be paths of this machine", 0, 0 },
+    { "detector", OPT_STR, NULL, "DIR", "RUN: Grounding DINO, for edits whose record has no boxes", 0, 0 },
+    { "masks", OPT_STR, NULL, "DIR", "RUN: DIR/EDIT_ID.png or DIR/IMAGE_ID.png instead of boxes, white = repaint", 0, 0 },
+    { "box-threshold", OPT_FLOAT, "0.25", "P", "RUN: boxes whose best token is more probable", 0, 1 },
+    { "text-threshold", OPT_FLOAT, "0.25", "P", "RUN: words of a box", 0, 1 },
+    { "nms", OPT_FLOAT, "0.7", "IOU", "RUN: drop boxes that overlap a better one by more; 1 keeps all", 0, 1 },
+    { "min-box-area", OPT_FLOAT, "0.001", "PART", "RUN: drop boxes smaller than this part of the picture", 0, 1 },
+    { "max-box-area", OPT_FLOAT, "0.85", "PART", "RUN: drop boxes at least as large", 0, 1 },
+    { "max-boxes", OPT_INT, "5", "N", "RUN: only the N best boxes", 1, INPAINT_BOXES },
+    { "calls", OPT_INT, "2", "N", "RUN: calls at most, each with steps, guidance and negative prompt drawn anew", 1, 16 },
+    { "candidates", OPT_INT, "3", "N", "RUN: pictures of a call", 1, 16 },
+    { "negative-p", OPT_FLOAT, "0.5", "P", "RUN: part of the calls that have the negative prompt", 0, 1 },
+    { "prompt-order", OPT_STR, "phrase-first", "HOW", "RUN: phrase-first or caption-first", 0, 0 },
+    JUDGE_OPTS,
+    { "parity", OPT_LIST, NULL, "WHAT", "RUN: as the original did it: boxes, geometry, composite, prompt, ranking, sampler, all", 0, 0 },
+    { "retry-failed", OPT_FLAG, NULL, NULL, "RUN: also take up edits again for which no place was found", 0, 0 },
+    { "dry-run", OPT_FLAG, NULL, NULL, "RUN: list the edits and what became of them, as JSON lines", 0, 0 },
+    { "limit", OPT_INT, "0", "N", "RUN: at most N edits; 0 = all", 0, 1 << 30 },
+    STAGE_OPTS,
     { 0 },
 };
 
 const vm_command cmd_inpaint = {
-    .name = "inpaint", .summary = "repaint a part of a picture after a text", .usage = "--model DIR --image FILE --mask FILE --prompt TEXT --out FILE.png",
-    .about = "Outside the mask and its feather the original pixels come back, and it is said how many changed.\n\n"
-             "  vismin inpaint --model diffusers/stable-diffusion-xl-1.0-inpainting-0.1 --image dog.jpg --mask mask.png --prompt \"a cat\" --out cat.png",
-    .opts = opts, .max_pos = 0, .run = run,
+    .name = "inpaint", .summary = "repaint a part of a picture after a text; edit instructions of a run to edited pictures",
+    .usage = "--model DIR --image FILE --mask FILE --prompt TEXT --out FILE.png | RUN --model DIR",
+    .about = "Outside the mask and its feather the original pixels come back, and it is said how many changed.\n"
+             "With a run directory: for each edit the phrase is found, a mask made of its boxes, candidates are painted and judged, the best\n"
+             "stays in RUN/images/. A run that was stopped goes on where it was; edits in error are taken up again.\n\n"
+             "  vismin inpaint --model diffusers/stable-diffusion-xl-1.0-inpainting-0.1 --image dog.jpg --mask mask.png --prompt \"a cat\" --out cat.png\n"
+             "  vismin inpaint run/ --model diffusers/stable-diffusion-xl-1.0-inpainting-0.1 --images coco/ --detector IDEA-Research/grounding-dino-tiny \\\n"
+             "      --judge-model openai/clip-vit-large-patch14 --shard 3/8",
+    .opts = opts, .max_pos = 1, .run = run,
 };

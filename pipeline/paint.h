@@ -43,6 +43,7 @@ typedef struct {
     edit_fit fit;
     int size;              /* of the canvas; 0 = the model's */
     int only_masked;       /* below 0 = the whole picture */
+    int twice;             /* above 0: first onto a canvas of this side, as the original did */
     int feather;
     bool composite;        /* the picture itself outside the mask */
 } paint_edit;

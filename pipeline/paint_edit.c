@@ -11,7 +11,7 @@ vm_status paint_edit_read(paint_edit *how, const paint *p, vm_error *e) {
     while (k < VM_LEN(fits) && strcmp(fits[k], fit)) k++;
     if (k == VM_LEN(fits)) return vm_fail(e, VM_EUSAGE, "--fit %s: known are bucket, pad, stretch", fit);
     if (strcmp(composite, "on") && strcmp(composite, "off")) return vm_fail(e, VM_EUSAGE, "--composite %s: on or off", composite);
-    *how = (paint_edit){ (edit_fit)k, (int)arg_int(p->a, "size"), (int)arg_int(p->a, "only-masked"), (int)arg_int(p->a, "feather"), !strcmp(composite, "on") };
+    *how = (paint_edit){ (edit_fit)k, (int)arg_int(p->a, "size"), (int)arg_int(p->a, "only-masked"), 0, (int)arg_int(p->a, "feather"), !strcmp(composite, "on") };
     return VM_OK;
 }
 
@@ -31,12 +31,14 @@ static vm_status finish(const paint_edit *how, const edit_canvas *c, const vm_im
 vm_status paint_inpaint(paint *p, const paint_edit *how, const vm_image *im, const vm_image *mask, diffusion_call *c, const uint64_t *seeds, vm_image *out,
                         edit_change *changes, diffusion_report *r, vm_error *e) {
     const int unit = (int)diffusion_multiple(p->d), own = (int)diffusion_size(p->d);
-    edit_canvas canvas = edit_canvas_of(im, mask, how->fit, how->size ? how->size : own, 8 * unit, how->only_masked);
+    const int size = how->size ? how->size : own;
+    edit_canvas canvas = edit_canvas_of(im, mask, how->fit, how->twice ? how->twice : size, 8 * unit, how->only_masked);
     vm_image in = { 0 }, on = { 0 }, *made = vm_calloc((size_t)c->n, sizeof *made);
     if (!made) vm_nomem(e, (size_t)c->n * sizeof *made, "pictures");
     if (!edit_mask_count(mask)) vm_fail(e, VM_EINPUT, "the mask is empty: nothing is white in it");
     if (canvas.cw % unit || canvas.ch % unit) vm_fail(e, VM_EUSAGE, "--size %d: a multiple of %d is needed", canvas.cw, unit);
     if (e->status || edit_canvas_in(&in, &canvas, im, e) || edit_canvas_in(&on, &canvas, mask, e)) goto done;
+    if (how->twice) canvas.cw = canvas.ch = canvas.w = canvas.h = size; /* the pipeline scales once more */
     c->image = &in, c->mask = &on, c->width = canvas.cw, c->height = canvas.ch;
     if (paint_run(p, c, seeds, made, r, e)) goto done;
     for (int64_t k = 0; k < c->n && !e->status; k++) finish(how, &canvas, &made[k], im, mask, &out[k], changes ? &changes[k] : NULL, e);
