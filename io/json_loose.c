@@ -25,12 +25,14 @@ static void put(rewrite *r, const char *s, size_t n) {
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_name(char c) { return c == '_' || c == '-' || is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+static bool is_name(char c) {
+    return c == '_' || c == '-' || is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 static void blanks(rewrite *r) {
     while (r->p < r->end && is_space(*r->p)) r->p++;
 }
 
-/* --- strings ------------------------------------------------------------------------------------------------------------ */
+/* --- strings ------------------------------------------------------------------------------------------------------ */
 /* Quotes that may open a string: bytes of the quote, and which ones close it. 0 = none. */
 static int quote_at(const char *p, const char *end, int *kind) {
     if (p >= end) return 0;
@@ -41,7 +43,8 @@ static int quote_at(const char *p, const char *end, int *kind) {
     return *kind = c <= 0x9b ? '\'' + 256 : '"' + 256, 3;
 }
 
-/* Does a quote at q end the string? What follows decides for quotes that stand in texts too: "the dog's", "a "big" dog". */
+/* Does a quote at q end the string? What follows decides for quotes that stand in texts too: "the dog's", "a "big"
+ * dog". */
 static bool closes(const rewrite *r, const char *q, int bytes) {
     const char *p = q + bytes;
     while (p < r->end && (is_space(*p))) p++;
@@ -92,7 +95,7 @@ static bool string(rewrite *r) {
     return false;
 }
 
-/* --- values ------------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 static bool value(rewrite *r);
 
 /* A number as JSON has it; +5, .5, 5. and 007 are rewritten. */
@@ -124,20 +127,23 @@ static bool number(rewrite *r) {
 
 /* true, None, a name without quotes. */
 static bool word(rewrite *r, bool as_name) {
-    static const char *const known[][2] = { { "true", "true" }, { "True", "true" }, { "false", "false" }, { "False", "false" }, { "null", "null" }, { "None", "null" } };
+    static const char *const known[][2] = { { "true", "true" },   { "True", "true" }, { "false", "false" },
+                                            { "False", "false" }, { "null", "null" }, { "None", "null" } };
     const char *from = r->p;
     while (r->p < r->end && is_name(*r->p)) r->p++;
     size_t n = (size_t)(r->p - from);
     if (!n) return false;
     if (r->p == r->end) return r->cut = true, false;
     for (int k = 0; k < VM_LEN(known) && !as_name; k++)
-        if (n == strlen(known[k][0]) && !memcmp(from, known[k][0], n)) return put(r, known[k][1], strlen(known[k][1])), true;
+        if (n == strlen(known[k][0]) && !memcmp(from, known[k][0], n))
+            return put(r, known[k][1], strlen(known[k][1])), true;
     if (!as_name) return false;
     put(r, "\"", 1), put(r, from, n), put(r, "\"", 1);
     return true;
 }
 
-/* Behind the opening bracket, up to and with the closing one. Commas may be missing between objects, and stand where nothing follows. */
+/* Behind the opening bracket, up to and with the closing one. Commas may be missing between objects, and stand where
+ * nothing follows. */
 static bool members(rewrite *r, char close) {
     bool first = true, object = close == '}';
     int kind;
@@ -215,7 +221,7 @@ bool json_loose_next(json_loose *s, char open, json_doc **d, vm_error *e) {
     return *d != NULL;
 }
 
-/* --- members ------------------------------------------------------------------------------------------------------------ */
+/* --- members ------------------------------------------------------------------------------------------------------ */
 static bool same_name(const char *a, const char *b) {
     for (;; a++, b++) {
         while (*a == '_' || *a == ' ' || *a == '-') a++;

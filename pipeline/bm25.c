@@ -13,11 +13,11 @@ typedef struct {
 
 struct bm25 {
     keymap words;
-    posting *p;        /* of each document in turn */
+    posting *p; /* of each document in turn */
     int64_t n, cap;
-    int64_t *docs;     /* (words): in how many documents */
+    int64_t *docs; /* (words): in how many documents */
     int64_t cap_docs;
-    int32_t *length;   /* (N) */
+    int32_t *length; /* (N) */
     int64_t N;
     double mean;
 };
@@ -33,7 +33,9 @@ static vm_status add_text(bm25 *b, const char *text, int32_t doc, vm_error *e) {
     int64_t from = b->n;
     for (word w; word_next(&text, &w);) {
         int64_t before = b->words.n, id = word_id(NULL, &b->words, w), i = from;
-        if (id < 0 || !vm_grow(&b->p, &b->cap, b->n + 1, sizeof *b->p) || !vm_grow(&b->docs, &b->cap_docs, id + 1, sizeof *b->docs)) return vm_nomem(e, 64, "demonstrations");
+        if (id < 0 || !vm_grow(&b->p, &b->cap, b->n + 1, sizeof *b->p) ||
+            !vm_grow(&b->docs, &b->cap_docs, id + 1, sizeof *b->docs))
+            return vm_nomem(e, 64, "demonstrations");
         if (id == before) b->docs[id] = 0;
         while (i < b->n && b->p[i].word != id) i++;
         if (i == b->n) b->p[b->n++] = (posting){ (int32_t)id, doc, 0 }, b->docs[id]++;

@@ -1,4 +1,5 @@
-/* bm25.h - which of a few texts are about the same thing: Okapi BM25 (Robertson et al. 1994) over words without case, k1 = 1.2, b = 0.75.
+/* bm25.h - which of a few texts are about the same thing: Okapi BM25 (Robertson et al. 1994) over words without case,
+ * k1 = 1.2, b = 0.75.
  *
  *   score(q, d) = sum over the words of q of idf(w) f(w,d) (k1 + 1) / (f(w,d) + k1 (1 - b + b |d| / mean |d|))
  *   idf(w) = ln(1 + (N - n(w) + 0.5) / (n(w) + 0.5)) */

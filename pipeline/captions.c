@@ -16,7 +16,8 @@ static char *copy(const char *s, vm_error *e) {
     return c;
 }
 
-/* Without blanks at the ends, with one blank between words. Line feeds and tabs are blanks; *control: other control characters are there. */
+/* Without blanks at the ends, with one blank between words. Line feeds and tabs are blanks; *control: other control
+ * characters are there. */
 static char *in_order(const char *s, bool *control, vm_error *e) {
     char *out = vm_alloc(strlen(s) + 1), *to = out;
     if (!out) return vm_nomem(e, strlen(s), "a caption"), NULL;
@@ -45,8 +46,15 @@ vm_status captions_add(captions *l, const caption *c, vm_error *e) {
     else if (!vm_grow(&l->c, &l->cap, l->n + 1, sizeof *l->c)) vm_nomem(e, sizeof *l->c, "captions");
     else {
         const char *raw = c->raw ? c->raw : strcmp(text, c->caption) ? c->caption : NULL;
-        l->c[l->n++] = (caption){ .image_id = copy(c->image_id, e), .caption = text, .raw = copy(raw, e), .id = copy(c->id, e), .file = copy(c->file, e),
-                                  .source = copy(c->source, e), .split = copy(c->split, e), .width = c->width, .height = c->height };
+        l->c[l->n++] = (caption){ .image_id = copy(c->image_id, e),
+                                  .caption = text,
+                                  .raw = copy(raw, e),
+                                  .id = copy(c->id, e),
+                                  .file = copy(c->file, e),
+                                  .source = copy(c->source, e),
+                                  .split = copy(c->split, e),
+                                  .width = c->width,
+                                  .height = c->height };
         return e->status;
     }
     vm_free(text);
@@ -62,7 +70,8 @@ vm_status captions_bad(captions *l, const vm_error *why, vm_error *e) {
 void captions_free(captions *l) {
     for (int64_t i = 0; i < l->n; i++) {
         caption *c = &l->c[i];
-        vm_free(c->image_id), vm_free(c->caption), vm_free(c->raw), vm_free(c->id), vm_free(c->file), vm_free(c->source), vm_free(c->split);
+        vm_free(c->image_id), vm_free(c->caption), vm_free(c->raw), vm_free(c->id), vm_free(c->file),
+            vm_free(c->source), vm_free(c->split);
     }
     vm_free(l->c);
     *l = (captions){ .strict = l->strict };
@@ -75,11 +84,17 @@ vm_status captions_read(captions *l, const char *path, vm_error *e) {
     vm_error own = { 0 };
     for (int rc; !e->status && (rc = json_lines_next(r, &d, &own)); vm_error_clear(&own)) {
         json_value v = json_root(d);
-        if (rc > 0 && v.kind != JSON_OBJECT) json_fail(v, &own, "found no object, expected {\"image_id\", \"caption\"}");
-        caption c = { .image_id = (char *)json_as_str(json_need(v, "image_id", JSON_STRING, &own), &own), .caption = (char *)json_as_str(json_need(v, "caption", JSON_STRING, &own), &own),
-                      .raw = (char *)json_str(v, "caption_raw", NULL, &own), .id = (char *)json_str(v, "caption_id", NULL, &own), .file = (char *)json_str(v, "file", NULL, &own),
-                      .source = (char *)json_str(v, "source", NULL, &own), .split = (char *)json_str(v, "split", NULL, &own),
-                      .width = json_int(v, "width", 0, 0, 1 << 30, &own), .height = json_int(v, "height", 0, 0, 1 << 30, &own) };
+        if (rc > 0 && v.kind != JSON_OBJECT)
+            json_fail(v, &own, "found no object, expected {\"image_id\", \"caption\"}");
+        caption c = { .image_id = (char *)json_as_str(json_need(v, "image_id", JSON_STRING, &own), &own),
+                      .caption = (char *)json_as_str(json_need(v, "caption", JSON_STRING, &own), &own),
+                      .raw = (char *)json_str(v, "caption_raw", NULL, &own),
+                      .id = (char *)json_str(v, "caption_id", NULL, &own),
+                      .file = (char *)json_str(v, "file", NULL, &own),
+                      .source = (char *)json_str(v, "source", NULL, &own),
+                      .split = (char *)json_str(v, "split", NULL, &own),
+                      .width = json_int(v, "width", 0, 0, 1 << 30, &own),
+                      .height = json_int(v, "height", 0, 0, 1 << 30, &own) };
         if (own.status) captions_bad(l, &own, e);
         else captions_add(l, &c, e);
         json_free(d);
@@ -99,7 +114,8 @@ vm_status captions_write(const captions *l, const char *path, vm_error *e) {
     for (int64_t i = 0; i < l->n; i++) {
         const caption *c = &l->c[i];
         json_begin_object(&w, NULL);
-        put(&w, "image_id", c->image_id), put(&w, "caption", c->caption), put(&w, "caption_id", c->id), put(&w, "file", c->file);
+        put(&w, "image_id", c->image_id), put(&w, "caption", c->caption), put(&w, "caption_id", c->id),
+            put(&w, "file", c->file);
         if (c->width) json_put_int(&w, "width", c->width), json_put_int(&w, "height", c->height);
         put(&w, "source", c->source), put(&w, "split", c->split), put(&w, "caption_raw", c->raw);
         json_close_object(&w);

@@ -1,5 +1,6 @@
 /* captions.h - captions of pictures, one a line of captions.jsonl:
- *   {"image_id": "234136", "caption": "Two men hold a dog.", "caption_id": "...", "file": "...", "width": 640, "height": 480, "source": "coco",
+ *   {"image_id": "234136", "caption": "Two men hold a dog.", "caption_id": "...", "file": "...", "width": 640,
+ *     "height": 480, "source": "coco",
  *    "split": "train2017", "caption_raw": what it was before blanks were put in order}
  * image_id and caption are there always. Everything behind the stages of the captions' side begins with such a file. */
 #ifndef VM_CAPTIONS_H
@@ -33,14 +34,16 @@ void captions_free(captions *l);
 vm_status captions_read(captions *l, const char *path, vm_error *e);
 vm_status captions_write(const captions *l, const char *path, vm_error *e);
 
-/* --- sources: pipeline/captions_coco.c, captions_table.c ----------------------------------------------------------------- */
+/* --- sources: pipeline/captions_coco.c, captions_table.c ---------------------------------------------------------- */
 typedef enum { PICK_RANDOM, PICK_FIRST, PICK_LONGEST, PICK_ALL } captions_pick;
 /* COCO's captions_{train,val}2017.json. random: one of each picture, by the seed, whatever the order of the file. */
-vm_status captions_coco(captions *l, const char *path, captions_pick pick, uint64_t seed, const char *split, vm_error *e);
+vm_status captions_coco(captions *l, const char *path, captions_pick pick, uint64_t seed, const char *split,
+                        vm_error *e);
 /* VSR's JSON Lines: the true statements. */
 vm_status captions_vsr(captions *l, const char *path, vm_error *e);
 /* Any list: .jsonl, .csv, .tsv with image (or image_id, file) and caption; other names: a caption a line. */
 vm_status captions_table(captions *l, const char *path, const char *split, vm_error *e);
-/* n scenes of the miniature world from number `first` of a split on; specific: number, colour, texture and relation always stated. */
+/* n scenes of the miniature world from number `first` of a split on; specific: number, colour, texture and relation
+ * always stated. */
 vm_status captions_world(captions *l, int64_t first, int64_t n, const char *split, bool specific, vm_error *e);
 #endif

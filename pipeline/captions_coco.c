@@ -1,5 +1,6 @@
-/* captions_coco.c - COCO's caption files (https://cocodataset.org/#format-data): an object with "images" [{"id", "file_name", "width", "height"}] and
- * "annotations" [{"id", "image_id", "caption"}]. They are read token by token: the one of 2017 has 600,000 captions in 90 MB. */
+/* captions_coco.c - COCO's caption files (https://cocodataset.org/#format-data): an object with "images" [{"id",
+ * "file_name", "width", "height"}] and "annotations" [{"id", "image_id", "caption"}]. They are read token by token: the
+ * one of 2017 has 600,000 captions in 90 MB. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +29,9 @@ typedef struct {
     keymap by_id; /* of pictures */
 } coco;
 
-static bool is(const json_scan *s, const char *name) { return s->len == strlen(name) && !memcmp(s->from, name, s->len); }
+static bool is(const json_scan *s, const char *name) {
+    return s->len == strlen(name) && !memcmp(s->from, name, s->len);
+}
 
 static bool take_int(coco *c, int64_t *v) {
     json_token t = json_scan_next(&c->s);
@@ -54,8 +57,11 @@ static bool take_picture(coco *c) {
     *p = (picture){ .id = -1, .chosen = -1 };
     json_token t;
     while ((t = json_scan_next(&c->s)) == JSON_T_KEY)
-        if (!(is(&c->s, "id") ? take_int(c, &p->id) : is(&c->s, "width") ? take_int(c, &p->width) : is(&c->s, "height") ? take_int(c, &p->height)
-              : is(&c->s, "file_name") ? take_text(c, &p->file) : json_scan_skip(&c->s, JSON_T_KEY)))
+        if (!(is(&c->s, "id")          ? take_int(c, &p->id)
+              : is(&c->s, "width")     ? take_int(c, &p->width)
+              : is(&c->s, "height")    ? take_int(c, &p->height)
+              : is(&c->s, "file_name") ? take_text(c, &p->file)
+                                       : json_scan_skip(&c->s, JSON_T_KEY)))
             return false;
     return t == JSON_T_OBJECT_END;
 }
@@ -65,10 +71,15 @@ static bool take_annotation(coco *c) {
     *a = (annotation){ .id = -1, .image = -1 };
     json_token t;
     while ((t = json_scan_next(&c->s)) == JSON_T_KEY)
-        if (!(is(&c->s, "id") ? take_int(c, &a->id) : is(&c->s, "image_id") ? take_int(c, &a->image) : is(&c->s, "caption") ? take_text(c, &a->text)
-              : json_scan_skip(&c->s, JSON_T_KEY)))
+        if (!(is(&c->s, "id")         ? take_int(c, &a->id)
+              : is(&c->s, "image_id") ? take_int(c, &a->image)
+              : is(&c->s, "caption")  ? take_text(c, &a->text)
+                                      : json_scan_skip(&c->s, JSON_T_KEY)))
             return false;
-    if (t == JSON_T_OBJECT_END && (!a->text || a->image < 0)) return json_scan_fail(&c->s, c->s.from, "an annotation without \"image_id\" or \"caption\" (is this a file of captions?)"), false;
+    if (t == JSON_T_OBJECT_END && (!a->text || a->image < 0))
+        return json_scan_fail(&c->s, c->s.from,
+                              "an annotation without \"image_id\" or \"caption\" (is this a file of captions?)"),
+               false;
     return t == JSON_T_OBJECT_END;
 }
 
@@ -76,7 +87,8 @@ static bool take_list(coco *c, bool pictures) {
     json_token t = json_scan_next(&c->s);
     if (t != JSON_T_ARRAY) return t != JSON_T_ERROR && json_scan_fail(&c->s, c->s.from, "expected an array") == VM_OK;
     while ((t = json_scan_next(&c->s)) == JSON_T_OBJECT) {
-        bool room = pictures ? vm_grow(&c->p, &c->cap, c->n + 1, sizeof *c->p) : vm_grow(&c->a, &c->cap_a, c->n_a + 1, sizeof *c->a);
+        bool room = pictures ? vm_grow(&c->p, &c->cap, c->n + 1, sizeof *c->p)
+                             : vm_grow(&c->a, &c->cap_a, c->n_a + 1, sizeof *c->a);
         if (!room) return vm_nomem(c->s.e, sizeof *c->p, "captions"), false;
         if (!(pictures ? take_picture(c) : take_annotation(c))) return false;
     }
@@ -92,7 +104,8 @@ static vm_status scan(coco *c, const char *path, const file_map *m, vm_error *e)
         else if (is(&c->s, "annotations")) annotations = true, good = take_list(c, false);
         else good = json_scan_skip(&c->s, JSON_T_KEY);
     }
-    if (!e->status && (!images || !annotations)) vm_fail(e, VM_EINPUT, "%s: no \"images\" and \"annotations\", expected COCO's file of captions", path);
+    if (!e->status && (!images || !annotations))
+        vm_fail(e, VM_EINPUT, "%s: no \"images\" and \"annotations\", expected COCO's file of captions", path);
     return e->status;
 }
 
@@ -111,25 +124,37 @@ static vm_status index_pictures(coco *c, const char *path, vm_error *e) {
     for (int64_t i = 0; i < c->n && !e->status; i++) {
         int64_t before = c->by_id.n, k = keymap_put(&c->by_id, &c->p[i].id, sizeof c->p[i].id);
         if (k < 0) vm_nomem(e, 64, "pictures");
-        else if (k < before || k != i) vm_fail(e, VM_EINPUT, "%s: the picture %lld is listed twice", path, (long long)c->p[i].id);
+        else if (k < before || k != i)
+            vm_fail(e, VM_EINPUT, "%s: the picture %lld is listed twice", path, (long long)c->p[i].id);
     }
     return e->status;
 }
 
-static vm_status add(captions *l, const coco *c, const annotation *a, const picture *p, const char *split, vm_error *e) {
+static vm_status add(captions *l, const coco *c, const annotation *a, const picture *p, const char *split,
+                     vm_error *e) {
     char image[24], id[24];
     snprintf(image, sizeof image, "%lld", (long long)p->id), snprintf(id, sizeof id, "%lld", (long long)a->id);
-    return captions_add(l, &(caption){ .image_id = image, .caption = a->text, .id = a->id >= 0 ? id : NULL, .file = p->file, .source = (char *)"coco", .split = (char *)split,
-                                       .width = p->width, .height = p->height }, e);
+    return captions_add(l,
+                        &(caption){ .image_id = image,
+                                    .caption = a->text,
+                                    .id = a->id >= 0 ? id : NULL,
+                                    .file = p->file,
+                                    .source = (char *)"coco",
+                                    .split = (char *)split,
+                                    .width = p->width,
+                                    .height = p->height },
+                        e);
 }
 
-static vm_status choose(captions *l, coco *c, const char *path, captions_pick pick, uint64_t seed, const char *split, vm_error *e) {
+static vm_status choose(captions *l, coco *c, const char *path, captions_pick pick, uint64_t seed, const char *split,
+                        vm_error *e) {
     for (int64_t i = 0; i < c->n_a && !e->status; i++) {
         annotation *a = &c->a[i];
         int64_t k = keymap_find(&c->by_id, &a->image, sizeof a->image);
         if (k < 0) {
             vm_error why = { 0 };
-            vm_fail(&why, VM_EINPUT, "%s: annotation %lld is of picture %lld, which is not listed", path, (long long)a->id, (long long)a->image);
+            vm_fail(&why, VM_EINPUT, "%s: annotation %lld is of picture %lld, which is not listed", path,
+                    (long long)a->id, (long long)a->image);
             captions_bad(l, &why, e);
             continue;
         }
@@ -142,10 +167,12 @@ static vm_status choose(captions *l, coco *c, const char *path, captions_pick pi
     return e->status;
 }
 
-vm_status captions_coco(captions *l, const char *path, captions_pick pick, uint64_t seed, const char *split, vm_error *e) {
+vm_status captions_coco(captions *l, const char *path, captions_pick pick, uint64_t seed, const char *split,
+                        vm_error *e) {
     file_map m = { 0 };
     coco c = { 0 };
-    if (!file_map_open(&m, path, e) && !scan(&c, path, &m, e) && !index_pictures(&c, path, e)) choose(l, &c, path, pick, seed, split, e);
+    if (!file_map_open(&m, path, e) && !scan(&c, path, &m, e) && !index_pictures(&c, path, e))
+        choose(l, &c, path, pick, seed, split, e);
     for (int64_t i = 0; i < c.n; i++) vm_free(c.p[i].file);
     for (int64_t i = 0; i < c.n_a; i++) vm_free(c.a[i].text);
     vm_free(c.p), vm_free(c.a);

@@ -1,4 +1,5 @@
-/* check.c - `vismin check`: is a run directory whole? Every line of every journal, ids, and that whatever a stage speaks of is there. */
+/* check.c - `vismin check`: is a run directory whole? Every line of every journal, ids, and that whatever a stage
+ * speaks of is there. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,10 +17,8 @@ typedef struct {
     const char *stage, *member, *of, *id;
 } reference;
 static const reference references[] = {
-    { "vet", "edit_id", "instruct", "edit_id" },
-    { "magic", "edit_id", "instruct", "edit_id" },
-    { "ask", "edit_id", "instruct", "edit_id" },
-    { "magic", "layout_id", "layout", "layout_id" },
+    { "vet", "edit_id", "instruct", "edit_id" },   { "magic", "edit_id", "instruct", "edit_id" },
+    { "ask", "edit_id", "instruct", "edit_id" },   { "magic", "layout_id", "layout", "layout_id" },
     { "ask", "layout_id", "layout", "layout_id" },
 };
 
@@ -41,19 +40,21 @@ static void say(job *j, const char *fmt, ...) {
     else printf("%s\n", text);
 }
 
-/* --- journals ----------------------------------------------------------------------------------------------------------- */
+/* --- journals ----------------------------------------------------------------------------------------------------- */
 typedef struct {
-    keymap name;   /* "key hash" of finished lines */
+    keymap name; /* "key hash" of finished lines */
     char (*sha)[65];
     int64_t cap;
 } finished;
 
-/* Two finished lines of one unit and configuration must say the same: whoever works twice on something gets the same. */
+/* Two finished lines of one unit and configuration must say the same: whoever works twice on something gets the
+ * same. */
 static vm_status check_line(job *j, finished *f, const char *path, const journal_line *line, vm_error *e) {
     vm_error own = { 0 };
     json_doc *d = json_parse_at(line->text, line->bytes, path, line->number, 0, &own);
     json_value v = json_root(d);
-    const char *key = json_as_str(json_need(v, "k", JSON_STRING, &own), &own), *hash = json_as_str(json_need(v, "h", JSON_STRING, &own), &own);
+    const char *key = json_as_str(json_need(v, "k", JSON_STRING, &own), &own),
+               *hash = json_as_str(json_need(v, "h", JSON_STRING, &own), &own);
     const char *st = json_as_str(json_need(v, "st", JSON_STRING, &own), &own);
     j->lines++;
     if (own.status) say(j, "%s", own.msg);
@@ -66,7 +67,8 @@ static vm_status check_line(job *j, finished *f, const char *path, const journal
         if (i < 0 || !recs || !vm_grow(&f->sha, &f->cap, i + 1, sizeof *f->sha)) vm_nomem(e, line->bytes, path);
         else {
             sha256_hex(hex, recs, strlen(recs));
-            if (i < before && strcmp(f->sha[i], hex)) say(j, "%s:%" PRId64 ": %s is there twice with different records", path, line->number, key);
+            if (i < before && strcmp(f->sha[i], hex))
+                say(j, "%s:%" PRId64 ": %s is there twice with different records", path, line->number, key);
             memcpy(f->sha[i], hex, 65);
         }
         vm_free(name), vm_free(recs);
@@ -79,7 +81,8 @@ static vm_status check_done(job *j, const char *path, vm_error *e) {
     char hex[65], *name = vm_asprintf("%.*s.done", (int)(strlen(path) - strlen(".jsonl")), path);
     json_doc *d = name && file_exists(name) ? json_open(name, e) : NULL;
     if (!name) vm_nomem(e, strlen(path), "a path");
-    if (d && !sha256_file(hex, path, e) && strcmp(json_str(json_root(d), "sha256", "", e), hex)) say(j, "%s: is of other bytes than the journal beside it", name);
+    if (d && !sha256_file(hex, path, e) && strcmp(json_str(json_root(d), "sha256", "", e), hex))
+        say(j, "%s: is of other bytes than the journal beside it", name);
     json_free(d);
     vm_free(name);
     return e->status;
@@ -116,7 +119,7 @@ static vm_status check_stage(job *j, const char *name, vm_error *e) {
     return e->status;
 }
 
-/* --- ids ---------------------------------------------------------------------------------------------------------------- */
+/* --- ids ---------------------------------------------------------------------------------------------------------- */
 typedef struct {
     job *j;
     const char *stage, *member;
@@ -128,10 +131,13 @@ typedef struct {
 static void check_edit_id(job *j, const char *id, json_value rec, vm_error *e) {
     edit x = { 0 };
     char want[17];
-    snprintf(x.selected, EDIT_TEXT, "%s", json_str(rec, "input_phrase", "", e)), snprintf(x.edited, EDIT_TEXT, "%s", json_str(rec, "edited_phrase", "", e));
-    snprintf(x.caption, EDIT_TEXT, "%s", json_str(rec, "edited_caption", "", e)), snprintf(x.category, sizeof x.category, "%s", json_str(rec, "category", "", e));
+    snprintf(x.selected, EDIT_TEXT, "%s", json_str(rec, "input_phrase", "", e)),
+        snprintf(x.edited, EDIT_TEXT, "%s", json_str(rec, "edited_phrase", "", e));
+    snprintf(x.caption, EDIT_TEXT, "%s", json_str(rec, "edited_caption", "", e)),
+        snprintf(x.category, sizeof x.category, "%s", json_str(rec, "category", "", e));
     edit_id(want, json_str(rec, "image_id", "", e), json_str(rec, "caption", "", e), &x);
-    if (strlen(id) == 16 && strcmp(id, want)) say(j, "instruct: edit %s does not have the id of its contents, which is %s", id, want);
+    if (strlen(id) == 16 && strcmp(id, want))
+        say(j, "instruct: edit %s does not have the id of its contents, which is %s", id, want);
 }
 
 static vm_status look(void *ctx, const char *key, json_value rec, vm_error *e) {
@@ -140,14 +146,16 @@ static vm_status look(void *ctx, const char *key, json_value rec, vm_error *e) {
     if (e->status || !id) return e->status;
     l->j->records++;
     if (!l->fill) {
-        if (keymap_find(l->ids, id, strlen(id)) < 0) say(l->j, "%s: %s of unit %s is of no record that there is", l->stage, id, key);
+        if (keymap_find(l->ids, id, strlen(id)) < 0)
+            say(l->j, "%s: %s of unit %s is of no record that there is", l->stage, id, key);
         return VM_OK;
     }
     int64_t before = l->ids->n, i = keymap_put_text(l->ids, id);
     if (i < 0) return vm_nomem(e, 64, "ids");
     if (i < before) say(l->j, "%s: %s is there twice", l->stage, id);
     if (!strcmp(l->stage, "instruct")) check_edit_id(l->j, id, rec, e);
-    if (l->images->n && image && keymap_find(l->images, image, strlen(image)) < 0) say(l->j, "%s: %s is of picture %s, which has no caption in captions.jsonl", l->stage, id, image);
+    if (l->images->n && image && keymap_find(l->images, image, strlen(image)) < 0)
+        say(l->j, "%s: %s is of picture %s, which has no caption in captions.jsonl", l->stage, id, image);
     return e->status;
 }
 
@@ -182,7 +190,7 @@ static vm_status check_references(job *j, vm_error *e) {
     return e->status;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static vm_status check_all(job *j, vm_error *e) {
     char **names;
     int64_t n, stages = 0;
@@ -193,7 +201,8 @@ static vm_status check_all(job *j, vm_error *e) {
         check_stage(j, names[i], e), stages++;
     }
     vm_free(names);
-    if (!e->status && !stages) vm_fail(e, VM_EINPUT, "%s: no stage has run here (no manifest.json with stages)", j->run);
+    if (!e->status && !stages)
+        vm_fail(e, VM_EINPUT, "%s: no stage has run here (no manifest.json with stages)", j->run);
     if (!e->status && !j->problems) check_references(j, e); /* damaged lines cannot be read there */
     return e->status;
 }
@@ -210,7 +219,9 @@ static vm_status run(const vm_args *a, vm_error *e) {
         json_close_object(&w), json_newline(&w);
     }
     json_end(&w, e);
-    if (!e->status) vm_info("%s: %" PRId64 " lines, %" PRId64 " ids looked up, %" PRId64 " problems", j.run, j.lines, j.records, j.problems);
+    if (!e->status)
+        vm_info("%s: %" PRId64 " lines, %" PRId64 " ids looked up, %" PRId64 " problems", j.run, j.lines, j.records,
+                j.problems);
     return e->status ? e->status : j.problems ? VM_EPARTIAL : VM_OK;
 }
 
@@ -218,8 +229,10 @@ const vm_command cmd_check = {
     .name = "check",
     .summary = "is a run directory whole: journals, ids, what stages say about each other",
     .usage = "RUN",
-    .about = "Reads every line of every journal, and lists: damaged lines; units that are there twice with different records; ids that do not fit their\n"
-             "contents or stand twice; records about edits, layouts or pictures that there are none of. Status 1 when anything is listed.",
+    .about = "Reads every line of every journal, and lists: damaged lines; units that are there twice with different "
+             "records; ids that do not fit their\n"
+             "contents or stand twice; records about edits, layouts or pictures that there are none of. Status 1 when "
+             "anything is listed.",
     .min_pos = 1,
     .max_pos = 1,
     .run = run,

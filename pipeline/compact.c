@@ -1,5 +1,6 @@
-/* compact.c - `vismin compact`: journals of a run directory without the lines that others have replaced, in the order of their keys. Damaged lines are
- * left out and counted: what is whole in a damaged file is saved so. A file is replaced whole or not at all. */
+/* compact.c - `vismin compact`: journals of a run directory without the lines that others have replaced, in the order
+ * of their keys. Damaged lines are left out and counted: what is whole in a damaged file is saved so. A file is
+ * replaced whole or not at all. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,8 @@ static vm_status take_line(content *c, const char *at, size_t bytes, vm_error *e
     char *name = vm_asprintf("%s %s", key, hash);
     int64_t before = c->names.n, i = name ? keymap_put_text(&c->names, name) : -1;
     vm_free(name);
-    if (i < 0 || !vm_grow(&c->doc, &c->cap_docs, c->docs + 1, sizeof *c->doc) || (i == before && !vm_grow(&c->line, &c->cap, i + 1, sizeof *c->line))) {
+    if (i < 0 || !vm_grow(&c->doc, &c->cap_docs, c->docs + 1, sizeof *c->doc) ||
+        (i == before && !vm_grow(&c->line, &c->cap, i + 1, sizeof *c->line))) {
         json_free(d);
         return vm_nomem(e, bytes, "lines");
     }
@@ -71,7 +73,8 @@ static vm_status renew_done(const content *c, const char *path, vm_error *e) {
         json_writer w = json_to_memory(JSON_PRETTY);
         json_begin_object(&w, NULL);
         for (json_iter it = json_each(json_root(d)); json_next(&it);)
-            if (strcmp(it.key, "lines") && strcmp(it.key, "bytes") && strcmp(it.key, "sha256")) json_put_value(&w, it.key, it.value);
+            if (strcmp(it.key, "lines") && strcmp(it.key, "bytes") && strcmp(it.key, "sha256"))
+                json_put_value(&w, it.key, it.value);
         json_put_int(&w, "lines", c->n), json_put_int(&w, "bytes", file_bytes(path)), json_put_str(&w, "sha256", hex);
         json_close_object(&w);
         json_save(&w, "", name, e);
@@ -96,7 +99,8 @@ static vm_status compact(const char *path, bool *damaged, vm_error *e) {
     if (e->status) goto done;
     if (c.n) qsort(c.line, (size_t)c.n, sizeof *c.line, by_key);
     if (!write_lines(&c, path, e) && !renew_done(&c, path, e))
-        vm_info("%s: %lld lines kept, %lld replaced ones and %lld damaged ones left out", path, (long long)c.n, (long long)c.dropped, (long long)c.damaged);
+        vm_info("%s: %lld lines kept, %lld replaced ones and %lld damaged ones left out", path, (long long)c.n,
+                (long long)c.dropped, (long long)c.damaged);
     *damaged |= c.damaged > 0;
 done:
     for (int64_t i = 0; i < c.docs; i++) json_free(c.doc[i]);
@@ -147,7 +151,8 @@ const vm_command cmd_compact = {
     .name = "compact",
     .summary = "the journals of a run directory without replaced and damaged lines",
     .usage = "RUN [STAGE]",
-    .about = "Of several lines for one unit and configuration the last one stays; lines are sorted by unit. A damaged journal is repaired by leaving out\n"
+    .about = "Of several lines for one unit and configuration the last one stays; lines are sorted by unit. A damaged "
+             "journal is repaired by leaving out\n"
              "what is damaged (status 1).",
     .min_pos = 1,
     .max_pos = 2,

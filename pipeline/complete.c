@@ -40,15 +40,18 @@ vm_status complete_shown(char **text, completer *c, const char *prompt, vm_error
     return (*text = vm_strdup(prompt)) ? VM_OK : vm_nomem(e, strlen(prompt), "a prompt");
 }
 
-vm_status complete(completer *c, completion *list, int64_t n, vm_error *e) { return n ? c->kind->run(c, list, n, e) : VM_OK; }
+vm_status complete(completer *c, completion *list, int64_t n, vm_error *e) {
+    return n ? c->kind->run(c, list, n, e) : VM_OK;
+}
 void complete_stop(completer *c) { c->stop = true; }
 int complete_spans(const completer *c) { return c->kind->choices; }
 bool complete_groups(const completer *c) { return c->kind->groups; }
 bool complete_stopping(const completer *c) { return c->stop || run_stopping(); }
 
-/* --- loops -------------------------------------------------------------------------------------------------------------- */
+/* --- loops -------------------------------------------------------------------------------------------------------- */
 bool loop_step(loop_watch *w, int32_t id) {
-    if (!vm_grow(&w->id, &w->cap, w->n + 1, sizeof *w->id) || !vm_grow(&w->run, &w->run_cap, w->n + 1, sizeof *w->run)) return false;
+    if (!vm_grow(&w->id, &w->cap, w->n + 1, sizeof *w->id) || !vm_grow(&w->run, &w->run_cap, w->n + 1, sizeof *w->run))
+        return false;
     bool loop = false;
     for (int64_t p = 0; p < w->n; p++) {
         w->run[p] = w->id[w->n - 1 - p] == id ? w->run[p] + 1 : 0;

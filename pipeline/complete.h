@@ -1,6 +1,7 @@
 /* complete.h - text from a language model, wherever it runs. One interface, four places:
  *
- *   native:DIR   a model directory on our engine (complete_native.c): batches that share beginnings, answers held to a schema
+ *   native:DIR   a model directory on our engine (complete_native.c): batches that share beginnings, answers held to a
+ *                schema
  *   http:URL     a server with OpenAI's interface (complete_http.c): N requests in flight, retries, a circuit breaker
  *   replay:FILE  answers from a file (complete_replay.c): tests, demonstrations without a model
  *   none         no model
@@ -8,7 +9,7 @@
  *     completer *c;
  *     complete_open(&c, a, e);                  // options COMPLETE_OPTS
  *     complete(c, list, n, e);                  // done() of each is called as soon as its answer is there
- */
+ * */
 #ifndef VM_COMPLETE_H
 #define VM_COMPLETE_H
 #include "pipeline/command.h"
@@ -42,7 +43,7 @@ typedef struct completion {
     /* results */
     char *text;          /* vm_free */
     complete_end end;
-    int64_t in, out, cached; /* tokens of the prompt; of the answer; of the prompt that were computed before. -1 = not known */
+    int64_t in, out, cached; /* tokens: prompt, answer, of the prompt computed before; -1 = not known */
     double ms;
 } completion;
 
@@ -52,28 +53,33 @@ vm_status complete_open(completer **out, const vm_args *a, vm_error *e);
 void complete_close(completer *c); /* accepts NULL */
 /* Which model this is, for manifests: kind, name, a hash of its files where they are here. */
 const char *complete_id(const completer *c);
-/* Does the prompt, with an answer of max_new tokens, fit the model's context? Exact with native, by --llm-context and 3 bytes a token elsewhere. */
+/* Does the prompt, with an answer of max_new tokens, fit the model's context? Exact with native, by --llm-context and 3
+ * bytes a token elsewhere. */
 bool complete_fits(completer *c, const char *prompt, int64_t max_new);
 /* The whole text that the model gets for a prompt, marks of the conversation included; vm_free. */
 vm_status complete_shown(char **text, completer *c, const char *prompt, vm_error *e);
-/* All n. Prompts that begin alike should stand together. VM_EIO: the server does not answer any more; VM_EINPUT: it refuses the request
- * as such; VM_EMODEL: the model gives no numbers. When run_stopping(), the rest is COMPLETE_INTERRUPTED and the status VM_OK. */
+/* All n. Prompts that begin alike should stand together. VM_EIO: the server does not answer any more; VM_EINPUT: it
+ * refuses the request as such; VM_EMODEL: the model gives no numbers. When run_stopping(), the rest is
+ * COMPLETE_INTERRUPTED and the status VM_OK. */
 vm_status complete(completer *c, completion *list, int64_t n, vm_error *e);
 /* Called from a done(): the rest is not asked any more. */
 void complete_stop(completer *c);
-int complete_spans(const completer *c);   /* values that an "enum" of a schema may have which differs from unit to unit (phrases of a caption); 0 = none */
+/* Values that an "enum" of a schema may have which differs from unit to unit (phrases of a caption); 0 = none. */
+int complete_spans(const completer *c);
 bool complete_groups(const completer *c); /* does it pay that prompts which begin alike stand together? */
 
-#define COMPLETE_OPTS                                                                                                                        \
-    { "llm", OPT_STR, "none", "WHERE", "native:DIR, http:URL, replay:FILE or none", 0, 0 },                                                   \
-        { "llm-model", OPT_STR, NULL, "NAME", "http: the model's name there (default: the first one of /v1/models)", 0, 0 },                  \
-        { "llm-key-env", OPT_STR, NULL, "VAR", "http: environment variable that holds the key", 0, 0 },                                       \
-        { "llm-flight", OPT_INT, "16", "N", "http: requests in flight", 1, 256 },                                                             \
-        { "llm-timeout", OPT_INT, "300", "S", "http: seconds for one answer", 1, 86400 },                                                     \
-        { "llm-backoff", OPT_INT, "500", "MS", "http: wait before the second try, doubled each time", 1, 60000 },                             \
-        { "llm-context", OPT_INT, "0", "N", "tokens of prompt and answer together; 0 = the model's own", 0, 1 << 24 },                        \
-        { "llm-batch", OPT_INT, "16", "N", "native: texts that are worked on together", 1, 32 },                                              \
-        { "adapter", OPT_STR, NULL, "DIR", "native: a PEFT adapter (LoRA) of the model", 0, 0 },                                              \
-        { "chat-template", OPT_STR, "auto", "NAME", "native: layout of a conversation; auto (the model's own), none or a name of `vismin generate`", 0, 0 }, \
+#define COMPLETE_OPTS                                                                                                  \
+    { "llm", OPT_STR, "none", "WHERE", "native:DIR, http:URL, replay:FILE or none", 0, 0 },                            \
+        { "llm-model", OPT_STR, NULL, "NAME",                                                                          \
+          "http: the model's name there (default: the first one of /v1/models)", 0, 0 },                               \
+        { "llm-key-env", OPT_STR, NULL, "VAR", "http: environment variable that holds the key", 0, 0 },                \
+        { "llm-flight", OPT_INT, "16", "N", "http: requests in flight", 1, 256 },                                      \
+        { "llm-timeout", OPT_INT, "300", "S", "http: seconds for one answer", 1, 86400 },                              \
+        { "llm-backoff", OPT_INT, "500", "MS", "http: wait before the second try, doubled each time", 1, 60000 },      \
+        { "llm-context", OPT_INT, "0", "N", "tokens of prompt and answer together; 0 = the model's own", 0, 1 << 24 }, \
+        { "llm-batch", OPT_INT, "16", "N", "native: texts that are worked on together", 1, 32 },                       \
+        { "adapter", OPT_STR, NULL, "DIR", "native: a PEFT adapter (LoRA) of the model", 0, 0 },                       \
+        { "chat-template", OPT_STR, "auto", "NAME",                                                                    \
+          "native: layout of a conversation; auto (the model's own), none or a name of `vismin generate`", 0, 0 },     \
         { "no-schema", OPT_FLAG, NULL, NULL, "answers are not held to a schema", 0, 0 }
 #endif

@@ -1,12 +1,15 @@
-/* complete_http.c - answers from a server with OpenAI's interface (vLLM, llama.cpp, SGLang, `vismin serve`, hosted ones):
+/* complete_http.c - answers from a server with OpenAI's interface (vLLM, llama.cpp, SGLang, `vismin serve`, hosted
+ * ones):
  *   GET URL/models            names, when --llm-model gives none
  *   POST URL/chat/completions one user message; seed, response_format
  *
- * N requests in flight. Connection errors, cut or malformed answers and 408, 409, 429, 5xx are asked again up to ten times, after a wait that doubles, with
- * jitter, and never before Retry-After. Other 4xx end the run: every request would get them. Twenty failures in a row end it too; those of requests
- * that were under way together count as one, and 429 counts as none, as the server is there.
+ * N requests in flight. Connection errors, cut or malformed answers and 408, 409, 429, 5xx are asked again up to ten
+ * times, after a wait that doubles, with jitter, and never before Retry-After. Other 4xx end the run: every request
+ * would get them. Twenty failures in a row end it too; those of requests that were under way together count as one, and
+ * 429 counts as none, as the server is there.
  *
- * A server that refuses response_format json_schema gets json_object, then none; one that refuses top_k or min_p gets them no more. */
+ * A server that refuses response_format json_schema gets json_object, then none; one that refuses top_k or min_p gets
+ * them no more. */
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +20,14 @@
 #include "pipeline/run.h"
 #include "pipeline/text_out.h"
 
-enum { TRIES = 10, FAILURES = 20, FLIGHT = 256, LONGEST_WAIT = 60, ANSWER_BYTES = 16 << 20, CHOICES = 250 /* above, hosted servers limit their length too */ };
+enum {
+    TRIES = 10,
+    FAILURES = 20,
+    FLIGHT = 256,
+    LONGEST_WAIT = 60,
+    ANSWER_BYTES = 16 << 20,
+    CHOICES = 250 /* above, hosted servers limit their length too */
+};
 typedef enum { AS_SCHEMA, AS_OBJECT, AS_TEXT } answer_form;
 
 typedef struct {
@@ -26,7 +36,7 @@ typedef struct {
     struct curl_slist *headers;
     char *url, *model;
     int flight, timeout;
-    double backoff;      /* seconds */
+    double backoff; /* seconds */
     answer_form form;
     bool plain_sampling; /* no top_k, no min_p */
     int failures;        /* in a row */
@@ -64,7 +74,7 @@ static size_t on_data(char *data, size_t one, size_t n, void *ctx) {
     return o->failed ? 0 : n;
 }
 
-/* --- asking ------------------------------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------------------------- */
 static void put_format(json_writer *w, const completion *x, answer_form form) {
     if (!x->schema || form == AS_TEXT) return;
     json_begin_object(w, "response_format");
@@ -147,7 +157,7 @@ static void release(http *h, call *k) {
     *k = (call){ 0 };
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 static void finish(http *h, call *k, complete_end end, const char *text, vm_error *e) {
     completion *x = k->x;
     x->end = end, x->ms = 1e3 * (run_seconds() - k->first);
@@ -160,15 +170,24 @@ static void finish(http *h, call *k, complete_end end, const char *text, vm_erro
 static bool read_answer(http *h, call *k, vm_error *e) {
     vm_error own = { 0 };
     json_doc *d = json_parse(k->got.s ? k->got.s : "", (size_t)k->got.n, h->url, 0, &own);
-    json_value choice = json_at(json_get(json_root(d), "choices"), 0), message = json_get(choice, "message"), usage = json_get(json_root(d), "usage");
+    json_value choice = json_at(json_get(json_root(d), "choices"), 0), message = json_get(choice, "message"),
+               usage = json_get(json_root(d), "usage");
     const char *text = json_str(message, "content", NULL, &own), *refusal = json_str(message, "refusal", NULL, &own);
     const char *why = json_str(choice, "finish_reason", "stop", &own);
     if (!own.status && !text && !refusal && strcmp(why, "content_filter")) vm_fail(&own, VM_EINPUT, "no content");
     if (!own.status) {
-        k->x->in = json_int(usage, "prompt_tokens", -1, 0, INT64_MAX, &own), k->x->out = json_int(usage, "completion_tokens", -1, 0, INT64_MAX, &own);
+        k->x->in = json_int(usage, "prompt_tokens", -1, 0, INT64_MAX, &own),
+        k->x->out = json_int(usage, "completion_tokens", -1, 0, INT64_MAX, &own);
         k->x->cached = json_int(json_get(usage, "prompt_tokens_details"), "cached_tokens", -1, 0, INT64_MAX, &own);
         bool refused = refusal || !strcmp(why, "content_filter");
-        finish(h, k, refused ? COMPLETE_REFUSED : !strcmp(why, "length") ? COMPLETE_CUT : COMPLETE_STOP, refusal ? refusal : text ? text : "", e);
+        finish(h, k,
+               refused                  ? COMPLETE_REFUSED
+               : !strcmp(why, "length") ? COMPLETE_CUT
+                                        : COMPLETE_STOP,
+               refusal ? refusal
+               : text  ? text
+                       : "",
+               e);
     }
     json_free(d);
     return !own.status;
@@ -195,7 +214,9 @@ static void again(http *h, call *k, bool counts, double retry_after, const char 
     snprintf(words, sizeof words, "%.350s", why);
     if (counts && k->from >= h->failed_at) h->failures++, h->failed_at = run_seconds();
     if (h->failures >= FAILURES) {
-        vm_fail(e, VM_EIO, "%s: %d failures in a row, the last one: %s; the same command goes on when the server is there", h->url, h->failures, words);
+        vm_fail(e, VM_EIO,
+                "%s: %d failures in a row, the last one: %s; the same command goes on when the server is there", h->url,
+                h->failures, words);
         return;
     }
     if (++k->tries >= TRIES) {
@@ -216,7 +237,8 @@ static bool adapt(http *h, call *k, const char *words) {
         h->plain_sampling = true;
     } else if (k->form < AS_TEXT) {
         answer_form less = (answer_form)(k->form + 1);
-        if (h->form < less) vm_info("%s: takes no response_format json_%s", h->url, k->form == AS_SCHEMA ? "schema" : "object");
+        if (h->form < less)
+            vm_info("%s: takes no response_format json_%s", h->url, k->form == AS_SCHEMA ? "schema" : "object");
         h->form = VM_MAX(h->form, less);
     } else return false;
     end_transfer(h, k);
@@ -245,13 +267,15 @@ static void settle(http *h, call *k, CURLcode rc, vm_error *e) {
     }
     server_words(k, words);
     snprintf(why, sizeof why, "HTTP %ld: %s", status, words);
-    if (status == 408 || status == 409 || status == 429 || status >= 500) again(h, k, status != 429, VM_MIN((double)after, 600.0), why, e);
+    if (status == 408 || status == 409 || status == 429 || status >= 500)
+        again(h, k, status != 429, VM_MIN((double)after, 600.0), why, e);
     else if ((status == 400 || status == 422) && strstr(words, "context")) finish(h, k, COMPLETE_FAILED, why, e);
     else if ((status != 400 && status != 422) || !adapt(h, k, words))
-        vm_fail(e, VM_EINPUT, "%s: refused: %s%s", h->url, why, status == 401 || status == 403 ? "; --llm-key-env names the variable that holds the key" : "");
+        vm_fail(e, VM_EINPUT, "%s: refused: %s%s", h->url, why,
+                status == 401 || status == 403 ? "; --llm-key-env names the variable that holds the key" : "");
 }
 
-/* --- all of them -------------------------------------------------------------------------------------------------------- */
+/* --- all of them -------------------------------------------------------------------------------------------------- */
 /* Begins what may begin; milliseconds until the next one may. */
 static int start_due(http *h, call *k, vm_error *e) {
     double now = run_seconds(), next = now + .2;
@@ -291,7 +315,7 @@ static vm_status http_run(completer *base, completion *list, int64_t n, vm_error
     return e->status;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------------ */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 /* The first model of the server's list. */
 static vm_status ask_model(http *h, vm_error *e) {
     char *url = vm_asprintf("%s/models", h->url), words[CURL_ERROR_SIZE];
@@ -306,7 +330,8 @@ static vm_status ask_model(http *h, vm_error *e) {
         curl_easy_setopt(c, CURLOPT_TIMEOUT, 30L);
         CURLcode rc = curl_easy_perform(c);
         curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-        if (rc != CURLE_OK && t == 2) vm_fail(e, VM_EIO, "%s: %s; is the server running?", url, words[0] ? words : curl_easy_strerror(rc));
+        if (rc != CURLE_OK && t == 2)
+            vm_fail(e, VM_EIO, "%s: %s; is the server running?", url, words[0] ? words : curl_easy_strerror(rc));
     }
     vm_error own = { 0 };
     json_doc *d = e->status ? NULL : json_parse(got.s ? got.s : "", (size_t)got.n, url ? url : "", 0, &own);
@@ -323,7 +348,8 @@ static vm_status add_headers(http *h, const vm_args *a, vm_error *e) {
     const char *var = arg_str(a, "llm-key-env"), *key = var ? getenv(var) : NULL;
     char *line = NULL;
     if (var && (!key || !key[0])) return vm_fail(e, VM_EUSAGE, "--llm-key-env %s: this variable is not set", var);
-    if (key && !(line = vm_asprintf("Authorization: Bearer %.*s", (int)strcspn(key, "\r\n"), key))) return vm_nomem(e, 256, "a header");
+    if (key && !(line = vm_asprintf("Authorization: Bearer %.*s", (int)strcspn(key, "\r\n"), key)))
+        return vm_nomem(e, 256, "a header");
     h->headers = curl_slist_append(h->headers, "Content-Type: application/json");
     if (line) h->headers = curl_slist_append(h->headers, line);
     vm_free(line);
@@ -342,13 +368,15 @@ static char *base_url(const char *url) {
 static const completer_kind kind = { .close = http_close, .run = http_run, .groups = true, .choices = CHOICES };
 
 vm_status complete_open_http(completer **out, const char *url, const vm_args *a, vm_error *e) {
-    if (strncmp(url, "http://", 7) && strncmp(url, "https://", 8)) return vm_fail(e, VM_EUSAGE, "--llm http:%s: expected http:http://HOST:PORT or https://HOST", url);
+    if (strncmp(url, "http://", 7) && strncmp(url, "https://", 8))
+        return vm_fail(e, VM_EUSAGE, "--llm http:%s: expected http:http://HOST:PORT or https://HOST", url);
     const char *model = arg_str(a, "llm-model");
     http *h = vm_calloc(1, sizeof *h);
     if (!h) return vm_nomem(e, sizeof *h, "a connection");
     curl_global_init(CURL_GLOBAL_DEFAULT);
     h->base.kind = &kind, h->base.context = arg_int(a, "llm-context");
-    h->flight = (int)arg_int(a, "llm-flight"), h->timeout = (int)arg_int(a, "llm-timeout"), h->backoff = 1e-3 * (double)arg_int(a, "llm-backoff");
+    h->flight = (int)arg_int(a, "llm-flight"), h->timeout = (int)arg_int(a, "llm-timeout"),
+    h->backoff = 1e-3 * (double)arg_int(a, "llm-backoff");
     h->jitter = (uint64_t)(run_seconds() * 1e9);
     if (!(h->multi = curl_multi_init()) || !(h->url = base_url(url))) vm_nomem(e, 256, "a connection");
     if (!e->status && !add_headers(h, a, e) && !(model ? (h->model = vm_strdup(model)) == NULL : ask_model(h, e)) &&

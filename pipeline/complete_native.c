@@ -1,5 +1,5 @@
-/* complete_native.c - answers from a model directory on our engine. Requests whose prompts begin alike go into one batch (llm_batch.h), which
- * computes what they share once. */
+/* complete_native.c - answers from a model directory on our engine. Requests whose prompts begin alike go into one
+ * batch (llm_batch.h), which computes what they share once. */
 #include <string.h>
 
 #include "io/chat.h"
@@ -26,13 +26,13 @@ typedef struct {
     tok *t;
     const chat_layout *chat; /* NULL: prompts are texts as they are */
     llm_engine *en;
-    token_trie *trie;        /* NULL until a schema comes */
-    keymap schemas;          /* their texts; number i is form[i]'s */
+    token_trie *trie; /* NULL until a schema comes */
+    keymap schemas;   /* their texts; number i is form[i]'s */
     limit *form;
     int64_t n_forms, cap_forms;
     vm_type dtype;
     int slots;
-    int64_t longest;         /* tokens of one sequence that the engine was made for */
+    int64_t longest; /* tokens of one sequence that the engine was made for */
     bool deterministic;
 } native;
 
@@ -46,6 +46,7 @@ typedef struct {
     loop_watch loop;
     bool looped;
     double from;
+    int64_t shared; /* tokens of the prompt that the whole batch begins with */
 } asked;
 
 static void forget_schemas(native *c) {
@@ -71,10 +72,15 @@ static vm_status native_shown(char **text, completer *base, const char *prompt, 
     return (*text = vm_strdup(prompt)) ? VM_OK : vm_nomem(e, strlen(prompt), "a prompt");
 }
 
+/* What is spelled like a mark of the conversation in a prompt (a caption may hold it) is text. */
 static vm_status ids_of(native *c, const char *prompt, tok_ids *ids, vm_error *e) {
     char *text = NULL;
+    tok_span said[2] = { { 0, strlen(prompt) } };
+    int64_t n = 1;
     bool bos_inside = c->chat && chat_has_bos(c->chat);
-    if (!native_shown(&text, &c->base, prompt, e)) tok_encode(c->t, text, strlen(text), bos_inside ? TOK_NO_SPECIAL : 0, 0, ids, e);
+    if (c->chat) chat_text_said(&text, said, &n, c->chat, &(chat_message){ "user", prompt }, 1, e);
+    else native_shown(&text, &c->base, prompt, e);
+    if (!e->status) tok_encode_plain(c->t, text, strlen(text), bos_inside ? TOK_NO_SPECIAL : 0, 0, said, n, ids, e);
     if (!e->status && !ids->n && !tok_ids_add(ids, VM_MAX(c->m->c.bos, 0))) vm_nomem(e, 8, "a prompt");
     vm_free(text);
     return e->status;
@@ -94,8 +100,10 @@ static vm_status limit_of(native *c, const char *schema, constraint **out, vm_er
     if (!c->trie && token_trie_new(&c->trie, c->t, c->m->c.vocab, e)) return e->status;
     if (i < 0) {
         limit x = { 0 };
-        if (grammar_from_schema(&x.g, schema, strlen(schema), "schema", e) || constraint_form_new(&x.form, x.g, c->trie, e) ||
-            !vm_grow(&c->form, &c->cap_forms, c->n_forms + 1, sizeof *c->form) || (i = keymap_put_text(&c->schemas, schema)) < 0) {
+        if (grammar_from_schema(&x.g, schema, strlen(schema), "schema", e) ||
+            constraint_form_new(&x.form, x.g, c->trie, e) ||
+            !vm_grow(&c->form, &c->cap_forms, c->n_forms + 1, sizeof *c->form) ||
+            (i = keymap_put_text(&c->schemas, schema)) < 0) {
             constraint_form_free(x.form), grammar_free(x.g);
             return e->status ? e->status : vm_nomem(e, strlen(schema), "a schema");
         }
@@ -104,7 +112,7 @@ static vm_status limit_of(native *c, const char *schema, constraint **out, vm_er
     return constraint_new(out, c->form[i].form, e);
 }
 
-/* --- one answer --------------------------------------------------------------------------------------------------------- */
+/* --- one answer --------------------------------------------------------------------------------------------------- */
 static bool on_token(llm_request *r, int32_t id) {
     asked *q = r->ctx;
     vm_error e = { 0 };
@@ -113,27 +121,32 @@ static bool on_token(llm_request *r, int32_t id) {
     if (tok_decode_next(q->c->t, &q->st, id, false, &part, &n, &e)) return true;
     text_add(&q->text, part, n);
     q->looped = loop_step(&q->loop, id);
-    return q->looped || q->text.failed || q->c->base.stop || (q->x->how.stop && q->text.s && strstr(q->text.s, q->x->how.stop));
+    return q->looped || q->text.failed || q->c->base.stop ||
+           (q->x->how.stop && q->text.s && strstr(q->text.s, q->x->how.stop));
 }
 
 static void on_done(llm_request *r) {
-    static const complete_end ends[] = { [LLM_STOPPED] = COMPLETE_STOP, [LLM_LENGTH] = COMPLETE_CUT, [LLM_FULL] = COMPLETE_CUT, [LLM_INTERRUPTED] = COMPLETE_INTERRUPTED,
+    static const complete_end ends[] = { [LLM_STOPPED] = COMPLETE_STOP,
+                                         [LLM_LENGTH] = COMPLETE_CUT,
+                                         [LLM_FULL] = COMPLETE_CUT,
+                                         [LLM_INTERRUPTED] = COMPLETE_INTERRUPTED,
                                          [LLM_FAILED] = COMPLETE_INTERRUPTED };
     asked *q = r->ctx;
     completion *x = q->x;
     vm_error e = { 0 };
     const char *part = "";
     size_t n = 0;
-    if (!tok_decode_next(q->c->t, &q->st, -1, false, &part, &n, &e)) text_add(&q->text, part, n); /* what was held back */
+    if (!tok_decode_next(q->c->t, &q->st, -1, false, &part, &n, &e))
+        text_add(&q->text, part, n); /* what was held back */
     x->end = q->looped ? COMPLETE_LOOP : ends[r->finish];
-    x->in = r->n, x->out = r->n_out, x->cached = -1;
+    x->in = r->n, x->out = r->n_out, x->cached = q->shared;
     x->ms = 1e3 * (run_seconds() - q->from);
     x->text = text_take(&q->text, &e);
     loop_free(&q->loop);
     if (x->end != COMPLETE_INTERRUPTED && x->text) complete_finish(x);
 }
 
-/* --- batches ------------------------------------------------------------------------------------------------------------ */
+/* --- batches ------------------------------------------------------------------------------------------------------ */
 static int64_t common(const tok_ids *a, const tok_ids *b) {
     int64_t k = 0, n = VM_MIN(a->n, b->n);
     while (k < n && a->id[k] == b->id[k]) k++;
@@ -151,25 +164,38 @@ static vm_status make_engine(native *c, int64_t longest, vm_error *e) {
     if (c->en && longest <= c->longest) return VM_OK;
     llm_engine_free(c->en);
     c->en = NULL, c->longest = longest;
-    llm_engine_options o = { .longest = longest, .cache = c->dtype, .deterministic = c->deterministic, .tokens = (c->slots + 1) * (longest + LLM_PAGE) };
+    llm_engine_options o = { .longest = longest,
+                             .cache = c->dtype,
+                             .deterministic = c->deterministic,
+                             .tokens = (c->slots + 1) * (longest + LLM_PAGE) };
     return llm_engine_new(&c->en, c->m, c->dtype, &o, e);
 }
 
 static vm_status run_alike(native *c, asked *q, int64_t n, vm_error *e) {
     llm_request *r = vm_calloc((size_t)n, sizeof *r);
     if (!r) return vm_nomem(e, (size_t)n * sizeof *r, "requests");
-    int64_t longest = 0;
+    int64_t longest = 0, shared = n > 1 ? q[0].ids.n : 0;
+    for (int64_t i = 1; i < n; i++) shared = VM_MIN(shared, common(&q[0].ids, &q[i].ids));
     if (c->n_forms > FORMS) forget_schemas(c); /* no text is under way here */
     for (int64_t i = 0; i < n && !e->status; i++) {
         const decoding *how = &q[i].x->how;
-        r[i] = (llm_request){ .ids = q[i].ids.id, .n = q[i].ids.n, .most = how->max_new, .token = on_token, .done = on_done, .ctx = &q[i] };
-        r[i].how = (llm_sampling){ .temperature = (float)how->temperature, .top_k = how->top_k, .top_p = (float)how->top_p, .min_p = (float)how->min_p, .seed = q[i].x->seed };
+        r[i] = (llm_request){
+            .ids = q[i].ids.id, .n = q[i].ids.n, .most = how->max_new, .token = on_token, .done = on_done, .ctx = &q[i]
+        };
+        r[i].how = (llm_sampling){ .temperature = (float)how->temperature,
+                                   .top_k = how->top_k,
+                                   .top_p = (float)how->top_p,
+                                   .min_p = (float)how->min_p,
+                                   .seed = q[i].x->seed };
         if (q[i].x->schema) limit_of(c, q[i].x->schema, &r[i].limit, e);
         longest = VM_MAX(longest, r[i].n + r[i].most);
+        q[i].shared = shared;
     }
     llm_counts counts = { 0 };
-    if (!e->status && !make_engine(c, VM_MIN(longest, c->base.context), e)) llm_batch(c->en, c->m, n, r, c->slots, run_stopping, &counts, e);
-    vm_debug("%lld prompt tokens (%lld shared), %lld generated", (long long)counts.prompt, (long long)counts.shared, (long long)counts.made);
+    if (!e->status && !make_engine(c, VM_MIN(longest, c->base.context), e))
+        llm_batch(c->en, c->m, n, r, c->slots, run_stopping, &counts, e);
+    vm_debug("%lld prompt tokens (%lld shared), %lld generated", (long long)counts.prompt, (long long)counts.shared,
+             (long long)counts.made);
     for (int64_t i = 0; i < n; i++) vm_free(r[i].out), constraint_free(r[i].limit);
     vm_free(r);
     return e->status;
@@ -193,7 +219,7 @@ static vm_status native_run(completer *base, completion *list, int64_t n, vm_err
     return e->status;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------------ */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 enum { WHOLE_BYTES = 64 << 20, BEGIN_BYTES = 1 << 20 };
 
 /* Names, sizes and contents of the model's files; of those above 64 MiB the first one. */
@@ -206,7 +232,9 @@ static vm_status identify(native *c, const char *dir, vm_error *e) {
     sha256_start(&s);
     for (int64_t i = 0; i < n && !e->status; i++) {
         const char *dot = strrchr(names[i], '.');
-        if (!dot || (strcmp(dot, ".safetensors") && strcmp(dot, ".json") && strcmp(dot, ".model") && strcmp(dot, ".gguf"))) continue;
+        if (!dot ||
+            (strcmp(dot, ".safetensors") && strcmp(dot, ".json") && strcmp(dot, ".model") && strcmp(dot, ".gguf")))
+            continue;
         char *path = path_join(dir, names[i]);
         file_map m = { 0 };
         if (!path) vm_nomem(e, 256, "a path");
@@ -224,12 +252,18 @@ static vm_status identify(native *c, const char *dir, vm_error *e) {
     size_t len = strlen(dir);
     while (len > 1 && dir[len - 1] == '/') len--;
     char *name = vm_strndup(dir, len);
-    if (name) c->base.id = vm_asprintf("native:%s %.16s %s", path_base(name), hex, c->chat ? chat_name(c->chat) : "none");
+    if (name)
+        c->base.id = vm_asprintf("native:%s %.16s %s", path_base(name), hex, c->chat ? chat_name(c->chat) : "none");
     vm_free(name);
     return !e->status && !c->base.id ? vm_nomem(e, 256, "a name") : e->status;
 }
 
-static const completer_kind kind = { .close = native_close, .run = native_run, .count = native_count, .shown = native_shown, .groups = true, .choices = 100000 };
+static const completer_kind kind = { .close = native_close,
+                                     .run = native_run,
+                                     .count = native_count,
+                                     .shown = native_shown,
+                                     .groups = true,
+                                     .choices = 100000 };
 
 vm_status complete_open_native(completer **out, const char *given, const vm_args *a, vm_error *e) {
     const char *dir = arg_model(a, given, e), *layout = arg_str(a, "chat-template");

@@ -26,10 +26,12 @@ vm_status complete_open_native(completer **out, const char *dir, const vm_args *
 vm_status complete_open_http(completer **out, const char *url, const vm_args *a, vm_error *e);
 vm_status complete_open_replay(completer **out, const char *file, const vm_args *a, vm_error *e);
 
-/* Drops what a model thinks before its answer; ends the answer before its stop text; looks for loops of words when the answer came whole; calls done. */
+/* Drops what a model thinks before its answer; ends the answer before its stop text; looks for loops of words when the
+ * answer came whole; calls done. */
 void complete_finish(completion *x);
 
-/* A text that goes round in circles: the last three turns and twelve tokens more are the same. Feed it all tokens of one text. All-zero begins. */
+/* A text that goes round in circles: the last three turns and twelve tokens more are the same. Feed it all tokens of
+ * one text. All-zero begins. */
 typedef struct {
     int32_t *id, *run; /* run[p]: how many of the last tokens equal those p+1 places before them */
     int64_t n, cap, run_cap;

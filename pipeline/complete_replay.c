@@ -1,8 +1,8 @@
 /* complete_replay.c - answers from a file of JSON Lines:
  *   {"key": "...", "try": 0, "sample": 0, "text": "...", "finish": "stop", "delay_ms": 3}
- * key names the unit; without "try" or "sample" a line answers all of them. Lines without key are given one after the other to requests that no
- * key answers, in the order of the requests (which a resumed run does not repeat: use keys there). A request without line gets an empty
- * answer. delay_ms: waits so long, as a model would. */
+ * key names the unit; without "try" or "sample" a line answers all of them. Lines without key are given one after the
+ * other to requests that no key answers, in the order of the requests (which a resumed run does not repeat: use keys
+ * there). A request without line gets an empty answer. delay_ms: waits so long, as a model would. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,9 +12,9 @@
 #include "pipeline/complete_parts.h"
 
 typedef struct {
-    char *key, *text; /* key NULL: for whoever comes */
+    char *key, *text;            /* key NULL: for whoever comes */
     int64_t t, sample, delay_ms; /* t, sample: -1 = any */
-    int64_t at;      /* place in the file */
+    int64_t at;                  /* place in the file */
     complete_end end;
 } canned;
 
@@ -32,13 +32,18 @@ static void replay_close(completer *c) {
 }
 
 static vm_status read_line(canned *x, json_value v, vm_error *e) {
-    const char *key = json_str(v, "key", NULL, e), *text = json_as_str(json_need(v, "text", JSON_STRING, e), e), *finish = json_str(v, "finish", "stop", e);
-    *x = (canned){ .t = json_int(v, "try", -1, 0, 1 << 20, e), .sample = json_int(v, "sample", -1, 0, 1 << 20, e), .delay_ms = json_int(v, "delay_ms", 0, 0, 600000, e) };
+    const char *key = json_str(v, "key", NULL, e), *text = json_as_str(json_need(v, "text", JSON_STRING, e), e),
+               *finish = json_str(v, "finish", "stop", e);
+    *x = (canned){ .t = json_int(v, "try", -1, 0, 1 << 20, e),
+                   .sample = json_int(v, "sample", -1, 0, 1 << 20, e),
+                   .delay_ms = json_int(v, "delay_ms", 0, 0, 600000, e) };
     int k = 0;
     while (k < COMPLETE_INTERRUPTED && strcmp(finish, complete_end_name[k])) k++;
-    if (!e->status && k == COMPLETE_INTERRUPTED) return json_fail(json_get(v, "finish"), e, "found \"%s\", expected stop, cut, loop, refused or failed", finish);
+    if (!e->status && k == COMPLETE_INTERRUPTED)
+        return json_fail(json_get(v, "finish"), e, "found \"%s\", expected stop, cut, loop, refused or failed", finish);
     x->end = (complete_end)k;
-    if (!e->status && (!(x->text = vm_strdup(text)) || (key && !(x->key = vm_strdup(key))))) vm_nomem(e, strlen(text), "an answer");
+    if (!e->status && (!(x->text = vm_strdup(text)) || (key && !(x->key = vm_strdup(key)))))
+        vm_nomem(e, strlen(text), "an answer");
     return e->status;
 }
 
@@ -57,7 +62,8 @@ static const canned *find(const replay *r, const completion *x) {
         else hi = mid;
     }
     for (; lo < r->n && !strcmp(r->line[lo].key, x->key); lo++)
-        if ((r->line[lo].t < 0 || r->line[lo].t == x->t) && (r->line[lo].sample < 0 || r->line[lo].sample == x->sample)) return &r->line[lo];
+        if ((r->line[lo].t < 0 || r->line[lo].t == x->t) && (r->line[lo].sample < 0 || r->line[lo].sample == x->sample))
+            return &r->line[lo];
     return NULL;
 }
 
@@ -96,7 +102,8 @@ vm_status complete_open_replay(completer **out, const char *file, const vm_args 
         json_lines_close(lines);
     }
     if (r->n) qsort(r->line, (size_t)r->n, sizeof *r->line, by_key);
-    if (!e->status && !sha256_file(hash, file, e) && !(r->base.id = vm_asprintf("replay:%.16s", hash))) vm_nomem(e, 64, "a name");
+    if (!e->status && !sha256_file(hash, file, e) && !(r->base.id = vm_asprintf("replay:%.16s", hash)))
+        vm_nomem(e, 64, "a name");
     if (e->status) complete_close(&r->base);
     else *out = &r->base;
     return e->status;

@@ -9,9 +9,10 @@
 #include "io/json_loose.h"
 #include "io/words.h"
 
-const char *const edit_attribute[EDIT_ATTRIBUTES] = { "color", "pattern", "shape", "appearance", "material", "state", "condition" };
+const char *const edit_attribute[EDIT_ATTRIBUTES] = { "color",    "pattern", "shape",    "appearance",
+                                                      "material", "state",   "condition" };
 
-/* --- fields ------------------------------------------------------------------------------------------------------------- */
+/* --- fields ------------------------------------------------------------------------------------------------------- */
 /* Blanks in order, without quotes around all of it. False when it is longer than a field may be. */
 static bool tidy(char out[EDIT_TEXT], const char *s) {
     size_t n = 0;
@@ -75,7 +76,7 @@ static bool same_caption(const char *given, const char *caption) {
     return distance(a, b, limit) <= limit;
 }
 
-/* --- an answer ---------------------------------------------------------------------------------------------------------- */
+/* --- an answer ---------------------------------------------------------------------------------------------------- */
 /* One of the members as text, "" when it is missing; false when it is too long. */
 static bool field(char out[EDIT_TEXT], json_value v, const char *name) {
     char number[32];
@@ -85,8 +86,9 @@ static bool field(char out[EDIT_TEXT], json_value v, const char *name) {
 
 static const char *read_edit(edit *x, json_value v, const char *caption, const char *want) {
     char given[EDIT_TEXT], category[EDIT_TEXT];
-    if (!field(x->selected, v, "SelectedPhrase") || !field(x->edited, v, "EditedPhrase") || !field(x->region, v, "EditedRegionPhrase") ||
-        !field(x->caption, v, "EditedCaption") || !field(given, v, "InputCaption") || !field(category, v, "Category"))
+    if (!field(x->selected, v, "SelectedPhrase") || !field(x->edited, v, "EditedPhrase") ||
+        !field(x->region, v, "EditedRegionPhrase") || !field(x->caption, v, "EditedCaption") ||
+        !field(given, v, "InputCaption") || !field(category, v, "Category"))
         return "too_long";
     tidy_phrase(x->selected), tidy_phrase(x->edited);
     tidy_category(x->category, category, want);
@@ -98,17 +100,20 @@ static const char *read_edit(edit *x, json_value v, const char *caption, const c
 static bool is_empty_list(const char *answer, size_t bytes) {
     const char *at = memchr(answer, '[', bytes), *end = answer + bytes;
     if (!at) return false;
-    for (at++; at < end && strchr(" \t\r\n", *at); at++) {}
+    for (at++; at < end && strchr(" \t\r\n", *at); at++) {
+    }
     return at < end && *at == ']';
 }
 
-vm_status edit_parse(edits *out, const char *answer, size_t bytes, const char *caption, const char *want, tally *why, vm_error *e) {
+vm_status edit_parse(edits *out, const char *answer, size_t bytes, const char *caption, const char *want, tally *why,
+                     vm_error *e) {
     json_loose s = json_loose_start(answer, bytes);
     json_doc *d;
     *out = (edits){ .none = is_empty_list(answer, bytes) };
     while (json_loose_next(&s, '{', &d, e)) {
         json_value root = json_root(d), list = json_loose_get(root, "edits");
-        bool wrapped = list.kind == JSON_ARRAY; /* {"edits": [...]}: what servers make of a list when they want an object */
+        bool wrapped = list.kind ==
+                       JSON_ARRAY; /* {"edits": [...]}: what servers make of a list when they want an object */
         out->none |= wrapped && !json_len(list);
         for (int64_t i = 0; i < (wrapped ? json_len(list) : 1) && out->n < EDIT_MOST; i++) {
             if (!out->e && !(out->e = vm_calloc(EDIT_MOST, sizeof *out->e))) {
@@ -133,7 +138,7 @@ void edits_free(edits *l) {
     *l = (edits){ 0 };
 }
 
-/* --- records ------------------------------------------------------------------------------------------------------------ */
+/* --- records ------------------------------------------------------------------------------------------------------ */
 void edit_id(char id[17], const char *image_id, const char *caption, const edit *x) {
     char hex[65];
     sha256_parts(hex, 6, (const char *[]){ image_id, caption, x->category, x->selected, x->edited, x->caption });
@@ -163,7 +168,8 @@ static void put_text(json_writer *w, const char *key, int most) {
 
 enum { SPAN_WORDS = 8 };
 char *edit_schema(const char *caption, const char *want, int choices, vm_error *e) {
-    static const char *const fields[] = { "SelectedPhrase", "EditedPhrase", "EditedRegionPhrase", "EditedCaption", "Category" };
+    static const char *const fields[] = { "SelectedPhrase", "EditedPhrase", "EditedRegionPhrase", "EditedCaption",
+                                          "Category" };
     json_writer w = json_to_memory(JSON_COMPACT);
     bool object = !want || !strcmp(want, "object"), attribute = !want || !strcmp(want, "attribute");
     json_begin_object(&w, NULL);

@@ -7,7 +7,7 @@
 #include "pipeline/edit.h"
 #include "pipeline/embedded.h"
 
-/* --- tokens ------------------------------------------------------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
 /* Words, and single bytes of what stands between them; blanks and a final full stop do not count. */
 enum { TOKENS = 512 };
 typedef struct {
@@ -36,20 +36,25 @@ static bool is_article(word w) { return word_any(w, (const char *const[]){ "a", 
 static bool agree(word a, word b) {
     static const char *const pairs[][2] = { { "is", "are" }, { "has", "have" }, { "was", "were" }, { "does", "do" } };
     for (int k = 0; k < VM_LEN(pairs); k++)
-        if ((word_is(a, pairs[k][0]) && word_is(b, pairs[k][1])) || (word_is(a, pairs[k][1]) && word_is(b, pairs[k][0]))) return true;
+        if ((word_is(a, pairs[k][0]) && word_is(b, pairs[k][1])) ||
+            (word_is(a, pairs[k][1]) && word_is(b, pairs[k][0])))
+            return true;
     return false;
 }
 
-/* Is e the tokens of c with [from, to) replaced by those of q, but for an article before it (other, gone or new) and verbs behind it? */
+/* Is e the tokens of c with [from, to) replaced by those of q, but for an article before it (other, gone or new) and
+ * verbs behind it? */
 static bool only_replaced(const tokens *c, int from, int to, const tokens *q, const tokens *e) {
     for (int shift = -1; shift <= 1; shift++) {
         int before = from + shift;
         bool good = before >= 0 && e->n == c->n - (to - from) + q->n + shift;
         if (shift < 0) good = good && from > 0 && is_article(c->at[from - 1]);
         if (shift > 0) good = good && before <= e->n && is_article(e->at[before - 1]);
-        for (int i = 0; good && i < from + VM_MIN(shift, 0); i++) good = same(c->at[i], e->at[i]) || (i == from - 1 && is_article(c->at[i]) && is_article(e->at[i]));
+        for (int i = 0; good && i < from + VM_MIN(shift, 0); i++)
+            good = same(c->at[i], e->at[i]) || (i == from - 1 && is_article(c->at[i]) && is_article(e->at[i]));
         for (int i = 0; good && i < q->n; i++) good = same(q->at[i], e->at[before + i]);
-        for (int i = to, k = before + q->n; good && i < c->n; i++, k++) good = same(c->at[i], e->at[k]) || agree(c->at[i], e->at[k]);
+        for (int i = to, k = before + q->n; good && i < c->n; i++, k++)
+            good = same(c->at[i], e->at[k]) || agree(c->at[i], e->at[k]);
         if (good) return true;
     }
     return false;
@@ -61,7 +66,7 @@ static int token_at(const tokens *t, const char *p) {
     return i;
 }
 
-/* --- V01, V03, V04, V05: the captions ----------------------------------------------------------------------------------- */
+/* --- V01, V03, V04, V05: the captions ----------------------------------------------------------------------------- */
 bool edit_substitute(char out[EDIT_TEXT], const char *caption, size_t from, size_t to, const char *phrase) {
     size_t n = from; /* up to and without an article that agrees with the phrase */
     const char *article = "";
@@ -69,12 +74,14 @@ bool edit_substitute(char out[EDIT_TEXT], const char *caption, size_t from, size
     size_t end = n;
     while (n && caption[n - 1] != ' ') n--;
     size_t len = end - n;
-    bool a = len == 1 && (caption[n] | 32) == 'a', an = len == 2 && (caption[n] | 32) == 'a' && (caption[n + 1] | 32) == 'n';
+    bool a = len == 1 && (caption[n] | 32) == 'a',
+         an = len == 2 && (caption[n] | 32) == 'a' && (caption[n + 1] | 32) == 'n';
     bool capital = (a || an) && caption[n] == 'A';
     if (a || an) article = !strcmp(phrase_article(phrase), "a") ? (capital ? "A " : "a ") : capital ? "An " : "an ";
     else n = from;
     int wrote = snprintf(out, EDIT_TEXT, "%.*s%s%s%s", (int)n, caption, article, phrase, caption + to);
-    if (n == 0 && !article[0] && caption[0] >= 'A' && caption[0] <= 'Z' && out[0] >= 'a' && out[0] <= 'z') out[0] = (char)(out[0] - 32);
+    if (n == 0 && !article[0] && caption[0] >= 'A' && caption[0] <= 'Z' && out[0] >= 'a' && out[0] <= 'z')
+        out[0] = (char)(out[0] - 32);
     return wrote < EDIT_TEXT;
 }
 
@@ -99,17 +106,20 @@ static const char *check_captions(edit *x, const char *caption, word span, bool 
     const char *bad = NULL;
     tokens_of(&c, caption), tokens_of(&q, x->edited), tokens_of(&e, x->caption);
     if (x->caption[0] && !phrase_find(x->caption, x->edited).at) bad = "V03";
-    else if (x->caption[0] && !only_replaced(&c, token_at(&c, span.at), token_at(&c, span.at + span.len), &q, &e)) bad = "V04";
+    else if (x->caption[0] && !only_replaced(&c, token_at(&c, span.at), token_at(&c, span.at + span.len), &q, &e))
+        bad = "V04";
     if (bad && !repair) return bad;
     if (bad || !x->caption[0]) {
         x->repaired = bad != NULL;
-        if (!edit_substitute(x->caption, caption, (size_t)(span.at - caption), (size_t)(span.at + span.len - caption), x->edited)) return "V11";
+        if (!edit_substitute(x->caption, caption, (size_t)(span.at - caption), (size_t)(span.at + span.len - caption),
+                             x->edited))
+            return "V11";
     }
     phrase_key(a, x->caption), phrase_key(b, caption);
     return strcmp(a, b) ? NULL : "V05";
 }
 
-/* --- V02, V06 to V11: the phrases --------------------------------------------------------------------------------------- */
+/* --- V02, V06 to V11: the phrases --------------------------------------------------------------------------------- */
 /* The phrase as a key, its head in the singular. */
 static void root_of(char out[WORDS_MAX], const char *phrase) {
     char one[WORDS_MAX];
@@ -131,13 +141,18 @@ static bool in_relations(word w, const char *file, int column) {
 }
 
 static bool of_class(word w, word_class kind) {
-    static const char *const vague[] = { "both",   "pair",   "couple",   "dozen",    "dozens",  "several",  "many",      "few", "some",
-                                         "single", "double", "triple",   "multiple", "numerous", "hundred", "hundreds", "thousand", "half" };
-    static const char *const sizes[] = { "big",      "bigger",   "biggest", "small", "smaller", "smallest", "large",  "larger",  "largest",  "little",    "tiny",  "tinier",
-                                         "huge",     "giant",    "gigantic", "enormous", "massive", "tall", "taller", "tallest", "short",    "shorter",   "shortest", "long",
-                                         "longer",   "longest",  "mini",    "miniature", "oversized", "wide", "wider", "narrow",  "narrower", "thick",     "thicker",  "thin",
-                                         "thinner",  "colossal", "medium-sized" };
-    if (kind == NUMBERS) return word_number(w) >= 0 || (w.len && *w.at >= '0' && *w.at <= '9') || word_any(w, vague, VM_LEN(vague)) >= 0;
+    static const char *const vague[] = { "both",     "pair",     "couple",  "dozen",    "dozens",   "several",
+                                         "many",     "few",      "some",    "single",   "double",   "triple",
+                                         "multiple", "numerous", "hundred", "hundreds", "thousand", "half" };
+    static const char *const sizes[] = { "big",     "bigger",   "biggest",     "small",     "smaller",   "smallest",
+                                         "large",   "larger",   "largest",     "little",    "tiny",      "tinier",
+                                         "huge",    "giant",    "gigantic",    "enormous",  "massive",   "tall",
+                                         "taller",  "tallest",  "short",       "shorter",   "shortest",  "long",
+                                         "longer",  "longest",  "mini",        "miniature", "oversized", "wide",
+                                         "wider",   "narrow",   "narrower",    "thick",     "thicker",   "thin",
+                                         "thinner", "colossal", "medium-sized" };
+    if (kind == NUMBERS)
+        return word_number(w) >= 0 || (w.len && *w.at >= '0' && *w.at <= '9') || word_any(w, vague, VM_LEN(vague)) >= 0;
     if (kind == SIZES) return word_any(w, sizes, VM_LEN(sizes)) >= 0;
     return in_relations(w, "vsr_relations.csv", 1) || in_relations(w, "relations.csv", 2);
 }
@@ -170,7 +185,8 @@ static bool class_changed(const edit *x) {
     return number_of(x->selected) * number_of(x->edited) < 0;
 }
 
-/* Does one row of the table hold both? They are the phrases, or what is left of them without the words that they share at both ends. */
+/* Does one row of the table hold both? They are the phrases, or what is left of them without the words that they share
+ * at both ends. */
 static bool in_one_row(const char *a, const char *b) {
     for (const embedded_file *f = embedded_files; f->name; f++) {
         if (strcmp(f->name, "synonyms.csv")) continue;
@@ -212,7 +228,24 @@ static bool ends_with(const char *s, const char *tail) { /* whole words */
 }
 
 static bool is_residue(const char *s) {
-    static const char *const marks[] = { "http:", "https:", "www.", "](", "**", "```", "</", "/>", "<|", "|>", "<s>", "[INST]", "InputCaption", "SelectedPhrase", "EditedPhrase", "EditedCaption", "{", "}" };
+    static const char *const marks[] = { "http:",
+                                         "https:",
+                                         "www.",
+                                         "](",
+                                         "**",
+                                         "```",
+                                         "</",
+                                         "/>",
+                                         "<|",
+                                         "|>",
+                                         "<s>",
+                                         "[INST]",
+                                         "InputCaption",
+                                         "SelectedPhrase",
+                                         "EditedPhrase",
+                                         "EditedCaption",
+                                         "{",
+                                         "}" };
     for (int k = 0; k < VM_LEN(marks); k++)
         if (strcasestr(s, marks[k])) return true;
     for (const char *p = s, *end = s + strlen(s); p < end;) {
@@ -225,7 +258,8 @@ static bool is_residue(const char *s) {
 static const char *check_phrases(const edit *x, const char *want) {
     char a[WORDS_MAX], b[WORDS_MAX], head[2][WORDS_MAX];
     int n = word_count(x->selected), m = word_count(x->edited);
-    bool object = !strcmp(x->category, "object"), attribute = !strncmp(x->category, "attribute", 9) && (!x->category[9] || x->category[9] == '(');
+    bool object = !strcmp(x->category, "object"),
+         attribute = !strncmp(x->category, "attribute", 9) && (!x->category[9] || x->category[9] == '(');
     root_of(a, x->selected), root_of(b, x->edited);
     phrase_head(head[0], x->selected), phrase_head(head[1], x->edited);
     if (!m || !strcmp(a, b)) return "V02";
@@ -235,7 +269,8 @@ static const char *check_phrases(const edit *x, const char *want) {
     if (want && strncmp(x->category, want, strlen(want))) return "V07";
     if (attribute && x->category[9]) { /* attribute(KIND), of those that there are */
         bool known = false;
-        for (int k = 0; k < EDIT_ATTRIBUTES; k++) known |= !strncmp(x->category + 10, edit_attribute[k], strlen(edit_attribute[k]));
+        for (int k = 0; k < EDIT_ATTRIBUTES; k++)
+            known |= !strncmp(x->category + 10, edit_attribute[k], strlen(edit_attribute[k]));
         if (!known) return "V07";
     }
     if (!strcmp(head[0], head[1]) == object) return "V07";
@@ -243,7 +278,8 @@ static const char *check_phrases(const edit *x, const char *want) {
     return are_synonyms(x) ? "V09" : NULL;
 }
 
-/* The edited phrase with its article, the first letter upper case. A region phrase that does not hold the edited phrase is written anew. */
+/* The edited phrase with its article, the first letter upper case. A region phrase that does not hold the edited phrase
+ * is written anew. */
 static void fill_region(edit *x) {
     char head[WORDS_MAX], one[WORDS_MAX], key[WORDS_MAX], single[WORDS_MAX];
     if (x->region[0] && phrase_find(x->region, x->edited).at) return;
@@ -253,13 +289,15 @@ static void fill_region(edit *x) {
     phrase_key(key, x->edited), phrase_singular(one, key), phrase_key(single, one);
     phrase_head(head, x->edited);
     bool plural = strcmp(key, single) || noun_is_pair(x->edited);
-    snprintf(x->region, EDIT_TEXT, "%s%s%.1000s", counted || plural ? "" : phrase_article(x->edited), counted || plural ? "" : " ", x->edited);
+    snprintf(x->region, EDIT_TEXT, "%s%s%.1000s", counted || plural ? "" : phrase_article(x->edited),
+             counted || plural ? "" : " ", x->edited);
     if (x->region[0] >= 'a' && x->region[0] <= 'z') x->region[0] = (char)(x->region[0] - 32);
 }
 
 const char *edit_check(edit *x, const char *caption, const char *want, bool repair) {
     word span;
-    if (is_residue(x->selected) || is_residue(x->edited) || is_residue(x->region) || is_residue(x->caption)) return "V11";
+    if (is_residue(x->selected) || is_residue(x->edited) || is_residue(x->region) || is_residue(x->caption))
+        return "V11";
     const char *bad = find_span(x, caption, &span);
     if (!bad) bad = check_phrases(x, want);
     if (!bad) bad = check_captions(x, caption, span, repair);

@@ -12,7 +12,7 @@ typedef struct {
 } embedded_file;
 extern const embedded_file embedded_files[]; /* ends with a name NULL */
 
-/* A text that the file NAME of dir overrides: that file when dir (may be NULL) has it, else the embedded one. *text (vm_free) is NULL and no
- * error when neither is there. *from (may be NULL) is what messages call it; vm_free. */
+/* A text that the file NAME of dir overrides: that file when dir (may be NULL) has it, else the embedded one. *text
+ * (vm_free) is NULL and no error when neither is there. *from (may be NULL) is what messages call it; vm_free. */
 vm_status embedded_read(char **text, size_t *bytes, char **from, const char *dir, const char *name, vm_error *e);
 #endif

@@ -1,4 +1,5 @@
-/* export.c - `vismin export` and `vismin import`: a stage as the file of the original project, or its records as JSON lines. */
+/* export.c - `vismin export` and `vismin import`: a stage as the file of the original project, or its records as JSON
+ * lines. */
 #include "pipeline/export.h"
 
 #include <string.h>
@@ -19,7 +20,7 @@ static const export_layout *find_layout(const char *name, vm_error *e) {
     return NULL;
 }
 
-/* --- levels ------------------------------------------------------------------------------------------------------------- */
+/* --- levels ------------------------------------------------------------------------------------------------------- */
 static void close_inner(export_nest *n, json_writer *w) {
     if (n->inner) n->list ? json_close_array(w) : json_close_object(w);
     vm_free(n->inner);
@@ -49,7 +50,7 @@ vm_status export_level(export_nest *n, json_writer *w, const char *outer, const 
     return VM_OK;
 }
 
-/* --- export ------------------------------------------------------------------------------------------------------------- */
+/* --- export ------------------------------------------------------------------------------------------------------- */
 static vm_status put_line(void *ctx, const char *key, json_value rec, vm_error *e) {
     json_writer *w = ctx;
     json_put_value(w, NULL, rec);
@@ -62,11 +63,14 @@ static vm_status run_export(const vm_args *a, vm_error *e) {
     bool lines = !strcmp(format, "jsonl");
     run_tags tags;
     vm_out *o = NULL;
-    if (!lines && strcmp(format, "original")) return vm_fail(e, VM_EUSAGE, "--format %s: expected original or jsonl", format);
+    if (!lines && strcmp(format, "original"))
+        return vm_fail(e, VM_EUSAGE, "--format %s: expected original or jsonl", format);
     const export_layout *l = lines ? NULL : find_layout(name, e);
     if (e->status || run_dir_tags(&tags, run, name, e)) return e->status;
     if (!tags.n) return vm_fail(e, VM_EINPUT, "%s: the stage %s has not run here", run, name);
-    if (l && l->folder) return strcmp(out, "-") ? l->folder(run, out, e) : vm_fail(e, VM_EUSAGE, "export %s: --out DIR is needed, its layout is a folder", name);
+    if (l && l->folder && !strcmp(out, "-"))
+        return vm_fail(e, VM_EUSAGE, "export %s: --out DIR is needed, its layout is a folder", name);
+    if (l && l->folder) return l->folder(run, out, e);
     if (vm_out_open(&o, out, e)) return e->status;
     json_writer w = json_to_out(o, lines ? JSON_COMPACT : JSON_PRETTY);
     if (lines) stage_records(run, name, put_line, &w, e);
@@ -77,7 +81,8 @@ static vm_status run_export(const vm_args *a, vm_error *e) {
 }
 
 static const vm_opt export_opts[] = {
-    { "format", OPT_STR, "original", "NAME", "original (the published layout) or jsonl (the stage's records, one a line)", 0, 0 },
+    { "format", OPT_STR, "original", "NAME",
+      "original (the published layout) or jsonl (the stage's records, one a line)", 0, 0 },
     { "out", OPT_STR, "-", "FILE", "where it goes, of inpaint a folder; - is stdout", 0, 0 },
     { 0 },
 };
@@ -87,8 +92,8 @@ const vm_command cmd_export = {
     .summary = "what a stage has made, in the published layout or as JSON lines",
     .usage = "RUN STAGE [--format original|jsonl] [--out FILE]",
     .about = "  vismin export run instruct --out llm_edits.json          {image_id: {caption: [edits]}}\n"
-             "  vismin export run vet --out edit_instruction_filtered.json   {image_id: {edit_id: {\"reject\", \"output\"}}}\n"
-             "  vismin export run inpaint --out coco_sdxl_edited_train/      IMAGE_ID/EDIT_ID.png and IMAGE_ID/annotations.json\n"
+             "  vismin export run vet --out filtered.json                {image_id: {edit_id: {\"reject\", \"output\"}}}\n"
+             "  vismin export run inpaint --out coco_sdxl_edited_train/  IMAGE_ID/EDIT_ID.png, IMAGE_ID/annotations.json\n"
              "  vismin export run instruct --format jsonl | head",
     .opts = export_opts,
     .min_pos = 2,
@@ -96,7 +101,7 @@ const vm_command cmd_export = {
     .run = run_export,
 };
 
-/* --- import ------------------------------------------------------------------------------------------------------------- */
+/* --- import ------------------------------------------------------------------------------------------------------- */
 static vm_status run_import(const vm_args *a, vm_error *e) {
     const char *run = arg_pos(a, 0), *file = arg_pos(a, 2);
     const export_layout *l = find_layout(arg_pos(a, 1), e);

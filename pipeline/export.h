@@ -1,4 +1,5 @@
-/* export.h - what a stage has made in the layout of the original project, and back. One line for each stage in the table of export.c. */
+/* export.h - what a stage has made in the layout of the original project, and back. One line for each stage in the
+ * table of export.c. */
 #ifndef VM_EXPORT_H
 #define VM_EXPORT_H
 #include "pipeline/stage_lines.h"
@@ -16,11 +17,13 @@ typedef struct {
 extern const export_layout export_instruct, export_vet; /* pipeline/export_edits.c */
 extern const export_layout export_inpaint;              /* pipeline/export_pictures.c */
 
-/* {"A": {"B": [records]}} from records that come sorted: opens and closes the levels as their names change. All-zero begins. */
+/* {"A": {"B": [records]}} from records that come sorted: opens and closes the levels as their names change. All-zero
+ * begins. */
 typedef struct {
     char *outer, *inner;
     bool list; /* the innermost is an array */
 } export_nest;
-vm_status export_level(export_nest *n, json_writer *w, const char *outer, const char *inner, vm_error *e); /* inner NULL: one level */
+/* inner NULL: one level */
+vm_status export_level(export_nest *n, json_writer *w, const char *outer, const char *inner, vm_error *e);
 void export_end(export_nest *n, json_writer *w);
 #endif

@@ -1,4 +1,5 @@
-/* instruct.c - `vismin instruct`: captions to edit instructions, proposed by a language model and checked by the rules of edit.h. */
+/* instruct.c - `vismin instruct`: captions to edit instructions, proposed by a language model and checked by the rules
+ * of edit.h. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,13 @@ typedef struct {
     completer *c;
     prompt *prompt[CATEGORIES]; /* NULL where the category is not wanted */
     double weight[CATEGORIES];
-    bool all;                   /* one unit for each category instead of one that draws them */
+    bool all; /* one unit for each category instead of one that draws them */
     bool repair;
-    int64_t enough;             /* edits of a unit */
-    stage_unit *unit;           /* item: its unit_item */
+    int64_t enough;   /* edits of a unit */
+    stage_unit *unit; /* item: its unit_item */
     struct unit_item *item;
     int64_t n;
-    char *text;                 /* all keys */
+    char *text; /* all keys */
 } job;
 
 typedef struct unit_item {
@@ -34,7 +35,7 @@ typedef struct unit_item {
     int category; /* -1 = drawn for each try */
 } unit_item;
 
-/* --- categories --------------------------------------------------------------------------------------------------------- */
+/* --- categories --------------------------------------------------------------------------------------------------- */
 /* "all", or NAME[:WEIGHT] joined by commas. */
 static vm_status read_categories(job *j, vm_error *e) {
     const char *text = arg_str(j->a, "categories");
@@ -51,7 +52,9 @@ static vm_status read_categories(job *j, vm_error *e) {
         p = *end ? end + 1 : end;
         if (!*p) return sum > 0 ? VM_OK : vm_fail(e, VM_EUSAGE, "--categories %s: no weight above 0", text);
     }
-    return vm_fail(e, VM_EUSAGE, "--categories %s: expected all, or object and attribute with weights, like object:0.6,attribute:0.4", text);
+    return vm_fail(e, VM_EUSAGE,
+                   "--categories %s: expected all, or object and attribute with weights, like object:0.6,attribute:0.4",
+                   text);
 }
 
 /* Of a try: fixed, or drawn from the seed. Statements of VSR state relations and seldom attributes: objects only. */
@@ -65,7 +68,7 @@ static int category_of(const job *j, const stage_unit *u, int t) {
     return (double)(seed >> 11) * 0x1p-53 * (j->weight[0] + j->weight[1]) < j->weight[0] ? 0 : 1;
 }
 
-/* --- demonstrations ----------------------------------------------------------------------------------------------------- */
+/* --- demonstrations ----------------------------------------------------------------------------------------------- */
 /* Every edit of a demonstration must pass the rules that answers have to pass. */
 static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
     const char *want = ctx, *caption_text = json_as_str(json_need(demo, "caption", JSON_STRING, e), e);
@@ -76,10 +79,14 @@ static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
     json_put_value(&w, NULL, json_get(demo, "answer"));
     char *answer = json_take(&w, &n, e);
     if (answer && !edit_parse(&list, answer, n, caption_text, want, &why, e)) {
-        if (why.used || (!list.n && !list.none)) json_fail(json_get(demo, "answer"), e, "no list of edits of this caption (%s)", why.used ? why.name[0] : "none found");
+        if (why.used || (!list.n && !list.none))
+            json_fail(json_get(demo, "answer"), e, "no list of edits of this caption (%s)",
+                      why.used ? why.name[0] : "none found");
         for (int k = 0; k < list.n && !e->status; k++) {
             const char *bad = edit_check(&list.e[k], caption_text, want, false);
-            if (bad) json_fail(json_get(demo, "answer"), e, "the demonstration \"%s\" to \"%s\" breaks %s", list.e[k].selected, list.e[k].edited, bad);
+            if (bad)
+                json_fail(json_get(demo, "answer"), e, "the demonstration \"%s\" to \"%s\" breaks %s",
+                          list.e[k].selected, list.e[k].edited, bad);
         }
     }
     edits_free(&list);
@@ -90,14 +97,24 @@ static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
 static vm_status open_prompts(job *j, vm_error *e) {
     for (int k = 0; k < CATEGORIES && !e->status; k++)
         if (j->weight[k] > 0)
-            prompt_open(&j->prompt[k], &(prompt_options){ .stage = "instruct", .category = category_name[k], .dir = arg_str(j->a, "prompt-dir"), .fields = "caption",
-                                                          .shots = j->how.shots, .seed = (uint64_t)arg_int(j->a, "seed"), .check = check_demo,
-                                                          .ctx = (void *)category_name[k], .balance = "kind" }, e);
+            prompt_open(&j->prompt[k],
+                        &(prompt_options){ .stage = "instruct",
+                                           .category = category_name[k],
+                                           .dir = arg_str(j->a, "prompt-dir"),
+                                           .fields = "caption",
+                                           .shots = j->how.shots,
+                                           .seed = (uint64_t)arg_int(j->a, "seed"),
+                                           .check = check_demo,
+                                           .ctx = (void *)category_name[k],
+                                           .balance = "kind" },
+                        e);
     return e->status;
 }
 
-/* --- units -------------------------------------------------------------------------------------------------------------- */
-static int same_key(const void *a, const void *b) { return strcmp(((const stage_unit *)a)->key, ((const stage_unit *)b)->key); }
+/* --- units -------------------------------------------------------------------------------------------------------- */
+static int same_key(const void *a, const void *b) {
+    return strcmp(((const stage_unit *)a)->key, ((const stage_unit *)b)->key);
+}
 
 /* A caption that stands in the list twice is one unit. The order is that of the keys, whatever the list's. */
 static void sort_units(job *j) {
@@ -113,7 +130,8 @@ static vm_status make_units(job *j, vm_error *e) {
     size_t room = 1;
     for (int64_t i = 0; i < j->list.n; i++) room += (size_t)each * (strlen(j->list.c[i].image_id) + 24);
     char *p = j->text = vm_alloc(room);
-    j->unit = vm_calloc((size_t)(j->list.n * each) + 1, sizeof *j->unit), j->item = vm_calloc((size_t)(j->list.n * each) + 1, sizeof *j->item);
+    j->unit = vm_calloc((size_t)(j->list.n * each) + 1, sizeof *j->unit),
+    j->item = vm_calloc((size_t)(j->list.n * each) + 1, sizeof *j->item);
     if (!p || !j->unit || !j->item) return vm_nomem(e, room, "units");
     for (int64_t i = 0; i < j->list.n; i++) {
         const caption *c = &j->list.c[i];
@@ -123,7 +141,9 @@ static vm_status make_units(job *j, vm_error *e) {
             if (j->all && k == 1 && c->source && !strcmp(c->source, "vsr")) continue;
             j->item[j->n] = (unit_item){ c, j->all ? k : -1 };
             j->unit[j->n] = (stage_unit){ .key = p, .shard = c->image_id, .input = c->caption, .item = &j->item[j->n] };
-            p += snprintf(p, room - (size_t)(p - j->text), "%s:%.8s%s%s", c->image_id, hex, j->all ? ":" : "", j->all ? category_name[k] : "") + 1;
+            p += snprintf(p, room - (size_t)(p - j->text), "%s:%.8s%s%s", c->image_id, hex, j->all ? ":" : "",
+                          j->all ? category_name[k] : "") +
+                 1;
             j->n++;
         }
     }
@@ -131,7 +151,7 @@ static vm_status make_units(job *j, vm_error *e) {
     return VM_OK;
 }
 
-/* --- asking and taking -------------------------------------------------------------------------------------------------- */
+/* --- asking and taking -------------------------------------------------------------------------------------------- */
 static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_error *e) {
     job *j = ctx;
     const unit_item *x = u->item;
@@ -162,7 +182,8 @@ static bool is_new(taken *t, const char *edited_caption, const char *edited, vm_
     return true;
 }
 
-static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had, llm_taken *out, bool *more, vm_error *e) {
+static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had,
+                        llm_taken *out, bool *more, vm_error *e) {
     job *j = ctx;
     const unit_item *x = u->item;
     const char *want = category_name[category_of(j, u, t)], *text = x->c->caption;
@@ -194,7 +215,7 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
     return STAGE_VOID;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static char *config_of(const job *j, vm_error *e) {
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_object(&w, NULL);
@@ -217,7 +238,9 @@ static vm_status read_captions(job *j, vm_error *e) {
     char *path = given ? vm_strdup(given) : path_join(arg_pos(j->a, 0), "captions.jsonl");
     if (!path) return vm_nomem(e, 256, "a path");
     j->list.strict = arg_flag(j->a, "strict");
-    if (!given && !file_exists(path)) vm_fail(e, VM_EINPUT, "%s: no captions there; write them with `vismin captions`, or name the file with --captions", path);
+    if (!given && !file_exists(path))
+        vm_fail(e, VM_EINPUT,
+                "%s: no captions there; write them with `vismin captions`, or name the file with --captions", path);
     else captions_read(&j->list, path, e);
     vm_free(path);
     return e->status;
@@ -241,8 +264,8 @@ static vm_status work(job *j, vm_error *e) {
 static vm_status run(const vm_args *a, vm_error *e) {
     job j = { .a = a, .repair = arg_flag(a, "repair"), .enough = arg_int(a, "edits") };
     vm_status st = VM_OK;
-    if (!read_categories(&j, e) && !preset_read(&j.how, "instruct", a, e) && !open_prompts(&j, e) && !read_captions(&j, e) && !make_units(&j, e) &&
-        !complete_open(&j.c, a, e))
+    if (!read_categories(&j, e) && !preset_read(&j.how, "instruct", a, e) && !open_prompts(&j, e) &&
+        !read_captions(&j, e) && !make_units(&j, e) && !complete_open(&j.c, a, e))
         st = work(&j, e);
     bool bad = j.list.malformed > 0;
     complete_close(j.c);
@@ -255,9 +278,11 @@ static vm_status run(const vm_args *a, vm_error *e) {
 
 static const vm_opt opts[] = {
     { "captions", OPT_STR, NULL, "FILE", "of `vismin captions` (default: RUN/captions.jsonl)", 0, 0 },
-    { "categories", OPT_STR, "object:0.6,attribute:0.4", "WHICH", "drawn for each prompt by weight; all: prompts of every category for each caption", 0, 0 },
+    { "categories", OPT_STR, "object:0.6,attribute:0.4", "WHICH",
+      "drawn for each prompt by weight; all: prompts of every category for each caption", 0, 0 },
     { "edits", OPT_INT, "5", "N", "a caption with so many edits is not asked about again", 1, 64 },
-    { "repair", OPT_FLAG, NULL, NULL, "write edited captions anew that change more than the phrase, instead of rejecting them", 0, 0 },
+    { "repair", OPT_FLAG, NULL, NULL,
+      "write edited captions anew that change more than the phrase, instead of rejecting them", 0, 0 },
     STAGE_OPTS,
     LLM_OPTS,
     { 0 },
@@ -267,10 +292,14 @@ const vm_command cmd_instruct = {
     .name = "instruct",
     .summary = "captions to edit instructions, by a language model; checked, resumable",
     .usage = "RUN --llm native:DIR | http:URL | replay:FILE [options]",
-    .about = "RUN is a folder that holds everything of one data set; RUN/instruct gets one line for each finished caption, and the same command goes on\n"
-             "after any interruption. Each proposal passes the rules V01 to V12 (--explain counts what they reject) or is dropped: the phrase stands in\n"
-             "the caption, nothing but it changes, an object becomes another one, an attribute changes and its object stays, no number, size or\n"
-             "relation changes, no synonyms. Prompts come from the program; --prompt-dir DIR has instruct.object.txt and the like first.\n\n"
+    .about = "RUN is a folder that holds everything of one data set; RUN/instruct gets one line for each finished "
+             "caption, and the same command goes on\n"
+             "after any interruption. Each proposal passes the rules V01 to V12 (--explain counts what they reject) or "
+             "is dropped: the phrase stands in\n"
+             "the caption, nothing but it changes, an object becomes another one, an attribute changes and its object "
+             "stays, no number, size or\n"
+             "relation changes, no synonyms. Prompts come from the program; --prompt-dir DIR has instruct.object.txt "
+             "and the like first.\n\n"
              "  vismin captions --coco captions_val2017.json --out run/captions.jsonl\n"
              "  vismin instruct run --llm native:mistral-7b-instruct --shard 0/4\n"
              "  vismin instruct run --llm http:http://127.0.0.1:8000 --categories all --repair",

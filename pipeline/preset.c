@@ -20,7 +20,8 @@ static double number(const cells *c, const char *column, double min, double max)
     char *end;
     double v = strtod(c->row->field[i], &end);
     if (end == c->row->field[i] || *end || !(v >= min && v <= max))
-        vm_fail(c->e, VM_EINPUT, "%s:%lld: %s: found \"%.40s\", expected a number from %g to %g", c->from, (long long)c->row->line, column, c->row->field[i], min, max);
+        vm_fail(c->e, VM_EINPUT, "%s:%lld: %s: found \"%.40s\", expected a number from %g to %g", c->from,
+                (long long)c->row->line, column, c->row->field[i], min, max);
     return v;
 }
 
@@ -28,9 +29,11 @@ static void take(preset *p, const cells *c) {
     p->how.max_new = (int64_t)number(c, "max_new", 1, 1 << 20);
     p->how.temperature = number(c, "temperature", 0, 100), p->temperature_to = number(c, "temperature_to", 0, 100);
     p->how.top_k = (int64_t)number(c, "top_k", 0, 1 << 24), p->top_k_to = (int64_t)number(c, "top_k_to", 0, 1 << 24);
-    p->samples = (int)number(c, "samples", 1, 64), p->tries = (int)number(c, "tries", 1, 64), p->shots = (int)number(c, "shots", 0, 256);
+    p->samples = (int)number(c, "samples", 1, 64), p->tries = (int)number(c, "tries", 1, 64),
+    p->shots = (int)number(c, "shots", 0, 256);
     int64_t stop = csv_need_column(c->r, "stop", c->e);
-    if (stop >= 0 && c->row->field[stop][0] && !(p->text = vm_strdup(c->row->field[stop]))) vm_nomem(c->e, 64, "a preset");
+    if (stop >= 0 && c->row->field[stop][0] && !(p->text = vm_strdup(c->row->field[stop])))
+        vm_nomem(c->e, 64, "a preset");
     p->how.stop = p->text;
 }
 
@@ -73,7 +76,8 @@ void preset_free(preset *p) {
 
 decoding preset_draw(const preset *p, uint64_t seed) {
     decoding d = p->how;
-    double u = (double)(seed >> 40) * 0x1p-24, v = (double)(seed & 0xffffff) * 0x1p-24; /* two parts of the seed that do not overlap */
+    double u = (double)(seed >> 40) * 0x1p-24,
+           v = (double)(seed & 0xffffff) * 0x1p-24; /* two parts of the seed that do not overlap */
     d.temperature += u * (p->temperature_to - d.temperature);
     d.top_k += (int64_t)(v * (double)(p->top_k_to - d.top_k + 1));
     return d;

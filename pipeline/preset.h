@@ -1,4 +1,5 @@
-/* preset.h - how each kind of request is decoded: pipeline/tables/decoding.csv, which options of the command override. */
+/* preset.h - how each kind of request is decoded: pipeline/tables/decoding.csv, which options of the command
+ * override. */
 #ifndef VM_PRESET_H
 #define VM_PRESET_H
 #include "pipeline/complete.h"
@@ -17,14 +18,15 @@ void preset_free(preset *p);
 decoding preset_draw(const preset *p, uint64_t seed); /* for one request */
 void preset_put(const preset *p, json_writer *w, const char *key); /* for the configuration of a stage */
 
-#define PRESET_OPTS                                                                                                                  \
-    { "prompt-dir", OPT_STR, NULL, "DIR", "prompts, demonstrations and tables that stand here replace the program's own", 0, 0 },     \
-        { "temperature", OPT_FLOAT, NULL, "X", "0 = the most likely token (default: decoding.csv)", 0, 100 },                         \
-        { "top-k", OPT_INT, NULL, "K", "draw from the K most likely tokens; 0 = all", 0, 1 << 24 },                                  \
-        { "top-p", OPT_FLOAT, NULL, "P", "draw from the fewest tokens that reach P together", 0, 1 },                                \
-        { "min-p", OPT_FLOAT, NULL, "P", "draw from tokens with at least P times the largest probability", 0, 1 },                   \
-        { "max-new", OPT_INT, NULL, "N", "tokens of an answer at most", 1, 1 << 20 },                                                \
-        { "samples", OPT_INT, NULL, "N", "answers to each prompt", 1, 64 },                                                          \
-        { "tries", OPT_INT, NULL, "N", "prompts for one unit, with other demonstrations each time", 1, 64 },                         \
+#define PRESET_OPTS                                                                                                    \
+    { "prompt-dir", OPT_STR, NULL, "DIR",                                                                              \
+      "prompts, demonstrations and tables that stand here replace the program's own", 0, 0 },                          \
+        { "temperature", OPT_FLOAT, NULL, "X", "0 = the most likely token (default: decoding.csv)", 0, 100 },          \
+        { "top-k", OPT_INT, NULL, "K", "draw from the K most likely tokens; 0 = all", 0, 1 << 24 },                    \
+        { "top-p", OPT_FLOAT, NULL, "P", "draw from the fewest tokens that reach P together", 0, 1 },                  \
+        { "min-p", OPT_FLOAT, NULL, "P", "draw from tokens with at least P times the largest probability", 0, 1 },     \
+        { "max-new", OPT_INT, NULL, "N", "tokens of an answer at most", 1, 1 << 20 },                                  \
+        { "samples", OPT_INT, NULL, "N", "answers to each prompt", 1, 64 },                                            \
+        { "tries", OPT_INT, NULL, "N", "prompts for one unit, with other demonstrations each time", 1, 64 },           \
         { "shots", OPT_INT, NULL, "N", "demonstrations in a prompt", 0, 256 }
 #endif

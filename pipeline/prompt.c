@@ -9,8 +9,8 @@
 #include "pipeline/text_out.h"
 
 struct prompt {
-    char *text, *from;          /* the template and its name */
-    const char *head, *tail;    /* what stands before and behind the demonstrations; tail is the question */
+    char *text, *from;       /* the template and its name */
+    const char *head, *tail; /* what stands before and behind the demonstrations; tail is the question */
     size_t head_n, tail_n;
     json_doc **demo;
     int64_t n, cap;
@@ -19,7 +19,7 @@ struct prompt {
     char hash[65];
 };
 
-/* --- places ------------------------------------------------------------------------------------------------------------- */
+/* --- places ------------------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *name; /* not terminated */
     size_t n, whole;  /* of the name; of all with its braces */
@@ -55,12 +55,13 @@ static vm_status check_places(const prompt *p, const char *fields, vm_error *e) 
         place x;
         line += *s == '\n';
         if (place_at(&x, s, end) && !is_word("demos", x.name, x.n) && !is_word(fields, x.name, x.n))
-            vm_fail(e, VM_EINPUT, "%s:%lld: nothing fills the place {%.*s}; there are {demos} and: %s", p->from, (long long)line, (int)x.n, x.name, fields);
+            vm_fail(e, VM_EINPUT, "%s:%lld: nothing fills the place {%.*s}; there are {demos} and: %s", p->from,
+                    (long long)line, (int)x.n, x.name, fields);
     }
     return e->status;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------------ */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 static void split(prompt *p) {
     char *at = strstr(p->text, "{demos}\n"), *end = p->text + strlen(p->text);
     bool alone = at && (at == p->text || at[-1] == '\n');
@@ -70,7 +71,8 @@ static void split(prompt *p) {
     p->shots = alone ? 1 : 0;
 }
 
-static vm_status read_demos(prompt *p, const prompt_options *o, const char *text, size_t bytes, const char *from, vm_error *e) {
+static vm_status read_demos(prompt *p, const prompt_options *o, const char *text, size_t bytes, const char *from,
+                            vm_error *e) {
     json_lines *r = NULL;
     json_doc *d;
     if (json_lines_open_text(&r, text, bytes, from, JSON_STRICT, e)) return e->status;
@@ -78,12 +80,14 @@ static vm_status read_demos(prompt *p, const prompt_options *o, const char *text
         json_value v = json_root(d);
         if (!vm_grow(&p->demo, &p->cap, p->n + 1, sizeof *p->demo)) vm_nomem(e, sizeof *p->demo, from);
         else p->demo[p->n++] = d, d = NULL;
-        if (!e->status && !json_has(json_get(v, "answer"))) json_fail(v, e, "a demonstration needs a member \"answer\"");
+        if (!e->status && !json_has(json_get(v, "answer")))
+            json_fail(v, e, "a demonstration needs a member \"answer\"");
         if (!e->status && o->check) o->check(v, o->ctx, e);
         json_free(d);
     }
     json_lines_close(r);
-    if (!e->status && !p->n) vm_fail(e, VM_EINPUT, "%s: no demonstrations, and the template %s has {demos}", from, p->from);
+    if (!e->status && !p->n)
+        vm_fail(e, VM_EINPUT, "%s: no demonstrations, and the template %s has {demos}", from, p->from);
     return e->status;
 }
 
@@ -111,7 +115,8 @@ static void draw_set(prompt *p, int64_t *set, int64_t *order, bool *used, const 
         int from = n;
         for (int64_t i = 0; i < p->n && n < p->shots; i++) {
             bool seen = used[order[i]];
-            for (int k = from; k < n && !seen && balance; k++) seen = !strcmp(label_of(p, set[k], balance), label_of(p, order[i], balance));
+            for (int k = from; k < n && !seen && balance; k++)
+                seen = !strcmp(label_of(p, set[k], balance), label_of(p, order[i], balance));
             if (!seen) used[order[i]] = true, set[n++] = order[i];
         }
     }
@@ -131,7 +136,8 @@ static vm_status draw_sets(prompt *p, const prompt_options *o, vm_error *e) {
     for (int k = 0; k < PROMPT_SETS && !e->status; k++) {
         char name[32];
         snprintf(name, sizeof name, "set %d", k);
-        draw_set(p, p->set + (int64_t)k * p->shots, order, used, o->balance, sha256_seed(o->seed, 3, (const char *[]){ o->stage, o->category ? o->category : "", name }));
+        draw_set(p, p->set + (int64_t)k * p->shots, order, used, o->balance,
+                 sha256_seed(o->seed, 3, (const char *[]){ o->stage, o->category ? o->category : "", name }));
     }
     vm_free(order), vm_free(used);
     return e->status;
@@ -143,7 +149,8 @@ vm_status prompt_open(prompt **out, const prompt_options *o, vm_error *e) {
     prompt *p = vm_calloc(1, sizeof *p);
     *out = NULL;
     if (!p) return vm_nomem(e, sizeof *p, "a prompt");
-    int len = snprintf(name, sizeof name - 16, "%s%s%s", o->stage, o->category ? "." : "", o->category ? o->category : "");
+    int len = snprintf(name, sizeof name - 16, "%s%s%s", o->stage, o->category ? "." : "",
+                       o->category ? o->category : "");
     char *end = name + VM_MIN(len, (int)sizeof name - 17);
     strcpy(end, ".txt");
     if (!embedded_read(&p->text, &bytes, &p->from, o->dir, name, e) && !p->text)
@@ -152,7 +159,8 @@ vm_status prompt_open(prompt **out, const prompt_options *o, vm_error *e) {
     if (!e->status && !check_places(p, o->fields, e)) split(p);
     strcpy(end, ".demos.jsonl");
     if (!e->status && p->shots) {
-        if (!embedded_read(&demos, &n, &from, o->dir, name, e) && !demos) vm_fail(e, VM_EINPUT, "%s has {demos}, and there is no %s", p->from, name);
+        if (!embedded_read(&demos, &n, &from, o->dir, name, e) && !demos)
+            vm_fail(e, VM_EINPUT, "%s has {demos}, and there is no %s", p->from, name);
         if (!e->status && !read_demos(p, o, demos, n, from, e)) draw_sets(p, o, e);
     }
     if (!e->status) sha256_parts(p->hash, 2, (const char *[]){ p->text, demos ? demos : "" });
@@ -178,7 +186,7 @@ int prompt_set(const prompt *p, const char *key, int t) {
     return (int)((from + (uint64_t)t) % PROMPT_SETS); /* another set at each try */
 }
 
-/* --- texts -------------------------------------------------------------------------------------------------------------- */
+/* --- texts -------------------------------------------------------------------------------------------------------- */
 static void put_json(text_out *o, const char *s) {
     vm_error e = { 0 };
     json_writer w = json_to_memory(JSON_COMPACT);
@@ -227,7 +235,8 @@ static void put_part(text_out *o, const char *s, size_t len, const prompt_field 
     }
 }
 
-vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const prompt_field *f, int n, vm_error *e) {
+vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const prompt_field *f, int n,
+                         vm_error *e) {
     text_out o = { 0 };
     put_part(&o, p->head, p->head_n, f, n, (json_value){ 0 });
     for (int k = 0; k < shots; k++) {

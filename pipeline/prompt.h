@@ -1,20 +1,22 @@
-/* prompt.h - few-shot prompts from two files: STAGE.CATEGORY.txt, a template, and STAGE.CATEGORY.demos.jsonl, its demonstrations. Both are part
- * of the program (pipeline/prompts/), a folder given with --prompt-dir has them first.
+/* prompt.h - few-shot prompts from two files: STAGE.CATEGORY.txt, a template, and STAGE.CATEGORY.demos.jsonl, its
+ * demonstrations. Both are part of the program (pipeline/prompts/), a folder given with --prompt-dir has them first.
  *
- * A template is text with places {name}, and {name:json} for the value as a JSON string; other braces are braces. At {demos} (which stands
- * alone on its line) the demonstrations come. What stands below it is the question; a demonstration looks like it, with its own fields,
- * and its answer on the next line, where the model's answer is to come too:
+ * A template is text with places {name}, and {name:json} for the value as a JSON string; other braces are braces. At
+ * {demos} (which stands alone on its line) the demonstrations come. What stands below it is the question; a
+ * demonstration looks like it, with its own fields, and its answer on the next line, where the model's answer is to
+ * come too:
  *
  *     Change one object of a caption ...                 the file NAME.demos.jsonl:
- *     {demos}                                            {"caption":"A dog on a sofa.","answer":[{"SelectedPhrase":"dog",...}]}
+ *     {demos}                                            {"caption":"A dog on a
+ *                                                        sofa.","answer":[{"SelectedPhrase":"dog",...}]}
  *     Caption: {caption:json}
  *     Edits:
  *
- * A template without {demos} has none and needs no second file: a model that was trained on the task brings its own. Its text is the prompt as
- * it is, without the line feed at the end of the file.
+ * A template without {demos} has none and needs no second file: a model that was trained on the task brings its own.
+ * Its text is the prompt as it is, without the line feed at the end of the file.
  *
- * Demonstrations are drawn from the seed into a few fixed sets; a unit takes one by its key and try. So whatever asks with the same set
- * begins with the same text, which a model computes once. */
+ * Demonstrations are drawn from the seed into a few fixed sets; a unit takes one by its key and try. So whatever asks
+ * with the same set begins with the same text, which a model computes once. */
 #ifndef VM_PROMPT_H
 #define VM_PROMPT_H
 #include "io/json.h"
@@ -32,10 +34,12 @@ typedef struct {
     const char *fields;           /* the places that the stage fills, separated by blanks */
     int shots;                    /* demonstrations of a set, at most as many as there are */
     uint64_t seed;                /* of the sets */
-    /* Is this a demonstration as the stage wants one? Sets e (json_fail) when it breaks the stage's own rules. It gets the whole object. NULL = any. */
+    /* Is this a demonstration as the stage wants one? Sets e (json_fail) when it breaks the stage's own rules. It gets
+     * the whole object. NULL = any. */
     vm_status (*check)(json_value demo, void *ctx, vm_error *e);
     void *ctx;
-    /* Demonstrations with the same label here are drawn in turn, so that each set has all kinds: a member's name, or NULL. */
+    /* Demonstrations with the same label here are drawn in turn, so that each set has all kinds: a member's name, or
+     * NULL. */
     const char *balance;
 } prompt_options;
 
@@ -51,5 +55,6 @@ int prompt_set(const prompt *p, const char *key, int t); /* of the unit's try t:
 /* The text with the last `shots` demonstrations of the set, counted from the question; vm_free. */
 vm_status prompt_text(char **text, const prompt *p, int set, int shots, const prompt_field *f, int n, vm_error *e);
 /* The same with demonstrations of the caller's choice, first to last. */
-vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const prompt_field *f, int n, vm_error *e);
+vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const prompt_field *f, int n,
+                         vm_error *e);
 #endif

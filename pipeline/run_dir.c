@@ -63,12 +63,16 @@ static vm_status differs(const char *path, const char *stage, json_value was, js
         char *a = text_of(json_get(was, it.key), e), *b = text_of(it.value, e);
         if (a && b && strcmp(a, b))
             vm_fail(e, VM_EINPUT,
-                    "%s: %s was begun with another configuration: \"%s\" was %.120s and is %.120s now; give --new-run to begin anew, or "
+                    "%s: %s was begun with another configuration: \"%s\" was %.120s and is %.120s now; give --new-run "
+                    "to begin anew, or "
                     "--resume ignore-config to keep what is there",
                     path, stage, it.key, a, b);
         vm_free(a), vm_free(b);
     }
-    return vm_fail(e, VM_EINPUT, "%s: %s was begun with another configuration; give --new-run to begin anew, or --resume ignore-config", path, stage);
+    return vm_fail(
+        e, VM_EINPUT,
+        "%s: %s was begun with another configuration; give --new-run to begin anew, or --resume ignore-config", path,
+        stage);
 }
 
 static void put_stage(json_writer *w, const char *name, const run_tags *tags, json_value config, const vm_args *a) {
@@ -87,7 +91,8 @@ static void put_stage(json_writer *w, const char *name, const run_tags *tags, js
     json_close_object(w);
 }
 
-static vm_status write_manifest(const char *run, json_value old, const char *stage, const run_tags *tags, json_value config, const vm_args *a, vm_error *e) {
+static vm_status write_manifest(const char *run, json_value old, const char *stage, const run_tags *tags,
+                                json_value config, const vm_args *a, vm_error *e) {
     json_writer w = json_to_memory(JSON_PRETTY);
     json_begin_object(&w, NULL);
     json_begin_object(&w, "stages");
@@ -101,12 +106,13 @@ static vm_status write_manifest(const char *run, json_value old, const char *sta
     return json_save(&w, run, "manifest.json", e);
 }
 
-static vm_status compare(run_tags *tags, const char *path, const char *stage, json_value old, json_value config, const char *tag, bool *change, const vm_args *a,
-                         vm_error *e) {
+static vm_status compare(run_tags *tags, const char *path, const char *stage, json_value old, json_value config,
+                         const char *tag, bool *change, const vm_args *a, vm_error *e) {
     json_value mine = json_get(json_get(old, "stages"), stage);
     const char *resume = arg_str(a, "resume");
     bool keep = !strcmp(resume, "ignore-config"), anew = arg_flag(a, "new-run");
-    if (!keep && strcmp(resume, "auto")) return vm_fail(e, VM_EUSAGE, "--resume %s: expected auto or ignore-config", resume);
+    if (!keep && strcmp(resume, "auto"))
+        return vm_fail(e, VM_EUSAGE, "--resume %s: expected auto or ignore-config", resume);
     if (read_tags(tags, mine, e)) return e->status;
     bool same = tags->n && !strcmp(tags->tag[tags->n - 1], tag);
     *change = !same;
@@ -117,13 +123,15 @@ static vm_status compare(run_tags *tags, const char *path, const char *stage, js
     int k = 0; /* a configuration that comes back moves to the end */
     for (int i = 0; i < tags->n; i++)
         if (strcmp(tags->tag[i], tag)) memmove(tags->tag[k++], tags->tag[i], 9);
-    if (k == RUN_TAGS) return vm_fail(e, VM_EINPUT, "%s: %s has %d configurations; give --new-run", path, stage, RUN_TAGS);
+    if (k == RUN_TAGS)
+        return vm_fail(e, VM_EINPUT, "%s: %s has %d configurations; give --new-run", path, stage, RUN_TAGS);
     snprintf(tags->tag[k], 9, "%.8s", tag);
     tags->n = k + 1;
     return VM_OK;
 }
 
-vm_status run_dir_enter(run_tags *tags, const char *run, const char *stage, const char *config, const vm_args *a, vm_error *e) {
+vm_status run_dir_enter(run_tags *tags, const char *run, const char *stage, const char *config, const vm_args *a,
+                        vm_error *e) {
     char hex[65], *path = NULL, *folder = path_join(run, stage), *name = path_join(run, "manifest.json");
     file_lock lock = { .fd = -1 };
     bool change = false;
@@ -132,7 +140,8 @@ vm_status run_dir_enter(run_tags *tags, const char *run, const char *stage, cons
     json_doc *d = NULL, *c = json_parse(config, strlen(config), "configuration", JSON_STRICT, e);
     if (!folder || !name) vm_nomem(e, strlen(run), "a path");
     if (!e->status && !dir_make(folder, e)) {
-        for (vm_error busy = { 0 }; file_lock_take(&lock, name, &busy); vm_error_clear(&busy)) { /* other shards hold it for a moment */
+        for (vm_error busy = { 0 }; file_lock_take(&lock, name, &busy);
+             vm_error_clear(&busy)) { /* other shards hold it for a moment */
             if (busy.status != VM_ELOCKED || run_stopping()) {
                 *e = busy;
                 break;

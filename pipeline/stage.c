@@ -49,25 +49,30 @@ static vm_status open_journal(stage *s, vm_error *e) {
         if (run_stopping()) return vm_fail(e, VM_ESTOP, "stopped while waiting for another process");
         usleep(100000);
     }
-    if (journal_cut(s->j)) vm_info("%s: an unfinished last line of %lld bytes was cut off", s->path, (long long)journal_cut(s->j));
+    if (journal_cut(s->j))
+        vm_info("%s: an unfinished last line of %lld bytes was cut off", s->path, (long long)journal_cut(s->j));
     return VM_OK;
 }
 
-vm_status stage_open(stage **out, const char *name, const char *run, const char *config, const vm_args *a, vm_error *e) {
+vm_status stage_open(stage **out, const char *name, const char *run, const char *config, const vm_args *a,
+                     vm_error *e) {
     stage *s = vm_calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return vm_nomem(e, sizeof *s, name);
     s->a = a, s->started = run_seconds();
     if (!(s->name = vm_strdup(name)) || !(s->run = vm_strdup(run))) vm_nomem(e, 256, name);
     if (!e->status && !read_shard(s, e) && !(s->path = part_path(s, "part", "jsonl"))) vm_nomem(e, 256, "a path");
-    if (!e->status && !run_dir_enter(&s->tags, run, name, config, a, e) && !open_journal(s, e)) stage_lines_load(&s->past, run, name, &s->tags, false, e);
+    if (!e->status && !run_dir_enter(&s->tags, run, name, config, a, e) && !open_journal(s, e))
+        stage_lines_load(&s->past, run, name, &s->tags, false, e);
     if (e->status) stage_close(s, false, NULL, NULL);
     else *out = s;
     return e->status;
 }
 
 const char *stage_name(const stage *s) { return s->name; }
-bool stage_mine(const stage *s, const char *shard) { return s->shards == 1 || sha256_seed(0, 1, &shard) % s->shards == s->shard; }
+bool stage_mine(const stage *s, const char *shard) {
+    return s->shards == 1 || sha256_seed(0, 1, &shard) % s->shards == s->shard;
+}
 
 static void input_hash(const stage *s, const char *input, char h[17]) {
     char hex[65];
@@ -127,7 +132,8 @@ vm_status stage_reject(stage *s, const char *key, int t, const char *code, const
     if (e->status || journal_bytes(s->rejects) > REJECTS_BYTES) return e->status;
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_object(&w, NULL);
-    json_put_str(&w, "k", key), json_put_int(&w, "t", t), json_put_str(&w, "code", code), json_put_str(&w, "text", text);
+    json_put_str(&w, "k", key), json_put_int(&w, "t", t), json_put_str(&w, "code", code),
+        json_put_str(&w, "text", text);
     json_close_object(&w);
     char *line = json_take(&w, &n, e);
     if (line) journal_append(s->rejects, line, n, e);
@@ -139,11 +145,12 @@ vm_status stage_room(const stage *s, int64_t bytes, vm_error *e) {
     int64_t there = 0;
     if (file_disk_free(&there, s->run, e)) return e->status;
     if (there < bytes)
-        return vm_fail(e, VM_EIO, "%s: %.1f MB are free and the records of %s need about %.1f MB; make room", s->run, (double)there * 1e-6, s->name, (double)bytes * 1e-6);
+        return vm_fail(e, VM_EIO, "%s: %.1f MB are free and the records of %s need about %.1f MB; make room", s->run,
+                       (double)there * 1e-6, s->name, (double)bytes * 1e-6);
     return VM_OK;
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------------ */
+/* --- the end ------------------------------------------------------------------------------------------------------ */
 typedef struct {
     int64_t units, state[STAGE_ERROR + 1], records, in, out;
     tally why, codes;
@@ -212,9 +219,11 @@ static vm_status write_stats(const stage *s, const totals *t, const tally *extra
 
 static vm_status finish(stage *s, const tally *extra, vm_error *e) {
     totals t;
-    if (journal_sync(s->j, e) || sum_up(s, &t, e) || write_done(s, &t, e) || write_stats(s, &t, extra, e)) return e->status;
-    vm_info("%s: %lld units, %lld ok with %lld records, %lld void, %lld in error", s->name, (long long)t.units, (long long)t.state[STAGE_OK],
-            (long long)t.records, (long long)t.state[STAGE_VOID], (long long)t.state[STAGE_ERROR]);
+    if (journal_sync(s->j, e) || sum_up(s, &t, e) || write_done(s, &t, e) || write_stats(s, &t, extra, e))
+        return e->status;
+    vm_info("%s: %lld units, %lld ok with %lld records, %lld void, %lld in error", s->name, (long long)t.units,
+            (long long)t.state[STAGE_OK], (long long)t.records, (long long)t.state[STAGE_VOID],
+            (long long)t.state[STAGE_ERROR]);
     if (arg_flag(s->a, "explain")) {
         for (int k = 0; k < t.why.used; k++) printf("%s\t%lld\n", t.why.name[k], (long long)t.why.n[k]);
         for (int k = 0; k < t.codes.used; k++) printf("%s\t%lld\n", t.codes.name[k], (long long)t.codes.n[k]);

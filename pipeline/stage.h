@@ -1,10 +1,12 @@
-/* stage.h - one stage of a run directory (run_dir.h) at work: which units are done, journals, shards, locks, what is said at the end.
+/* stage.h - one stage of a run directory (run_dir.h) at work: which units are done, journals, shards, locks, what is
+ * said at the end.
  *
  * A unit is what one line of the journal is about (a caption and a category, an edit, a layout). Its line:
- *   {"k": key, "h": tag + input hash, "t": try, "st": "ok" | "void" | "error", "code": why not ok, "more": true, "recs": [records],
+ *   {"k": key, "h": tag + input hash, "t": try, "st": "ok" | "void" | "error", "code": why not ok, "more": true,
+ *     "recs": [records],
  *    "why": {rule: count}, "usage": {"in": tokens, "out": tokens}, "ms": time, "crc": "..."}
- * The last line of a key counts. "more": another try is to come. Lines of a try hold all that the tries before it gave as well.
- * A unit in error is taken up again by the next run, others are final. */
+ * The last line of a key counts. "more": another try is to come. Lines of a try hold all that the tries before it gave
+ * as well. A unit in error is taken up again by the next run, others are final. */
 #ifndef VM_STAGE_H
 #define VM_STAGE_H
 #include "pipeline/run_dir.h"
@@ -39,8 +41,8 @@ typedef struct {
 } stage_line;
 
 typedef struct stage stage;
-/* run: the run directory. config: see run_dir.h. Takes --shard, --wait, --new-run, --resume of a. VM_ELOCKED: another process works on
- * the shard. */
+/* run: the run directory. config: see run_dir.h. Takes --shard, --wait, --new-run, --resume of a. VM_ELOCKED: another
+ * process works on the shard. */
 vm_status stage_open(stage **out, const char *name, const char *run, const char *config, const vm_args *a, vm_error *e);
 const char *stage_name(const stage *s);
 bool stage_mine(const stage *s, const char *shard);     /* does this text belong to the shard? */
@@ -52,14 +54,15 @@ vm_status stage_put(stage *s, const stage_line *l, vm_error *e);
 vm_status stage_reject(stage *s, const char *key, int t, const char *code, const char *text, vm_error *e);
 /* VM_EIO when the disk has no room for about so many bytes. */
 vm_status stage_room(const stage *s, int64_t bytes, vm_error *e);
-/* Syncs, unlocks and frees. finished: every unit of the shard was looked at; then the .done file and --stats-json are written, what became of the units is said,
- * and the status is VM_EPARTIAL when some are in error. `extra` (may be NULL) is added to the counts of --stats-json. Accepts NULL. */
+/* Syncs, unlocks and frees. finished: every unit of the shard was looked at; then the .done file and --stats-json are
+ * written, what became of the units is said, and the status is VM_EPARTIAL when some are in error. `extra` (may be
+ * NULL) is added to the counts of --stats-json. Accepts NULL. */
 vm_status stage_close(stage *s, bool finished, const tally *extra, vm_error *e);
 
-#define STAGE_OPTS                                                                                                              \
-    RUN_DIR_OPTS, { "shard", OPT_STR, "0/1", "I/N", "work on part I of N (from 0), by a hash of the image", 0, 0 },              \
-        { "wait", OPT_FLAG, NULL, NULL, "wait for the process that works on this shard", 0, 0 },                                \
-        { "strict", OPT_FLAG, NULL, NULL, "a malformed line of the input ends the run", 0, 0 },                                 \
-        { "explain", OPT_FLAG, NULL, NULL, "print how many records each rule has rejected", 0, 0 },                             \
+#define STAGE_OPTS                                                                                                     \
+    RUN_DIR_OPTS, { "shard", OPT_STR, "0/1", "I/N", "work on part I of N (from 0), by a hash of the image", 0, 0 },    \
+        { "wait", OPT_FLAG, NULL, NULL, "wait for the process that works on this shard", 0, 0 },                       \
+        { "strict", OPT_FLAG, NULL, NULL, "a malformed line of the input ends the run", 0, 0 },                        \
+        { "explain", OPT_FLAG, NULL, NULL, "print how many records each rule has rejected", 0, 0 },                    \
         { "stats-json", OPT_STR, NULL, "FILE", "write counts of units, rules and tokens", 0, 0 }
 #endif

@@ -8,25 +8,32 @@
 
 const char *const stage_state_name[] = { "new", "ok", "void", "error" };
 
-static vm_status take_line(stage_lines *l, const run_tags *tags, bool keep, const char *path, const journal_line *line, int part, vm_error *e) {
+static vm_status take_line(stage_lines *l, const run_tags *tags, bool keep, const char *path, const journal_line *line,
+                           int part, vm_error *e) {
     json_doc *d = json_parse_at(line->text, line->bytes, path, line->number, 0, e);
     json_value v = json_root(d);
-    const char *k = json_as_str(json_need(v, "k", JSON_STRING, e), e), *h = json_as_str(json_need(v, "h", JSON_STRING, e), e);
+    const char *k = json_as_str(json_need(v, "k", JSON_STRING, e), e),
+               *h = json_as_str(json_need(v, "h", JSON_STRING, e), e);
     const char *st = json_as_str(json_need(v, "st", JSON_STRING, e), e);
-    stage_entry x = { .part = part, .more = json_bool(v, "more", false, e), .t = (int)json_int(v, "t", 0, 0, 1 << 20, e) };
+    stage_entry x = { .part = part,
+                      .more = json_bool(v, "more", false, e),
+                      .t = (int)json_int(v, "t", 0, 0, 1 << 20, e) };
     for (int s = STAGE_OK; s <= STAGE_ERROR; s++)
         if (!strcmp(st, stage_state_name[s])) x.state = (stage_state)s;
-    if (!e->status && x.state == STAGE_NEW) json_fail(json_get(v, "st"), e, "found \"%.20s\", expected ok, void or error", st);
+    if (!e->status && x.state == STAGE_NEW)
+        json_fail(json_get(v, "st"), e, "found \"%.20s\", expected ok, void or error", st);
     if (!e->status && strlen(h) != 16) json_fail(json_get(v, "h"), e, "found \"%.40s\", expected 16 digits", h);
     if (!e->status && !run_tag_counts(tags, h)) l->stale++;
     else if (!e->status) {
         memcpy(x.h, h, 17);
         int64_t known = l->key.n, i = keymap_put_text(&l->key, k);
-        if (i < 0 || (i == known && !vm_grow(&l->entry, &l->cap, i + 1, sizeof *l->entry))) vm_nomem(e, strlen(k), path);
+        if (i < 0 || (i == known && !vm_grow(&l->entry, &l->cap, i + 1, sizeof *l->entry)))
+            vm_nomem(e, strlen(k), path);
         else {
             if (i == known) l->entry[l->n++] = (stage_entry){ 0 };
             size_t crc = sizeof ",\"crc\":\"01234567\"}" - 1; /* how every line of a journal ends */
-            if ((keep || x.more) && !(x.line = vm_asprintf("%.*s}", (int)(line->bytes - crc), line->text))) vm_nomem(e, line->bytes, path);
+            if ((keep || x.more) && !(x.line = vm_asprintf("%.*s}", (int)(line->bytes - crc), line->text)))
+                vm_nomem(e, line->bytes, path);
             vm_free(l->entry[i].line);
             l->entry[i] = x;
         }
@@ -50,7 +57,8 @@ static bool is_part(const char *name) {
     return sscanf(name, "part-%d-of-%d.jsonl%n", &i, &n, &end) == 2 && end && !name[end];
 }
 
-vm_status stage_lines_load(stage_lines *l, const char *run, const char *name, const run_tags *tags, bool keep, vm_error *e) {
+vm_status stage_lines_load(stage_lines *l, const char *run, const char *name, const run_tags *tags, bool keep,
+                           vm_error *e) {
     run_tags own;
     char *dir = path_join(run, name), **names = NULL;
     int64_t n = 0;
@@ -61,7 +69,8 @@ vm_status stage_lines_load(stage_lines *l, const char *run, const char *name, co
     for (int64_t i = 0; i < n && !e->status; i++) {
         if (!is_part(names[i])) continue;
         char *path = path_join(dir, names[i]);
-        if (!path || !vm_grow(&l->part, &l->cap_parts, l->parts + 1, sizeof *l->part)) vm_nomem(e, strlen(dir), "a path"), vm_free(path);
+        if (!path || !vm_grow(&l->part, &l->cap_parts, l->parts + 1, sizeof *l->part))
+            vm_nomem(e, strlen(dir), "a path"), vm_free(path);
         else l->part[l->parts++] = path, read_part(l, tags, keep, path, (int)l->parts - 1, e);
     }
     vm_free(names), vm_free(dir);

@@ -1,4 +1,5 @@
-/* stage_lines.h - what the journals of a stage hold: of every unit the line that counts. For later stages, exports, checks. */
+/* stage_lines.h - what the journals of a stage hold: of every unit the line that counts. For later stages, exports,
+ * checks. */
 #ifndef VM_STAGE_LINES_H
 #define VM_STAGE_LINES_H
 #include "io/keymap.h"
@@ -22,9 +23,10 @@ typedef struct {
     int64_t stale;       /* lines that do not count, of other configurations */
 } stage_lines;
 
-/* All journals of RUN/NAME. tags NULL: those of the manifest. keep: also the texts of final lines. VM_EINPUT: a damaged line, a line that is
- * none of ours. A stage that never ran is empty. */
-vm_status stage_lines_load(stage_lines *l, const char *run, const char *name, const run_tags *tags, bool keep, vm_error *e);
+/* All journals of RUN/NAME. tags NULL: those of the manifest. keep: also the texts of final lines. VM_EINPUT: a damaged
+ * line, a line that is none of ours. A stage that never ran is empty. */
+vm_status stage_lines_load(stage_lines *l, const char *run, const char *name, const run_tags *tags, bool keep,
+                           vm_error *e);
 void stage_lines_free(stage_lines *l);
 
 /* Calls each for the records of all units that are "ok", units in the order of their keys, records in theirs. */

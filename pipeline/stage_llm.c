@@ -17,14 +17,14 @@ typedef struct {
     const stage_unit *u;
     struct driver *d;
     int t, set;
-    bool final;          /* nothing more is to be asked in this run */
+    bool final; /* nothing more is to be asked in this run */
     const prompt *prompt;
     char *text, *schema, *recs; /* recs: JSON array of all tries so far; NULL = none */
     tally why;
     int64_t in, out;
     double ms;
-    completion *answer;  /* samples of them */
-    int left;            /* answers that are not there yet */
+    completion *answer; /* samples of them */
+    int left;           /* answers that are not there yet */
 } pending;
 
 typedef struct driver {
@@ -33,28 +33,39 @@ typedef struct driver {
     const llm_stage *d;
     tally *counts;
     progress *bar;
-    bool *window;        /* void or not, of the last answers */
+    bool *window; /* void or not, of the last answers */
     int64_t window_n, seen, voids;
     char shown[SHOWN][SHOWN_BYTES + 1];
     int n_shown;
-    vm_error *e;         /* of the callbacks too */
+    vm_error *e; /* of the callbacks too */
 } driver;
 
 bool llm_refuses(const char *text) {
-    static const char *const begins[] = { "I'm sorry", "I am sorry", "Sorry,", "I cannot", "I can't", "I can\xe2\x80\x99t", "I\xe2\x80\x99m sorry", "I'm unable", "I am unable",
-                                          "As an AI", "I won't", "I must decline" };
+    static const char *const begins[] = { "I'm sorry",
+                                          "I am sorry",
+                                          "Sorry,",
+                                          "I cannot",
+                                          "I can't",
+                                          "I can\xe2\x80\x99t",
+                                          "I\xe2\x80\x99m sorry",
+                                          "I'm unable",
+                                          "I am unable",
+                                          "As an AI",
+                                          "I won't",
+                                          "I must decline" };
     text += strspn(text, " \t\r\n\"");
     for (int k = 0; k < VM_LEN(begins); k++)
         if (!strncasecmp(text, begins[k], strlen(begins[k]))) return true;
     return false;
 }
 
-/* --- prompts ------------------------------------------------------------------------------------------------------------ */
+/* --- prompts ------------------------------------------------------------------------------------------------------ */
 /* The text of a try with as many demonstrations as the model has room for; *text NULL: not even without any. */
 static vm_status fit(char **text, completer *c, const llm_ask *ask, int set, int64_t max_new, vm_error *e) {
     int shots = ask->demo ? ask->shots : prompt_shots(ask->prompt);
     for (;; shots--) {
-        const int64_t *last = ask->demo ? ask->demo + (ask->shots - shots) : NULL; /* those farthest from the question go first */
+        const int64_t *last = ask->demo ? ask->demo + (ask->shots - shots)
+                                        : NULL; /* those farthest from the question go first */
         if (last) prompt_text_of(text, ask->prompt, last, shots, ask->field, ask->fields, e);
         else prompt_text(text, ask->prompt, set, shots, ask->field, ask->fields, e);
         if (e->status || !c || complete_fits(c, *text, max_new)) return e->status;
@@ -74,19 +85,28 @@ static vm_status prepare(driver *d, pending *p, vm_error *e) {
     return fit(&p->text, d->c, &ask, p->set, d->d->how->how.max_new, e);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 static vm_status write_line(pending *p, stage_state state, bool more, const char *code, vm_error *e) {
     driver *d = p->d;
-    stage_line l = { .key = p->u->key, .input = p->u->input, .state = state, .more = more, .t = p->t, .code = code, .recs = p->recs, .why = &p->why,
-                     .in = p->in, .out = p->out, .ms = p->ms };
+    stage_line l = { .key = p->u->key,
+                     .input = p->u->input,
+                     .state = state,
+                     .more = more,
+                     .t = p->t,
+                     .code = code,
+                     .recs = p->recs,
+                     .why = &p->why,
+                     .in = p->in,
+                     .out = p->out,
+                     .ms = p->ms };
     p->final = !more;
     if (!more) progress_add(d->bar, 1);
     if (!more) tally_add(d->counts, state == STAGE_OK ? "ok" : state == STAGE_VOID ? "void" : "error", 1);
     return stage_put(d->s, &l, e);
 }
 
-/* Too many void answers among the last first ones (later tries are those of the difficult units): what they look like is the best hint at the
- * cause. */
+/* Too many void answers among the last first ones (later tries are those of the difficult units): what they look like
+ * is the best hint at the cause. */
 static void watch_voids(driver *d, bool is_void, const char *text) {
     int64_t at = d->seen++ % d->window_n;
     if (d->seen > d->window_n) d->voids -= d->window[at];
@@ -94,9 +114,11 @@ static void watch_voids(driver *d, bool is_void, const char *text) {
     if (is_void) snprintf(d->shown[d->n_shown++ % SHOWN], SHOWN_BYTES + 1, "%s", text ? text : "");
     double limit = arg_float(d->d->a, "void-limit");
     if (d->seen < d->window_n || (double)d->voids <= limit * (double)d->window_n || d->e->status) return;
-    for (int k = 0; k < VM_MIN(d->n_shown, SHOWN); k++) vm_warn("void answer: %s", d->shown[k][0] ? d->shown[k] : "(empty)");
+    for (int k = 0; k < VM_MIN(d->n_shown, SHOWN); k++)
+        vm_warn("void answer: %s", d->shown[k][0] ? d->shown[k] : "(empty)");
     vm_fail(d->e, VM_EINPUT,
-            "%s: %lld of the last %lld answers were void, the limit is %.0f %%; a wrong --chat-template or a model too small for the task is the usual "
+            "%s: %lld of the last %lld answers were void, the limit is %.0f %%; a wrong --chat-template or a model too "
+            "small for the task is the usual "
             "cause, --show-prompt shows what the model gets",
             stage_name(d->s), (long long)d->voids, (long long)d->window_n, 100 * limit);
 }
@@ -129,7 +151,8 @@ static void take_answers(pending *p) {
     llm_taken out = { .recs = &w, .why = p->why };
     bool more = false;
     json_begin_array(&w, NULL);
-    stage_state state = e->status ? STAGE_VOID : d->d->take(d->d->ctx, p->u, p->t, p->answer, n, json_root(had), &out, &more, e);
+    stage_state state = e->status ? STAGE_VOID
+                                  : d->d->take(d->d->ctx, p->u, p->t, p->answer, n, json_root(had), &out, &more, e);
     json_close_array(&w);
     json_free(had);
     char *recs = json_take(&w, NULL, e);
@@ -152,7 +175,7 @@ static void on_done(completion *x) {
     if (p->d->e->status) complete_stop(p->d->c);
 }
 
-/* --- tries -------------------------------------------------------------------------------------------------------------- */
+/* --- tries -------------------------------------------------------------------------------------------------------- */
 static int by_set(const void *a, const void *b) {
     const pending *x = *(pending *const *)a, *y = *(pending *const *)b;
     if (x->prompt != y->prompt) return x->prompt < y->prompt ? -1 : 1;
@@ -166,8 +189,16 @@ static void ask_one(pending *p, completion *at) {
     for (int k = 0; k < p->left; k++) {
         char number[64];
         snprintf(number, sizeof number, "%d %d", p->t, k);
-        uint64_t seed = sha256_seed((uint64_t)arg_int(d->d->a, "seed"), 3, (const char *[]){ stage_name(d->s), p->u->key, number });
-        at[k] = (completion){ .key = p->u->key, .t = p->t, .sample = k, .prompt = p->text, .schema = p->schema, .seed = seed, .done = on_done, .ctx = p,
+        uint64_t seed = sha256_seed((uint64_t)arg_int(d->d->a, "seed"), 3,
+                                    (const char *[]){ stage_name(d->s), p->u->key, number });
+        at[k] = (completion){ .key = p->u->key,
+                              .t = p->t,
+                              .sample = k,
+                              .prompt = p->text,
+                              .schema = p->schema,
+                              .seed = seed,
+                              .done = on_done,
+                              .ctx = p,
                               .how = preset_draw(d->d->how, sha256_seed(seed, 0, NULL)) };
     }
 }
@@ -233,11 +264,15 @@ static int64_t count_open(const stage *s, const stage_unit *u, int64_t n, int64_
     return open;
 }
 
-vm_status llm_stage_run(stage *s, completer *c, const llm_stage *def, const stage_unit *u, int64_t n, tally *counts, vm_error *e) {
+vm_status llm_stage_run(stage *s, completer *c, const llm_stage *def, const stage_unit *u, int64_t n, tally *counts,
+                        vm_error *e) {
     driver d = { .s = s, .c = c, .d = def, .counts = counts, .e = e, .window_n = arg_int(def->a, "void-window") };
     int64_t mine, open = count_open(s, u, n, &mine), at = 0;
     if (!open) return VM_OK;
-    if (!c) return vm_fail(e, VM_EUSAGE, "%s: %lld units are to be asked and --llm is none; give native:DIR, http:URL or replay:FILE", stage_name(s), (long long)open);
+    if (!c)
+        return vm_fail(e, VM_EUSAGE,
+                       "%s: %lld units are to be asked and --llm is none; give native:DIR, http:URL or replay:FILE",
+                       stage_name(s), (long long)open);
     pending *block = vm_calloc(BLOCK, sizeof *block);
     d.window = vm_calloc((size_t)d.window_n, sizeof *d.window);
     if (!block || !d.window) vm_nomem(e, BLOCK * sizeof *block, "units");
@@ -253,11 +288,12 @@ vm_status llm_stage_run(stage *s, completer *c, const llm_stage *def, const stag
     }
     progress_end(d.bar);
     vm_free(block), vm_free(d.window);
-    if (!e->status && run_stopping()) vm_fail(e, VM_ESTOP, "%s: stopped; the same command goes on where it was", stage_name(s));
+    if (!e->status && run_stopping())
+        vm_fail(e, VM_ESTOP, "%s: stopped; the same command goes on where it was", stage_name(s));
     return e->status;
 }
 
-/* --- looking on --------------------------------------------------------------------------------------------------------- */
+/* --- looking on --------------------------------------------------------------------------------------------------- */
 vm_status llm_stage_show(completer *c, const llm_stage *def, const stage_unit *u, int64_t n, vm_error *e) {
     const prompt *seen[64];
     int n_seen = 0;
@@ -266,16 +302,20 @@ vm_status llm_stage_show(completer *c, const llm_stage *def, const stage_unit *u
         llm_ask ask = { 0 };
         char *text = NULL, *shown = NULL;
         bool known = false;
-        if (!def->ask(def->ctx, &u[i], 0, &ask, e)) fit(&text, c, &ask, prompt_set(ask.prompt, u[i].key, 0), def->how->how.max_new, e);
+        if (!def->ask(def->ctx, &u[i], 0, &ask, e))
+            fit(&text, c, &ask, prompt_set(ask.prompt, u[i].key, 0), def->how->how.max_new, e);
         if (text) bytes += (int64_t)strlen(text);
         else too_long++;
         for (int k = 0; k < n_seen; k++) known |= seen[k] == ask.prompt;
         if (!known && n_seen < VM_LEN(seen)) seen[n_seen++] = ask.prompt;
-        if (!known && arg_flag(def->a, "show-prompt") && text && !complete_shown(&shown, c, text, e)) printf("%s\n", shown);
+        if (!known && arg_flag(def->a, "show-prompt") && text && !complete_shown(&shown, c, text, e))
+            printf("%s\n", shown);
         vm_free(ask.schema), vm_free(text), vm_free(shown);
     }
     if (!e->status && arg_flag(def->a, "dry-run"))
-        printf("%lld units, %lld prompts of about %lld tokens each, %d answers to each, up to %d tries; %lld do not fit the context\n", (long long)n,
-               (long long)(n - too_long), (long long)(n > too_long ? bytes / (n - too_long) / 4 : 0), def->how->samples, def->how->tries, (long long)too_long);
+        printf("%lld units, %lld prompts of about %lld tokens each, %d answers to each, up to %d tries; %lld do not "
+               "fit the context\n",
+               (long long)n, (long long)(n - too_long), (long long)(n > too_long ? bytes / (n - too_long) / 4 : 0),
+               def->how->samples, def->how->tries, (long long)too_long);
     return e->status;
 }

@@ -1,5 +1,5 @@
-/* stage_llm.h - a stage that asks a language model: units in blocks, tries with other demonstrations, answers to lines of the journal as soon as
- * they are there, a limit for answers that nothing can be made of. */
+/* stage_llm.h - a stage that asks a language model: units in blocks, tries with other demonstrations, answers to lines
+ * of the journal as soon as they are there, a limit for answers that nothing can be made of. */
 #ifndef VM_STAGE_LLM_H
 #define VM_STAGE_LLM_H
 #include "pipeline/complete.h"
@@ -28,26 +28,34 @@ typedef struct {
 typedef struct {
     /* The prompt of unit u's try t. */
     vm_status (*ask)(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_error *e);
-    /* Answers c (n of them) to it. had: the records of earlier tries (an array or missing). Returns STAGE_OK or STAGE_VOID; *more asks for another try. */
-    stage_state (*take)(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had, llm_taken *out, bool *more, vm_error *e);
+    /* Answers c (n of them) to it. had: the records of earlier tries (an array or missing). Returns STAGE_OK or
+     * STAGE_VOID; *more asks for another try. */
+    stage_state (*take)(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had,
+                        llm_taken *out, bool *more, vm_error *e);
     void *ctx;
     const preset *how;
     const vm_args *a;      /* of LLM_OPTS */
 } llm_stage;
 
-/* All units of the shard that are not done. counts: of this run, for stage_close. VM_ESTOP when stopped, VM_EINPUT when too many answers were
- * void (three of them are shown), VM_EUSAGE when c is NULL and there is something to ask. */
-vm_status llm_stage_run(stage *s, completer *c, const llm_stage *d, const stage_unit *u, int64_t n, tally *counts, vm_error *e);
-/* --show-prompt or --dry-run is given: nothing is to be asked and no run directory to be made. The first prints the first prompt of each
- * template, the second how many prompts of how many tokens there would be at the first try. c may be NULL. */
-static inline bool llm_stage_only_shows(const vm_args *a) { return arg_flag(a, "show-prompt") || arg_flag(a, "dry-run"); }
+/* All units of the shard that are not done. counts: of this run, for stage_close. VM_ESTOP when stopped, VM_EINPUT when
+ * too many answers were void (three of them are shown), VM_EUSAGE when c is NULL and there is something to ask. */
+vm_status llm_stage_run(stage *s, completer *c, const llm_stage *d, const stage_unit *u, int64_t n, tally *counts,
+                        vm_error *e);
+/* --show-prompt or --dry-run is given: nothing is to be asked and no run directory to be made. The first prints the
+ * first prompt of each template, the second how many prompts of how many tokens there would be at the first try. c may
+ * be NULL. */
+static inline bool llm_stage_only_shows(const vm_args *a) {
+    return arg_flag(a, "show-prompt") || arg_flag(a, "dry-run");
+}
 vm_status llm_stage_show(completer *c, const llm_stage *d, const stage_unit *u, int64_t n, vm_error *e);
 /* An answer in words that declines to answer. */
 bool llm_refuses(const char *text);
 
-#define LLM_OPTS                                                                                                                        \
-    COMPLETE_OPTS, PRESET_OPTS, { "show-prompt", OPT_FLAG, NULL, NULL, "print the first prompt as the model would get it, and end", 0, 0 }, \
-        { "dry-run", OPT_FLAG, NULL, NULL, "count units, prompts and tokens, and end", 0, 0 },                                          \
-        { "void-limit", OPT_FLOAT, "0.5", "X", "stop when more than this part of the last first answers was void", 0, 1 },                     \
+#define LLM_OPTS                                                                                                       \
+    COMPLETE_OPTS, PRESET_OPTS,                                                                                        \
+        { "show-prompt", OPT_FLAG, NULL, NULL, "print the first prompt as the model would get it, and end", 0, 0 },    \
+        { "dry-run", OPT_FLAG, NULL, NULL, "count units, prompts and tokens, and end", 0, 0 },                         \
+        { "void-limit", OPT_FLOAT, "0.5", "X",                                                                         \
+          "stop when more than this part of the last first answers was void", 0, 1 },                                  \
         { "void-window", OPT_INT, "200", "N", "how many answers that looks at", 1, 100000 }
 #endif

@@ -1,4 +1,5 @@
-/* tally.h - counts by name: of rejected records by rule, of answers by what became of them. Names are short words of the program. */
+/* tally.h - counts by name: of rejected records by rule, of answers by what became of them. Names are short words of
+ * the program. */
 #ifndef VM_TALLY_H
 #define VM_TALLY_H
 #include <stdio.h>

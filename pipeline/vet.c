@@ -1,4 +1,5 @@
-/* vet.c - `vismin vet`: a second look of a language model at every edit, from its two captions alone; a majority of several verdicts decides. */
+/* vet.c - `vismin vet`: a second look of a language model at every edit, from its two captions alone; a majority of
+ * several verdicts decides. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -12,7 +13,9 @@
 
 enum { CATEGORIES = 2, SHOTS = 256, VIOLATIONS = 11 };
 static const char *const category_name[CATEGORIES] = { "object", "attribute" };
-static const char *const violation[VIOLATIONS] = { "unchanged", "category", "several", "count", "relation", "size", "added", "similar", "specific", "implausible", "unclear" };
+static const char *const violation[VIOLATIONS] = { "unchanged", "category",    "several", "count",
+                                                   "relation",  "size",        "added",   "similar",
+                                                   "specific",  "implausible", "unclear" };
 
 typedef struct {
     char *id, *image, *caption, *edited, *phrase, *edited_phrase, *input;
@@ -24,15 +27,15 @@ typedef struct {
     preset how;
     completer *c;
     prompt *prompt[CATEGORIES];
-    bm25 *about[CATEGORIES];  /* edited captions of the demonstrations; NULL where there are none */
+    bm25 *about[CATEGORIES]; /* edited captions of the demonstrations; NULL where there are none */
     double accept_if;
     item *item;
     stage_unit *unit;
     int64_t n, cap;
-    int64_t demo[SHOTS];      /* of the prompt that is being made */
+    int64_t demo[SHOTS]; /* of the prompt that is being made */
 } job;
 
-/* --- what is to be checked ---------------------------------------------------------------------------------------------- */
+/* --- what is to be checked ---------------------------------------------------------------------------------------- */
 static char *text_of(json_value rec, const char *name, vm_error *e) {
     const char *s = json_as_str(json_need(rec, name, JSON_STRING, e), e);
     char *c = e->status ? NULL : vm_strdup(s);
@@ -48,21 +51,31 @@ static vm_status add_edit(void *ctx, const char *key, json_value rec, vm_error *
     if (e->status || k == CATEGORIES) return e->status; /* of other stages */
     if (!vm_grow(&j->item, &j->cap, j->n + 1, sizeof *j->item)) return vm_nomem(e, sizeof *j->item, "edits");
     item *x = &j->item[j->n++];
-    *x = (item){ .id = text_of(rec, "edit_id", e), .image = text_of(rec, "image_id", e), .caption = text_of(rec, "caption", e), .edited = text_of(rec, "edited_caption", e),
-                 .phrase = text_of(rec, "input_phrase", e), .edited_phrase = text_of(rec, "edited_phrase", e), .category = k };
-    if (!e->status && !(x->input = vm_asprintf("%s\n%s\n%s", category_name[k], x->caption, x->edited))) vm_nomem(e, 256, "an edit");
+    *x = (item){ .id = text_of(rec, "edit_id", e),
+                 .image = text_of(rec, "image_id", e),
+                 .caption = text_of(rec, "caption", e),
+                 .edited = text_of(rec, "edited_caption", e),
+                 .phrase = text_of(rec, "input_phrase", e),
+                 .edited_phrase = text_of(rec, "edited_phrase", e),
+                 .category = k };
+    if (!e->status && !(x->input = vm_asprintf("%s\n%s\n%s", category_name[k], x->caption, x->edited)))
+        vm_nomem(e, 256, "an edit");
     return e->status;
 }
 
 static vm_status read_edits(job *j, vm_error *e) {
     if (stage_records(arg_pos(j->a, 0), "instruct", add_edit, j, e)) return e->status;
     if (!j->n) return vm_fail(e, VM_EINPUT, "%s: no edits in it; make them with `vismin instruct`", arg_pos(j->a, 0));
-    if (!(j->unit = vm_calloc((size_t)j->n, sizeof *j->unit))) return vm_nomem(e, (size_t)j->n * sizeof *j->unit, "edits");
-    for (int64_t i = 0; i < j->n; i++) j->unit[i] = (stage_unit){ .key = j->item[i].id, .shard = j->item[i].image, .input = j->item[i].input, .item = &j->item[i] };
+    if (!(j->unit = vm_calloc((size_t)j->n, sizeof *j->unit)))
+        return vm_nomem(e, (size_t)j->n * sizeof *j->unit, "edits");
+    for (int64_t i = 0; i < j->n; i++)
+        j->unit[i] = (stage_unit){
+            .key = j->item[i].id, .shard = j->item[i].image, .input = j->item[i].input, .item = &j->item[i]
+        };
     return VM_OK;
 }
 
-/* --- verdicts ----------------------------------------------------------------------------------------------------------- */
+/* --- verdicts ----------------------------------------------------------------------------------------------------- */
 typedef struct {
     int verdict; /* 1 accept, 0 reject, -1 none */
     char reason[256];
@@ -82,7 +95,8 @@ static opinion read_opinion(const char *text, vm_error *e) {
     char number[32];
     while (o.verdict < 0 && json_loose_next(&s, '{', &d, e)) {
         json_value v = json_root(d), list = json_loose_get(v, "violated");
-        const char *word = json_loose_text(json_loose_get(v, "verdict"), number), *reason = json_loose_text(json_loose_get(v, "reason"), number);
+        const char *word = json_loose_text(json_loose_get(v, "verdict"), number),
+                   *reason = json_loose_text(json_loose_get(v, "reason"), number);
         if (word) o.verdict = same_word(word, "accept") ? 1 : same_word(word, "reject") ? 0 : -1;
         snprintf(o.reason, sizeof o.reason, "%s", reason ? reason : "");
         for (json_iter it = json_each(list); json_next(&it);) {
@@ -97,7 +111,8 @@ static opinion read_opinion(const char *text, vm_error *e) {
 static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
     size_t n;
     const char *label = json_as_str(json_need(demo, "verdict", JSON_STRING, e), e);
-    json_as_str(json_need(demo, "caption", JSON_STRING, e), e), json_as_str(json_need(demo, "edited_caption", JSON_STRING, e), e);
+    json_as_str(json_need(demo, "caption", JSON_STRING, e), e),
+        json_as_str(json_need(demo, "edited_caption", JSON_STRING, e), e);
     json_writer w = json_to_memory(JSON_COMPACT);
     json_put_value(&w, NULL, json_get(demo, "answer"));
     char *answer = json_take(&w, &n, e);
@@ -105,8 +120,11 @@ static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
         opinion o = read_opinion(answer, e);
         int broken = 0;
         for (int k = 0; k < VIOLATIONS; k++) broken += o.violated[k];
-        bool right = o.verdict == !strcmp(label, "accept") && (o.verdict == 1) == (broken == 0) && o.reason[0] && json_len(json_get(json_get(demo, "answer"), "violated")) == broken;
-        if (!e->status && !right) json_fail(json_get(demo, "answer"), e, "no verdict with reason and violated rules that fits \"verdict\": \"%s\"", label);
+        bool right = o.verdict == !strcmp(label, "accept") && (o.verdict == 1) == (broken == 0) && o.reason[0] &&
+                     json_len(json_get(json_get(demo, "answer"), "violated")) == broken;
+        if (!e->status && !right)
+            json_fail(json_get(demo, "answer"), e,
+                      "no verdict with reason and violated rules that fits \"verdict\": \"%s\"", label);
     }
     vm_free(answer);
     return e->status;
@@ -114,19 +132,28 @@ static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
 
 static vm_status open_prompts(job *j, vm_error *e) {
     for (int k = 0; k < CATEGORIES && !e->status; k++) {
-        prompt_open(&j->prompt[k], &(prompt_options){ .stage = "vet", .category = category_name[k], .dir = arg_str(j->a, "prompt-dir"), .fields = "caption edited_caption phrase edited_phrase",
-                                                      .shots = j->how.shots, .seed = (uint64_t)arg_int(j->a, "seed"), .check = check_demo, .balance = "verdict" }, e);
+        prompt_open(&j->prompt[k],
+                    &(prompt_options){ .stage = "vet",
+                                       .category = category_name[k],
+                                       .dir = arg_str(j->a, "prompt-dir"),
+                                       .fields = "caption edited_caption phrase edited_phrase",
+                                       .shots = j->how.shots,
+                                       .seed = (uint64_t)arg_int(j->a, "seed"),
+                                       .check = check_demo,
+                                       .balance = "verdict" },
+                    e);
         int64_t n = e->status ? 0 : prompt_demos(j->prompt[k]);
         const char **text = n ? vm_alloc((size_t)n * sizeof *text) : NULL;
         if (n && !text) vm_nomem(e, (size_t)n * sizeof *text, "demonstrations");
-        for (int64_t i = 0; i < n && text; i++) text[i] = json_str(prompt_demo(j->prompt[k], i), "edited_caption", "", e);
+        for (int64_t i = 0; i < n && text; i++)
+            text[i] = json_str(prompt_demo(j->prompt[k], i), "edited_caption", "", e);
         if (n && !e->status) bm25_new(&j->about[k], text, n, e);
         vm_free(text);
     }
     return e->status;
 }
 
-/* --- demonstrations of a case ------------------------------------------------------------------------------------------- */
+/* --- demonstrations of a case ------------------------------------------------------------------------------------- */
 typedef struct {
     double score;
     int64_t at;
@@ -140,12 +167,14 @@ static int by_score(const void *a, const void *b) {
 static uint64_t next(uint64_t *s) { return *s = *s * 6364136223846793005u + 1442695040888963407u, *s >> 33; }
 
 /* k of the 3k/2 nearest of one verdict, drawn by the seed. */
-static int draw_class(const job *j, int category, bool accept, const double *score, int k, uint64_t *seed, int64_t *to) {
+static int draw_class(const job *j, int category, bool accept, const double *score, int k, uint64_t *seed,
+                      int64_t *to) {
     rated near[SHOTS * 4];
     int n = 0;
     vm_error e = { 0 };
     for (int64_t i = 0; i < prompt_demos(j->prompt[category]) && n < VM_LEN(near); i++)
-        if (!strcmp(json_str(prompt_demo(j->prompt[category], i), "verdict", "", &e), accept ? "accept" : "reject")) near[n++] = (rated){ score[i], i };
+        if (!strcmp(json_str(prompt_demo(j->prompt[category], i), "verdict", "", &e), accept ? "accept" : "reject"))
+            near[n++] = (rated){ score[i], i };
     qsort(near, (size_t)n, sizeof *near, by_score);
     n = VM_MIN(n, VM_MAX(3 * k / 2, 1)), k = VM_MIN(k, n);
     for (int i = 0; i < k; i++) {
@@ -157,8 +186,8 @@ static int draw_class(const job *j, int category, bool accept, const double *sco
     return k;
 }
 
-/* As many of both verdicts, near to the case. Order: accepted first, rejected first, or shuffled, with chances 0.4, 0.4 and 0.2, so that neither
- * the last label nor the more frequent one leads. */
+/* As many of both verdicts, near to the case. Order: accepted first, rejected first, or shuffled, with chances 0.4, 0.4
+ * and 0.2, so that neither the last label nor the more frequent one leads. */
 static int choose_demos(job *j, const item *x, int t, vm_error *e) {
     int k = x->category, shots = VM_MIN(j->how.shots, SHOTS);
     char number[16];
@@ -166,7 +195,8 @@ static int choose_demos(job *j, const item *x, int t, vm_error *e) {
     if (!j->about[k] || !shots) return 0;
     if (!score) return vm_nomem(e, 1024, "demonstrations"), 0;
     snprintf(number, sizeof number, "%d", t);
-    uint64_t seed = sha256_seed((uint64_t)arg_int(j->a, "seed"), 3, (const char *[]){ "demonstrations", x->id, number });
+    uint64_t seed = sha256_seed((uint64_t)arg_int(j->a, "seed"), 3,
+                                (const char *[]){ "demonstrations", x->id, number });
     int n = 0, order = (int)(next(&seed) % 5);
     if (!bm25_score(j->about[k], x->edited, score, e)) {
         bool first = order < 2; /* accepted before rejected */
@@ -184,13 +214,18 @@ static int choose_demos(job *j, const item *x, int t, vm_error *e) {
 
 static char *schema_of(vm_error *e) {
     json_writer w = json_to_memory(JSON_COMPACT);
-    const char *const head = "{\"type\":\"object\",\"properties\":{\"reason\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":200},"
-                             "\"verdict\":{\"type\":\"string\",\"enum\":[\"accept\",\"reject\"]},\"violated\":{\"type\":\"array\",\"maxItems\":4,\"items\":{\"type\":\"string\",\"enum\":";
+    const char *const head =
+        "{\"type\":\"object\",\"properties\":{\"reason\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":200},"
+        "\"verdict\":{\"type\":\"string\",\"enum\":[\"accept\",\"reject\"]},\"violated\":{\"type\":\"array\","
+        "\"maxItems\":4,\"items\":{\"type\":\"string\",\"enum\":";
     json_begin_array(&w, NULL);
     for (int k = 0; k < VIOLATIONS; k++) json_put_str(&w, NULL, violation[k]);
     json_close_array(&w);
     char *list = json_take(&w, NULL, e);
-    char *all = list ? vm_asprintf("%s%s}}},\"required\":[\"reason\",\"verdict\",\"violated\"],\"additionalProperties\":false}", head, list) : NULL;
+    char *all = list ? vm_asprintf(
+                           "%s%s}}},\"required\":[\"reason\",\"verdict\",\"violated\"],\"additionalProperties\":false}",
+                           head, list)
+                     : NULL;
     if (list && !all) vm_nomem(e, 1024, "a schema");
     vm_free(list);
     return all;
@@ -200,13 +235,19 @@ static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_err
     job *j = ctx;
     const item *x = u->item;
     int n = choose_demos(j, x, t, e);
-    *ask = (llm_ask){ .prompt = j->prompt[x->category], .fields = 4, .demo = n ? j->demo : NULL, .shots = n,
-                      .field = { { "caption", x->caption }, { "edited_caption", x->edited }, { "phrase", x->phrase }, { "edited_phrase", x->edited_phrase } } };
+    *ask = (llm_ask){ .prompt = j->prompt[x->category],
+                      .fields = 4,
+                      .demo = n ? j->demo : NULL,
+                      .shots = n,
+                      .field = { { "caption", x->caption },
+                                 { "edited_caption", x->edited },
+                                 { "phrase", x->phrase },
+                                 { "edited_phrase", x->edited_phrase } } };
     ask->schema = e->status ? NULL : schema_of(e);
     return e->status;
 }
 
-/* --- votes -------------------------------------------------------------------------------------------------------------- */
+/* --- votes -------------------------------------------------------------------------------------------------------- */
 typedef struct {
     int64_t accept, reject, none;
     bool violated[VIOLATIONS];
@@ -215,8 +256,10 @@ typedef struct {
 
 static void add_had(votes *v, json_value rec, vm_error *e) {
     json_value n = json_get(rec, "votes"), reasons = json_get(rec, "reasons");
-    v->accept = json_int(n, "accept", 0, 0, 1 << 20, e), v->reject = json_int(n, "reject", 0, 0, 1 << 20, e), v->none = json_int(n, "void", 0, 0, 1 << 20, e);
-    snprintf(v->reason[1], 256, "%s", json_str(reasons, "accept", "", e)), snprintf(v->reason[0], 256, "%s", json_str(reasons, "reject", "", e));
+    v->accept = json_int(n, "accept", 0, 0, 1 << 20, e), v->reject = json_int(n, "reject", 0, 0, 1 << 20, e),
+    v->none = json_int(n, "void", 0, 0, 1 << 20, e);
+    snprintf(v->reason[1], 256, "%s", json_str(reasons, "accept", "", e)),
+        snprintf(v->reason[0], 256, "%s", json_str(reasons, "reject", "", e));
     for (json_iter it = json_each(json_get(rec, "violated")); json_next(&it);)
         for (int k = 0; k < VIOLATIONS; k++) v->violated[k] |= !strcmp(json_as_str(it.value, e), violation[k]);
 }
@@ -224,7 +267,8 @@ static void add_had(votes *v, json_value rec, vm_error *e) {
 static void put_verdict(const job *j, json_writer *w, const item *x, const votes *v, const char *verdict) {
     bool accepted = !strcmp(verdict, "accept");
     json_begin_object(w, NULL);
-    json_put_str(w, "edit_id", x->id), json_put_str(w, "image_id", x->image), json_put_str(w, "category", category_name[x->category]);
+    json_put_str(w, "edit_id", x->id), json_put_str(w, "image_id", x->image),
+        json_put_str(w, "category", category_name[x->category]);
     json_put_str(w, "verdict", verdict);
     json_put_str(w, "reason", v->reason[accepted]);
     json_begin_object(w, "votes");
@@ -240,7 +284,8 @@ static void put_verdict(const job *j, json_writer *w, const item *x, const votes
     json_close_object(w);
 }
 
-static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had, llm_taken *out, bool *more, vm_error *e) {
+static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had,
+                        llm_taken *out, bool *more, vm_error *e) {
     const job *j = ctx;
     const item *x = u->item;
     votes v = { 0 };
@@ -256,18 +301,21 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
         }
     }
     int64_t left = (int64_t)(j->how.tries - 1 - t) * n, said = v.accept + v.reject, all = said + v.none;
-    bool sure = said && (double)v.accept >= j->accept_if * (double)(said + left);                      /* whatever is still said, */
-    bool never = said && (double)(v.accept + left) < j->accept_if * (double)(said + left) - 1e-9;     /* both ways */
+    bool sure = said && (double)v.accept >= j->accept_if * (double)(said + left); /* whatever is still said, */
+    bool never = said && (double)(v.accept + left) < j->accept_if * (double)(said + left) - 1e-9; /* both ways */
     bool undecided = 2 * v.none > all || !said;
     *more = left > 0 && (undecided || (!sure && !never));
-    put_verdict(j, out->recs, x, &v, undecided ? "undecided" : (double)v.accept >= j->accept_if * (double)said - 1e-9 ? "accept" : "reject");
+    put_verdict(j, out->recs, x, &v,
+                undecided                                                ? "undecided"
+                : (double)v.accept >= j->accept_if * (double)said - 1e-9 ? "accept"
+                                                                         : "reject");
     out->n = 1;
     if (*more ? good > 0 : !undecided) return STAGE_OK;
     out->code = refused == n ? "refused" : good || said ? "undecided" : NULL;
     return STAGE_VOID;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static char *config_of(const job *j, vm_error *e) {
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_object(&w, NULL);
@@ -301,12 +349,14 @@ static vm_status work(job *j, vm_error *e) {
 static vm_status run(const vm_args *a, vm_error *e) {
     job j = { .a = a, .accept_if = arg_float(a, "accept-if") };
     vm_status st = VM_OK;
-    if (!preset_read(&j.how, "vet", a, e) && !open_prompts(&j, e) && !read_edits(&j, e) && !complete_open(&j.c, a, e)) st = work(&j, e);
+    if (!preset_read(&j.how, "vet", a, e) && !open_prompts(&j, e) && !read_edits(&j, e) && !complete_open(&j.c, a, e))
+        st = work(&j, e);
     complete_close(j.c);
     for (int k = 0; k < CATEGORIES; k++) prompt_free(j.prompt[k]), bm25_free(j.about[k]);
     for (int64_t i = 0; i < j.n; i++) {
         item *x = &j.item[i];
-        vm_free(x->id), vm_free(x->image), vm_free(x->caption), vm_free(x->edited), vm_free(x->phrase), vm_free(x->edited_phrase), vm_free(x->input);
+        vm_free(x->id), vm_free(x->image), vm_free(x->caption), vm_free(x->edited), vm_free(x->phrase),
+            vm_free(x->edited_phrase), vm_free(x->input);
     }
     preset_free(&j.how);
     vm_free(j.item), vm_free(j.unit);
@@ -324,8 +374,10 @@ const vm_command cmd_vet = {
     .name = "vet",
     .summary = "a language model checks the edits of `instruct`; the majority of its verdicts decides",
     .usage = "RUN --llm native:DIR | http:URL | replay:FILE [options]",
-    .about = "Every edit of RUN/instruct is shown with demonstrations that are near to it, as many accepted as rejected, in up to --tries prompts with --samples\n"
-             "answers each. An answer gives a reason, then a verdict. More void answers than verdicts: undecided, which is never accepted. RUN/vet gets a\n"
+    .about = "Every edit of RUN/instruct is shown with demonstrations that are near to it, as many accepted as "
+             "rejected, in up to --tries prompts with --samples\n"
+             "answers each. An answer gives a reason, then a verdict. More void answers than verdicts: undecided, "
+             "which is never accepted. RUN/vet gets a\n"
              "line for each edit with all counts.\n\n"
              "  vismin vet run --llm native:mistral-7b-instruct\n"
              "  vismin vet run --llm http:http://127.0.0.1:8000 --tries 1 --samples 3 --accept-if 1",

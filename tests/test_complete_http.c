@@ -6,13 +6,35 @@
 #include "tests/http.h"
 #include "tests/test.h"
 
-#define GOOD "{\"choices\":[{\"message\":{\"content\":\"[1]\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"prompt_tokens_details\":{\"cached_tokens\":5}}}"
-static enum { FINE, BUSY, BROKEN, CUT, WRONG, REFUSES, FILTERS, LENGTH, NO_SCHEMA, NO_OBJECT, NO_TOP_K, DENIED, TOO_LONG, DOWN, SLOW, THINKS, ECHO } mode;
-static int failures;            /* that many first answers are bad */
+#define GOOD                                                                                                           \
+    "{\"choices\":[{\"message\":{\"content\":\"[1]\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,"    \
+    "\"completion_tokens\":3,\"prompt_tokens_details\":{\"cached_tokens\":5}}}"
+static enum {
+    FINE,
+    BUSY,
+    BROKEN,
+    CUT,
+    WRONG,
+    REFUSES,
+    FILTERS,
+    LENGTH,
+    NO_SCHEMA,
+    NO_OBJECT,
+    NO_TOP_K,
+    DENIED,
+    TOO_LONG,
+    DOWN,
+    SLOW,
+    THINKS,
+    ECHO
+} mode;
+static int failures; /* that many first answers are bad */
 static char seen[1 << 16], key_seen[200];
 static http_server server;
 
-static http_answer text(int status, const char *body) { return (http_answer){ .status = status, .body = body, .bytes = strlen(body) }; }
+static http_answer text(int status, const char *body) {
+    return (http_answer){ .status = status, .body = body, .bytes = strlen(body) };
+}
 
 static http_answer answer(http_server *s, const http_request *r) {
     static char echo[4096];
@@ -30,15 +52,23 @@ static http_answer answer(http_server *s, const http_request *r) {
     if (mode == DOWN) return text(503, "down");
     if (mode == CUT && bad) return (http_answer){ .status = 200, .body = GOOD, .bytes = sizeof GOOD - 1, .cut = 20 };
     if (mode == WRONG && bad) return text(200, "{\"choices\":[{\"mess");
-    if (mode == REFUSES) return text(200, "{\"choices\":[{\"message\":{\"content\":null,\"refusal\":\"I would rather not.\"},\"finish_reason\":\"stop\"}]}");
-    if (mode == FILTERS) return text(200, "{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"content_filter\"}]}");
-    if (mode == LENGTH) return text(200, "{\"choices\":[{\"message\":{\"content\":\"[1,\"},\"finish_reason\":\"length\"}]}");
-    if ((mode == NO_SCHEMA || mode == NO_OBJECT) && strstr(r->body, "json_schema")) return text(400, "{\"error\":\"response_format json_schema is not supported\"}");
+    if (mode == REFUSES)
+        return text(200, "{\"choices\":[{\"message\":{\"content\":null,\"refusal\":\"I would rather "
+                         "not.\"},\"finish_reason\":\"stop\"}]}");
+    if (mode == FILTERS)
+        return text(200, "{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"content_filter\"}]}");
+    if (mode == LENGTH)
+        return text(200, "{\"choices\":[{\"message\":{\"content\":\"[1,\"},\"finish_reason\":\"length\"}]}");
+    if ((mode == NO_SCHEMA || mode == NO_OBJECT) && strstr(r->body, "json_schema"))
+        return text(400, "{\"error\":\"response_format json_schema is not supported\"}");
     if (mode == NO_OBJECT && strstr(r->body, "response_format")) return text(422, "{\"error\":\"no response_format\"}");
     if (mode == NO_TOP_K && strstr(r->body, "top_k")) return text(400, "Unrecognized request argument supplied: top_k");
     if (mode == DENIED) return text(401, "who are you");
     if (mode == TOO_LONG) return text(400, "This model's maximum context length is 10 tokens");
-    if (mode == THINKS) return text(200, "{\"choices\":[{\"message\":{\"content\":\"<think>hm {1}</think>\\n[2]\"},\"finish_reason\":\"stop\"}]}");
+    if (mode == THINKS)
+        return text(
+            200,
+            "{\"choices\":[{\"message\":{\"content\":\"<think>hm {1}</think>\\n[2]\"},\"finish_reason\":\"stop\"}]}");
     if (mode == SLOW && bad) {
         http_answer a = text(200, GOOD);
         a.delay_ms = 1300;
@@ -46,7 +76,8 @@ static http_answer answer(http_server *s, const http_request *r) {
     }
     if (mode == ECHO) {
         const char *from = strstr(r->body, "number ");
-        snprintf(echo, sizeof echo, "{\"choices\":[{\"message\":{\"content\":\"%d\"},\"finish_reason\":\"stop\"}]}", from ? atoi(from + 7) : -1);
+        snprintf(echo, sizeof echo, "{\"choices\":[{\"message\":{\"content\":\"%d\"},\"finish_reason\":\"stop\"}]}",
+                 from ? atoi(from + 7) : -1);
         return text(200, echo);
     }
     return text(200, GOOD);
@@ -71,7 +102,11 @@ static completer *open_at(int port, const char *more, const char *value, vm_erro
 
 static vm_status ask_with(completion *x, const char *more, const char *value, vm_error *e) {
     completer *c = open_at(server.port, more, value, e);
-    *x = (completion){ .key = "k", .prompt = "say \"it\"\n", .schema = "{\"type\":\"array\"}", .seed = UINT64_MAX, .how = { .max_new = 5, .temperature = .5, .top_k = 9, .stop = "END" } };
+    *x = (completion){ .key = "k",
+                       .prompt = "say \"it\"\n",
+                       .schema = "{\"type\":\"array\"}",
+                       .seed = UINT64_MAX,
+                       .how = { .max_new = 5, .temperature = .5, .top_k = 9, .stop = "END" } };
     if (c) complete(c, x, 1, e);
     complete_close(c);
     return e->status;
@@ -98,8 +133,10 @@ TEST(asks_and_reads) {
     EXPECT_STR(x.text, "[1]");
     EXPECT(x.in == 7 && x.out == 3 && x.cached == 5 && x.end == COMPLETE_STOP);
     EXPECT_STR(key_seen, "Bearer secret");
-    EXPECT_STR(seen, "{\"model\":\"the-model\",\"messages\":[{\"role\":\"user\",\"content\":\"say \\\"it\\\"\\n\"}],\"max_tokens\":5,\"temperature\":0.5,\"top_k\":9,\"seed\":2147483647,"
-                     "\"stop\":\"END\",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"answer\",\"strict\":true,\"schema\":{\"type\":\"array\"}}}}");
+    EXPECT_STR(seen, "{\"model\":\"the-model\",\"messages\":[{\"role\":\"user\",\"content\":\"say "
+                     "\\\"it\\\"\\n\"}],\"max_tokens\":5,\"temperature\":0.5,\"top_k\":9,\"seed\":2147483647,"
+                     "\"stop\":\"END\",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":"
+                     "\"answer\",\"strict\":true,\"schema\":{\"type\":\"array\"}}}}");
     vm_free(x.text);
     EXPECT(ask_with(&x, "--llm-key-env", "NOT_SET_AT_ALL", &e) == VM_EUSAGE);
     EXPECT(!ask_with(&x, "--llm-model", "named", &e) && !strncmp(seen, "{\"model\":\"named\"", 16));

@@ -17,11 +17,13 @@ static void summary(char *out, size_t size, const char *answer, const char *capt
         const char *bad = edit_check(&l.e[i], caption, want, repair);
         if (bad) tally_add(&why, bad, 1);
         else if (++good <= 3)
-            n += (size_t)snprintf(out + n, size - n, "%s%s > %s = %s [%s, %s]%s", n ? "; " : "", l.e[i].selected, l.e[i].edited, l.e[i].caption, l.e[i].region, l.e[i].category,
+            n += (size_t)snprintf(out + n, size - n, "%s%s > %s = %s [%s, %s]%s", n ? "; " : "", l.e[i].selected,
+                                  l.e[i].edited, l.e[i].caption, l.e[i].region, l.e[i].category,
                                   l.e[i].repaired ? " repaired" : "");
     }
     if (good > 3) n += (size_t)snprintf(out + n, size - n, "; %d in all", good);
-    for (int k = 0; k < why.used; k++) n += (size_t)snprintf(out + n, size - n, "%s%s %d", n ? "; " : "", why.name[k], (int)why.n[k]);
+    for (int k = 0; k < why.used; k++)
+        n += (size_t)snprintf(out + n, size - n, "%s%s %d", n ? "; " : "", why.name[k], (int)why.n[k]);
     if (l.none) n += (size_t)snprintf(out + n, size - n, "%snone", n ? "; " : "");
     if (l.cut) snprintf(out + n, size - n, "%scut", n ? "; " : "");
     edits_free(&l);
@@ -37,9 +39,11 @@ TEST(nasty_answers) {
     EXPECT(!json_lines_open(&r, "tests/golden/edits/nasty.jsonl", 0, &e));
     for (; !e.status && json_lines_next(r, &d, &e) > 0; n++) {
         json_value v = json_root(d);
-        summary(got, sizeof got, json_str(v, "text", "", &e), json_str(v, "caption", "", &e), json_str(v, "want", "", &e), json_bool(v, "repair", false, &e));
+        summary(got, sizeof got, json_str(v, "text", "", &e), json_str(v, "caption", "", &e),
+                json_str(v, "want", "", &e), json_bool(v, "repair", false, &e));
         if (print) printf("%s\t%s\n", json_str(v, "name", "", &e), got);
-        else if (strcmp(got, json_str(v, "result", "?", &e))) MISMATCH("%s: got \"%s\", want \"%s\"\n", json_str(v, "name", "", &e), got, json_str(v, "result", "?", &e));
+        else if (strcmp(got, json_str(v, "result", "?", &e)))
+            MISMATCH("%s: got \"%s\", want \"%s\"\n", json_str(v, "name", "", &e), got, json_str(v, "result", "?", &e));
         json_free(d);
     }
     EXPECT(n >= 60);
@@ -47,15 +51,19 @@ TEST(nasty_answers) {
 }
 
 /* The first rule that an edit breaks; "" = none. */
-static const char *rule(const char *caption, const char *selected, const char *edited, const char *edited_caption, const char *category) {
+static const char *rule(const char *caption, const char *selected, const char *edited, const char *edited_caption,
+                        const char *category) {
     edit x = { 0 };
-    snprintf(x.selected, EDIT_TEXT, "%s", selected), snprintf(x.edited, EDIT_TEXT, "%s", edited), snprintf(x.caption, EDIT_TEXT, "%s", edited_caption);
+    snprintf(x.selected, EDIT_TEXT, "%s", selected), snprintf(x.edited, EDIT_TEXT, "%s", edited),
+        snprintf(x.caption, EDIT_TEXT, "%s", edited_caption);
     snprintf(x.category, sizeof x.category, "%s", category);
     const char *bad = edit_check(&x, caption, category[0] == 'o' ? "object" : "attribute", false);
     return bad ? bad : "";
 }
-#define OBJECT(want, caption, selected, edited, edited_caption) EXPECT_STR(rule(caption, selected, edited, edited_caption, "object"), want)
-#define ATTRIBUTE(want, caption, selected, edited) EXPECT_STR(rule(caption, selected, edited, "", "attribute(color)"), want)
+#define OBJECT(want, caption, selected, edited, edited_caption)                                                        \
+    EXPECT_STR(rule(caption, selected, edited, edited_caption, "object"), want)
+#define ATTRIBUTE(want, caption, selected, edited)                                                                     \
+    EXPECT_STR(rule(caption, selected, edited, "", "attribute(color)"), want)
 
 TEST(phrase_in_caption) {
     OBJECT("", "A dog runs.", "Dog", "cat", "");
@@ -70,7 +78,8 @@ TEST(other_phrase) {
     OBJECT("V02", "Two dogs run.", "dogs", "dog", "");
     OBJECT("V02", "A dog runs.", "dog", "...", "");
     OBJECT("V06", "A dog runs.", "dog", "cat with a hat and a", "");
-    OBJECT("V06", "A big dog from the old farm runs.", "big dog from the old farm", "big cat with nine lives under its left paw", "");
+    OBJECT("V06", "A big dog from the old farm runs.", "big dog from the old farm",
+           "big cat with nine lives under its left paw", "");
 }
 
 TEST(edited_captions) {
@@ -120,8 +129,14 @@ TEST(synonyms) {
 TEST(residue) {
     OBJECT("V11", "A dog runs.", "dog", "cat www.x.org", "");
     OBJECT("V11", "A dog runs.", "dog", "cat", "A cat runs. InputCaption");
-    OBJECT("V11", "A dog runs.", "dog", "c\x01""t", "");
-    OBJECT("V11", "A dog runs.", "dog", "\xe2\x80\xae""cat", ""); /* turns the direction of writing */
+    OBJECT("V11", "A dog runs.", "dog",
+           "c\x01"
+           "t",
+           "");
+    OBJECT("V11", "A dog runs.", "dog",
+           "\xe2\x80\xae"
+           "cat",
+           ""); /* turns the direction of writing */
     OBJECT("V11", "A dog runs.", "dog", "<b>cat</b> x", "");
 }
 
@@ -142,8 +157,10 @@ TEST(schema) {
     json_doc *d = s ? json_parse(s, strlen(s), "schema", JSON_STRICT, &e) : NULL;
     json_value of = json_get(json_get(json_root(d), "items"), "properties");
     EXPECT_STR(e.msg, "");
-    EXPECT(json_len(json_get(json_get(of, "SelectedPhrase"), "enum")) == 6 && json_len(json_get(json_get(of, "Category"), "enum")) == EDIT_ATTRIBUTES);
-    EXPECT(json_int(json_root(d), "minItems", -1, 0, 9, &e) == 0 && json_int(json_root(d), "maxItems", -1, 0, 9, &e) == 6);
+    EXPECT(json_len(json_get(json_get(of, "SelectedPhrase"), "enum")) == 6 &&
+           json_len(json_get(json_get(of, "Category"), "enum")) == EDIT_ATTRIBUTES);
+    EXPECT(json_int(json_root(d), "minItems", -1, 0, 9, &e) == 0 &&
+           json_int(json_root(d), "maxItems", -1, 0, 9, &e) == 6);
     json_free(d);
     vm_free(s);
 }

@@ -3,7 +3,8 @@
 
 #include "tests/test.h"
 
-/* The objects in the text as strict JSON, joined by blanks; "+cut" behind them when something was dropped at the end. */
+/* The objects in the text as strict JSON, joined by blanks; "+cut" behind them when something was dropped at the
+ * end. */
 static const char *read_all(const char *text, char open) {
     static char out[4096];
     static vm_error e;
@@ -24,21 +25,28 @@ static const char *read_all(const char *text, char open) {
 }
 
 TEST(strict_stays) {
-    EXPECT_STR(read_all("{\"a\":[1,-2.5,true,null,\"x\\\"y\\u0041\"],\"b\":{}}", '{'), "{\"a\":[1,-2.5,true,null,\"x\\\"yA\"],\"b\":{}}");
+    EXPECT_STR(read_all("{\"a\":[1,-2.5,true,null,\"x\\\"y\\u0041\"],\"b\":{}}", '{'),
+               "{\"a\":[1,-2.5,true,null,\"x\\\"yA\"],\"b\":{}}");
 }
 
 TEST(strings) {
-    EXPECT_STR(read_all("{'a': 'the dog\\'s', 'b': 'the dog's bone'}", '{'), "{\"a\":\"the dog's\",\"b\":\"the dog's bone\"}");
+    EXPECT_STR(read_all("{'a': 'the dog\\'s', 'b': 'the dog's bone'}", '{'),
+               "{\"a\":\"the dog's\",\"b\":\"the dog's bone\"}");
     EXPECT_STR(read_all("{\"a\": \"a \"big\" dog\", \"b\": 1}", '{'), "{\"a\":\"a \\\"big\\\" dog\",\"b\":1}");
-    EXPECT_STR(read_all("{\xe2\x80\x9c" "a\xe2\x80\x9d: \xe2\x80\x9cx\xe2\x80\x9d, \xe2\x80\x98""b\xe2\x80\x99: \xe2\x80\x98it\xe2\x80\x99s\xe2\x80\x99}", '{'),
+    EXPECT_STR(read_all("{\xe2\x80\x9c"
+                        "a\xe2\x80\x9d: \xe2\x80\x9cx\xe2\x80\x9d, \xe2\x80\x98"
+                        "b\xe2\x80\x99: \xe2\x80\x98it\xe2\x80\x99s\xe2\x80\x99}",
+                        '{'),
                "{\"a\":\"x\",\"b\":\"it\xe2\x80\x99s\"}");
-    EXPECT_STR(read_all("{\"a\": \"two\nlines\tand a bad \\q escape\"}", '{'), "{\"a\":\"two\\nlines\\tand a bad \\\\q escape\"}");
+    EXPECT_STR(read_all("{\"a\": \"two\nlines\tand a bad \\q escape\"}", '{'),
+               "{\"a\":\"two\\nlines\\tand a bad \\\\q escape\"}");
     EXPECT_STR(read_all("{\"a\": \"\xff\xc3\xa9\"}", '{'), "{\"a\":\"\xef\xbf\xbd\xc3\xa9\"}");
     EXPECT_STR(read_all("{`a`: `x`}", '{'), "{\"a\":\"x\"}");
 }
 
 TEST(numbers_and_words) {
-    EXPECT_STR(read_all("{a: +5, b: .5, c: 5., d: 007, e: 1e3, f: -0}", '{'), "{\"a\":5,\"b\":0.5,\"c\":5,\"d\":7,\"e\":1000,\"f\":-0}");
+    EXPECT_STR(read_all("{a: +5, b: .5, c: 5., d: 007, e: 1e3, f: -0}", '{'),
+               "{\"a\":5,\"b\":0.5,\"c\":5,\"d\":7,\"e\":1000,\"f\":-0}");
     EXPECT_STR(read_all("{a: None, b: True, c: False}", '{'), "{\"a\":null,\"b\":true,\"c\":false}");
     EXPECT_STR(read_all("{a: Maybe}", '{'), "");
 }
@@ -89,7 +97,8 @@ TEST(names) {
     EXPECT(json_loose_next(&s, '{', &d, &e));
     EXPECT_STR(json_loose_text(json_loose_get(json_root(d), "SelectedPhrase"), room), "x");
     EXPECT_STR(json_loose_text(json_loose_get(json_root(d), "EditedPhrase"), room), "7");
-    EXPECT(!json_loose_text(json_loose_get(json_root(d), "C"), room) && !json_has(json_loose_get(json_root(d), "none")));
+    EXPECT(!json_loose_text(json_loose_get(json_root(d), "C"), room) &&
+           !json_has(json_loose_get(json_root(d), "none")));
     EXPECT(s.from == 0 && s.to == 48);
     json_free(d);
 }

@@ -24,7 +24,16 @@ static vm_status odd_is_bad(json_value demo, void *ctx, vm_error *e) {
 static prompt *open_it(int shots, uint64_t seed, vm_error *e) {
     prompt *p;
     *e = (vm_error){ 0 };
-    prompt_open(&p, &(prompt_options){ .stage = "s", .category = "c", .dir = dir, .fields = "caption more", .shots = shots, .seed = seed, .check = odd_is_bad, .balance = "kind" }, e);
+    prompt_open(&p,
+                &(prompt_options){ .stage = "s",
+                                   .category = "c",
+                                   .dir = dir,
+                                   .fields = "caption more",
+                                   .shots = shots,
+                                   .seed = seed,
+                                   .check = odd_is_bad,
+                                   .balance = "kind" },
+                e);
     return p;
 }
 
@@ -41,7 +50,8 @@ TEST(fills_in) {
                      "Caption: \"red\\\\ \\\"fox\\\"\\nand {caption} \xf0\x9f\xa6\x8a\" (x y)\nAnswer:\n");
     vm_free(text);
     EXPECT(!prompt_text(&text, p, 3, 0, f, 2, &e));
-    EXPECT_STR(text, "Rules {not a place} {\"json\":1}.\nCaption: \"red\\\\ \\\"fox\\\"\\nand {caption} \xf0\x9f\xa6\x8a\" (x y)\nAnswer:\n");
+    EXPECT_STR(text, "Rules {not a place} {\"json\":1}.\nCaption: \"red\\\\ \\\"fox\\\"\\nand {caption} "
+                     "\xf0\x9f\xa6\x8a\" (x y)\nAnswer:\n");
     vm_free(text);
     prompt_free(p);
 }
@@ -61,7 +71,9 @@ TEST(without_demonstrations) {
 static void many_demos(void) {
     char demos[4096] = "";
     size_t n = 0;
-    for (int k = 0; k < 20; k++) n += (size_t)snprintf(demos + n, sizeof demos - n, "{\"caption\":\"c%02d\",\"kind\":\"%s\",\"answer\":%d}\n", k, k < 15 ? "x" : "y", k);
+    for (int k = 0; k < 20; k++)
+        n += (size_t)snprintf(demos + n, sizeof demos - n, "{\"caption\":\"c%02d\",\"kind\":\"%s\",\"answer\":%d}\n", k,
+                              k < 15 ? "x" : "y", k);
     put("s.c.txt", "{demos}\n{caption}\n");
     put("s.c.demos.jsonl", demos);
 }
