@@ -51,6 +51,7 @@ void llm_free(llm *m) {
     vm_free(m->layer);
     vm_free(m->unused);
     st_close(m->file);
+    gguf_close(m->gguf);
     vm_free(m);
 }
 

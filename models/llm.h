@@ -5,9 +5,11 @@
  *   x += down(act(gate h) * up h),                 h = RMSNorm(x)     (Mixtral: a weighted sum of the chosen experts' own)
  *   logits = head RMSNorm(x)                                          (tied: head = embed)
  *
+ * A GGUF file of the architectures llama and qwen2 stands for a folder wherever one is asked for.
  * RMSNorm multiplies by w, Gemma's by 1 + w. Sources: Touvron et al. 2023, Jiang et al. 2023 and 2024; the configuration files. */
 #ifndef VM_LLM_H
 #define VM_LLM_H
+#include "io/gguf.h"
 #include "io/json.h"
 #include "models/lora.h"
 #include "models/nn.h"
@@ -42,6 +44,7 @@ typedef struct {
     llm_layer *layer;
     vm_param *embed, *norm, *head; /* (V,H), (H), (V,H); head = embed when tied */
     st_file *file;
+    gguf *gguf;                    /* or this */
     char *unused;                  /* a warning about tensors that the model does not know; NULL = none */
     char prefix[8];                /* of names in the file: "model." or "" */
     lora *adapter;                 /* NULL = none */

@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "io/file.h"
-#include "models/llm.h"
-#include "models/quantised.h"
+#include "models/llm_gguf.h"
 
 vm_status llm_make(llm **out, vm_backend *be, const llm_config *c, vm_error *e); /* llm.c */
 
@@ -146,6 +145,7 @@ vm_status llm_config_read(llm_config *c, const char *dir, vm_error *e) {
 }
 
 bool llm_is_llm(const char *dir) {
+    if (gguf_is(dir)) return file_exists(dir);
     char *path = path_join(dir, "config.json");
     vm_error none = { 0 };
     json_doc *d = path && file_exists(path) ? json_open(path, &none) : NULL;
@@ -232,26 +232,47 @@ static bool has_joined_experts(const llm *m) {
     return m->c.experts && st_find(m->file, name);
 }
 
-vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
-    llm_config c;
-    llm *m = NULL;
-    weight_map map = { 0 };
+/* The tensors of a folder. */
+static vm_status load_folder(llm *m, const char *dir, bool writable, vm_error *e) {
+    weight_map map = { .keep = &m->w };
     quantised *q = NULL;
     json_doc *d = NULL;
-    *out = NULL;
-    if (llm_config_read(&c, dir, e)) return e->status;
-    if (llm_make(&m, be, &c, e) && !m) llm_config_free(&c);
-    if (!e->status && !st_open(&m->file, dir, e) && (d = json_config(dir, "a language model", e)) && !quantised_open(&q, m->file, json_root(d), e)) {
+    if (!st_open(&m->file, dir, e) && (d = json_config(dir, "a language model", e)) && !quantised_open(&q, m->file, json_root(d), e)) {
         snprintf(m->prefix, sizeof m->prefix, "%s", st_find(m->file, "embed_tokens.weight") ? "" : "model.");
         m->c.experts_joined = has_joined_experts(m);
         llm_map(m, &map);
-        map.keep = &m->w;
         weight_source s = q ? quantised_source(q) : weights_of_safetensors(m->file);
         weights_load_from(&map, &s, (const char *const[]){ "", NULL }, writable, &m->unused, e);
     }
     weight_map_free(&map);
     quantised_free(q);
     json_free(d);
+    return e->status;
+}
+
+static vm_status load_gguf(llm *m, bool writable, vm_error *e) {
+    weight_map map = { .keep = &m->w };
+    llm_gguf *q = NULL;
+    snprintf(m->prefix, sizeof m->prefix, "model.");
+    llm_map(m, &map);
+    if (!llm_gguf_open(&q, m->gguf, &m->c, e)) {
+        weight_source s = llm_gguf_source(q);
+        weights_load_from(&map, &s, (const char *const[]){ "", NULL }, writable, &m->unused, e);
+    }
+    weight_map_free(&map);
+    llm_gguf_free(q);
+    return e->status;
+}
+
+vm_status llm_open(llm **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
+    llm_config c;
+    llm *m = NULL;
+    gguf *g = NULL;
+    *out = NULL;
+    if (gguf_is(dir) ? gguf_open(&g, dir, e) || llm_gguf_config(&c, g, e) : llm_config_read(&c, dir, e)) return gguf_close(g), e->status;
+    if (llm_make(&m, be, &c, e) && !m) llm_config_free(&c), gguf_close(g);
+    if (m) m->gguf = g;
+    if (!e->status) g ? load_gguf(m, writable, e) : load_folder(m, dir, writable, e);
     if (e->status) llm_free(m);
     else *out = m;
     return e->status;

@@ -157,7 +157,7 @@ static bool can(const forward_family *f, const char *kind) {
 
 static vm_status run_case(forward_case *c, const char *model, bool *done, vm_error *e) {
     const char *component = forward_string(c, "component");
-    char *dir = path_join(model, component ? component : ".");
+    char *dir = component ? path_join(model, component) : vm_strdup(model);
     *done = false;
     if (!dir) return vm_nomem(e, 256, "a path");
     c->dir = dir;

@@ -1,0 +1,263 @@
+/* test_gguf.c - GGUF files: a written one read back, block formats against the formulas of llm_gguf.h, a model from a file against the same
+ * numbers in a folder, malformed files. */
+#include <unistd.h>
+
+#include "io/file.h"
+#include "models/llm_decode.h"
+#include "models/llm_gguf.h"
+#include "tests/test.h"
+
+static char tmp[512];
+static uint64_t state = 3;
+
+/* --- a writer ------------------------------------------------------------------------------------------------------------ */
+typedef struct {
+    uint8_t *p;
+    int64_t n, cap, data; /* data: bytes that tensors take so far */
+} bytes;
+static void put(bytes *b, const void *x, size_t n) {
+    if (!vm_grow(&b->p, &b->cap, b->n + (int64_t)n, 1)) abort();
+    memcpy(b->p + b->n, x, n), b->n += (int64_t)n;
+}
+static void put32(bytes *b, uint32_t x) { put(b, &x, 4); }
+static void put64(bytes *b, uint64_t x) { put(b, &x, 8); }
+static void put_text(bytes *b, const char *s) { put64(b, strlen(s)), put(b, s, strlen(s)); }
+static void put_int(bytes *b, const char *key, uint32_t v) { put_text(b, key), put32(b, 4), put32(b, v); }
+static void put_f32(bytes *b, const char *key, float v) { put_text(b, key), put32(b, 6), put(b, &v, 4); }
+static void put_tensor(bytes *b, const char *name, uint32_t type, int nd, const int64_t *ne) {
+    int64_t each, len = 1;
+    size_t block;
+    put_text(b, name), put32(b, (uint32_t)nd);
+    for (int k = nd - 1; k >= 0; k--) put64(b, (uint64_t)ne[k]), len *= ne[k];
+    put32(b, type), put64(b, (uint64_t)b->data);
+    gguf_type_size(type, &each, &block);
+    b->data += (int64_t)((size_t)(len / each) * block + 31) / 32 * 32;
+}
+static void pad(bytes *b) {
+    while (b->n % 32) put(b, "", 1);
+}
+
+/* --- blocks -------------------------------------------------------------------------------------------------------------- */
+static float half(uint8_t *p, double lo, double hi) {
+    float x = (float)(lo + (hi - lo) * (0.5 + 0.5 * test_uniform(&state)));
+    st_from_f32(p, ST_F16, &x, 1), st_to_f32(&x, ST_F16, p, 1);
+    return x;
+}
+/* One block of random codes and the numbers that it stands for, by the definition of its format alone. */
+static void block(uint32_t type, uint8_t *p, float *y) {
+    int64_t each;
+    size_t n;
+    gguf_type_size(type, &each, &n);
+    for (size_t i = 0; i < n; i++) p[i] = (uint8_t)test_rand(&state);
+    if (type == GGUF_Q4_0 || type == GGUF_Q4_1) {
+        int head = type == GGUF_Q4_0 ? 2 : 4;
+        float d = half(p, 0.004, 0.01), m = type == GGUF_Q4_1 ? half(p + 2, -0.09, -0.03) : -8 * d;
+        for (int i = 0; i < 16; i++) y[i] = d * (float)(p[head + i] & 15) + m, y[i + 16] = d * (float)(p[head + i] >> 4) + m;
+    } else if (type == GGUF_Q8_0) {
+        float d = half(p, 0.0003, 0.001);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(int8_t)p[2 + i];
+    } else if (type == GGUF_Q4_K) {
+        float d = half(p, 0.0001, 0.0003), least = half(p + 2, 0.0005, 0.002);
+        if (test_rand(&state) % 4 == 0) p[4] = 0, p[12] &= 0xf0; /* a scale of 0 */
+        for (int b = 0; b < 8; b++) {
+            const uint8_t *s = p + 4;
+            int scale = b < 4 ? s[b] & 63 : (s[b + 4] & 15) + (s[b - 4] >> 6) * 16, off = b < 4 ? s[b + 4] & 63 : (s[b + 4] >> 4) + (s[b] >> 6) * 16;
+            for (int i = 0; i < 32; i++) {
+                int code = b % 2 ? p[16 + b / 2 * 32 + i] >> 4 : p[16 + b / 2 * 32 + i] & 15;
+                y[32 * b + i] = d * (float)scale * (float)code - least * (float)off;
+            }
+        }
+    } else {
+        float d = half(p + 208, 0.00001, 0.00003);
+        for (int h = 0; h < 2; h++) /* as the format's own loop has it: four weights of each byte of high bits */
+            for (int l = 0; l < 32; l++) {
+                const uint8_t *low = p + 64 * h, *high = p + 128 + 32 * h;
+                const int8_t *s = (const int8_t *)p + 192 + 8 * h;
+                int q[4] = { (low[l] & 15) | (high[l] & 3) << 4, (low[l + 32] & 15) | (high[l] >> 2 & 3) << 4, low[l] >> 4 | (high[l] >> 4 & 3) << 4,
+                             low[l + 32] >> 4 | high[l] >> 6 << 4 };
+                for (int k = 0; k < 4; k++) y[128 * h + 32 * k + l] = d * (float)s[2 * k + l / 16] * (float)(q[k] - 32);
+            }
+    }
+}
+
+/* --- a model ------------------------------------------------------------------------------------------------------------- */
+enum { H = 256, V = 60, HS = 64, LENGTH = 12 };
+static const struct { const char *name, *hf; uint32_t type; int nd; int64_t ne[2]; bool turned; } tensors[] = {
+    { "token_embd.weight", "model.embed_tokens.weight", GGUF_F16, 2, { V, H }, false },
+    { "blk.0.attn_norm.weight", "model.layers.0.input_layernorm.weight", GGUF_F32, 1, { H }, false },
+    { "blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight", GGUF_Q4_K, 2, { H, H }, true },
+    { "blk.0.attn_k.weight", "model.layers.0.self_attn.k_proj.weight", GGUF_F16, 2, { 2 * HS, H }, true },
+    { "blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight", GGUF_Q8_0, 2, { 2 * HS, H }, false },
+    { "blk.0.attn_output.weight", "model.layers.0.self_attn.o_proj.weight", GGUF_Q4_0, 2, { H, H }, false },
+    { "blk.0.ffn_norm.weight", "model.layers.0.post_attention_layernorm.weight", GGUF_F32, 1, { H }, false },
+    { "blk.0.ffn_gate.weight", "model.layers.0.mlp.gate_proj.weight", GGUF_Q4_1, 2, { 512, H }, false },
+    { "blk.0.ffn_up.weight", "model.layers.0.mlp.up_proj.weight", GGUF_BF16, 2, { 512, H }, false },
+    { "blk.0.ffn_down.weight", "model.layers.0.mlp.down_proj.weight", GGUF_Q4_K, 2, { H, 512 }, false },
+    { "output_norm.weight", "model.norm.weight", GGUF_F32, 1, { H }, false },
+    { "output.weight", "lm_head.weight", GGUF_Q6_K, 2, { V, H }, false },
+};
+
+static void header(bytes *b, int n_tensors) {
+    put(b, "GGUF", 4), put32(b, 3), put64(b, (uint64_t)n_tensors), put64(b, 12);
+    put_text(b, "general.architecture"), put32(b, 8), put_text(b, "llama");
+    put_int(b, "llama.block_count", 1), put_int(b, "llama.context_length", 64), put_int(b, "llama.embedding_length", H);
+    put_int(b, "llama.feed_forward_length", 512), put_int(b, "llama.attention.head_count", 4);
+    put_text(b, "llama.attention.head_count_kv"), put32(b, 9), put32(b, 5), put64(b, 1), put32(b, 2); /* one for each layer */
+    put_f32(b, "llama.attention.layer_norm_rms_epsilon", 1e-6f), put_f32(b, "llama.rope.freq_base", 5000);
+    put_int(b, "tokenizer.ggml.bos_token_id", 1), put_int(b, "tokenizer.ggml.eos_token_id", 2), put_int(b, "tokenizer.ggml.eot_token_id", 7);
+}
+
+/* The file m.gguf, and the same numbers as a folder "plain". */
+static char *write_model(void) {
+    static const char config[] = "{\"model_type\":\"llama\",\"vocab_size\":60,\"hidden_size\":256,\"intermediate_size\":512,\"num_hidden_layers\":1,\"num_attention_heads\":4,"
+                                 "\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-6,\"rope_theta\":5000}";
+    bytes b = { 0 };
+    vm_error e = { 0 };
+    st_writer *w = NULL;
+    char *path = path_join(tmp, "m.gguf"), *dir = path_join(tmp, "plain"), *a = path_join(dir, "config.json"), *to = path_join(dir, "model.safetensors");
+    if (dir_make(dir, &e) || file_write(a, config, strlen(config), &e) || st_writer_open(&w, to, 0, &e)) MISMATCH("%s\n", e.msg);
+    header(&b, VM_LEN(tensors));
+    for (int k = 0; k < VM_LEN(tensors); k++) {
+        put_tensor(&b, tensors[k].name, tensors[k].type, tensors[k].nd, tensors[k].ne);
+        st_writer_add(w, tensors[k].hf, ST_F32, tensors[k].nd, tensors[k].ne, &e);
+    }
+    pad(&b);
+    for (int k = 0; k < VM_LEN(tensors); k++) {
+        int64_t N = tensors[k].nd == 2 ? tensors[k].ne[0] : 1, K = tensors[k].ne[tensors[k].nd - 1], each;
+        size_t n;
+        float *y = vm_alloc((size_t)(N * K) * 4), *hf = vm_alloc((size_t)(N * K) * 4);
+        gguf_type_size(tensors[k].type, &each, &n);
+        for (int64_t i = 0; i < N * K; i += each) {
+            uint8_t p[256];
+            st_dtype t = tensors[k].type == GGUF_F32 ? ST_F32 : tensors[k].type == GGUF_F16 ? ST_F16 : ST_BF16;
+            if (each > 1) block(tensors[k].type, p, y + i);
+            else y[i] = (float)((N == 1) + 0.07 * test_uniform(&state)), st_from_f32(p, t, y + i, 1), st_to_f32(y + i, t, p, 1);
+            put(&b, p, n);
+        }
+        pad(&b);
+        for (int64_t r = 0; r < N; r++) { /* (heads, i, half) in the file, (heads, half, i) in the folder */
+            int64_t h = r / HS, half_of = r % HS / (HS / 2), i = r % (HS / 2), from = tensors[k].turned ? h * HS + 2 * i + half_of : r;
+            memcpy(hf + r * K, y + from * K, (size_t)K * 4);
+        }
+        st_writer_put(w, tensors[k].hf, hf, &e);
+        vm_free(y), vm_free(hf);
+    }
+    if (e.status || st_writer_commit(w, &e) || file_write(path, b.p, (size_t)b.n, &e)) MISMATCH("%s\n", e.msg);
+    vm_free(b.p), vm_free(dir), vm_free(a), vm_free(to);
+    return path;
+}
+
+static llm *open_model(const char *path, bool writable) {
+    vm_error e = { 0 };
+    llm *m = NULL;
+    if (llm_open(&m, vm_backend_cpu(), path, writable, &e)) MISMATCH("%s\n", e.msg);
+    if (m && m->unused) MISMATCH("%s\n", m->unused);
+    return m;
+}
+static void logits(const llm *m, float out[V]) {
+    vm_error e = { 0 };
+    llm_engine *en = NULL;
+    llm_seq s = { 0 };
+    int32_t text[LENGTH];
+    for (int i = 0; i < LENGTH; i++) text[i] = 3 + i * 11 % (V - 3);
+    if (llm_engine_new(&en, m, VM_F32, &(llm_engine_options){ .tokens = 64, .longest = 64 }, &e) || llm_prefill(en, &s, text, LENGTH, out, &e)) MISMATCH("%s\n", e.msg);
+    llm_seq_free(en, &s);
+    llm_engine_free(en);
+}
+
+TEST(a_model) {
+    float want[V], got[V];
+    char *path = write_model(), *dir = path_join(tmp, "plain");
+    llm *plain = open_model(dir, false), *m = open_model(path, false), *whole = open_model(path, true);
+    EXPECT(m->c.bos == 1 && m->c.stops == 2 && m->c.stop[0] == 2 && m->c.stop[1] == 7 && m->c.NKV == 2 && m->c.context == 64);
+    logits(plain, want);
+    logits(m, got);
+    for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
+    logits(whole, got);
+    for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
+    const llm_layer *l = &m->layer[0], *w = &whole->layer[0], *p = &plain->layer[0];
+    EXPECT(l->q_w->quant && l->v_w->quant && l->o_w->quant && l->gate_w->quant && l->down_w->quant && m->head->quant && !m->embed->quant);
+    EXPECT(l->k_w->type == VM_F16 && l->up_w->type == VM_BF16 && l->up_w->borrowed && m->embed->type == VM_F16);
+    vm_param *const quants[][3] = { { l->q_w, w->q_w, p->q_w }, { l->k_w, w->k_w, p->k_w },          { l->v_w, w->v_w, p->v_w },     { l->o_w, w->o_w, p->o_w },
+                                    { l->gate_w, w->gate_w, p->gate_w }, { l->up_w, w->up_w, p->up_w }, { l->down_w, w->down_w, p->down_w }, { m->head, whole->head, plain->head } };
+    for (int k = 0; k < VM_LEN(quants); k++) {
+        int64_t n = vm_param_count(quants[k][2]);
+        float *x = vm_alloc((size_t)n * 4);
+        vm_error e = { 0 };
+        for (int side = 0; side < 2; side++) {
+            EXPECT(!weight_read(quants[k][side], 0, n, x, &e));
+            for (int64_t i = 0; i < n; i++) EXPECT_NEAR((double)x[i], (double)((const float *)quants[k][2]->data)[i], 2e-7);
+        }
+        vm_free(x);
+    }
+    llm_free(plain), llm_free(m), llm_free(whole);
+    unlink(path);
+    vm_free(path), vm_free(dir);
+}
+
+/* --- malformed files ------------------------------------------------------------------------------------------------------ */
+TEST(cut_files) {
+    bytes b = { 0 };
+    gguf *g = NULL;
+    header(&b, 1);
+    put_tensor(&b, "token_embd.weight", GGUF_F32, 2, (int64_t[]){ 4, H });
+    int64_t head = b.n;
+    pad(&b);
+    while (b.n < head + 32 + 4 * H * 4) put(&b, "", 1);
+    int64_t n = (head + 31) / 32 * 32 + 4 * H * 4;
+    for (int64_t k = 0; k <= n; k += k > 40 && k < head - 40 ? 7 : 1) {
+        vm_error e = { 0 };
+        uint8_t *copy = vm_alloc((size_t)k + 1); /* of its own, so that a read behind its end is seen */
+        memcpy(copy, b.p, (size_t)k);
+        vm_status st = gguf_open_memory(&g, copy, (size_t)k, "x.gguf", &e);
+        EXPECT(k == n ? !st && gguf_len(g) == 1 && gguf_find(g, "token_embd.weight")->ne[1] == H : st == VM_EINPUT && !g && strstr(e.msg, "x.gguf"));
+        gguf_close(g);
+        vm_free(copy);
+    }
+    vm_free(b.p);
+}
+
+static const char *refused(const bytes *b) {
+    static char out[1100];
+    vm_error e = { 0 };
+    gguf *g = NULL;
+    llm_config c;
+    if (!gguf_open_memory(&g, b->p, (size_t)b->n, "x.gguf", &e) && !llm_gguf_config(&c, g, &e)) llm_config_free(&c);
+    gguf_close(g);
+    snprintf(out, sizeof out, "%s", e.msg);
+    return out;
+}
+TEST(what_is_not_read) {
+    bytes b = { 0 };
+    put(&b, "GGUX", 4), put32(&b, 3), put64(&b, 0), put64(&b, 0);
+    EXPECT_HAS(refused(&b), "x.gguf: is no GGUF file");
+    memcpy(b.p, "GGUF\1", 5);
+    EXPECT_HAS(refused(&b), "version 1 of GGUF, 2 and 3 are read");
+    memcpy(b.p, "GGUF\3", 5);
+    EXPECT_HAS(refused(&b), "architecture \"\" is not read");
+    b.n = 16, put64(&b, 1), put_text(&b, "k"), put32(&b, 77);
+    EXPECT_HAS(refused(&b), "k has a value of type 77");
+    b.n = 16, put64(&b, 1), put_text(&b, "k"), put32(&b, 9), put32(&b, 4), put64(&b, UINT64_MAX / 2);
+    EXPECT_HAS(refused(&b), "more than the file has bytes");
+    b.n = 16, put64(&b, 1), put_text(&b, "general.alignment"), put32(&b, 8), put_text(&b, "x");
+    EXPECT_HAS(refused(&b), "general.alignment is no number");
+    b.n = 8, put64(&b, 1), put64(&b, 0), put_tensor(&b, "t", GGUF_Q4_K, 2, (int64_t[]){ 2, 300 });
+    EXPECT_HAS(refused(&b), "rows of 300 are no whole blocks of Q4_K");
+    b.n = 8, put64(&b, 1), put64(&b, 0), put_tensor(&b, "t", GGUF_F32, 2, (int64_t[]){ INT64_MAX / 2, 8 });
+    EXPECT_HAS(refused(&b), "the product of its sizes overflows");
+    b.n = 8, put64(&b, 1), put64(&b, 1), put_text(&b, "general.architecture"), put32(&b, 8), put_text(&b, "falcon");
+    b.data = 0, put_tensor(&b, "t", GGUF_F32, 1, (int64_t[]){ 0 }), pad(&b);
+    EXPECT_HAS(refused(&b), "architecture \"falcon\" is not read from GGUF files; llama and qwen2 are");
+    vm_free(b.p);
+}
+
+int main(int argc, char **argv) {
+    snprintf(tmp, sizeof tmp, "%s/gguf.XXXXXX", argc > 1 ? argv[1] : "/tmp");
+    if (!mkdtemp(tmp)) return 1;
+    RUN(a_model);
+    RUN(cut_files);
+    RUN(what_is_not_read);
+    vm_error e = { 0 };
+    EXPECT(!dir_remove(tmp, &e));
+    return test_end();
+}
