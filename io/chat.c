@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/gguf.h"
 #include "io/json.h"
 
 /* What stands around the texts. A system text without a place of its own goes before the first user text, joined by a blank line. */
@@ -76,10 +77,23 @@ static const char *template_of(json_value root, vm_error *e) {
     return found;
 }
 
+static vm_status unknown(const char *path, vm_error *e) {
+    return vm_fail(e, VM_EINPUT, "%s: the chat template is none that is known; name one with --chat-template (raw: the text as it is)", path);
+}
+
+static vm_status of_gguf(const chat_layout **layout, const char *path, vm_error *e) {
+    gguf *g = NULL;
+    const char *template = gguf_open(&g, path, e) ? NULL : gguf_str(g, "tokenizer.chat_template", NULL, e);
+    if (template && !(*layout = recognise(template))) unknown(path, e);
+    gguf_close(g);
+    return e->status;
+}
+
 vm_status chat_of(const chat_layout **layout, const char *dir, vm_error *e) {
     static const char *const files[] = { "chat_template.jinja", "chat_template.json", "tokenizer_config.json" };
     bool there = false;
     *layout = NULL;
+    if (gguf_is(dir)) return of_gguf(layout, dir, e);
     for (int k = 0; k < VM_LEN(files) && !there && !e->status; k++) {
         char *path = path_join(dir, files[k]), *text = NULL;
         json_doc *d = NULL;
@@ -88,8 +102,7 @@ vm_status chat_of(const chat_layout **layout, const char *dir, vm_error *e) {
         if (file_exists(path) && k == 0) template = file_read(&text, NULL, path, 0, e) ? NULL : text;
         else if (file_exists(path)) template = (d = json_open(path, e)) ? template_of(json_root(d), e) : NULL;
         there = template != NULL;
-        if (there && !(*layout = recognise(template)))
-            vm_fail(e, VM_EINPUT, "%s: the chat template is none that is known; name one with --chat-template (raw: the text as it is)", path);
+        if (there && !(*layout = recognise(template))) unknown(path, e);
         json_free(d);
         vm_free(text), vm_free(path);
     }

@@ -15,7 +15,7 @@ typedef struct {
     spiece_kind kind;
 } spiece;
 
-typedef struct {
+typedef struct spiece_file {
     spiece *piece;
     int64_t n, cap;
     spiece_model model;

@@ -157,6 +157,14 @@ static vm_status add_end(tok *t, json_value config, const char *key, bool dflt, 
     return e->status;
 }
 
+vm_status tok_take_spiece_bpe(tok *t, const spiece_file *f, const char *path, vm_error *e) {
+    if ((!t->bpe && start(t, e)) || take_pieces(t, f, path, e) || derive_merges(t, f, path, e)) return e->status;
+    t->bpe->byte_fallback = f->byte_fallback, t->bpe->fuse_unk = true;
+    t->strip = TOK_STRIP_ONE;
+    if (f->dummy_prefix) tok_steps_add(&t->bpe->rules, STEP_PREPEND, NULL, low_line, e);
+    return e->status ? e->status : tok_steps_add(&t->bpe->rules, STEP_REPLACE, " ", low_line, e);
+}
+
 vm_status tok_load_spiece_bpe(tok *t, const char *path, const char *dir, vm_error *e) {
     spiece_file f = { 0 };
     json_doc *d = NULL;
@@ -168,11 +176,7 @@ vm_status tok_load_spiece_bpe(tok *t, const char *path, const char *dir, vm_erro
     if (f.model != SPIECE_BPE || f.suffix || f.squeeze || !f.escape || f.charsmap_n)
         vm_fail(e, VM_EINPUT, "%s: %s; put the tokenizer.json of the model beside it", path,
                 f.model != SPIECE_BPE ? "no byte-pair model" : "it normalises text in ways that are read from tokenizer.json only");
-    if (e->status || take_pieces(t, &f, path, e) || derive_merges(t, &f, path, e)) goto done;
-    b->byte_fallback = f.byte_fallback, b->fuse_unk = true;
-    t->strip = TOK_STRIP_ONE;
-    if (f.dummy_prefix) tok_steps_add(&b->rules, STEP_PREPEND, NULL, low_line, e);
-    if (!e->status) tok_steps_add(&b->rules, STEP_REPLACE, " ", low_line, e);
+    if (e->status || tok_take_spiece_bpe(t, &f, path, e)) goto done;
     if (!e->status) tok_read_decoder(t, json_get(config, "added_tokens_decoder"), e);
     if (!e->status) add_end(t, config, "add_bos_token", true, TOK_BOS, "<s>", &t->prefix, e);
     if (!e->status) add_end(t, config, "add_eos_token", false, TOK_EOS, "</s>", &t->suffix, e);

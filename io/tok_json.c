@@ -312,12 +312,19 @@ static vm_status read_rules(tok *t, json_value root, vm_error *e) {
 }
 
 vm_status tok_load_json(tok *t, const char *path, vm_error *e) {
-    char *text = NULL, *copy = NULL;
+    char *text = NULL;
     size_t bytes = 0;
+    vm_status s = file_read(&text, &bytes, path, 0, e);
+    if (!s) s = tok_load_json_text(t, text, bytes, path, e);
+    vm_free(text);
+    return s;
+}
+
+vm_status tok_load_json_text(tok *t, const char *text, size_t bytes, const char *path, vm_error *e) {
+    char *copy = vm_strndup(text, bytes);
     json_doc *d = NULL;
     big_parts parts = {.has_vocab = false};
-    vm_status s = file_read(&text, &bytes, path, 0, e);
-    if (!s && !(copy = vm_strndup(text, bytes))) s = vm_nomem(e, bytes, path);
+    vm_status s = copy ? VM_OK : vm_nomem(e, bytes, path);
     if (!s) s = find_parts(text, bytes, path, copy, &parts, e);
     if (!s && !(d = json_parse(copy, bytes, path, 0, e))) s = e->status;
     if (s) goto done;
@@ -333,6 +340,5 @@ vm_status tok_load_json(tok *t, const char *path, vm_error *e) {
 done:
     json_free(d);
     vm_free(copy);
-    vm_free(text);
     return s;
 }

@@ -97,6 +97,7 @@ enum { ADDED_SINGLE_WORD = 1, ADDED_LSTRIP = 2, ADDED_RSTRIP = 4, ADDED_NORMALIZ
  * first, then one of the vocabularies, then what follows from both. */
 vm_status tok_load_settings(tok *t, const char *dir, vm_error *e);
 vm_status tok_load_json(tok *t, const char *path, vm_error *e);
+vm_status tok_load_json_text(tok *t, const char *text, size_t bytes, const char *path, vm_error *e); /* text as in such a file */
 vm_status tok_load_pair(tok *t, const char *vocab_path, const char *merges_path, vm_error *e);
 /* bpe_simple_vocab_16e6.txt, packed or not, or a merges.txt on its own */
 vm_status tok_load_plain(tok *t, const char *path, vm_error *e);
@@ -106,6 +107,10 @@ vm_status tok_load_vocab_txt(tok *t, const char *path, const char *dir, vm_error
 vm_status tok_load_spiece(tok *t, const char *path, const char *dir, vm_error *e);
 /* tokenizer.model with byte pairs (Llama 2), and what stands beside it in dir */
 vm_status tok_load_spiece_bpe(tok *t, const char *path, const char *dir, vm_error *e);
+struct spiece_file;
+vm_status tok_take_spiece_bpe(tok *t, const struct spiece_file *f, const char *path, vm_error *e); /* what both of these make of pieces */
+/* the metadata of a GGUF file */
+vm_status tok_load_gguf(tok *t, const char *path, vm_error *e);
 /* *d = a JSON file of the directory; NULL and no error when there is none */
 vm_status tok_open_beside(json_doc **d, const char *dir, const char *name, vm_error *e);
 vm_status tok_load_finish(tok *t, const char *path, vm_error *e);

@@ -4,6 +4,7 @@
  * added tokens that want normalised text are cut out of that, and what remains is split into words. Tokens are cut
  * off to the length limit before the special ones come around them, so those survive. */
 #include "io/file.h"
+#include "io/gguf.h"
 #include "io/tok_parts.h"
 
 bool tok_text_add(tok_text *t, const char *s, size_t bytes) {
@@ -60,13 +61,23 @@ done:
     return s;
 }
 
+/* The tokenizer.json beside a GGUF file, or what its metadata say. */
+static vm_status gguf_or_beside(tok *t, const char *path, const char *dir, vm_error *e) {
+    char *beside = path_join(dir, "tokenizer.json");
+    if (!beside) return vm_nomem(e, strlen(dir), "a path");
+    vm_status s = file_exists(beside) ? tok_load_json(t, beside, e) : tok_load_gguf(t, path, e);
+    vm_free(beside);
+    return s;
+}
+
 static vm_status open_file(tok *t, const char *path, const char *dir, vm_error *e) {
     const char *base = path_base(path);
     bool vocabulary = !strcmp(base, "vocab.json"), merges = !strcmp(base, "merges.txt");
     char *other = path_join(dir, vocabulary ? "merges.txt" : "vocab.json");
     vm_status s;
     if (!other) return vm_nomem(e, strlen(dir), "a path");
-    if (vocabulary) s = tok_load_pair(t, path, other, e);
+    if (gguf_is(path)) s = gguf_or_beside(t, path, dir, e);
+    else if (vocabulary) s = tok_load_pair(t, path, other, e);
     else if (!strcmp(base, "vocab.txt")) s = tok_load_vocab_txt(t, path, dir, e);
     else if (merges && file_exists(other)) s = tok_load_pair(t, other, path, e);
     else if (ends_with(base, ".json")) s = tok_load_json(t, path, e);

@@ -30,7 +30,7 @@ enum {
 };
 
 /* Opens the tokenizer of a model directory: tokenizer.json, else vocab.json with merges.txt, else vocab.txt, else
- * bpe_simple_vocab_16e6.txt[.gz], else spiece.model (before tokenizer.json when the class is SiglipTokenizer), else tokenizer.model; or a file of one of these kinds. tokenizer_config.json, special_tokens_map.json and
+ * bpe_simple_vocab_16e6.txt[.gz], else spiece.model (before tokenizer.json when the class is SiglipTokenizer), else tokenizer.model; or a file of one of these kinds, or a GGUF file, whose metadata count when no tokenizer.json stands beside it. tokenizer_config.json, special_tokens_map.json and
  * open_clip_config.json beside it are read for special tokens and the context length. A directory that has
  * open_clip_config.json and no config.json follows open_clip's rules, all others those of tokenizer.json.
  * Errors: VM_EINPUT (a file is missing or malformed), VM_EIO, VM_EDEVICE (memory). */

@@ -2,7 +2,10 @@
  * numbers in a folder, malformed files. */
 #include <unistd.h>
 
+#include "io/chat.h"
 #include "io/file.h"
+#include "io/spiece.h"
+#include "io/tokenizer.h"
 #include "models/llm_decode.h"
 #include "models/llm_gguf.h"
 #include "tests/test.h"
@@ -195,6 +198,104 @@ TEST(a_model) {
     vm_free(path), vm_free(dir);
 }
 
+/* --- tokenizers ------------------------------------------------------------------------------------------------------------ */
+/* A list in the metadata: of n texts (8), i32 (5) or f32 (6). */
+static void put_list(bytes *b, const char *key, uint32_t of, int64_t n) { put_text(b, key), put32(b, 9), put32(b, of), put64(b, (uint64_t)n); }
+static void put_str(bytes *b, const char *key, const char *s) { put_text(b, key), put32(b, 8), put_text(b, s); }
+
+static void same_tokens(const char *dir, const char *path) {
+    static const char *const texts[] = { "a red cube", " two  lines\nof text, it's 1234567 here", "caf\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x98\x80!",
+                                         "e\xcc\x81 <|eot_id|> and <|im_end|> </s>x", "", "\t\tif (a == b) {\r\n}", "the the the" };
+    vm_error e = { 0 };
+    tok *want = NULL, *got = NULL;
+    tok_ids a = { 0 }, b = { 0 };
+    if (tok_open(&want, dir, &e) || tok_open(&got, path, &e)) MISMATCH("%s: %s\n", dir, e.msg);
+    for (int k = 0; k < VM_LEN(texts) && got; k++) {
+        char *x = NULL, *y = NULL;
+        EXPECT(!tok_encode(want, texts[k], strlen(texts[k]), 0, 0, &a, &e) && !tok_encode(got, texts[k], strlen(texts[k]), 0, 0, &b, &e));
+        if (a.n != b.n || memcmp(a.id, b.id, (size_t)a.n * sizeof *a.id)) MISMATCH("%s: text %d has other tokens\n", dir, k);
+        EXPECT(!tok_decode(want, a.id, a.n, false, &x, NULL, &e) && !tok_decode(got, a.id, a.n, false, &y, NULL, &e) && !strcmp(x, y));
+        vm_free(x), vm_free(y);
+    }
+    if (got) EXPECT(tok_get_info(want)->bos == tok_get_info(got)->bos && tok_get_info(want)->vocab_len == tok_get_info(got)->vocab_len);
+    tok_ids_free(&a), tok_ids_free(&b);
+    tok_free(want), tok_free(got);
+}
+
+/* tokenizer.json's entries, merges and added tokens as metadata. */
+static void pairs_case(const char *name, const char *pre, bool begins) {
+    bytes b = { 0 };
+    vm_error e = { 0 };
+    char *dir = vm_asprintf("tests/golden/tokenizer/%s", name), *from = path_join(dir, "tokenizer.json"), *path = path_join(tmp, "pairs.gguf"), *text_of[500] = { 0 };
+    json_doc *d = json_open(from, &e);
+    json_value model = json_get(json_root(d), "model"), merges = json_get(model, "merges"), added = json_get(json_root(d), "added_tokens");
+    int64_t n = json_len(json_get(model, "vocab")) + json_len(added), bos = json_as_int(json_get(json_at(added, 0), "id"), 0, 1000, &e);
+    for (json_iter it = json_each(json_get(model, "vocab")); json_next(&it);) text_of[json_as_int(it.value, 0, 499, &e)] = vm_strdup(it.key);
+    for (json_iter it = json_each(added); json_next(&it);)
+        text_of[json_as_int(json_get(it.value, "id"), 0, 499, &e)] = vm_strdup(json_as_str(json_get(it.value, "content"), &e));
+    put(&b, "GGUF", 4), put32(&b, 3), put64(&b, 0), put64(&b, 7);
+    put_str(&b, "tokenizer.ggml.model", "gpt2"), put_str(&b, "tokenizer.ggml.pre", pre), put_int(&b, begins ? "tokenizer.ggml.bos_token_id" : "x", (uint32_t)bos);
+    put_str(&b, "tokenizer.chat_template", "{{ '<|im_start|>' }}");
+    put_list(&b, "tokenizer.ggml.tokens", 8, n);
+    for (int64_t i = 0; i < n; i++) put_text(&b, text_of[i]), vm_free(text_of[i]);
+    put_list(&b, "tokenizer.ggml.token_type", 5, n);
+    for (int64_t i = 0; i < n; i++) put32(&b, i < n - json_len(added) ? 1 : i < n - 2 ? 3 : 4);
+    put_list(&b, "tokenizer.ggml.merges", 8, json_len(merges));
+    for (json_iter it = json_each(merges); json_next(&it);) {
+        char both[200];
+        if (it.value.kind == JSON_STRING) put_text(&b, json_as_str(it.value, &e));
+        else snprintf(both, sizeof both, "%s %s", json_as_str(json_at(it.value, 0), &e), json_as_str(json_at(it.value, 1), &e)), put_text(&b, both);
+    }
+    if (e.status || file_write(path, b.p, (size_t)b.n, &e)) MISMATCH("%s\n", e.msg);
+    same_tokens(dir, path);
+    const chat_layout *chat = NULL;
+    EXPECT(!chat_of(&chat, path, &e) && chat && !strcmp(chat_name(chat), "chatml"));
+    json_free(d);
+    vm_free(b.p), vm_free(dir), vm_free(from), vm_free(path);
+}
+TEST(byte_level_pairs) {
+    pairs_case("bytes_llama3", "llama-bpe", true);
+    pairs_case("bytes_qwen2", "qwen2", false);
+}
+
+TEST(pieces_with_scores) {
+    bytes b = { 0 };
+    vm_error e = { 0 };
+    char *data = NULL, *path = path_join(tmp, "pieces.gguf");
+    size_t n = 0;
+    spiece_file f = { 0 };
+    if (file_read(&data, &n, "tests/golden/tokenizer/pieces_model/tokenizer.model", 0, &e) || spiece_read(&f, data, n, "model", &e)) MISMATCH("%s\n", e.msg);
+    put(&b, "GGUF", 4), put32(&b, 2), put64(&b, 0), put64(&b, 6);
+    put_str(&b, "tokenizer.ggml.model", "llama"), put_int(&b, "tokenizer.ggml.bos_token_id", 1), put_int(&b, "tokenizer.ggml.eos_token_id", 2);
+    put_list(&b, "tokenizer.ggml.tokens", 8, f.n);
+    for (int64_t i = 0; i < f.n; i++) put64(&b, f.piece[i].bytes), put(&b, f.piece[i].text, f.piece[i].bytes);
+    put_list(&b, "tokenizer.ggml.scores", 6, f.n);
+    for (int64_t i = 0; i < f.n; i++) put(&b, &f.piece[i].score, 4);
+    put_list(&b, "tokenizer.ggml.token_type", 5, f.n);
+    for (int64_t i = 0; i < f.n; i++) put32(&b, (uint32_t)f.piece[i].kind);
+    if (file_write(path, b.p, (size_t)b.n, &e)) MISMATCH("%s\n", e.msg);
+    same_tokens("tests/golden/tokenizer/pieces_model", path);
+    spiece_free(&f);
+    vm_free(data), vm_free(b.p), vm_free(path);
+}
+
+TEST(tokenizers_that_are_not_read) {
+    static const char *const words[] = { "words are cut as \"viking\"", "its tokenizer is a \"bert\"", "has no tokenizer in its metadata" };
+    char *path = path_join(tmp, "bad.gguf");
+    for (int k = 0; k < 3; k++) {
+        bytes b = { 0 };
+        vm_error e = { 0 };
+        tok *t = NULL;
+        put(&b, "GGUF", 4), put32(&b, 3), put64(&b, 0), put64(&b, k == 2 ? 0 : 3);
+        put_str(&b, "tokenizer.ggml.model", k ? "bert" : "gpt2"), put_str(&b, "tokenizer.ggml.pre", "viking");
+        put_list(&b, "tokenizer.ggml.tokens", 8, 2), put_text(&b, "a"), put_text(&b, "b");
+        EXPECT(!file_write(path, b.p, (size_t)b.n, &e) && tok_open(&t, path, &e) == VM_EINPUT && !t);
+        EXPECT_HAS(e.msg, words[k]);
+        vm_free(b.p);
+    }
+    vm_free(path);
+}
+
 /* --- malformed files ------------------------------------------------------------------------------------------------------ */
 TEST(cut_files) {
     bytes b = { 0 };
@@ -255,6 +356,9 @@ int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/gguf.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(tmp)) return 1;
     RUN(a_model);
+    RUN(byte_level_pairs);
+    RUN(pieces_with_scores);
+    RUN(tokenizers_that_are_not_read);
     RUN(cut_files);
     RUN(what_is_not_read);
     vm_error e = { 0 };
