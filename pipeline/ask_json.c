@@ -6,8 +6,8 @@
 #include "io/json_loose.h"
 #include "pipeline/ask_question.h"
 
-void question_put(json_writer *w, const question *q) {
-    json_begin_object(w, NULL);
+void question_put(json_writer *w, const char *key, const question *q) {
+    json_begin_object(w, key);
     json_put_str(w, "question", q->question);
     json_begin_array(w, "choices");
     for (int i = 0; i < q->n; i++) json_put_str(w, NULL, q->choice[i]);
@@ -19,7 +19,7 @@ void question_put(json_writer *w, const question *q) {
 
 void questions_put(json_writer *w, const char *key, const questions *l) {
     json_begin_array(w, key);
-    for (int i = 0; i < l->n; i++) question_put(w, &l->q[i]);
+    for (int i = 0; i < l->n; i++) question_put(w, NULL, &l->q[i]);
     json_close_array(w);
 }
 

@@ -39,7 +39,7 @@ ask_code questions_add(questions *l, const question *q, const char *const *nouns
 bool questions_balanced(const questions *l);
 
 /* ---- JSON (ask_json.c) ---- */
-void question_put(json_writer *w, const question *q);
+void question_put(json_writer *w, const char *key, const question *q);
 void questions_put(json_writer *w, const char *key, const questions *l);
 /* An object as above; of the published files: "answer", one of the choices, instead of answer_index, and no kind (then dflt). False: *why
  * says what is wrong with it. */

@@ -6,7 +6,7 @@
     X(eval) X(eval_score) X(eval_retrieval) X(eval_detect) X(eval_classify) X(compare) X(data_check) X(report) \
     X(info) X(convert) \
     X(scene) \
-    X(captions) X(instruct) X(vet) \
+    X(captions) X(instruct) X(vet) X(layout) X(magic) X(ask) \
     X(export) X(import) X(compact) X(check) \
     X(tokenize) \
     X(weights_get) X(weights_list) X(weights_verify)

@@ -54,6 +54,7 @@ int layout_number(const layout *l);        /* of counting(three): 3; -1 */
  * False: problem is set. */
 bool layout_from_json(layout *l, json_value v, char problem[LAYOUT_WHY]);
 void layout_put_json(json_writer *w, const char *key, const layout *l);
+void layout_put_members(json_writer *w, const layout *l); /* into an object that is open */
 
 /* ---- geometry (layout_shape.c), all integers ---- */
 
@@ -104,6 +105,9 @@ typedef struct {
 extern const layout_rules layout_rules_default;
 /* NAME=VALUE, a field of the struct. VM_EUSAGE with the names that there are. */
 vm_status layout_rule_set(layout_rules *r, const char *text, vm_error *e);
+
+void layout_rules_put(json_writer *w, const char *key, const layout_rules *r);          /* all of them, as an object */
+vm_status layout_rules_read(layout_rules *r, json_value v, vm_error *e);                 /* what such an object says of them */
 
 /* L02 to L12 and L14, the first that is broken, L_OK when none is; why says what (a warning about margins when L_OK).
  * Boxes slightly outside are brought in. */

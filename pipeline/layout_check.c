@@ -30,26 +30,41 @@ const layout_rules layout_rules_default = {
     .min_count = 2, .max_count = 10, .background_words = 12, .min_words = 3, .max_words = 30, .per_pair = 20,
 };
 
-vm_status layout_rule_set(layout_rules *r, const char *text, vm_error *e) {
-    static const struct { const char *name; size_t at; } field[] = {
+static const struct { const char *name; size_t at; } fields[] = {
 #define F(x) { #x, offsetof(layout_rules, x) }
-        F(clamp), F(margin), F(min_side), F(min_area), F(max_area), F(area_ratio), F(max_iou), F(gap), F(min_count), F(max_count),
-        F(background_words), F(min_words), F(max_words), F(per_pair), F(per_label), F(depth),
+    F(clamp), F(margin), F(min_side), F(min_area), F(max_area), F(area_ratio), F(max_iou), F(gap), F(min_count), F(max_count),
+    F(background_words), F(min_words), F(max_words), F(per_pair), F(per_label), F(depth),
 #undef F
-    };
+};
+enum { RULE_MOST = 1000000 };
+static int *value_of(layout_rules *r, int i) { return (int *)((char *)r + fields[i].at); }
+
+vm_status layout_rule_set(layout_rules *r, const char *text, vm_error *e) {
     char names[400] = "";
     const char *is = strchr(text, '=');
-    for (int i = 0; i < VM_LEN(field); i++) {
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", field[i].name);
-        if (!is || strlen(field[i].name) != (size_t)(is - text) || strncmp(text, field[i].name, (size_t)(is - text))) continue;
+    for (int i = 0; i < VM_LEN(fields); i++) {
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", fields[i].name);
+        if (!is || strlen(fields[i].name) != (size_t)(is - text) || strncmp(text, fields[i].name, (size_t)(is - text))) continue;
         char *end;
         long v = strtol(is + 1, &end, 10);
-        if (end == is + 1 || *end || v < 0 || v > 1000000)
-            return vm_fail(e, VM_EUSAGE, "rule %s: found \"%s\", expected a number from 0 to 1000000", field[i].name, is + 1);
-        *(int *)((char *)r + field[i].at) = (int)v;
+        if (end == is + 1 || *end || v < 0 || v > RULE_MOST)
+            return vm_fail(e, VM_EUSAGE, "rule %s: found \"%s\", expected a number from 0 to %d", fields[i].name, is + 1, RULE_MOST);
+        *value_of(r, i) = (int)v;
         return VM_OK;
     }
     return vm_fail(e, VM_EUSAGE, "rule \"%s\": expected NAME=NUMBER with a name of %s", text, names);
+}
+
+void layout_rules_put(json_writer *w, const char *key, const layout_rules *r) {
+    layout_rules copy = *r;
+    json_begin_object(w, key);
+    for (int i = 0; i < VM_LEN(fields); i++) json_put_int(w, fields[i].name, *value_of(&copy, i));
+    json_close_object(w);
+}
+
+vm_status layout_rules_read(layout_rules *r, json_value v, vm_error *e) {
+    for (int i = 0; i < VM_LEN(fields); i++) *value_of(r, i) = (int)json_int(v, fields[i].name, *value_of(r, i), 0, RULE_MOST, e);
+    return e->status;
 }
 
 /* fail(L05, "...", ...): the reason, and the code. */

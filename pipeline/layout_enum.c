@@ -40,7 +40,7 @@ static const uint8_t parts[] = { 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7,
 static const char negative[] = "text, watermark, border, blur";
 
 /* Random numbers: streams of Philox under the seed of the caller. */
-enum { ORDER = 1, CHOICE = 2, BOXES = 3, STREAM_BITS = 48 };
+enum { ORDER = 1, CHOICE = 2, BOXES = 3, TOPIC = 4, STREAM_BITS = 48 };
 static uint64_t stream(int what, layout_kind kind, int64_t i) {
     return (uint64_t)(what * LAYOUT_KINDS + (int)kind) << STREAM_BITS | (uint64_t)i;
 }
@@ -173,4 +173,34 @@ vm_status layout_world_make(layout_world *w, layout_kind kind, const layout_rule
         return vm_fail(e, VM_EINPUT, "layout %lld of %s: there are %lld", (long long)i, layout_kind_name[kind], (long long)n);
     int64_t j = (int64_t)vm_shuffled(seed, stream(ORDER, kind, 0), (uint64_t)i, (uint64_t)n);
     return kind == LAYOUTS_RELATION ? relation_layout(w, r, seed, j, l, e) : counting_layout(w, r, seed, j, l, e);
+}
+
+relation layout_kind_relation(uint64_t seed, int64_t i) {
+    uint64_t n = VM_LEN(stacked);
+    return stacked[vm_shuffled(seed, stream(TOPIC, LAYOUTS_RELATION, i / (int64_t)n), (uint64_t)i % n, n)];
+}
+
+int layout_kind_number(uint64_t seed, int64_t i) {
+    uint64_t n = VM_LEN(parts);
+    return parts[vm_shuffled(seed, stream(TOPIC, LAYOUTS_COUNTING, i / (int64_t)n), (uint64_t)i % n, n)];
+}
+
+vm_status layout_world_topic(layout_world *w, layout_kind kind, relation rel, uint64_t seed, int64_t i, char out[LAYOUT_TEXT], vm_error *e) {
+    enum { PAIRS = 2, COUNTED = 3, DRAWS = 4000 };
+    const thing *chosen[4];
+    bool stack = rel == REL_TOP || rel == REL_BOTTOM || rel == REL_UNDER, counted = kind == LAYOUTS_COUNTING;
+    int n = 0, want = counted ? COUNTED : 2 * PAIRS;
+    out[0] = 0;
+    if (layout_world_list(w, e)) return e->status;
+    int64_t all = counted ? w->spots : w->pairs;
+    vm_rng rng = vm_rng_at(seed, stream(CHOICE, kind, i) | (uint64_t)1 << (STREAM_BITS - 1));
+    for (int draw = 0; all && n < want && draw < DRAWS; draw++) {
+        thing_pair p = (counted ? w->spot : w->pair)[vm_rng_below(&rng, (uint32_t)all)];
+        const thing *t[2] = { &w->thing[p.a], counted ? NULL : &w->thing[p.b] };
+        bool fresh = !stack || (t[0]->stackable && t[1] && t[1]->stackable);
+        for (int k = 0; k < n; k++) fresh &= chosen[k] != t[0] && chosen[k] != t[1];
+        for (int k = 0; fresh && k < 2 && t[k] && n < want; k++) chosen[n++] = t[k];
+    }
+    for (int k = 0; k < n; k++) snprintf(out + strlen(out), LAYOUT_TEXT - strlen(out), "%s%s", k ? ", " : "", chosen[k]->phrase);
+    return VM_OK;
 }

@@ -26,4 +26,10 @@ void layout_world_free(layout_world *w); /* accepts NULL */
 vm_status layout_world_count(layout_world *w, layout_kind kind, int per_pair, int64_t *n, vm_error *e);
 /* Number i (0 ... n - 1) in the order of the seed. VM_EINPUT when the rules leave no room for the two things. */
 vm_status layout_world_make(layout_world *w, layout_kind kind, const layout_rules *r, uint64_t seed, int64_t i, layout *l, vm_error *e);
+/* Things to choose from, for somebody else who makes layouts: four that go together in pairs (on each other when rel is top, bottom or
+ * under), or three that can be counted. "a cup, a plate, ..."; a function of seed and i. "" when the tables have none. */
+vm_status layout_world_topic(layout_world *w, layout_kind kind, relation rel, uint64_t seed, int64_t i, char out[LAYOUT_TEXT], vm_error *e);
+/* The relation, or the number, that draw i is about: all come up, in the proportions of the enumeration. */
+relation layout_kind_relation(uint64_t seed, int64_t i);
+int layout_kind_number(uint64_t seed, int64_t i);
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/json_loose.h"
 #include "pipeline/layout.h"
 
 static bool bad(char problem[LAYOUT_WHY], const char *field, const char *what) {
@@ -12,9 +13,9 @@ static bool bad(char problem[LAYOUT_WHY], const char *field, const char *what) {
 
 /* The first member of these that is there. */
 static json_value member(json_value v, const char *a, const char *b, const char *c) {
-    json_value found = json_get(v, a);
-    if (!json_has(found) && b) found = json_get(v, b);
-    if (!json_has(found) && c) found = json_get(v, c);
+    json_value found = json_loose_get(v, a);
+    if (!json_has(found) && b) found = json_loose_get(v, b);
+    if (!json_has(found) && c) found = json_loose_get(v, c);
     return found;
 }
 
@@ -38,7 +39,7 @@ static bool object(layout_object *o, json_value v, char problem[LAYOUT_WHY]) {
     bool pair = v.kind == JSON_ARRAY;
     json_value box = pair ? json_at(v, 1) : member(v, "box", "bounding_box", "bbox");
     double n[4];
-    if (!text(o->name, sizeof o->name, pair ? json_at(v, 0) : json_get(v, "name"), "objects: name", problem)) return false;
+    if (!text(o->name, sizeof o->name, pair ? json_at(v, 0) : json_loose_get(v, "name"), "objects: name", problem)) return false;
     if (!o->name[0]) return bad(problem, "objects: name", "expected a name that is not empty");
     if (box.kind != JSON_ARRAY || json_as_nums(box, n, 4, NULL) != 4) return bad(problem, "objects: box", "expected four numbers");
     for (int i = 0; i < 4; i++) n[i] = floor(fmin(fmax(n[i], -1e6), 1e6) + 0.5);
@@ -55,7 +56,7 @@ bool layout_from_json(layout *l, json_value v, char problem[LAYOUT_WHY]) {
     if (!text(l->caption, LAYOUT_TEXT, member(v, "caption", "prompt", NULL), "caption", problem) ||
         !text(l->background, LAYOUT_TEXT, member(v, "background", "background_prompt", NULL), "background", problem) ||
         (json_has(negative) && !text(l->negative, LAYOUT_TEXT, negative, "negative", problem)) ||
-        !text(category, LAYOUT_NAME, json_get(v, "category"), "category", problem))
+        !text(category, LAYOUT_NAME, json_loose_get(v, "category"), "category", problem))
         return false;
     if (!layout_category(l->category, category)) return bad(problem, "category", "expected relation(...) or counting(...)");
     if (objects.kind != JSON_ARRAY) return bad(problem, "objects", "expected an array");
@@ -65,8 +66,7 @@ bool layout_from_json(layout *l, json_value v, char problem[LAYOUT_WHY]) {
     return true;
 }
 
-void layout_put_json(json_writer *w, const char *key, const layout *l) {
-    json_begin_object(w, key);
+void layout_put_members(json_writer *w, const layout *l) {
     json_put_str(w, "caption", l->caption);
     json_begin_array(w, "objects");
     for (int i = 0; i < l->n; i++) {
@@ -82,5 +82,10 @@ void layout_put_json(json_writer *w, const char *key, const layout *l) {
     json_put_str(w, "background", l->background);
     json_put_str(w, "negative", l->negative);
     json_put_str(w, "category", l->category);
+}
+
+void layout_put_json(json_writer *w, const char *key, const layout *l) {
+    json_begin_object(w, key);
+    layout_put_members(w, l);
     json_close_object(w);
 }

@@ -142,7 +142,7 @@ static const char *json(const char *text) {
     if (!question_from_json(&q, json_root(d), ASK_IDENTITY, &why)) snprintf(out, sizeof out, "!%s", why);
     else {
         json_writer w = json_to_memory(JSON_COMPACT);
-        question_put(&w, &q);
+        question_put(&w, NULL, &q);
         char *s = json_take(&w, NULL, &err);
         snprintf(out, sizeof out, "%s", s);
         vm_free(s);
