@@ -14,7 +14,8 @@ typedef struct {
     vm_status (*folder)(const char *run, const char *dir, vm_error *e);
 } export_layout;
 
-extern const export_layout export_instruct, export_vet; /* pipeline/export_edits.c */
+extern const export_layout export_instruct, export_vet;                /* pipeline/export_edits.c */
+extern const export_layout export_layouts, export_magic, export_ask; /* pipeline/export_text.c */
 extern const export_layout export_inpaint;              /* pipeline/export_pictures.c */
 
 /* {"A": {"B": [records]}} from records that come sorted: opens and closes the levels as their names change. All-zero
