@@ -318,6 +318,26 @@ TEST(schemas_read) {
     check_reads("{\"enum\":[\"caf\xc3\xa9\",\"a/b\",{\"k\":[1,2.5]},\"cafe\"],\"title\":\"x\"}", false, LIST("\"caf\xc3\xa9\"", "\"a/b\"", "{\"k\":[1,2.5]}", "\"cafe\""), LIST("\"caf\"", "\"\""));
 }
 
+/* Every integer around ranges whose ends have zeros, nines and other digits. */
+TEST(integers) {
+    static const int range[][2] = { { 17, 305 }, { -305, -17 }, { 100, 199 }, { 0, 512 }, { -9, 1000 }, { 989, 1011 }, { 5, 5 }, { 0, 0 }, { -120, 99 } };
+    for (int k = 0; k < VM_LEN(range); k++) {
+        char schema[100], text[16];
+        grammar *g = NULL;
+        vm_error e = { 0 };
+        constraint *c = NULL;
+        snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"minimum\":%d,\"maximum\":%d}", range[k][0], range[k][1]);
+        constraint_form *f = form_of(schema, false, &g);
+        if (!f || constraint_new(&c, f, &e)) continue;
+        for (int i = -1300; i <= 1300; i++) {
+            snprintf(text, sizeof text, "%d", i);
+            if (reads(c, text) != (i >= range[k][0] && i <= range[k][1])) MISMATCH("%s: %d\n", schema, i);
+            test_checks++;
+        }
+        constraint_free(c), constraint_form_free(f), grammar_free(g);
+    }
+}
+
 static const char *refused(const char *what, bool text) {
     static char out[1100];
     vm_error e = { 0 };
@@ -442,6 +462,7 @@ int main(int argc, char **argv) {
     if (!mkdtemp(tmp) || !make_tokenizer()) return 1;
     RUN(notation);
     RUN(schemas_read);
+    RUN(integers);
     RUN(what_cannot_be);
     RUN(random_texts_fit);
     RUN(masks_are_those_of_trying);

@@ -114,6 +114,8 @@ TEST(ends_of_one_are_not_those_of_others) {
     for (int k = 0; k < 3; k++) llm_queue_step(q);
     llm_queue_drop(q, &r[7]);
     EXPECT(r[7].finish == LLM_INTERRUPTED && r[7].n_out == 0);
+    llm_request again = request(7); /* behind one that was the last */
+    llm_queue_add(q, &again);
     llm_queue_drop(q, &r[5]);
     EXPECT(r[5].finish == LLM_INTERRUPTED);
     llm_queue_drop(q, &r[5]); /* once more: nothing */
@@ -122,7 +124,8 @@ TEST(ends_of_one_are_not_those_of_others) {
     EXPECT_STR(r[1].error.msg, "not this one");
     EXPECT_HAS(r[2].error.msg, "token 405, the model has 0 to 399");
     EXPECT(r[4].finish == LLM_LENGTH && seen && llm_queue_counts(q)->failed == 2);
-    as_alone("beside errors", &r[6], 6);
+    as_alone("beside errors", &r[6], 6), as_alone("behind one that left", &again, 7);
+    vm_free(again.out);
     for (int i = 0; i < N; i++) vm_free(r[i].out);
     llm_request two[] = { request(1), { .ids = prompt[0], .most = 1 } };
     EXPECT(llm_batch(en, model, 2, two, 2, NULL, NULL, &e) == VM_EINPUT);
