@@ -227,32 +227,24 @@ static bool ends_with(const char *s, const char *tail) { /* whole words */
     return n > k && !strcmp(s + n - k, tail) && s[n - k - 1] == ' ';
 }
 
-static bool is_residue(const char *s) {
-    static const char *const marks[] = { "http:",
-                                         "https:",
-                                         "www.",
-                                         "](",
-                                         "**",
-                                         "```",
-                                         "</",
-                                         "/>",
-                                         "<|",
-                                         "|>",
-                                         "<s>",
-                                         "[INST]",
-                                         "InputCaption",
-                                         "SelectedPhrase",
-                                         "EditedPhrase",
-                                         "EditedCaption",
-                                         "{",
-                                         "}" };
-    for (int k = 0; k < VM_LEN(marks); k++)
-        if (strcasestr(s, marks[k])) return true;
-    for (const char *p = s, *end = s + strlen(s); p < end;) {
-        int32_t c = uni_next(&p, end);
-        if (c == 0xfffd || (uni_control(c) && c != 0x200c && c != 0x200d)) return true;
-    }
+static bool is_strange(int32_t c) { return c == 0xfffd || (uni_control(c) && c != 0x200c && c != 0x200d); }
+
+static bool has_strange(const char *s) {
+    for (const char *p = s, *end = s + strlen(s); p < end;)
+        if (is_strange(uni_next(&p, end))) return true;
     return false;
+}
+
+/* What the caption has itself is none. */
+static bool is_residue(const char *s, const char *caption) {
+    static const char *const marks[] = {
+        "http:",        "https:",       "www.", "](",     "**", "```", "</",           "/>",
+        "<|",           "|>",           "<s>",  "[INST]", "{",  "}",   "InputCaption", "SelectedPhrase",
+        "EditedPhrase", "EditedCaption"
+    };
+    for (int k = 0; k < VM_LEN(marks); k++)
+        if (strcasestr(s, marks[k]) && !strcasestr(caption, marks[k])) return true;
+    return has_strange(s) && !has_strange(caption);
 }
 
 static const char *check_phrases(const edit *x, const char *want) {
@@ -296,8 +288,9 @@ static void fill_region(edit *x) {
 
 const char *edit_check(edit *x, const char *caption, const char *want, bool repair) {
     word span;
-    if (is_residue(x->selected) || is_residue(x->edited) || is_residue(x->region) || is_residue(x->caption))
-        return "V11";
+    const char *const field[] = { x->selected, x->edited, x->region, x->caption };
+    for (int k = 0; k < VM_LEN(field); k++)
+        if (is_residue(field[k], caption)) return "V11";
     const char *bad = find_span(x, caption, &span);
     if (!bad) bad = check_phrases(x, want);
     if (!bad) bad = check_captions(x, caption, span, repair);

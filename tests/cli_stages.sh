@@ -22,6 +22,7 @@ wait_lines() { n=0; until [ "$(cat "$t/$1"/instruct/part-*.jsonl 2>/dev/null | w
 
 mkdir "$t/whole" && world_run "$t/whole" 40 && world_answers "$t/whole" "$t/fast.jsonl"
 sed 's/"delay_ms":0/"delay_ms":2/' "$t/fast.jsonl" >"$t/slow.jsonl"
+sed 's/"delay_ms":0/"delay_ms":8/' "$t/fast.jsonl" >"$t/slower.jsonl"
 
 # an undisturbed run
 ins whole --llm "replay:$t/slow.jsonl" --stats-json "$t/stats.json" --explain >"$t/out"; check status 0 $?
@@ -52,19 +53,19 @@ check killed_result "$want" "$(result killed)"; check killed_lines "$want_lines"
 
 # stopped
 for s in INT TERM; do
-    new $s; start $s --llm "replay:$t/slow.jsonl" & pid=$!
+    new $s; start $s --llm "replay:$t/slower.jsonl" & pid=$!
     wait_lines $s 5; kill -$s $pid; wait $pid; check stopped_$s $([ $s = INT ] && echo 130 || echo 143) $?
     has hint_$s 'stopped; the same command goes on where it was' "$(err)"
-    ins $s --llm "replay:$t/slow.jsonl"; check stopped_result_$s "$want" "$(result $s)"
+    ins $s --llm "replay:$t/slower.jsonl"; check stopped_result_$s "$want" "$(result $s)"
 done
 
 # two workers on one shard
-new two; sed 's/"delay_ms":0/"delay_ms":8/' "$t/fast.jsonl" >"$t/slower.jsonl"
+new two
 "$vismin" instruct "$t/two" --categories object --llm "replay:$t/slower.jsonl" --quiet 2>"$t/err1" & pid=$!
 wait_lines two 1; ins two --llm "replay:$t/slower.jsonl"; check locked 5 $?
 has owner "part-0000-of-0001.jsonl: locked by host $(uname -n), process $pid, since 20" "$(err)"
-kill -9 $pid; wait $pid 2>/dev/null; start two --llm "replay:$t/slower.jsonl" --quiet & pid=$!
-wait_lines two 3; "$vismin" instruct "$t/two" --categories object --llm "replay:$t/slower.jsonl" --wait 2>"$t/err1"; check waited 0 $?
+kill -9 $pid; wait $pid 2>/dev/null; n0=$(cat "$t"/two/instruct/part-*.jsonl | wc -l); start two --llm "replay:$t/slower.jsonl" --quiet & pid=$!
+wait_lines two $((n0 + 2)); "$vismin" instruct "$t/two" --categories object --llm "replay:$t/slower.jsonl" --wait 2>"$t/err1"; check waited 0 $?
 has waiting 'waiting for it' "$(cat "$t/err1")"; wait $pid
 check two_result "$want" "$(result two)"
 
