@@ -2,7 +2,8 @@
  *
  * A request joins when the pages that it can need at most are there beside those that the others can still need, so that no text runs
  * out of cache on its way. Texts that have ended stay in the cache while there is room (least recently used go first): a prompt that
- * begins like one of them, or like one that is being worked on, forks it. */
+ * begins like one of them, or like one that is being worked on, forks it. Prompts are read one after the other, so that the next one
+ * finds what the one before has read; while others wait for their next token at most a chunk of them a step. */
 #include "models/llm_queue.h"
 
 #include <string.h>
@@ -13,7 +14,7 @@ enum { KEPT = 16, LEAST_SHARED = 8 }; /* ended texts; tokens that make a fork wo
 typedef struct {
     llm_request *r; /* NULL = free */
     llm_seq seq;
-    float *logits;  /* of what follows */
+    float *logits;  /* of what follows, once the prompt is read */
     int64_t pages;  /* that it can have at most */
 } slot;
 
@@ -30,6 +31,7 @@ struct llm_queue {
     llm_sampler *sampler;
     slot slot[LLM_SLOTS];
     int slots;
+    slot *reading;             /* whose prompt is not read to its end; NULL = nobody */
     llm_request *first, *last; /* those that wait */
     int64_t waiting, running;
     ended kept[KEPT];
@@ -84,6 +86,7 @@ static void leave(llm_queue *q, slot *s, llm_finish why) {
     r->finish = why;
     keep(q, s);
     s->r = NULL;
+    if (q->reading == s) q->reading = NULL;
     q->running--;
     if (r->done) r->done(r);
 }
@@ -129,12 +132,11 @@ static bool has_room(const llm_queue *q, const llm_request *r, int64_t shared) {
     return llm_engine_room(q->en) / LLM_PAGE >= want;
 }
 
-/* The first of those that wait gets a place; false when it has to wait on. */
+/* The first of those that wait gets a place and is the one that is read; false when it has to wait on. */
 static bool join(llm_queue *q, slot *s) {
     llm_request *r = q->first;
     int64_t have;
     vm_error e = { 0 };
-    double t0 = now();
     const llm_seq *from = find_shared(q, r, &have);
     bool fits = r->n <= llm_engine_longest(q->en);
     while (fits && !has_room(q, r, have)) {
@@ -145,11 +147,39 @@ static bool join(llm_queue *q, slot *s) {
     if (!(q->first = r->next)) q->last = NULL;
     q->waiting--, q->running++;
     s->r = r, r->next = NULL, s->pages = most_pages(q, r), r->shared = have;
+    q->reading = s;
     if (!fits) leave(q, s, LLM_FULL);
-    else if (r->start && r->start(r, &e)) fail(q, s, &e);
-    else if ((from && llm_seq_fork(q->en, &s->seq, from, have, &e)) || llm_prefill(q->en, &s->seq, r->ids + have, r->n - have, s->logits, &e)) fail(q, s, &e);
-    else q->counts.prompt += r->n - have, q->counts.shared += have, q->counts.prompt_s += now() - t0;
+    else if ((r->start && r->start(r, &e)) || (from && llm_seq_fork(q->en, &s->seq, from, have, &e))) fail(q, s, &e);
+    else q->counts.shared += have;
     return true;
+}
+
+/* The next chunk of the prompt that is read; its tokens. */
+static int64_t read_chunk(llm_queue *q) {
+    slot *s = q->reading;
+    const llm_request *r = s->r;
+    int64_t at = s->seq.length, n = VM_MIN(r->n - at, (int64_t)LLM_CHUNK);
+    vm_error e = { 0 };
+    double t0 = now();
+    if (llm_prefill(q->en, &s->seq, r->ids + at, n, at + n == r->n ? s->logits : NULL, &e)) return fail(q, s, &e), 0;
+    q->counts.prompt += n, q->counts.prompt_s += now() - t0;
+    if (at + n == r->n) q->reading = NULL;
+    return n;
+}
+
+static slot *free_slot(llm_queue *q) {
+    for (int k = 0; k < q->slots; k++)
+        if (!q->slot[k].r) return &q->slot[k];
+    return NULL;
+}
+
+/* Lets in those that wait, and reads prompts: all that there is place for, or a chunk while others wait for their next token. */
+static void let_in(llm_queue *q) {
+    for (int64_t n = 0, ready = q->running - (q->reading != NULL); n < LLM_CHUNK || !ready;) {
+        slot *s = q->reading || !q->first ? NULL : free_slot(q);
+        if (q->reading) n += read_chunk(q);
+        else if (!s || !join(q, s)) break;
+    }
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------------- */
@@ -218,13 +248,12 @@ void llm_queue_step(llm_queue *q) {
     int n = 0;
     vm_error e = { 0 };
     const int64_t V = q->m->c.vocab;
-    bool joins = true;
-    for (int k = 0; k < q->slots && joins; k++)
-        while (joins && q->first && !q->slot[k].r) joins = join(q, &q->slot[k]);
+    let_in(q);
     double t0 = now();
     for (int k = 0; k < q->slots; k++) {
         slot *s = &q->slot[k];
-        if (s->r) draw(q, s, &token[n]);
+        if (!s->r || s == q->reading) continue;
+        draw(q, s, &token[n]);
         if (s->r) of[n] = s, seq[n] = &s->seq, n++;
     }
     if (n) llm_decode(q->en, n, seq, token, q->logits, &e);

@@ -303,6 +303,10 @@ TEST(notation) {
     check_reads("root ::= x{2} x{1,} y{0,2}\nx ::= [0-9a-fx-]\ny ::= [^0-9\\n]", true, LIST("12-", "fff", "aaaaGG", "123\xe2\x82\xac"), LIST("12", "123GGG", "123\n", "12\xe2\x82"));
     check_reads("root ::= list\nlist ::= \"(\" (list |\n \"x\"?)* \")\" ", true, LIST("()", "(x(x)())"), LIST("(", "x", "(()"));
     check_reads("root ::= \"\\x41\\u00e9\\\"\\\\\" [\\]\\-a]? .", true, LIST("A\xc3\xa9\"\\z", "A\xc3\xa9\"\\]\xf0\x9f\x98\x80", "A\xc3\xa9\"\\--"), LIST("A\xc3\xa9\"\\b-", "A\xe9\"\\z"));
+    check_reads("root   ::= object\nvalue  ::= object | list | string | number | (\"true\" | \"null\") ws\n\nobject ::=\n  \"{\" ws (\n    string \":\" ws value\n"
+                "    (\",\" ws string \":\" ws value)*\n  )? \"}\" ws\nlist ::= \"[\" ws (value (\",\" ws value)*)? \"]\" ws\nstring ::=\n  \"\\\"\" (\n    [^\"\\\\\\x7F\\x00-\\x1F] |\n"
+                "    \"\\\\\" ([\"\\\\bfnrt] | \"u\" [0-9a-fA-F]{4}) # escapes\n  )* \"\\\"\" ws\nnumber ::= \"-\"? [0-9]+ ws\nws ::= | \" \" | \"\\n\" [ \\t]{0,20}",
+                true, LIST("{}", "{\"a\": [1,2 ,\"\\u00e9\\\\\"],\n  \"\": {}}"), LIST("{\"a\":}", "[]", "{\"a\":1,}", "{\"\x7f\":1}"));
     check_reads("root ::= (\"a\" (\"b\"* | \"\"))* \"c\"", true, LIST("c", "ac", "abbac"), LIST("bc", "a"));
 }
 

@@ -135,6 +135,40 @@ TEST(ends_of_one_are_not_those_of_others) {
     llm_engine_free(en);
 }
 
+/* While a long prompt is read, others go on: a chunk of it a step. */
+TEST(long_prompts_hold_nobody_up) {
+    enum { LONG = 3 * LLM_CHUNK + 40 };
+    vm_error e = { 0 };
+    llm_engine *en = NULL;
+    llm_queue *q = NULL;
+    int64_t context = model->c.context;
+    static int32_t ids[LONG];
+    for (int i = 0; i < LONG; i++) ids[i] = 3 + (i * 31 + i * i) % (V - 3);
+    llm_request small = request(7), large = { .ids = ids, .n = LONG, .most = 5 }, same;
+    model->c.context = 2000;
+    EXPECT(!llm_engine_new(&en, model, VM_F32, &(llm_engine_options){ .tokens = 6000, .deterministic = true }, &e) && !llm_queue_new(&q, en, model, 4, &e));
+    llm_queue_add(q, &small);
+    llm_queue_step(q);
+    same = large;
+    llm_queue_add(q, &large), llm_queue_add(q, &same);
+    for (int k = 0; k < 3; k++) llm_queue_step(q);
+    EXPECT(small.n_out == 4 && large.n_out == 0 && llm_queue_counts(q)->prompt == small.n + 3 * LLM_CHUNK && llm_queue_waiting(q) == 1);
+    llm_queue_step(q);
+    EXPECT(small.n_out == 5 && large.n_out == 1 && same.n_out == 1 && same.shared == LONG - 1);
+    llm_queue_drop(q, &large);
+    llm_request other = { .ids = ids + 1, .n = LONG - 1, .most = 5 };
+    llm_queue_add(q, &other);
+    llm_queue_step(q);
+    llm_queue_drop(q, &other); /* in the middle of its prompt */
+    EXPECT(other.finish == LLM_INTERRUPTED && llm_queue_busy(q) == 2);
+    while (llm_queue_busy(q)) llm_queue_step(q);
+    as_alone("beside a long one", &small, 7);
+    EXPECT(same.n_out == 5 && large.finish == LLM_INTERRUPTED);
+    vm_free(small.out), vm_free(large.out), vm_free(same.out);
+    llm_queue_free(q), llm_engine_free(en);
+    model->c.context = context;
+}
+
 /* A request of more tokens than the whole cache has room for ends at once, and those behind it go on. */
 TEST(larger_than_the_cache) {
     vm_error e = { 0 };
@@ -153,6 +187,7 @@ int main(void) {
     RUN(whenever_they_come);
     RUN(what_has_ended_is_shared);
     RUN(ends_of_one_are_not_those_of_others);
+    RUN(long_prompts_hold_nobody_up);
     RUN(larger_than_the_cache);
     llm_free(model);
     return test_end();
