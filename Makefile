@@ -336,6 +336,10 @@ demo: all ## the main job on the embedded miniature world; report/index.html
 weights/clip: all ## train the small CLIP models of weights/tiny anew (hours; resumable)
 	@sh weights/clip.sh $(BIN) $(B)/weights
 
+.PHONY: weights/grounding_dino
+weights/grounding_dino: all ## train the small detector of weights/tiny anew (an hour or two; resumable)
+	@sh weights/detect.sh $(BIN) $(B)/weights
+
 PREFIX ?= /usr/local
 install: all ## install to $(DESTDIR)$(PREFIX)/bin
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/vismin

@@ -1,0 +1,24 @@
+#!/bin/sh
+# detect.sh VISMIN WORK_DIR - trains the small Grounding DINO of weights/tiny on the miniature world, from nothing: scenes of one object, then
+# of two, then all; phrases of which some are absent. Interrupt it at any time; the same command goes on. recipe.json in the folder has
+# the command, the scores on held-out scenes and the curve.
+set -e # THREADS=N in the environment: so many threads
+vismin=$1 work=$2 tiny=weights/tiny name=grounding_dino
+mkdir -p "$work"
+[ -f "$work/scenes-val/boxes.json" ] || "$vismin" scene --out "$work/scenes-val" --scenes 200 --split val --boxes --quiet
+[ -f "$work/scenes-test/boxes.json" ] || "$vismin" scene --out "$work/scenes-test" --scenes 500 --split test --boxes --quiet
+
+options="--data world --scratch world --curriculum --batch 16 --steps 7000 --lr 5e-4 --lr-vision 1 --lr-text 1 --warmup 100 --clip-norm 1 --ema 0.998"
+schedule="--schedule const-cooldown --cooldown 1500 --cooldown-end 2e-5 --flip 0.5 --dtype f32"
+"$vismin" train detect $options $schedule ${THREADS:+--threads "$THREADS"} --val "$work/scenes-val/boxes.json" --val-every 500 --keep-best --log-every 50 --save-every 250 \
+    --save-dtype f16 --out "$work/$name"
+
+"$vismin" eval detect "$work/$name/model-ema" --name "$name" --data "$work/scenes-test/boxes.json" --json --quiet > "$work/$name/scores.json"
+mkdir -p "$tiny/$name"
+for f in config.json model.safetensors vocab.txt tokenizer_config.json preprocessor_config.json; do cp "$work/$name/model-ema/$f" "$tiny/$name/$f"; done
+sed -i "s|$(cd "$work" && pwd)/||g; s|$work/||g" "$work/$name/scores.json" # names within the folder of the work
+{ printf '{"name":"%s","command":"vismin train detect %s %s","scenes":"vismin scene --scenes 500 --split test --boxes",\n"scores":' "$name" "$options" "$schedule"
+  cat "$work/$name/scores.json"
+  printf ',\n"curve":[\n'
+  grep -E '"step":([0-9]*[05]00|1),' "$work/$name/log.jsonl" | sed 's/,"samples_per_s.*}/}/; $!s/$/,/'
+  printf ']}\n'; } > "$tiny/$name/recipe.json"
