@@ -48,7 +48,9 @@ static bool take_text(coco *c, char **v) {
     }
     vm_free(*v);
     if (!(*v = vm_alloc(c->s.len + 1))) return vm_nomem(c->s.e, c->s.len, "a caption"), false;
-    (*v)[json_scan_text(&c->s, *v)] = 0;
+    size_t n = json_scan_text(&c->s, *v);
+    (*v)[n] = 0;
+    for (char *nul; (nul = memchr(*v, 0, n));) *nul = 1; /* a control character, for which the caption is left out */
     return true;
 }
 

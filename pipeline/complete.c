@@ -5,7 +5,7 @@
 
 #include "pipeline/run.h"
 
-const char *const complete_end_name[] = { "stop", "cut", "loop", "refused", "failed", "interrupted" };
+const char *const complete_end_name[] = { "stop", "cut", "loop", "refused", "failed", "interrupted", "too_long" };
 enum { BYTES_PER_TOKEN = 3 }; /* of English and JSON; fewer than usual, so that a prompt is rather cut too early */
 
 vm_status complete_open(completer **out, const vm_args *a, vm_error *e) {

@@ -20,9 +20,10 @@ typedef enum {
     COMPLETE_LOOP,        /* it repeated itself without end and was cut there */
     COMPLETE_REFUSED,     /* by the model or the server's filter */
     COMPLETE_FAILED,      /* the server gave none, however often it was asked; `text` says why */
-    COMPLETE_INTERRUPTED  /* not asked or not answered when the run was stopped */
+    COMPLETE_INTERRUPTED, /* not asked or not answered when the run was stopped */
+    COMPLETE_TOO_LONG     /* the server says that the prompt does not fit its context */
 } complete_end;
-extern const char *const complete_end_name[]; /* "stop", "cut", "loop", "refused", "failed", "interrupted" */
+extern const char *const complete_end_name[]; /* "stop", "cut", "loop", "refused", "failed", ... */
 
 typedef struct {
     int64_t max_new;     /* tokens of an answer */

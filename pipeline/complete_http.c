@@ -269,7 +269,7 @@ static void settle(http *h, call *k, CURLcode rc, vm_error *e) {
     snprintf(why, sizeof why, "HTTP %ld: %s", status, words);
     if (status == 408 || status == 409 || status == 429 || status >= 500)
         again(h, k, status != 429, VM_MIN((double)after, 600.0), why, e);
-    else if ((status == 400 || status == 422) && strstr(words, "context")) finish(h, k, COMPLETE_FAILED, why, e);
+    else if ((status == 400 || status == 422) && strstr(words, "context")) finish(h, k, COMPLETE_TOO_LONG, why, e);
     else if ((status != 400 && status != 422) || !adapt(h, k, words))
         vm_fail(e, VM_EINPUT, "%s: refused: %s%s", h->url, why,
                 status == 401 || status == 403 ? "; --llm-key-env names the variable that holds the key" : "");
@@ -316,7 +316,7 @@ static vm_status http_run(completer *base, completion *list, int64_t n, vm_error
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
-/* The first model of the server's list. */
+/* The first model of the server's list, unless one is named; its context where the list tells it (vLLM does). */
 static vm_status ask_model(http *h, vm_error *e) {
     char *url = vm_asprintf("%s/models", h->url), words[CURL_ERROR_SIZE];
     text_out got = { 0 };
@@ -330,14 +330,19 @@ static vm_status ask_model(http *h, vm_error *e) {
         curl_easy_setopt(c, CURLOPT_TIMEOUT, 30L);
         CURLcode rc = curl_easy_perform(c);
         curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-        if (rc != CURLE_OK && t == 2)
+        if (rc != CURLE_OK && t == 2 && !h->model)
             vm_fail(e, VM_EIO, "%s: %s; is the server running?", url, words[0] ? words : curl_easy_strerror(rc));
     }
     vm_error own = { 0 };
     json_doc *d = e->status ? NULL : json_parse(got.s ? got.s : "", (size_t)got.n, url ? url : "", 0, &own);
-    const char *id = json_str(json_at(json_get(json_root(d), "data"), 0), "id", NULL, &own);
-    if (!e->status && id) h->model = vm_strdup(id);
-    else if (!e->status) vm_fail(e, VM_EINPUT, "%s: names no model (HTTP %ld); give --llm-model", url, status);
+    for (json_iter it = json_each(json_get(json_root(d), "data")); json_next(&it) && !own.status;) {
+        const char *id = json_str(it.value, "id", NULL, &own);
+        if (!id || (h->model && strcmp(h->model, id))) continue;
+        if (!h->model && !(h->model = vm_strdup(id))) vm_nomem(e, 64, "a name");
+        if (!h->base.context) h->base.context = json_int(it.value, "max_model_len", 0, 0, 1 << 24, &own);
+        break;
+    }
+    if (!e->status && !h->model) vm_fail(e, VM_EINPUT, "%s: names no model (HTTP %ld); give --llm-model", url, status);
     json_free(d);
     if (c) curl_easy_cleanup(c);
     vm_free(got.s), vm_free(url);
@@ -379,10 +384,9 @@ vm_status complete_open_http(completer **out, const char *url, const vm_args *a,
     h->backoff = 1e-3 * (double)arg_int(a, "llm-backoff");
     h->jitter = (uint64_t)(run_seconds() * 1e9);
     if (!(h->multi = curl_multi_init()) || !(h->url = base_url(url))) vm_nomem(e, 256, "a connection");
-    if (!e->status && !add_headers(h, a, e) && !(model ? (h->model = vm_strdup(model)) == NULL : ask_model(h, e)) &&
-        !(h->base.id = vm_asprintf("http:%s", h->model)))
+    if (!e->status && model && !(h->model = vm_strdup(model))) vm_nomem(e, 256, "a name");
+    if (!e->status && !add_headers(h, a, e) && !ask_model(h, e) && !(h->base.id = vm_asprintf("http:%s", h->model)))
         vm_nomem(e, 256, "a name");
-    if (!e->status && !h->model) vm_nomem(e, 256, "a name");
     if (e->status) complete_close(&h->base);
     else *out = &h->base;
     return e->status;

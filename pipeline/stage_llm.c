@@ -134,12 +134,18 @@ static void take_answers(pending *p) {
     vm_error *e = d->e;
     int n = d->d->how->samples;
     const completion *failed = NULL;
+    bool too_long = false;
     for (int k = 0; k < n; k++) {
         const completion *x = &p->answer[k];
         p->in += VM_MAX(x->in, 0), p->out += VM_MAX(x->out, 0), p->ms = VM_MAX(p->ms, x->ms);
         tally_add(d->counts, "tokens_in", VM_MAX(x->in, 0)), tally_add(d->counts, "tokens_out", VM_MAX(x->out, 0));
         tally_add(d->counts, "tokens_cached", VM_MAX(x->cached, 0)), tally_add(d->counts, complete_end_name[x->end], 1);
         if (x->end == COMPLETE_FAILED) failed = x;
+        too_long |= x->end == COMPLETE_TOO_LONG;
+    }
+    if (too_long) {
+        write_line(p, STAGE_VOID, false, "too_long", e);
+        return;
     }
     if (failed) {
         vm_warn("%s: %s", p->u->key, failed->text);

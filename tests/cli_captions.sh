@@ -16,7 +16,7 @@ texts() { sed 's/.*"image_id":"\([^"]*\)","caption":"\(\([^"\\]\|\\.\)*\)".*/\1=
 cat >"$t/coco.json" <<'END'
 {"info":{"year":2017},"images":[{"id":7,"file_name":"000000000007.jpg","width":640,"height":480,"extra":[1,{"a":2}]},{"id":9,"file_name":"000000000009.jpg","width":1,"height":2}],
  "annotations":[{"image_id":9,"id":1,"caption":"  A  dog\nsits on a mat. "},{"image_id":7,"id":2,"caption":"Two cats \"play\" chess."},{"image_id":7,"id":3,"caption":"Two cats sit at a table and play."},
- {"image_id":7,"id":4,"caption":"Too short"},{"image_id":8,"id":5,"caption":"Of a picture that is not there."}]}
+ {"image_id":7,"id":4,"caption":"Too short"},{"image_id":7,"id":6,"caption":"A caption with a NUL \u0000 inside of it."},{"image_id":8,"id":5,"caption":"Of a picture that is not there."}]}
 END
 cap --coco "$t/coco.json" --pick first --split val2017; check coco_status 1 $?
 check coco_first '7=Two cats \"play\" chess.|9=A dog sits on a mat.|' "$(texts)"
@@ -25,7 +25,7 @@ has coco_raw '"caption_raw":"  A  dog\nsits on a mat. "' "$(cat "$t/out.jsonl")"
 has coco_orphan 'annotation 5 is of picture 8, which is not listed; the line is left out' "$(cat "$t/err")"
 cap --coco "$t/coco.json" --pick longest; check coco_longest '7=Two cats sit at a table and play.|9=A dog sits on a mat.|' "$(texts)"
 cap --coco "$t/coco.json" --pick all; check coco_all '9=A dog sits on a mat.|7=Two cats \"play\" chess.|7=Two cats sit at a table and play.|' "$(texts)"
-has coco_counts '3 captions; left out: 1 with fewer than 3 words' "$(cat "$t/err")"
+has coco_counts '3 captions; left out: 1 with fewer than 3 words, 0 with more than 60, 1 with control characters' "$(cat "$t/err")"
 for s in 1 2 3 4 5 6 7 8; do cap --coco "$t/coco.json" --seed $s; texts; echo; done >"$t/seeds"
 check coco_random 2 "$(cat "$t/seeds" | sort -u | wc -l)"
 cap --coco "$t/coco.json" --seed 3; texts >"$t/a"; cap --coco "$t/coco.json" --seed 3; check coco_same "$(cat "$t/a")" "$(texts)"

@@ -39,7 +39,8 @@ static http_answer text(int status, const char *body) {
 static http_answer answer(http_server *s, const http_request *r) {
     static char echo[4096];
     snprintf(key_seen, sizeof key_seen, "%s", r->authorization);
-    if (!strcmp(r->path, "/v1/models")) return text(200, "{\"data\":[{\"id\":\"the-model\"},{\"id\":\"other\"}]}");
+    if (!strcmp(r->path, "/v1/models"))
+        return text(200, "{\"data\":[{\"id\":\"the-model\",\"max_model_len\":90},{\"id\":\"other\"}]}");
     if (strcmp(r->path, "/v1/chat/completions")) return text(404, "no");
     snprintf(seen, sizeof seen, "%s", r->body);
     bool bad = failures-- > 0;
@@ -139,6 +140,10 @@ TEST(asks_and_reads) {
                      "\"answer\",\"strict\":true,\"schema\":{\"type\":\"array\"}}}}");
     vm_free(x.text);
     EXPECT(ask_with(&x, "--llm-key-env", "NOT_SET_AT_ALL", &e) == VM_EUSAGE);
+    completer *c = open_at(server.port, NULL, NULL, &e);
+    EXPECT(c && complete_fits(c, "a prompt of forty-five bytes, fifteen tokens", 70) &&
+           !complete_fits(c, "a prompt of forty-five bytes, fifteen tokens", 80));
+    complete_close(c);
     EXPECT(!ask_with(&x, "--llm-model", "named", &e) && !strncmp(seen, "{\"model\":\"named\"", 16));
     vm_free(x.text);
 }
@@ -174,7 +179,7 @@ TEST(choosy_servers) {
     EXPECT(!strstr(seen, "response_format"));
     EXPECT_STR(ask(NO_TOP_K, 0), "stop: [1]");
     EXPECT(!strstr(seen, "top_k") && strstr(seen, "json_schema"));
-    EXPECT_HAS(ask(TOO_LONG, 0), "failed: HTTP 400: This model's maximum context length");
+    EXPECT_HAS(ask(TOO_LONG, 0), "too_long: HTTP 400: This model's maximum context length");
     EXPECT_HAS(ask(DENIED, 0), "error 3:");
     EXPECT_HAS(ask(DENIED, 0), "--llm-key-env names the variable that holds the key");
 }
