@@ -126,7 +126,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     preset_free(&j.how), preset_free(&j.judge_how);
     ask_scopes_free(&j.scopes);
     text_items_free(&j.list);
-    return e->status ? e->status : st;
+    return e->status ? e->status : st ? st : j.partial ? VM_EPARTIAL : VM_OK;
 }
 
 static const vm_opt opts[] = {

@@ -133,7 +133,7 @@ vm_status ask_judge(ask_job *j, vm_error *e) {
         u[i] = (stage_unit){ .key = g->item[i].key, .shard = g->item[i].scope->of->image, .input = g->item[i].input, .item = &g->item[i] };
     if (!e->status && (config = config_of(j, e)) && !stage_open(&s, "ask_judge", j->run, config, j->a, e)) {
         llm_stage_run(s, j->c, &def, u, g->n, &counts, e);
-        stage_close(s, !e->status, &counts, e);
+        j->partial |= stage_close(s, !e->status, &counts, e) == VM_EPARTIAL;
     }
     for (int64_t i = 0; i < g->n; i++) {
         item *x = &g->item[i];

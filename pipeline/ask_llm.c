@@ -4,6 +4,7 @@
 
 #include "io/json_loose.h"
 #include "io/keymap.h"
+#include "io/log.h"
 #include "pipeline/ask_stage.h"
 #include "pipeline/run.h"
 #include "pipeline/stage_lines.h"
@@ -145,7 +146,8 @@ vm_status ask_llm(ask_job *j, bool show, vm_error *e) {
     if (show) llm_stage_show(j->c, &def, u, n, e);
     else if (config && !stage_open(&s, "ask_llm", j->run, config, j->a, e)) {
         llm_stage_run(s, j->c, &def, u, n, &counts, e);
-        stage_close(s, !e->status, &counts, e);
+        j->partial |= stage_close(s, !e->status, &counts, e) == VM_EPARTIAL;
+        for (int k = Q01; k < Q_CODES && arg_flag(j->a, "explain"); k++) vm_info("Q%02d  %s", k, ask_code_rule[k]);
     }
     vm_free(config), vm_free(u);
     return e->status;

@@ -1,7 +1,9 @@
 /* ask_stage.h - `vismin ask` at work. Up to three stages of the run directory, one after the other:
  *   ask_llm    questions by a language model: a unit for each scope of an edit or layout, its records {"unit", "question", ...}
  *   ask_judge  does the model answer them from the text as expected, with the choices in two orders: a unit for each question
- *   ask        what is kept: template questions, then those of the model that passed both
+ *   ask        what is kept: template questions, then those of the model that passed both; records
+ *                {"edit_id", "image_id", "prompt", "global": [questions], "local": [questions]}
+ *                {"layout_id", "caption", "category", "global": [questions], "objects": [{"name", "questions": [...]}]}
  * Scopes of an edit: global (edited caption), local (edited phrase, not the input phrase). Of a layout: global, and local for each thing. */
 #ifndef VM_ASK_STAGE_H
 #define VM_ASK_STAGE_H
@@ -39,6 +41,7 @@ typedef struct {
     completer *c;
     prompt *global, *local, *layout, *judge;
     int64_t most;  /* questions of a scope by the model; 0 = none are asked for */
+    bool partial;  /* units of one of the stages are in error */
 } ask_job;
 
 /* ask_scope.c */

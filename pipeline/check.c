@@ -20,6 +20,8 @@ static const reference references[] = {
     { "vet", "edit_id", "instruct", "edit_id" },   { "magic", "edit_id", "instruct", "edit_id" },
     { "ask", "edit_id", "instruct", "edit_id" },   { "magic", "layout_id", "layout", "layout_id" },
     { "ask", "layout_id", "layout", "layout_id" },
+    { "ask_llm", "edit_id", "instruct", "edit_id" },
+    { "ask_llm", "layout_id", "layout", "layout_id" },
 };
 
 typedef struct {

@@ -118,6 +118,7 @@ static vm_status work(layout_job *j, vm_error *e) {
         if (j->mode == LAYOUT_ENUMERATE) enumerate(j, s, &counts, e);
         else layout_ask(j, s, &counts, e);
         st = stage_close(s, !e->status, &counts, e);
+        for (int k = L01; k < L_CODES && arg_flag(j->a, "explain"); k++) vm_info("L%02d  %s", k, layout_code_rule[k]);
     }
     vm_free(config);
     return e->status ? e->status : st;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "io/json_loose.h"
+#include "io/log.h"
 #include "pipeline/magic_rules.h"
 #include "pipeline/run.h"
 #include "pipeline/stage_llm.h"
@@ -166,6 +167,7 @@ static vm_status work(job *j, vm_error *e) {
     if (config && !stage_open(&s, "magic", arg_pos(j->a, 0), config, j->a, e)) {
         llm_stage_run(s, j->c, &def, j->unit, j->n, &counts, e);
         st = stage_close(s, !e->status, &counts, e);
+        for (int k = M01; k < M_CODES && arg_flag(j->a, "explain"); k++) vm_info("M%02d  %s", k, magic_code_rule[k]);
     }
     vm_free(config);
     return e->status ? e->status : st;

@@ -78,6 +78,13 @@ lay none --mode bootstrap; check no_model 2 $?
 mkdir "$t/prompts" && cp pipeline/prompts/layout.relation.txt "$t/prompts/" && echo "{\"label\":\"left of\",\"things\":\"a\",\"answer\":$one}" >"$t/prompts/layout.relation.demos.jsonl"
 lay demo --mode bootstrap --prompt-dir "$t/prompts" --show-prompt --category relation; check bad_demo 3 $?; has bad_demo_words 'layout.relation.demos.jsonl:1: answer: the demonstration breaks L09' "$(err)"
 
+# a model without sense, held to the schema: every answer is a layout, none of them is a good one
+m=$t/model; mkdir "$m" && cp tests/golden/llm/llama/config.json tests/golden/llm/llama/model.safetensors "$m" && cp tests/golden/tokenizer/pieces_first/*.json "$m"
+printf 'layout %s %s\n' '{label}' '{things}' >"$t/prompts/layout.relation.txt"; printf 'layout %s %s\n' '{number}' '{things}' >"$t/prompts/layout.counting.txt"
+lay native --mode bootstrap --quota 1 --units 4 --llm "native:$m" --prompt-dir "$t/prompts" --max-new 450 --samples 1 --tries 1 --void-limit 1 --threads 1 --temperature 4 --top-k 0 --explain >"$t/out"
+check native 0 $?; check well_formed 8 "$(grep -c '"text":"{\\"caption\\":\\".*\\"category\\":\\"[a-z]*([a-z ]*)\\"}"' "$t/native/layout/rejects-0000-of-0001.jsonl")"
+has legend 'L08  relation: boxes stand as the caption says' "$(err)"
+
 # from captions: those with one relation or one number
 cat >"$t/captions.jsonl" <<'END'
 {"image_id":"7","caption":"A dog sits to the left of a red car."}

@@ -12,7 +12,7 @@ static int code(const char *text) {
 
 TEST(rules) {
     EXPECT(code("a vivid green kite") == M_OK && code("kites of thin silk") == M_OK && code("an emerald kite with a long tail") == M_OK);
-    EXPECT(code("") == M01 && code("a very very very very very very nice green kite") == M01);
+    EXPECT(code("") == M01 && code("a very very very very very nice green kite") == M01);
     EXPECT(code("a vivid green thing") == M02 && code("a kitesurfer") == M02);
     EXPECT(code("a green kite with a dog") == M03 && code("a kite at the Beach") == M03 && code("a kite that flies") == M03);
     EXPECT(code("three green kites") == M04 && code("2 kites") == M04);
