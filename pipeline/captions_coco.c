@@ -115,7 +115,9 @@ static vm_status scan(coco *c, const char *path, const file_map *m, vm_error *e)
 static uint64_t rank_of(const annotation *a, int64_t at, captions_pick pick, uint64_t seed) {
     char id[48];
     int n = word_count(a->text);
-    if (n < CAPTION_LEAST || n > CAPTION_MOST) return UINT64_MAX; /* would be left out */
+    bool control = false;
+    for (const char *p = a->text; *p; p++) control |= (unsigned char)*p < 32 && !strchr(" \t\r\n", *p);
+    if (n < CAPTION_LEAST || n > CAPTION_MOST || control) return UINT64_MAX; /* would be left out */
     if (pick == PICK_FIRST) return (uint64_t)at;
     if (pick == PICK_LONGEST) return (uint64_t)(CAPTION_MOST - n) << 32 | (uint64_t)(uint32_t)at;
     snprintf(id, sizeof id, "%lld %lld", (long long)a->image, (long long)a->id);
