@@ -147,7 +147,7 @@ static vm_status write_tokenizer(const char *dir, const char *const *word, int64
     json_put_str(&w, "tokenizer_class", "PreTrainedTokenizerFast");
     json_put_str(&w, "eos_token", end_token), json_put_str(&w, "pad_token", end_token);
     json_put_bool(&w, "clean_up_tokenization_spaces", false);
-    json_put_int(&w, "model_max_length", 512);
+    json_put_int(&w, "model_max_length", 1024);
     json_close_object(&w);
     return json_save(&w, dir, "tokenizer_config.json", e);
 }
@@ -163,7 +163,7 @@ static vm_status write_config(const char *dir, int64_t tokens, vm_error *e) {
     json_put_int(&w, "hidden_size", 192), json_put_int(&w, "intermediate_size", 512);
     json_put_int(&w, "num_hidden_layers", 4);
     json_put_int(&w, "num_attention_heads", 6), json_put_int(&w, "num_key_value_heads", 3);
-    json_put_int(&w, "max_position_embeddings", 512);
+    json_put_int(&w, "max_position_embeddings", 1024);
     json_put_str(&w, "hidden_act", "silu");
     json_put_num(&w, "rms_norm_eps", 1e-5), json_put_num(&w, "rope_theta", 10000), json_put_num(&w, "initializer_range", 0.02);
     json_put_bool(&w, "tie_word_embeddings", true), json_put_bool(&w, "attention_bias", false), json_put_bool(&w, "mlp_bias", false);
