@@ -225,6 +225,7 @@ static vm_status find_same(clip_trainer *t, const clip_batch *b, vm_error *e) {
 
 vm_status clip_trainer_gradients(clip_trainer *t, const clip_batch *b, clip_terms *out, vm_error *e) {
     int64_t n_img, n_txt;
+    if (lora_refresh(t->m->lora, e)) return e->status;
     t->rows = (clip_rows){ b->n_orig, b->n_twins, b->K, b->text_only, b->valid, NULL };
     if (clip_loss_rows(&t->c.loss, &t->rows, &n_img, &n_txt, e) || (t->c.loss.dedup && find_same(t, b, e))) return e->status;
     if (t->c.loss.dedup) t->rows.same = t->same;

@@ -27,7 +27,7 @@ vm_status llm_trainer_new(llm_trainer **out, llm *m, const llm_train_config *c, 
     m->recompute = c->recompute;
     t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY;
     t->opt = (optimizer){ .w = &m->w, .c = c->optimizer };
-    for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->decay = m->w.p[i]->nd > 1;
+    for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->decay = m->w.p[i]->nd > 1 || lora_has(m->w.p[i]); /* magnitudes too, as transformers does */
     return VM_OK;
 }
 
@@ -101,7 +101,7 @@ static vm_status run(llm_trainer *t, vm_graph *g, const llm_piece *p, float shar
 }
 
 vm_status llm_trainer_loss(llm_trainer *t, const llm_piece *p, double *loss, int64_t *counted, vm_error *e) {
-    vm_graph *g = plan_for(t, p->B, p->T, false, e);
+    vm_graph *g = lora_refresh(t->m->adapter, e) ? NULL : plan_for(t, p->B, p->T, false, e);
     *counted = count(p);
     return g ? run(t, g, p, 1, false, loss, e) : e->status;
 }
@@ -109,6 +109,7 @@ vm_status llm_trainer_loss(llm_trainer *t, const llm_piece *p, double *loss, int
 /* --- a step ------------------------------------------------------------------------------------------------------------ */
 vm_status llm_trainer_gradients(llm_trainer *t, int n, const llm_piece *pieces, llm_train_step *out, vm_error *e) {
     *out = (llm_train_step){ 0 };
+    if (lora_refresh(t->m->adapter, e)) return e->status;
     for (int k = 0; k < n; k++) out->counted += count(&pieces[k]);
     for (int k = 0; k < n && !e->status; k++) {
         const llm_piece *p = &pieces[k];

@@ -3,10 +3,11 @@
 
 #include <string.h>
 
-/* Columns at.. of y, n of them, plus s B (A x) of a part. */
+/* Columns at.. of y, n of them, plus s B (A x) of a part, turned to its magnitudes. */
 static vm_val with_part(vm_graph *g, vm_val x, vm_val y, const nn_lora *l, const nn_lora_part *p) {
     vm_val h = vm_scale(g, vm_linear(g, x, vm_weight(g, p->a), 0, VM_NONE, 0, VM_F32), l->scale, 0);
-    return y ? vm_linear(g, h, vm_weight(g, p->b), 0, VM_NONE, y, g->v[y].type) : 0;
+    vm_val z = y ? vm_linear(g, h, vm_weight(g, p->b), 0, VM_NONE, y, g->v[y].type) : 0;
+    return p->m ? vm_binary(g, z, vm_binary(g, vm_weight(g, p->m), vm_weight(g, p->n), VM_DIV), VM_MUL) : z;
 }
 
 static vm_val add_low_rank(vm_graph *g, vm_val x, vm_val y, const nn_lora *l) {
@@ -50,12 +51,15 @@ static vm_val product(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_val re
 
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out) {
     if (!w->lora && !w->quant) return vm_linear(g, x, vm_weight(g, w), weight_or_0(g, b), act, residual, out);
-    bool later = act != VM_NONE; /* the addition comes before the activation, the residual after it */
-    vm_val y = product(g, x, w, b, later ? 0 : residual, out);
+    const bool turned = w->lora && w->lora->part[0].m; /* bias and residual are no part of what is turned */
+    bool later = act != VM_NONE || turned; /* the addition comes before the activation, the residual after it */
+    vm_val y = product(g, x, w, turned ? NULL : b, later ? 0 : residual, turned ? VM_F32 : out);
     if (w->lora) y = add_low_rank(g, x, y, w->lora);
     if (!later) return y;
-    y = vm_unary(g, y, act, residual ? VM_F32 : out);
-    return residual ? vm_binary(g, y, residual, VM_ADD) : y;
+    if (turned && b) y = vm_binary(g, y, vm_weight(g, b), VM_ADD);
+    if (act != VM_NONE) y = vm_unary(g, y, act, residual ? VM_F32 : out);
+    if (residual) y = vm_binary(g, y, residual, VM_ADD);
+    return residual || act != VM_NONE ? y : vm_cast(g, y, out);
 }
 
 vm_val nn_drop_path(vm_graph *g, vm_val x, float p) {

@@ -45,11 +45,12 @@ void nn_tie_layers(weight_map *m, const nn_layer *layers, int64_t n, int64_t C, 
 /* One layer, whose names begin with pre ("head."); a pooling head has no LN1. */
 void nn_tie_layer(weight_map *m, const nn_layer *l, int64_t C, int64_t mlp, const nn_names *names, const char *pre);
 
-/* A low-rank addition to a weight: rows at.. of y get s B (A x) more. (models/lora.h) */
+/* A low-rank addition to a weight: rows at.. of y get s B (A x) more; with a magnitude they are then, before the bias, times m / n. (models/lora.h) */
 enum { NN_LORA_PARTS = 3 };
 typedef struct {
     vm_param *a, *b;    /* (r,in), (rows,r) */
     int64_t at, rows;
+    vm_param *m, *n;    /* (rows) each, or NULL: magnitude, and norms of the rows of W + s B A, a constant to gradients */
 } nn_lora_part;
 typedef struct nn_lora {
     float scale;

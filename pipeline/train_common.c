@@ -43,11 +43,12 @@ optimizer_config train_read_adam(const vm_args *a) {
 vm_status train_read_lora(lora_options *l, const char **adapter, const vm_args *a, vm_error *e) {
     const char *text = arg_str(a, "lora");
     char *end = NULL;
-    *l = (lora_options){ .targets = arg_str(a, "lora-targets"), .seed = (uint64_t)arg_int(a, "seed") }, *adapter = arg_str(a, "adapter");
+    *l = (lora_options){ .targets = arg_str(a, "lora-targets"), .seed = (uint64_t)arg_int(a, "seed"), .dora = arg_flag(a, "dora") }, *adapter = arg_str(a, "adapter");
     if (text) l->r = strtoll(text, &end, 10);
     if (text && *end == ',') l->alpha = strtod(end + 1, &end);
     if (text && (*end || l->r < 1 || l->r > 65536 || !(l->alpha >= 0)))
         return vm_fail(e, VM_EUSAGE, "--lora %s: a rank, or rank,alpha is needed", text);
     if (text && *adapter) return vm_fail(e, VM_EUSAGE, "--lora makes a new adapter and --adapter goes on with one; give one of them");
-    return l->targets && !text ? vm_fail(e, VM_EUSAGE, "--lora-targets goes with --lora") : VM_OK;
+    if ((l->targets || l->dora) && !text) return vm_fail(e, VM_EUSAGE, "--%s goes with --lora", l->dora ? "dora" : "lora-targets");
+    return VM_OK;
 }

@@ -132,6 +132,7 @@ static const vm_opt opts[] = {
     { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/ or adapter/", 0, 0 },
     { "lora", OPT_STR, NULL, "R[,ALPHA]", "train a low-rank adapter alone; RUN/adapter is a PEFT directory", 0, 0 },
     { "lora-targets", OPT_STR, NULL, "LIST", "modules with an adapter, of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj; all when not given", 0, 0 },
+    { "dora", OPT_FLAG, NULL, NULL, "the adapter of --lora has magnitudes, too (DoRA)", 0, 0 },
     { "adapter", OPT_STR, NULL, "DIR", "go on from this adapter, a PEFT directory", 0, 0 },
     { "chat-template", OPT_STR, "auto", "NAME", "layout of messages: auto (the model's own), none, or one that `vismin generate --help` names", 0, 0 },
     { "max-length", OPT_INT, "0", "N", "tokens of a text at most, the rest is cut off; 0 = the model's context", 0, 1 << 24 },

@@ -127,6 +127,7 @@ const vm_opt train_clip_opts[] = {
     { "lr-text", OPT_FLOAT, "1", "X", "multiplies that of the text tower", 1e-9, 1e9 },
     { "lora", OPT_STR, NULL, "R[,ALPHA]", "train a low-rank adapter of both towers alone; RUN/adapter is a PEFT directory", 0, 0 },
     { "lora-targets", OPT_STR, NULL, "LIST", "modules with an adapter, of q_proj,k_proj,v_proj,out_proj,fc1,fc2; all when not given", 0, 0 },
+    { "dora", OPT_FLAG, NULL, NULL, "the adapter of --lora has magnitudes, too (DoRA)", 0, 0 },
     { "adapter", OPT_STR, NULL, "DIR", "go on from this adapter, a PEFT directory", 0, 0 },
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },
     { "layer-decay", OPT_FLOAT, "1", "X", "each layer learns X times as fast as the one above it", 0.01, 1 },

@@ -67,16 +67,17 @@ static void train(small *x, int steps, float ema, int64_t chunk) {
     clip_trainer_free(t);
 }
 
+static bool dora; /* with magnitudes */
 static void put_adapter(small *x, const char *targets) {
     vm_error e = { 0 };
-    if (towers_adapt(&x->m->t, &(lora_options){ .r = 3, .alpha = 6, .targets = targets, .seed = 2 }, NULL, &e) || tower_groups_apply(&x->m->t, &all_learn, &e))
+    if (towers_adapt(&x->m->t, &(lora_options){ .r = 3, .alpha = 6, .targets = targets, .seed = 2, .dora = dora }, NULL, &e) || tower_groups_apply(&x->m->t, &all_learn, &e))
         MISMATCH("%s\n", e.msg);
 }
 
 /* --- adapters --------------------------------------------------------------------------------------------------------- */
 static const char *const targets[] = { NULL, "q_proj,v_proj", "k_proj", "out_proj,fc2", "fc1" };
 
-TEST(train_and_merge) {
+static void train_and_merge_all(void) {
     for (int k = 0; k < VM_LEN(targets); k++) {
         small *x = make(1);
         float before[2 * N * EMBED], fresh[2 * N * EMBED], after[2 * N * EMBED], merged[2 * N * EMBED];
@@ -84,14 +85,19 @@ TEST(train_and_merge) {
         features(x, VM_F32, before);
         put_adapter(x, targets[k]);
         features(x, VM_F32, fresh);
-        EXPECT(!memcmp(before, fresh, sizeof before)); /* B is zero */
+        EXPECT(distance(before, fresh) <= (dora ? 1e-6 : 0)); /* B is zero, magnitudes are norms */
         float *base = vm_alloc((size_t)vm_param_count(x->m->text[0].fc1_w) * 4);
         memcpy(base, x->m->text[0].fc1_w->data, (size_t)vm_param_count(x->m->text[0].fc1_w) * 4);
         train(x, 5, 0, k == 1 ? 4 : 0);
+        EXPECT(!lora_refresh(x->m->t.lora, &(vm_error){ 0 })); /* the norms behind the last update */
         features(x, VM_F32, after);
         EXPECT(distance(before, after) > 1e-2);
         EXPECT(!memcmp(base, x->m->text[0].fc1_w->data, (size_t)vm_param_count(x->m->text[0].fc1_w) * 4));
-        for (int64_t i = 0; i < x->m->w.n; i++) EXPECT((x->m->w.p[i]->grad != NULL) == (i >= n_base) && (x->m->w.p[i]->m != NULL) == (i >= n_base));
+        for (int64_t i = 0; i < x->m->w.n; i++) {
+            const vm_param *p = x->m->w.p[i];
+            bool learns = i >= n_base && !p->state;
+            EXPECT((p->grad != NULL) == learns && (p->m != NULL) == learns);
+        }
         EXPECT(!lora_merge(&x->m->t.lora, &(vm_error){ 0 }));
         EXPECT(!x->m->t.lora && !x->m->text[0].fc1_w->lora);
         features(x, VM_F32, merged);
@@ -99,6 +105,12 @@ TEST(train_and_merge) {
         vm_free(base);
         end(x);
     }
+}
+TEST(train_and_merge) { train_and_merge_all(); }
+TEST(train_and_merge_magnitudes) {
+    dora = true;
+    train_and_merge_all();
+    dora = false;
 }
 TEST(in_bf16) { /* roundings of 2^-9 at each of some ten places: 2e-2 of unit vectors */
     if (!vm_cpu_has_bf16()) return;
@@ -111,25 +123,28 @@ TEST(in_bf16) { /* roundings of 2^-9 at each of some ten places: 2e-2 of unit ve
     end(x);
 }
 TEST(saved_and_opened) {
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
+        dora = k == 2;
         small *x = make(1), *y = make(1);
         float a[2 * N * EMBED], b[2 * N * EMBED];
         char dir[600];
         vm_error e = { 0 };
         snprintf(dir, sizeof dir, "%s/adapter-%d", tmp, k);
-        put_adapter(x, targets[k]);
+        put_adapter(x, targets[VM_MIN(k, 1)]);
         train(x, 3, 0, 0);
+        EXPECT(!lora_refresh(x->m->t.lora, &e));
         features(x, VM_F32, a);
         if (dir_make(dir, &e) || lora_save(x->m->t.lora, dir, "base", &e) || towers_adapt(&y->m->t, NULL, dir, &e)) MISMATCH("%s\n", e.msg);
         features(y, VM_F32, b);
         EXPECT(!memcmp(a, b, sizeof a) && lora_count(x->m->t.lora) == lora_count(y->m->t.lora));
-        EXPECT_STR(lora_text(y->m->t.lora), k ? "rank 3, alpha 6, 10 modules" : "rank 3, alpha 6, 30 modules");
+        EXPECT_STR(lora_text(y->m->t.lora), k == 2 ? "rank 3, alpha 6, 10 modules, magnitudes" : k ? "rank 3, alpha 6, 10 modules" : "rank 3, alpha 6, 30 modules");
         train(x, 1, 0, 0);
         EXPECT(!lora_load(x->m->t.lora, dir, &e)); /* back to what was saved */
         features(x, VM_F32, b);
         EXPECT(!memcmp(a, b, sizeof a));
         end(x), end(y);
     }
+    dora = false;
 }
 TEST(frozen_towers) {
     small *x = make(1);
@@ -162,7 +177,7 @@ static void config(const char *dir, const char *more) {
 }
 TEST(bad_directories) { /* the adapter of saved_and_opened with other configurations */
     static const struct { const char *more, *text; } cases[] = {
-        { ", \"use_dora\": true", "use_dora" }, { ", \"bias\": \"all\"", "adapters with biases are not read" },
+        { ", \"use_dora\": true", "no lora_magnitude_vector of text_model.encoder.layers.0." }, { ", \"bias\": \"all\"", "adapters with biases are not read" },
         { ", \"modules_to_save\": [\"text_projection\"]", "modules_to_save" }, { ", \"rank_pattern\": {\"q_proj\": 4}", "rank_pattern" },
         { ", \"init_lora_weights\": \"pissa\"", "\"pissa\" belongs to changed base weights" },
     };
@@ -282,6 +297,7 @@ int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/lora.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(tmp)) return 1;
     RUN(train_and_merge);
+    RUN(train_and_merge_magnitudes);
     RUN(in_bf16);
     RUN(saved_and_opened);
     RUN(frozen_towers);
