@@ -6,8 +6,8 @@
 
 #include "models/scene_parts.h"
 
-const char *const scene_task_name[] = { "instruct.object", "instruct.attribute", "vet.object", "vet.attribute", "layout.relation", "layout.counting",
-                                        "magic.object", "ask.full", "ask.region" };
+const char *const scene_task_name[] = { "instruct.object", "instruct.attribute", "vet.object", "vet.attribute", "layout.caption", "magic",
+                                        "ask.global",      "ask.local",          "ask.layout", "ask.judge" };
 
 /* A caption and one that differs in `changed` of its phrases. */
 typedef struct {
@@ -256,76 +256,155 @@ static void magic(scene_exercise *q, json_writer *w, const scene_text *t, vm_rng
     int n = 2 + below(r, 2), at = below(r, VM_LEN(word)), by = scene_chance(r, 50) ? 1 : 5; /* steps that meet each word once */
     cut(phrase, t, below(r, t->n), false);
     add_field(q, "phrase", phrase), add_field(q, "caption", t->text);
-    json_begin_array(w, NULL);
+    json_begin_object(w, NULL);
+    json_begin_array(w, "enhanced");
     for (int k = 0; k < n; k++) {
         snprintf(richer, sizeof richer, "%s %s", word[(at + k * by) % VM_LEN(word)], phrase);
         json_put_str(w, NULL, richer);
     }
     json_close_array(w);
-}
-
-static void put_question(json_writer *w, const char *text, const char *const *choices, int n, int answer, const char *kind) {
-    json_begin_object(w, NULL);
-    json_put_str(w, "question", text);
-    json_begin_array(w, "choices");
-    for (int k = 0; k < n; k++) json_put_str(w, NULL, choices[k]);
-    json_close_array(w);
-    json_put_int(w, "answer_index", answer);
-    json_put_str(w, "kind", kind);
     json_close_object(w);
 }
 
+enum { MOST_CHOICES = 3 };
+typedef struct {
+    char text[2 * SCENE_TEXT];
+    const char *choice[MOST_CHOICES], *kind;
+    int n, answer;
+} question;
+
+static void put_question(json_writer *w, const question *q) {
+    json_begin_object(w, NULL);
+    json_put_str(w, "question", q->text);
+    json_begin_array(w, "choices");
+    for (int k = 0; k < q->n; k++) json_put_str(w, NULL, q->choice[k]);
+    json_close_array(w);
+    json_put_int(w, "answer_index", q->answer);
+    json_put_str(w, "kind", q->kind);
+    json_close_object(w);
+}
+
+static bool is_single(const scene_phrase *p) { return p->count == SCENE_A || p->count == 1; }
+
 /* "is there a red cup?", "are there red cups?" */
-static void put_presence(json_writer *w, const scene_text *t, int k, bool there) {
-    static const char *const yes_no[] = { "yes", "no" };
+static question presence(const scene_text *t, int k, bool there) {
+    question q = { .choice = { "yes", "no" }, .n = 2, .answer = !there, .kind = there ? "exist" : "absent" };
     scene_text one = *t;
-    scene_phrase *p = &one.phrase[k];
-    char name[SCENE_TEXT], text[SCENE_TEXT + 32];
-    bool single = p->count == SCENE_A || p->count == 1;
-    if (single) p->count = SCENE_A, scene_write(&one);
+    char name[SCENE_TEXT];
+    bool single = is_single(&one.phrase[k]);
+    if (single) one.phrase[k].count = SCENE_A, scene_write(&one);
     cut(name, &one, k, single);
-    snprintf(text, sizeof text, "%s there %s?", single ? "is" : "are", name);
-    put_question(w, text, yes_no, 2, !there, there ? "exist" : "absent");
+    snprintf(q.text, sizeof q.text, "%s there %s?", single ? "is" : "are", name);
+    return q;
 }
 
 /* Which of both: the new thing or the old one. */
-static void put_which(json_writer *w, const edit *x, vm_rng *r) {
+static question which(const edit *x, vm_rng *r) {
     const scene_phrase *was = &x->before.phrase[x->k], *is = &x->after.phrase[x->k];
-    bool single = is->count == SCENE_A || is->count == 1;
-    const char *const *nouns = single ? scene_class_name : scene_plural_name, *choice[2];
-    char text[2 * SCENE_TEXT];
-    int answer = below(r, 2);
+    const bool single = is_single(is), colour = x->aspect == SCENE_OF_COLOUR;
+    const char *const *nouns = single ? scene_class_name : scene_plural_name;
+    question q = { .n = 2, .answer = below(r, 2), .kind = x->aspect == SCENE_OF_CLASS ? "identity" : "attribute" };
     if (x->aspect == SCENE_OF_CLASS) {
-        choice[answer] = nouns[is->class], choice[!answer] = nouns[was->class];
-        snprintf(text, sizeof text, single ? "is it a %s or a %s?" : "are they %s or %s?", choice[0], choice[1]);
-        put_question(w, text, choice, 2, answer, "identity");
-        return;
+        q.choice[q.answer] = nouns[is->class], q.choice[!q.answer] = nouns[was->class];
+        snprintf(q.text, sizeof q.text, single ? "is it a %s or a %s?" : "are they %s or %s?", q.choice[0], q.choice[1]);
+        return q;
     }
-    bool colour = x->aspect == SCENE_OF_COLOUR;
-    choice[answer] = colour ? scene_colour_name[is->colour] : scene_texture_name[is->texture];
-    choice[!answer] = colour ? scene_colour_name[was->colour] : scene_texture_name[was->texture];
-    snprintf(text, sizeof text, "%s the %s %s or %s?", single ? "is" : "are", nouns[is->class], choice[0], choice[1]);
-    put_question(w, text, choice, 2, answer, "attribute");
+    q.choice[q.answer] = colour ? scene_colour_name[is->colour] : scene_texture_name[is->texture];
+    q.choice[!q.answer] = colour ? scene_colour_name[was->colour] : scene_texture_name[was->texture];
+    snprintf(q.text, sizeof q.text, "%s the %s %s or %s?", single ? "is" : "are", nouns[is->class], q.choice[0], q.choice[1]);
+    return q;
 }
 
-static bool ask(scene_exercise *q, json_writer *w, const scene_text *t, bool full, vm_rng *r) {
-    edit x;
+static bool is_counted(const scene_phrase *p) { return p->count >= 2 && p->count <= 5; }
+/* Three numbers in a row of two ... five. */
+static question how_many(const scene_phrase *p, vm_rng *r) {
+    int at = p->count - 2, first = VM_MIN(VM_MAX(below(r, 2), at - 2), at);
+    question q = { .n = 3, .answer = at - first, .kind = "count" };
+    for (int k = 0; k < 3; k++) q.choice[k] = scene_number_name[2 + first + k];
+    snprintf(q.text, sizeof q.text, "how many %s are there?", scene_plural_name[p->class]);
+    return q;
+}
+
+/* "is the ball left of the cup?" */
+static question where(const scene_text *t, vm_rng *r) {
+    question q = { .choice = { "yes", "no" }, .n = 2, .answer = below(r, 2), .kind = "relation" };
+    scene_relation rel = (scene_relation)t->relation;
+    snprintf(q.text, sizeof q.text, "is the %s %s the %s?", scene_class_name[t->phrase[0].class], scene_relation_name[q.answer ? scene_opposite(rel) : rel],
+             scene_class_name[t->phrase[1].class]);
+    return q;
+}
+
+/* Of an edit: is the new thing there, is the old one, which is it, how many. */
+static int questions_of(question q[4], const edit *x, bool global, vm_rng *r) {
+    int n = 0;
+    q[n++] = presence(&x->after, x->k, true), q[n++] = presence(&x->before, x->k, false);
+    q[n++] = which(x, r);
+    if (global && is_counted(&x->after.phrase[x->k])) q[n++] = how_many(&x->after.phrase[x->k], r);
+    return n;
+}
+
+/* global: the caption after the edit, and before; local: the new phrase with its article, and the old one. */
+static bool ask(scene_exercise *x, json_writer *w, const scene_text *t, bool global, vm_rng *r) {
+    edit of;
     char text[SCENE_TEXT];
-    if (!make_edit(&x, t, scene_chance(r, 50), r)) return false;
-    const scene_phrase *p = &x.after.phrase[x.k];
-    cut(text, &x.after, x.k, false), add_field(q, "edited_phrase", text);
-    cut(text, &x.before, x.k, false), add_field(q, "phrase", text);
-    if (full) add_field(q, "edited_caption", x.after.text);
-    json_begin_array(w, NULL);
-    put_presence(w, &x.after, x.k, true), put_presence(w, &x.before, x.k, false);
-    put_which(w, &x, r);
-    if (full && p->count >= 2 && p->count <= 5) {
-        int first = below(r, 2), at = p->count - 2; /* three numbers in a row of two ... five */
-        first = VM_MIN(VM_MAX(first, at - 2), at);
-        snprintf(text, sizeof text, "how many %s are there?", scene_plural_name[p->class]);
-        put_question(w, text, (const char *const *)scene_number_name + 2 + first, 3, at - first, "count");
+    question q[4];
+    if (!make_edit(&of, t, scene_chance(r, 50), r)) return false;
+    if (global) add_field(x, "caption", of.after.text), add_field(x, "before", t->text);
+    else {
+        cut(text, &of.after, of.k, true), add_field(x, "phrase", text);
+        cut(text, &of.before, of.k, false), add_field(x, "absent", text);
     }
+    int n = questions_of(q, &of, global, r);
+    json_begin_array(w, NULL);
+    for (int k = 0; k < n; k++) put_question(w, &q[k]);
     json_close_array(w);
+    return true;
+}
+
+/* Of a layout's caption and the things in it. */
+static bool ask_layout(scene_exercise *x, json_writer *w, const scene_text *t, bool counting, vm_rng *r) {
+    char things[2 * SCENE_TEXT], name[SCENE_TEXT];
+    scene_text one = *t, other = *t;
+    question q;
+    if (counting ? t->n != 1 || !is_counted(&t->phrase[0]) : t->relation == SCENE_NO_RELATION) return false;
+    if (counting) one.phrase[0].count = SCENE_A, scene_write(&one);
+    cut(things, &one, 0, true);
+    if (!counting) cut(name, t, 1, true), snprintf(things + strlen(things), SCENE_TEXT, ", %.150s", name);
+    add_field(x, "caption", t->text), add_field(x, "things", things);
+    json_begin_array(w, NULL);
+    q = presence(t, 0, true), put_question(w, &q);
+    other.phrase[0].class = new_class(t, r), scene_write(&other);
+    q = presence(&other, 0, false), put_question(w, &q);
+    if (!counting) q = presence(t, 1, true), put_question(w, &q);
+    q = counting ? how_many(&t->phrase[0], r) : where(t, r), put_question(w, &q);
+    json_close_array(w);
+    return true;
+}
+
+/* One of the questions above with its choices in some order. */
+static bool judge(scene_exercise *x, json_writer *w, const scene_text *t, vm_rng *r) {
+    edit of;
+    question q[5];
+    char text[SCENE_TEXT] = "", letter[2] = "A";
+    bool global = scene_chance(r, 60);
+    if (!make_edit(&of, t, scene_chance(r, 50), r)) return false;
+    int n = questions_of(q, &of, global, r);
+    if (global && of.after.relation != SCENE_NO_RELATION) q[n++] = where(&of.after, r);
+    const question *one = &q[below(r, n)];
+    if (global) add_field(x, "text", of.after.text);
+    else cut(text, &of.after, of.k, true), add_field(x, "text", text);
+    add_field(x, "question", one->text);
+    int shift = below(r, one->n), back = below(r, 2);
+    text[0] = 0;
+    for (int k = 0; k < one->n; k++) {
+        int at = ((back ? one->n - 1 - k : k) + shift) % one->n;
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%c) %s", k ? "  " : "", 'A' + k, one->choice[at]);
+        if (at == one->answer) letter[0] = (char)('A' + k);
+    }
+    add_field(x, "choices", text);
+    json_begin_object(w, NULL);
+    json_put_str(w, "answer", letter);
+    json_close_object(w);
     return true;
 }
 
@@ -333,19 +412,20 @@ static bool ask(scene_exercise *q, json_writer *w, const scene_text *t, bool ful
 static bool try_task(scene_exercise *q, json_writer *w, uint64_t seed, uint64_t variant, scene_task task, int max_objects) {
     vm_rng r = stream(seed, variant), coin = stream(seed, COIN);
     bool good = scene_chance(&coin, 50); /* whatever captions are tried: the verdicts stay balanced */
-    bool relation = task == TASK_LAYOUT_RELATION, counting = task == TASK_LAYOUT_COUNTING;
-    scene_opts o = { relation ? SCENE_TWO : counting ? SCENE_GROUP : SCENE_MIX, relation || counting ? 0 : max_objects };
+    bool other = scene_chance(&coin, 50), laid = task == TASK_LAYOUT || task == TASK_ASK_LAYOUT; /* other: counting instead of a relation */
+    scene_opts o = { laid ? other ? SCENE_GROUP : SCENE_TWO : SCENE_MIX, laid ? 0 : max_objects };
     scene_text t;
-    draw_caption(&t, seed, variant, &o, relation || counting ? SCENE_SPECIFIC : any_mode(&r), &r);
+    draw_caption(&t, seed, variant, &o, laid ? SCENE_SPECIFIC : any_mode(&r), &r);
     switch (task) {
     case TASK_EDIT_OBJECT: instruct(q, w, &t, false, &r); return true;
     case TASK_EDIT_ATTRIBUTE: instruct(q, w, &t, true, &r); return true;
     case TASK_VET_OBJECT: return vet(q, w, &t, false, good, &r);
     case TASK_VET_ATTRIBUTE: return vet(q, w, &t, true, good, &r);
-    case TASK_LAYOUT_RELATION:
-    case TASK_LAYOUT_COUNTING: return layout(q, w, &t, counting, &r);
+    case TASK_LAYOUT: return layout(q, w, &t, other, &r);
     case TASK_MAGIC: magic(q, w, &t, &r); return true;
-    default: return ask(q, w, &t, task == TASK_ASK_FULL, &r);
+    case TASK_ASK_LAYOUT: return ask_layout(q, w, &t, other, &r);
+    case TASK_ASK_JUDGE: return judge(q, w, &t, &r);
+    default: return ask(q, w, &t, task == TASK_ASK_GLOBAL, &r);
     }
 }
 
@@ -362,7 +442,7 @@ vm_status scene_task_make(scene_exercise *q, uint64_t seed, scene_task task, int
 }
 
 scene_task scene_task_pick(uint64_t seed) {
-    static const int percent[SCENE_TASKS] = { 23, 22, 10, 10, 8, 7, 5, 8, 7 };
+    static const int percent[SCENE_TASKS] = { 19, 19, 17, 11, 11, 4, 6, 4, 4, 5 };
     vm_rng r = stream(seed, PICK);
     int at = below(&r, 100), k = 0;
     while (at >= percent[k]) at -= percent[k++];

@@ -161,7 +161,7 @@ static vm_status write_config(const char *dir, int64_t tokens, vm_error *e) {
     json_put_str(&w, "model_type", "llama");
     json_put_int(&w, "vocab_size", tokens);
     json_put_int(&w, "hidden_size", 192), json_put_int(&w, "intermediate_size", 512);
-    json_put_int(&w, "num_hidden_layers", 4);
+    json_put_int(&w, "num_hidden_layers", 5);
     json_put_int(&w, "num_attention_heads", 6), json_put_int(&w, "num_key_value_heads", 3);
     json_put_int(&w, "max_position_embeddings", 1024);
     json_put_str(&w, "hidden_act", "silu");

@@ -12,8 +12,8 @@ static vm_param *norms;
 static int build(vm_graph *g, const vm_val *in, vm_val *out) {
     vm_param *w = g->v[in[1]].param;
     lora = (nn_lora){ .scale = 1.5f, .n = parts ? 2 : 1 };
-    lora.part[0] = (nn_lora_part){ g->v[in[4]].param, g->v[in[5]].param, 0, parts ? 2 : 6 };
-    if (parts) lora.part[1] = (nn_lora_part){ g->v[in[6]].param, g->v[in[7]].param, 4, 2 };
+    lora.part[0] = (nn_lora_part){ g->v[in[4]].param, g->v[in[5]].param, 0, parts ? 2 : 6, NULL, NULL };
+    if (parts) lora.part[1] = (nn_lora_part){ g->v[in[6]].param, g->v[in[7]].param, 4, 2, NULL, NULL };
     if (dora) lora.part[0].m = g->v[in[6]].param, lora.part[0].n = norms;
     w->lora = &lora;
     out[0] = nn_linear(g, in[0], w, g->v[in[2]].param, act ? VM_GELU : VM_NONE, in[3], VM_F32);
@@ -55,6 +55,7 @@ TEST(magnitudes) {
                                        { "magnitude", .nd = 1, .ne = { 6 }, .param = true } });
     }
     vm_param_free(norms);
+    dora = false;
 }
 
 int main(void) {

@@ -108,9 +108,9 @@ static bool apart(const box *a, const box *b, int gap) { return a->x + a->w + ga
 TEST(layouts_are_true) {
     for (uint64_t i = 0; i < MANY; i++) {
         scene_exercise q;
-        bool counting = i & 1;
-        json_doc *d = answer(&q, i, counting ? TASK_LAYOUT_COUNTING : TASK_LAYOUT_RELATION);
+        json_doc *d = answer(&q, i, TASK_LAYOUT);
         json_value root = json_root(d);
+        bool counting = !strncmp(json_str(root, "category", "", &err), "counting", 8);
         box b[6];
         scene_text t;
         int n = 0;
@@ -142,19 +142,75 @@ TEST(layouts_are_true) {
 TEST(questions_have_answers) {
     for (uint64_t i = 0; i < MANY; i++) {
         scene_exercise q;
-        json_doc *d = answer(&q, i, i & 1 ? TASK_ASK_FULL : TASK_ASK_REGION);
-        const char *is = field(&q, "edited_phrase"), *was = field(&q, "phrase");
-        EXPECT(json_len(json_root(d)) >= 3 && strcmp(is, was));
+        bool global = i & 1;
+        json_doc *d = answer(&q, i, global ? TASK_ASK_GLOBAL : TASK_ASK_LOCAL);
+        const char *is = field(&q, global ? "caption" : "phrase"), *was = field(&q, global ? "before" : "absent");
+        EXPECT(json_len(json_root(d)) >= 3 && json_len(json_root(d)) <= 4 && strcmp(is, was));
         for (json_iter it = json_each(json_root(d)); json_next(&it);) {
             json_value choices = json_get(it.value, "choices");
             int64_t n = json_len(choices), k = json_int(it.value, "answer_index", -1, 0, n - 1, &err);
             const char *kind = json_str(it.value, "kind", "", &err), *text = json_str(it.value, "question", "", &err), *right = json_as_str(json_at(choices, k), &err);
+            char thing[200];
+            snprintf(thing, sizeof thing, "%s", strstr(text, "there a") ? strchr(strstr(text, "there a"), ' ') + 3 : strstr(text, "there ") ? strstr(text, "there ") + 6 : "");
+            thing[strcspn(thing, "?")] = 0;
+            const char *name = thing[0] == ' ' ? thing + 1 : thing; /* behind "an" */
             EXPECT(n >= 2 && n <= 5 && k >= 0 && strchr(text, '?'));
-            if (!strcmp(kind, "exist")) EXPECT(strstr(text, is) && !strcmp(right, "yes"));
-            else if (!strcmp(kind, "absent")) EXPECT(strstr(text, was) && !strcmp(right, "no"));
-            else if (!strcmp(kind, "count")) EXPECT(strstr(field(&q, "edited_caption"), right) && strstr(text, last_word(is)));
-            else EXPECT(strstr(is, right) && strstr(text, right));
+            if (!strcmp(kind, "exist")) EXPECT(strstr(is, name) && !strcmp(right, "yes"));
+            else if (!strcmp(kind, "absent")) EXPECT(strstr(was, name) && !strcmp(right, "no"));
+            else EXPECT(strstr(is, right) && (!strcmp(kind, "count") || strstr(text, right)));
         }
+        done(&q, d);
+    }
+}
+
+TEST(letters_are_right) {
+    int where[4] = { 0 };
+    for (uint64_t i = 0; i < MANY; i++) {
+        scene_exercise q;
+        json_doc *d = answer(&q, i, TASK_ASK_JUDGE);
+        const char *text = field(&q, "text"), *question = field(&q, "question"), *choices = field(&q, "choices"), *letter = json_str(json_root(d), "answer", "", &err);
+        char mark[4], right[40];
+        snprintf(mark, sizeof mark, "%s) ", letter);
+        const char *at = strstr(choices, mark);
+        EXPECT(at && strlen(letter) == 1);
+        snprintf(right, sizeof right, "%.*s", at ? (int)strcspn(at + 3, " ") : 0, at ? at + 3 : "");
+        bool there = !strncmp(question, "is there", 8) || !strncmp(question, "are there", 9);
+        if (there) { /* the head noun and what is said of it */
+            char name[200];
+            snprintf(name, sizeof name, "%s", strstr(question, "there ") + 6);
+            name[strcspn(name, "?")] = 0;
+            const char *rest = !strncmp(name, "a ", 2) ? name + 2 : !strncmp(name, "an ", 3) ? name + 3 : name, *p;
+            EXPECT(!strcmp(right, times(text, rest, &p) ? "yes" : "no"));
+        } else if (strcmp(right, "yes") && strcmp(right, "no")) EXPECT(strstr(text, right));
+        else {
+            scene_text t;
+            char rel[40] = "";
+            EXPECT(scene_parse(text, &t));
+            for (int k = 0; k < SCENE_NO_RELATION; k++)
+                if (strstr(question, scene_relation_name[k])) snprintf(rel, sizeof rel, "%s", scene_relation_name[k]);
+            EXPECT(!strcmp(right, !strcmp(rel, scene_relation_name[t.relation]) ? "yes" : "no"));
+        }
+        where[(letter[0] - 'A') & 3]++;
+        done(&q, d);
+    }
+    EXPECT(abs(where[0] - where[1]) < MANY / 12 && where[2] > 0);
+}
+
+TEST(questions_about_layouts) {
+    for (uint64_t i = 0; i < MANY; i++) {
+        scene_exercise q;
+        json_doc *d = answer(&q, i, TASK_ASK_LAYOUT);
+        scene_text t;
+        int no = 0;
+        EXPECT(scene_parse(field(&q, "caption"), &t) && json_len(json_root(d)) == (t.n == 1 ? 3 : 4) && strlen(field(&q, "things")) > 4);
+        for (json_iter it = json_each(json_root(d)); json_next(&it);) {
+            const char *kind = json_str(it.value, "kind", "", &err), *text = json_str(it.value, "question", "", &err);
+            const char *right = json_as_str(json_at(json_get(it.value, "choices"), json_int(it.value, "answer_index", 0, 0, 2, &err)), &err);
+            no += !strcmp(right, "no");
+            if (!strcmp(kind, "count")) EXPECT_STR(right, scene_number_name[t.phrase[0].count]);
+            if (!strcmp(kind, "relation")) EXPECT((strstr(text, scene_relation_name[t.relation]) != NULL) == !strcmp(right, "yes"));
+        }
+        EXPECT(no >= 1);
         done(&q, d);
     }
 }
@@ -176,6 +232,8 @@ int main(void) {
     RUN(verdicts_are_balanced_and_right);
     RUN(layouts_are_true);
     RUN(questions_have_answers);
+    RUN(letters_are_right);
+    RUN(questions_about_layouts);
     RUN(the_same_seed_is_the_same_question);
     return test_end();
 }

@@ -7,10 +7,10 @@ set -e
 vismin=$1 work=$2 tiny=weights/tiny/llm
 shift 2
 mkdir -p "$work" "$tiny"
-texts="--texts 512000 --split train --curriculum --model"
+texts="--texts 576000 --split train --curriculum --model"
 [ -f "$work/llm-texts/texts.jsonl" ] || "$vismin" scene --out "$work/llm-texts" $texts --quiet
 [ -f "$work/llm-val/texts.jsonl" ] || "$vismin" scene --out "$work/llm-val" --texts 1000 --split val --quiet
 
-train="--batch 64 --accum 4 --in-order --steps 8000 --lr 2e-3 --warmup 200 --wd 0.05 --beta2 0.95 --eps 1e-8 --clip-norm 1
+train="--batch 64 --accum 4 --in-order --steps 9000 --lr 2e-3 --warmup 200 --wd 0.05 --beta2 0.95 --eps 1e-8 --clip-norm 1
     --log-every 50 --save-every 250 --val-every 500 --save-dtype f16"
 "$vismin" train lm --data "$work/llm-texts/texts.jsonl" --val "$work/llm-val/texts.jsonl" --init-config "$work/llm-texts/model" $train --out "$work/llm" "$@"
