@@ -19,7 +19,7 @@
 #include "io/json.h"
 #include "pipeline/text_out.h"
 
-enum { CONNECTIONS = 256, IDLE_S = 30, HEADERS = 16 << 10, CLOSING_MS = 3000 };
+enum { CONNECTIONS = 256, IDLE_S = 30, HEADERS = 16 << 10, CLOSING_MS = 3000, UNREAD = 8 << 20 }; /* UNREAD: bytes of a stream that its client leaves lying */
 
 struct http_server {
     struct MHD_Daemon *d;
@@ -133,7 +133,7 @@ void http_stream(http_call *c) {
 
 void http_event(http_call *c, const char *json) {
     pthread_mutex_lock(&c->lock);
-    if (c->sent == (size_t)c->out.n) c->out.n = 0, c->sent = 0;
+    if (c->sent) memmove(c->out.s, c->out.s + c->sent, (size_t)(c->out.n -= (int64_t)c->sent)), c->sent = 0;
     text_put(&c->out, "data: "), text_put(&c->out, json), text_put(&c->out, "\n\n");
     wake(c);
     pthread_mutex_unlock(&c->lock);
@@ -150,7 +150,7 @@ void http_end(http_call *c) {
 
 bool http_gone(http_call *c) {
     pthread_mutex_lock(&c->lock);
-    bool gone = c->over || c->out.failed;
+    bool gone = c->over || c->out.failed || (c->streams && (size_t)c->out.n - c->sent > UNREAD);
     if (!gone && c->asleep && c->fd >= 0) {
         struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
         gone = poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));

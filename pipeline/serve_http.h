@@ -42,5 +42,5 @@ char *http_error_json(int status, const char *param, const char *code, const cha
 void http_stream(http_call *c);                      /* 200, text/event-stream */
 void http_event(http_call *c, const char *json);     /* data: JSON */
 void http_end(http_call *c);                         /* data: [DONE], and no more */
-bool http_gone(http_call *c);                        /* the client has gone away */
+bool http_gone(http_call *c);                        /* the client has gone away, or does not read its stream */
 #endif
