@@ -1,12 +1,15 @@
 /* export_text.c - layouts, richer phrases and questions in the layouts of the original project:
- *   layout  {id: {"prompt", "bounding_boxes": [[name, [x, y, w, h]]], "background_prompt", "negative_prompt", "category"}}
+ *   layout  {id: {"prompt", "bounding_boxes": [[name, [x, y, w, h]]], "background_prompt", "negative_prompt", "category"}}; read is also
+ *           {caption: [texts of several lines, as layout.h has them]}
  *   magic   {image_id: {edit_id: [texts]}}; of layouts {id: {name: [texts]}}
  *   ask     {image_id: {edit_id: {"generated_questions_full_caption", "generated_questions_region_caption", "prompt"}}};
  *           of relation layouts {id: {"generated_questions": [[of object 0], [of object 1]]}}, of counting ones {id: {"generated_questions": {name: [...]}}}
  * A published question is {"question", "choices", "answer"}. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/hash.h"
 #include "pipeline/ask_question.h"
 #include "pipeline/export.h"
 #include "pipeline/layout_run.h"
@@ -46,32 +49,63 @@ static vm_status put_unit(stage *s, const char *key, const char *shard, const ch
     return stage_put(s, &(stage_line){ .key = key, .input = "", .state = STAGE_OK, .recs = recs, .in = -1, .out = -1 }, e);
 }
 
-/* Layouts that break a rule are kept out: the published files have many. */
-static vm_status read_layouts(stage *s, json_value root, vm_error *e) {
-    layout_rules rules = layout_rules_default;
-    for (json_iter it = json_each(root); json_next(&it) && !e->status;) {
-        layout l;
-        char why[LAYOUT_WHY];
-        layout_code c = layout_from_json(&l, it.value, why) ? layout_check(&l, &rules, why) : L01;
-        stage_unit u = { .key = it.key, .shard = it.key, .input = "" };
-        if (!stage_mine(s, it.key) || stage_done(s, &u)) continue;
-        json_writer w = json_to_memory(JSON_COMPACT);
-        json_begin_array(&w, NULL);
-        if (!c) {
-            json_begin_object(&w, NULL);
-            json_put_str(&w, "layout_id", it.key);
-            layout_put_members(&w, &l);
-            json_close_object(&w);
-        }
-        json_close_array(&w);
-        char *recs = json_take(&w, NULL, e), name[8];
-        tally bad = { 0 };
+/* Layouts that are read back under one key. Those that break a rule are kept out: the published files have many. */
+typedef struct {
+    json_writer w;
+    tally why;
+    int n;
+    char first[LAYOUT_WHY]; /* what was wrong with the first of them */
+} layouts_of;
+
+/* id NULL: that of its contents. */
+static void take_layout(layouts_of *o, layout *l, const char *id, const char *problem, vm_error *e) {
+    char why[LAYOUT_WHY], name[8];
+    layout_code c = *problem ? L01 : layout_check(l, &layout_rules_default, why);
+    if (c) {
         snprintf(name, sizeof name, "L%02d", (int)c);
-        if (c) tally_add(&bad, name, 1);
-        stage_line line = { .key = it.key, .input = "", .state = c ? STAGE_VOID : STAGE_OK, .code = c ? "rejected" : NULL, .recs = recs, .why = &bad, .in = -1, .out = -1 };
-        if (!e->status) stage_put(s, &line, e);
-        if (!e->status && c) stage_reject(s, it.key, 0, name, why, e);
-        vm_free(recs);
+        tally_add(&o->why, name, 1);
+        if (!o->first[0]) snprintf(o->first, LAYOUT_WHY, "%s", *problem ? problem : why);
+    } else if (!id) layout_put_record(&o->w, l, NULL, e), o->n++;
+    else {
+        json_begin_object(&o->w, NULL);
+        json_put_str(&o->w, "layout_id", id);
+        layout_put_members(&o->w, l);
+        json_close_object(&o->w);
+        o->n++;
+    }
+}
+
+static vm_status put_layouts(stage *s, layouts_of *o, const char *key, const char *id, json_value v, vm_error *e) {
+    layout l;
+    char problem[LAYOUT_WHY];
+    o->w = json_to_memory(JSON_COMPACT);
+    json_begin_array(&o->w, NULL);
+    if (v.kind == JSON_OBJECT) layout_from_json(&l, v, problem), take_layout(o, &l, id, problem, e);
+    for (json_iter it = json_each(v); v.kind == JSON_ARRAY && json_next(&it) && !e->status;) {
+        const char *p = json_as_str(it.value, e), *end = p + strlen(p);
+        if (!layout_next(&p, end, true, &l, problem)) snprintf(problem, sizeof problem, "no layout");
+        layout_caption(l.caption, id);
+        take_layout(o, &l, NULL, problem, e);
+    }
+    json_close_array(&o->w);
+    char *recs = json_take(&o->w, NULL, e);
+    stage_line line = { .key = key, .input = "", .state = o->n ? STAGE_OK : STAGE_VOID, .code = o->n ? NULL : "rejected", .recs = recs, .why = &o->why, .in = -1, .out = -1 };
+    if (!e->status) stage_put(s, &line, e);
+    if (!e->status && !o->n) stage_reject(s, key, 0, "rejected", o->first, e);
+    vm_free(recs);
+    return e->status;
+}
+
+static vm_status read_layouts(stage *s, json_value root, vm_error *e) {
+    for (json_iter it = json_each(root); json_next(&it) && !e->status;) {
+        char hex[65];
+        bool texts = it.value.kind == JSON_ARRAY;
+        sha256_hex(hex, it.key, strlen(it.key));
+        hex[16] = 0;
+        const char *key = texts ? hex : it.key;
+        stage_unit u = { .key = key, .shard = key, .input = "" };
+        layouts_of o = { .n = 0 };
+        if (stage_mine(s, key) && !stage_done(s, &u)) put_layouts(s, &o, key, it.key, it.value, e);
     }
     return e->status;
 }

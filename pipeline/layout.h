@@ -45,6 +45,8 @@ bool layout_read_boxes(const char **p, const char *end, layout *l, char problem[
 /* A category in its one form: lower case, relation(left of), counting(three); text that is neither stays. False when a
  * bracket is open or nothing is there. */
 bool layout_category(char out[LAYOUT_NAME], const char *text);
+/* A caption as layouts have it: without its full stop, cut to fit. */
+void layout_caption(char out[LAYOUT_TEXT], const char *text);
 relation layout_relation(const layout *l); /* of the category; REL_NONE */
 int layout_number(const layout *l);        /* of counting(three): 3; -1 */
 

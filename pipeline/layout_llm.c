@@ -95,13 +95,6 @@ static void put_objects(json_writer *w, const item *x, bool spans) {
     json_close_object(w);
 }
 
-/* A caption without its full stop: how layouts have it. */
-static void bare_caption(char out[LAYOUT_TEXT], const char *text) {
-    size_t n = (size_t)snprintf(out, LAYOUT_TEXT, "%s", text);
-    n = VM_MIN(n, (size_t)LAYOUT_TEXT - 1);
-    while (n && (out[n - 1] == '.' || out[n - 1] == ' ')) out[--n] = 0;
-}
-
 static char *schema_of(const item *x, bool spans, vm_error *e) {
     char text[LAYOUT_TEXT];
     const char *category[2] = { x->category[0], x->category[1] }, *given = text;
@@ -109,7 +102,7 @@ static char *schema_of(const item *x, bool spans, vm_error *e) {
     json_begin_object(&w, NULL);
     json_put_str(&w, "type", "object");
     json_begin_object(&w, "properties");
-    if (x->caption) bare_caption(text, x->caption->caption), put_names(&w, "caption", &given, 1);
+    if (x->caption) layout_caption(text, x->caption->caption), put_names(&w, "caption", &given, 1);
     else put_text(&w, "caption", 10, 200);
     put_objects(&w, x, spans);
     put_text(&w, "background", 1, 120), put_text(&w, "negative", 0, 120);
@@ -165,7 +158,7 @@ static void propose(taking *k, layout *l, const char *problem, vm_error *e) {
             tally_add(&k->out->why, "other_caption", 1);
             return;
         }
-        bare_caption(l->caption, it->caption->caption);
+        layout_caption(l->caption, it->caption->caption);
     } else if (strncmp(l->category, layout_kind_name[it->kind], strlen(layout_kind_name[it->kind]))) {
         tally_add(&k->out->why, "other_category", 1);
         return;

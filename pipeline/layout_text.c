@@ -105,6 +105,14 @@ bool layout_category(char out[LAYOUT_NAME], const char *text) {
     return true;
 }
 
+void layout_caption(char out[LAYOUT_TEXT], const char *text) {
+    size_t n = strlen(text);
+    while (n >= LAYOUT_TEXT || (n && ((unsigned char)text[n] & 0xc0) == 0x80)) n--;
+    while (n && (text[n - 1] == '.' || text[n - 1] == ' ')) n--;
+    memcpy(out, text, n);
+    out[n] = 0;
+}
+
 static bool sub_label(const layout *l, const char *of, char sub[LAYOUT_NAME]) {
     size_t n = strlen(of), len = strlen(l->category);
     if (strncmp(l->category, of, n) || l->category[n] != '(' || l->category[len - 1] != ')') return false;

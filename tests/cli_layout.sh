@@ -110,4 +110,7 @@ lay cap --mode from-caption --captions "$t/captions.jsonl" --llm "replay:$t/cap.
 for f in a b; do tr -d '\n' <"$t/$f.json" | sed 's/  "\([0-9a-f]\{16\}\)": {/\n&/g' | sed 's/[ ,}]*$//' | sort >"$t/$f.txt"; done; check round_trip 0 "$(cmp "$t/a.txt" "$t/b.txt" >/dev/null; echo $?)"
 printf '{"x1":{"prompt":"A cat left of a dog","bounding_boxes":[["a cat",[20,200,100,100]],["a dog",[20,200,100,100]]],"background_prompt":"b","negative_prompt":"","category":"relation(left of)"}}' >"$t/c.json"
 "$vismin" import "$t/bad2" layout "$t/c.json" 2>"$t/err"; has import_rejects '"st":"void","code":"rejected"' "$(cat "$t/bad2/$part")"; has import_code '"why":{"L05":1}' "$(cat "$t/bad2/$part")"
+printf '{"A cat is left of a dog.":["[(\\"a cat\\", [20, 200, 150, 150]), (\\"a dog\\", [300, 200, 150, 150])]\\nBackground prompt: A lawn\\nNegative prompt: No fence. Category: relation(left of)","[(","nothing"]}' >"$t/d.json"
+"$vismin" import "$t/lines" layout "$t/d.json" 2>"$t/err"; check import_lines 0 $?
+has lines_kept '"caption":"A cat is left of a dog","objects"' "$(cat "$t/lines/$part")"; has lines_counted '"why":{"L01":2}' "$(cat "$t/lines/$part")"
 exit $all
