@@ -79,7 +79,7 @@ static extent measure(const vm_param *p, const vm_real *x) {
     extent r = { 0 };
     vm_mirror at;
     int64_t n = vm_param_count(p);
-    if (!x) return r;
+    if (!x || p->type != VM_F32) return r; /* of a base that does not learn: in the bits of its file */
     if (vm_mirror_open(&at, p->be, x, (size_t)n * sizeof *x, true, NULL)) return (extent){ NAN, n };
     x = at.host;
     for (int64_t i = 0; i < n; i++) {

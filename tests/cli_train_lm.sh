@@ -64,13 +64,18 @@ train --data "$dir/t/texts.jsonl" --init-config "$dir/t/model" --batch 8 --steps
 check other_command '[ $rc = 3 ] && grep -q "was made by another command" "$dir/err" && same "$dir/TERM"'
 head -n 200 "$dir/t/texts.jsonl" > "$dir/half.jsonl"
 
-# --- adapters: the base stays, the file is PEFT's, generate reads it ---
-train --data "$dir/half.jsonl" --init "$dir/whole/model" --lora 4,8 --lora-targets q_proj,v_proj --batch 8 --epochs 1 --lr 5e-3 --out "$dir/lora"; rc=$?
+# --- adapters on a base in 16 bits: it stays, the file is PEFT's, generate reads it ---
+train --data "$dir/half.jsonl" --init "$dir/whole/model" --batch 8 --steps 2 --save-dtype f16 --out "$dir/base"; rc=$?
+check whole_again '[ $rc = 0 ] && grep -q "\"torch_dtype\": \"float16\"" "$dir/base/model/config.json"'
+train --data "$dir/half.jsonl" --init "$dir/base/model" --lora 4,8 --lora-targets q_proj,v_proj --batch 8 --epochs 1 --lr 5e-3 --out "$dir/lora"; rc=$?
 check adapter '[ $rc = 0 ] && [ -s "$dir/lora/adapter/adapter_model.safetensors" ] && grep -q "\"r\": 4" "$dir/lora/adapter/adapter_config.json" && [ ! -e "$dir/lora/model" ]'
 check adapter_steps 'grep -q "^{\"step\":25," "$dir/lora/log.jsonl"'
-check adapter_generates '"$vismin" generate "$dir/whole/model" --adapter "$dir/lora/adapter" --prompt "edit object : a red ball =>" --max-new 4 --temperature 0 --quiet > "$dir/out2"'
-train --data "$dir/half.jsonl" --init "$dir/whole/model" --adapter "$dir/lora/adapter" --batch 8 --steps 3 --out "$dir/lora2"; rc=$?
+check adapter_generates '"$vismin" generate "$dir/base/model" --adapter "$dir/lora/adapter" --prompt "edit object : a red ball =>" --max-new 4 --temperature 0 --quiet > "$dir/out2"'
+train --data "$dir/half.jsonl" --init "$dir/base/model" --adapter "$dir/lora/adapter" --batch 8 --steps 3 --out "$dir/lora2"; rc=$?
 check adapter_goes_on '[ $rc = 0 ] && [ -s "$dir/lora2/adapter/adapter_model.safetensors" ]'
+
+train --data "$dir/half.jsonl" --init "$dir/base/model" --lora 4,8 --dora --batch 8 --steps 20 --lr 5e-3 --out "$dir/dora"; rc=$?
+check magnitudes '[ $rc = 0 ] && grep -q "\"use_dora\": true" "$dir/dora/adapter/adapter_config.json" && grep -aq lora_magnitude_vector "$dir/dora/adapter/adapter_model.safetensors"'
 
 # --- what is refused ---
 train --data "$dir/t/texts.jsonl" --batch 8 --steps 3 --out "$dir/x"; rc=$?
