@@ -332,9 +332,11 @@ peers: all ## Python libraries load what was exported: transformers, open_clip, 
 demo: all ## the main job on the embedded miniature world; report/index.html
 	@$(BIN) demo
 
-.PHONY: weights/clip
+.PHONY: weights/clip weights/llm
 weights/clip: all ## train the small CLIP models of weights/tiny anew (hours; resumable)
 	@sh weights/clip.sh $(BIN) $(B)/weights
+weights/llm: all ## train the small language model of weights/tiny/llm anew (half an hour; resumable)
+	@sh weights/llm.sh $(BIN) $(B)/weights
 
 .PHONY: weights/grounding_dino
 weights/grounding_dino: all ## train the small detector of weights/tiny anew (an hour or two; resumable)
