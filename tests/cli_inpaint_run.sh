@@ -112,7 +112,7 @@ run masked --masks "$dir/masks" --judge none --candidates 1 > /dev/null 2> "$dir
 check masks '[ $rc = 0 ] && [ "$(grep -c "\"box_source\":\"mask\",\"bounding_boxes\":\[\],\"mask\":{\"rule\":\"file\"" "$dir/masked/inpaint/part-0000-of-0001.jsonl")" = 2 ] && grep -q "\"k\":\"d1\".*no_box" "$dir/masked/inpaint/part-0000-of-0001.jsonl"'
 edit d3 000002 "$box" > "$dir/edits.jsonl"
 run parity --parity all --calls 1 > /dev/null 2> "$dir/err"; rc=$?
-check parity '[ $rc = 0 ] && ! grep -q "\"changed\":0," "$dir/parity/inpaint/part-0000-of-0001.jsonl"'
+check parity '[ $rc = 0 ] && grep -q "\"tokens_dropped\":[1-9]" "$dir/parity/inpaint/part-0000-of-0001.jsonl" && grep -q "\"tokens_dropped\":0" "$dir/plain/inpaint/part-0000-of-0001.jsonl" && ! grep -q "\"changed\":0," "$dir/parity/inpaint/part-0000-of-0001.jsonl"'
 run plain --parity box 2> "$dir/err"; rc=$?
 check parity_names '[ $rc = 2 ] && grep -q "known are boxes, geometry" "$dir/err"'
 run plain --prompt x 2> "$dir/err"; rc=$?

@@ -82,8 +82,8 @@ TEST(out_of_memory) {
     EXPECT(oom && refused);
 }
 
-/* Rewrites a file of weights as f32, one tensor of it as NaN. */
-static void damage(const char *path, const char *tensor) {
+/* Rewrites a file of weights as f32, all of one tensor of it as `value`. */
+static void damage(const char *path, const char *tensor, float value) {
     st_file *f = NULL;
     st_writer *w = NULL;
     bool found = false;
@@ -93,7 +93,7 @@ static void damage(const char *path, const char *tensor) {
         const st_tensor *t = st_at(f, i);
         float *x = vm_alloc((size_t)t->len * sizeof *x + 1);
         EXPECT(!st_read_f32(f, t, 0, t->len, x, &e));
-        if (!strcmp(t->name, tensor)) x[0] = NAN, found = true;
+        for (int64_t k = 0; !strcmp(t->name, tensor) && k < t->len; k++) x[k] = value, found = true;
         EXPECT(!st_writer_put_f32(w, t->name, x, &e));
         vm_free(x);
     }
@@ -106,11 +106,14 @@ TEST(numbers_that_are_not_finite) {
     vm_status st;
     snprintf(model, sizeof model, "%s/damaged", tmp), snprintf(path, sizeof path, "%s/vae/diffusion_pytorch_model.fp16.safetensors", model);
     shell("cp -r %s %s", xl, model);
-    damage(path, "decoder.conv_out.bias");
+    damage(path, "decoder.conv_out.bias", NAN);
     const char *text = run("nan", model, NULL, 0, &st);
     EXPECT(st == VM_EPARTIAL);
     EXPECT_HAS(text, "\"k\":\"e1\"");
     EXPECT_HAS(text, "\"code\":\"not_finite\"");
+    damage(path, "decoder.conv_out.bias", -1e6f); /* a picture that is black is kept, and said to be no result */
+    EXPECT_HAS(run("black", model, NULL, 0, &st), "\"accepted\":false,\"black\":true}],\"chosen\":0,\"accepted\":false");
+    EXPECT(st == VM_OK);
 }
 
 TEST(a_judge_that_fails) {
@@ -118,9 +121,17 @@ TEST(a_judge_that_fails) {
     vm_status st;
     snprintf(model, sizeof model, "%s/judge", tmp), snprintf(path, sizeof path, "%s/model.safetensors", model);
     shell("cp -r %s %s", "weights/tiny/clip-hn", model);
-    EXPECT_HAS(run("judged", xl, model, 0, &st), "\"score\":");
+    const char *text = run("judged", xl, model, 0, &st);
     EXPECT(st == VM_OK);
-    damage(path, "visual_projection.weight");
+    for (const char *p = strstr(text, "\"candidates\":"); p; p = strstr(p + 1, "\"candidates\":")) { /* of each edit the best score stays */
+        double score[3];
+        const char *q = p;
+        for (int k = 0; k < 3; k++) q = strstr(q + 1, "\"score\":"), score[k] = q ? atof(q + 8) : 0; /* the last one: of the record */
+        const char *chosen = strstr(p, "\"chosen\":");
+        EXPECT(chosen && score[2] == fmax(score[0], score[1]) && score[atoi(chosen + 9) & 1] == score[2]);
+        test_checks++;
+    }
+    damage(path, "visual_projection.weight", NAN);
     EXPECT_HAS(run("unjudged", xl, model, 0, &st), "\"code\":\"judge_error\"");
     EXPECT(st == VM_EPARTIAL);
     snprintf(path, sizeof path, "%s/unjudged/images/p/e1.candidate-1.png", tmp);
