@@ -11,6 +11,7 @@
 #include "models/clip.h"
 #include "models/preprocess.h"
 #include "pipeline/convert.h"
+#include "pipeline/convert_ldm.h"
 #include "pipeline/run.h"
 
 /* --- what comes in ------------------------------------------------------------------------------------------------ */
@@ -244,7 +245,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     if (folders) return convert_towers(a, o.from, o.out, o.type, o.open_clip, e);
     if (arg_given(a, "alpha")) return vm_fail(e, VM_EUSAGE, "--alpha goes with --average");
     if (open_input(&in, o.from, e)) goto done;
-    size_t n = strlen(o.out);
+    size_t n = strlen(o.out), prefix;
     if (n > 12 && !strcmp(o.out + n - 12, ".safetensors")) {
         if (in.pt) convert_plain(in.pt, o.out, e);
         else
@@ -253,9 +254,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
                     o.from);
     } else if (has_entries(o.out)) {
         vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
-    } else {
-        convert_clip(a, &in, &o, e);
-    }
+    } else if (ldm_is(&in.s, &prefix)) convert_ldm(a, &in.s, prefix, o.out, arg_given(a, "dtype") ? o.type : ST_UNKNOWN, e);
+    else convert_clip(a, &in, &o, e);
 done:
     close_input(&in);
     return e->status;
@@ -272,12 +272,13 @@ static const vm_opt opts[] = {
     { "quantize", OPT_STR, NULL, "KIND", "IN is the folder of a language model: matrices of its layers in int4, int8 or nf4", 0, 0 },
     { "group", OPT_INT, NULL, "N", "with --quantize int4: columns that share a scale (128, or 64 or 32 where that does not divide)", 8, 65536 },
     { "tokenizer", OPT_STR, NULL, "DIR", "copy tokenizer and image processor files from this folder", 0, 0 },
+    { "prediction", OPT_STR, "epsilon", "WHAT", "what a Stable Diffusion checkpoint predicts: epsilon, v_prediction", 0, 0 },
     { 0 },
 };
 
 const vm_command cmd_convert = {
     .name = "convert",
-    .summary = "CLIP weights of any form into one folder for both libraries; checkpoints into safetensors",
+    .summary = "CLIP weights of any form into one folder for both libraries; single files of Stable Diffusion into folders; checkpoints into safetensors",
     .usage = "IN OUT [--act NAME] [options]",
     .about = "IN is a PyTorch checkpoint (.pt, .pth, .bin: bare weights, or those in a training checkpoint), a "
              "safetensors file, or a model\n"
@@ -291,9 +292,11 @@ const vm_command cmd_convert = {
              "When OUT ends in .safetensors, all tensors of a checkpoint are written there as they are, under their "
              "own names.\n"
              "--quantize writes a language model whose layers take 8 or 4 bits a weight, in layouts that the usual libraries read: nf4 and\n"
-             "int8 as bitsandbytes, int4 as AWQ (rounded to nearest, without a search).\n\n"
+             "int8 as bitsandbytes, int4 as AWQ (rounded to nearest, without a search).\n"
+             "A single-file checkpoint of Stable Diffusion 1, 2, XL or the refiner becomes a folder of diffusers', in the types that it has.\n\n"
              "  vismin convert model.pt vismin-clip/ --act quick_gelu --tokenizer clip-vit-large-patch14/\n"
              "  vismin convert pytorch_model.bin model.safetensors\n"
+             "  vismin convert v1-5-pruned.ckpt stable-diffusion-1-5/ --tokenizer clip-vit-large-patch14/\n"
              "  vismin convert clip-vit-large-patch14/ merged/ --merge run/adapter\n"
              "  vismin convert clip-vit-large-patch14/ wise/ --average run/model --alpha 0.5\n"
              "  vismin convert mistral-7b/ mistral-7b-4bit/ --quantize nf4",
