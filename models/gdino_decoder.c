@@ -22,12 +22,12 @@ void gdino_pick(vm_graph *g, const gdino *m, const gdino_state *s, vm_val vision
     vm_val use = vm_permute(g, vm_broadcast(g, s->cell_use, s->d), (const int[]){ 1, 2, 0 }), best, index;
     vm_scope(g, m->pick.w->name);
     vm_val o = gdino_norm(g, m, gdino_linear(g, vm_binary(g, vision, use, VM_MUL), &m->pick, VM_NONE, 0, VM_F32), &m->pick_norm, VM_F32);
-    vm_val score = vm_topk(g, gdino_match(g, s, o, text), 1, &best);
+    vm_val score = vm_topk(g, gdino_match(g, s, o, text, m->pick_bias), 1, &best);
     if (score) vm_topk(g, vm_reshape(g, score, 2, (int64_t[]){ s->B, s->S }), m->c.queries, &index);
     if (!score || !index) return;
     vm_val found = vm_gather_rows(g, o, index);
     vm_val around = vm_binary(g, gdino_head(g, found, m->pick_box, 3), vm_gather_rows(g, s->cell_box, index), VM_ADD);
-    out->pick_logits = gdino_match(g, s, found, text), out->pick_boxes = vm_unary(g, around, VM_SIGMOID, VM_F32);
+    out->pick_logits = gdino_match(g, s, found, text, m->pick_bias), out->pick_boxes = vm_unary(g, around, VM_SIGMOID, VM_F32);
     *rows = vm_detach(g, found), *box = vm_detach(g, around);
 }
 
@@ -76,7 +76,7 @@ void gdino_decode(vm_graph *g, const gdino *m, const gdino_state *s, vm_val visi
         if (all || last) {
             vm_val y = gdino_norm(g, m, x, &m->dec_norm, VM_F32);
             vm_val boxes = vm_unary(g, vm_binary(g, gdino_head(g, y, l->box, 3), from, VM_ADD), VM_SIGMOID, VM_F32);
-            put(g, m, s, i, gdino_match(g, s, y, text), boxes, o);
+            put(g, m, s, i, gdino_match(g, s, y, text, l->class_bias), boxes, o);
         }
         if (!last) box = vm_detach(g, vm_unary(g, vm_binary(g, gdino_head(g, x, l->box, 3), from, VM_ADD), VM_SIGMOID, VM_F32));
     }
@@ -102,7 +102,7 @@ vm_status gdino_forward(vm_graph *g, const gdino *m, const gdino_batch *b, bool 
     gdino_pick(g, m, &s, vision, text, &box, &rows, o);
     vm_val x = m->query ? vm_broadcast(g, vm_weight(g, m->query), b->B) : rows, ref = vm_unary(g, box, VM_SIGMOID, VM_F32);
     o->text_mask = s.text_mask, o->first_boxes = ref;
-    o->first_logits = gdino_match(g, &s, x, raw); /* against the text before the encoder, as the reference has it */
+    o->first_logits = gdino_match(g, &s, x, raw, m->pick_bias); /* against the text before the encoder, as the reference has it */
     if (b->noised) add_noised(g, &s, b->noised, text, &x, &ref);
     gdino_decode(g, m, &s, vision, text, x, ref, all, o);
     vm_scope(g, NULL);

@@ -8,6 +8,8 @@
  * The reference subtracts the largest score of the batch before both softmaxes and clamps at 50000: the first changes nothing, the second
  * nothing below scores that a network in f32 never reaches. Deformable attention over S cells and the products of fc1 and fc2 are
  * most of the work. */
+#include <math.h>
+
 #include "models/gdino_parts.h"
 
 vm_val gdino_linear(vm_graph *g, vm_val x, const gdino_pair *p, vm_unary_kind act, vm_val residual, vm_type out) {
@@ -52,8 +54,9 @@ vm_val gdino_repeat(vm_graph *g, vm_val x, int64_t n) {
     return vm_permute(g, vm_broadcast(g, x, n), axes);
 }
 
-vm_val gdino_match(vm_graph *g, const gdino_state *s, vm_val q, vm_val t) {
-    vm_val y = vm_matmul(g, q, t, false, true, 1, VM_F32);
+vm_val gdino_match(vm_graph *g, const gdino_state *s, vm_val q, vm_val t, vm_param *bias) {
+    vm_val y = vm_matmul(g, q, t, false, true, bias ? 1 / sqrtf((float)s->d) : 1, VM_F32);
+    if (bias) y = vm_binary(g, y, vm_weight(g, bias), VM_ADD);
     if (!y || !s->text_hide) return y;
     if (s->B == 1) return vm_binary(g, y, vm_reshape(g, s->text_hide, 1, &s->T), VM_ADD);
     return vm_binary(g, y, gdino_repeat(g, s->text_hide, vm_dim(g, y, 1)), VM_ADD);

@@ -34,6 +34,8 @@ static vm_status fits(const gdino_config *c, json_value root, vm_error *e) {
 vm_status gdino_config_parse(gdino_config *c, json_value root, vm_error *e) {
     const int64_t W = 1 << 16;
     *c = (gdino_config){ .bert = { .vocab = 30522, .heads = 12, .types = 2 } };
+    c->scaled = !strcmp(json_str(root, "model_type", "grounding-dino", e), "mm-grounding-dino");
+    c->shared_classes = json_bool(root, "decoder_cls_embed_share", true, e);
     if (refuse(root, e) || swin_config_parse(&c->swin, json_get(root, "backbone_config"), e) ||
         bert_config_parse(&c->bert, json_get(root, "text_config"), e))
         return e->status;
@@ -156,6 +158,9 @@ static vm_status make(gdino *m, vm_error *e) {
         if (i && c->shared_boxes) memcpy(m->dec[i].box, m->dec[0].box, sizeof m->dec[i].box);
         else new_head(&m->w, m->dec[i].box, 3, d, d, 4, name);
     }
+    for (int i = 0; i < c->dec_layers && c->scaled; i++)
+        m->dec[i].class_bias = i && c->shared_classes ? m->dec[0].class_bias : weight_new(&m->w, 1, (int64_t[]){ 1 }, "class_embed.%d.bias", i);
+    if (c->scaled) m->pick_bias = weight_new(&m->w, 1, (int64_t[]){ 1 }, "model.encoder_output_class_embed.bias");
     if (m->w.err.status) *e = m->w.err;
     return e->status;
 }
@@ -171,7 +176,8 @@ static void tie_own(const gdino *m, weight_map *map, vm_param *p) {
             tie_whole(map, p, 4, ne, 0, "%s", p->name);
             return;
         }
-    tie_whole(map, p, p->nd, p->ne, 0, "%s%s", strncmp(p->name, "bbox_embed", 10) ? "" : m->box_prefix, p->name);
+    if (strstr(p->name, "class_embed")) tie_whole(map, p, 0, NULL, 0, "%s", p->name);
+    else tie_whole(map, p, p->nd, p->ne, 0, "%s%s", strncmp(p->name, "bbox_embed", 10) ? "" : m->box_prefix, p->name);
 }
 
 void gdino_map(const gdino *m, weight_map *map) {
@@ -197,6 +203,12 @@ static void tie_clones(const gdino *m, weight_map *map) {
                     bool own = (k ? "model.decoder." : "")[0] == m->box_prefix[0] && (!i || !m->c.shared_boxes);
                     if (!own && st_find(m->file, name)) tie_whole(map, p, p->nd, p->ne, W_CLONE, "%s", name);
                 }
+    for (int64_t i = 0; i < 2 * m->c.dec_layers && m->c.scaled; i++) { /* so are the biases of its logits */
+        char name[64];
+        const int64_t layer = i / 2;
+        snprintf(name, sizeof name, "%sclass_embed.%d.bias", i % 2 ? "model.decoder." : "", (int)layer);
+        if ((i % 2 || (layer && m->c.shared_classes)) && st_find(m->file, name)) tie_whole(map, m->dec[layer].class_bias, 0, NULL, W_CLONE, "%s", name);
+    }
 }
 
 /* --- folders -------------------------------------------------------------------------------------------------------- */
@@ -205,7 +217,8 @@ static const char folder[] = "the folder of a Grounding DINO";
 bool gdino_is_gdino(const char *dir) {
     vm_error none = { 0 };
     json_doc *d = json_config(dir, folder, &none);
-    bool is = d && !strcmp(json_str(json_root(d), "model_type", "", &none), "grounding-dino");
+    const char *type = d ? json_str(json_root(d), "model_type", "", &none) : "";
+    const bool is = !strcmp(type, "grounding-dino") || !strcmp(type, "mm-grounding-dino");
     json_free(d);
     return is;
 }
@@ -221,16 +234,22 @@ static vm_status load(gdino *m, bool writable, vm_error *e) {
     return e->status;
 }
 
-vm_status gdino_new(gdino **out, vm_backend *be, const char *dir, vm_error *e) {
+vm_status gdino_new_of(gdino **out, vm_backend *be, const gdino_config *c, vm_error *e) {
     gdino *m = vm_calloc(1, sizeof *m);
-    json_doc *d = m ? json_config(dir, folder, e) : NULL;
     *out = NULL;
     if (!m) return vm_nomem(e, sizeof *m, "a Grounding DINO");
-    m->w.be = be, m->box_prefix = "", m->swin_prefix = swin_plain;
-    if (d && !gdino_config_parse(&m->c, json_root(d), e)) make(m, e);
-    json_free(d);
-    if (e->status) gdino_free(m);
+    m->c = *c, m->w.be = be, m->box_prefix = "", m->swin_prefix = swin_plain;
+    if (make(m, e)) gdino_free(m);
     else *out = m;
+    return e->status;
+}
+
+vm_status gdino_new(gdino **out, vm_backend *be, const char *dir, vm_error *e) {
+    gdino_config c;
+    json_doc *d = json_config(dir, folder, e);
+    *out = NULL;
+    if (d && !gdino_config_parse(&c, json_root(d), e)) gdino_new_of(out, be, &c, e);
+    json_free(d);
     return e->status;
 }
 

@@ -26,6 +26,7 @@ typedef struct {
 
 /* The model of a folder's config.json, its parameters without numbers. (gdino_io.c) */
 vm_status gdino_new(gdino **out, vm_backend *be, const char *dir, vm_error *e);
+vm_status gdino_new_of(gdino **out, vm_backend *be, const gdino_config *c, vm_error *e);
 /* Sizes of the maps of a picture. */
 void gdino_levels(const gdino_config *c, int64_t H, int64_t W, int64_t level[][2]);
 
@@ -47,8 +48,8 @@ vm_val gdino_look(vm_graph *g, const gdino_state *s, const gdino_deform *p, vm_v
 vm_val gdino_spread(vm_graph *g, vm_val x, int64_t NH, int64_t P);
 /* x (B,...) -> (B,n,...) */
 vm_val gdino_repeat(vm_graph *g, vm_val x, int64_t n);
-/* Products of rows q (B,N,d) with the tokens t (B,T,d): (B,N,T) f32, -infinity at padding. */
-vm_val gdino_match(vm_graph *g, const gdino_state *s, vm_val q, vm_val t);
+/* Products of rows q (B,N,d) with the tokens t (B,T,d), with a bias (1) scaled by 1/sqrt(d): (B,N,T) f32, -infinity at padding. */
+vm_val gdino_match(vm_graph *g, const gdino_state *s, vm_val q, vm_val t, vm_param *bias);
 
 /* The text (B,T,d) before the encoder; the cells (B,S,d), and into s what the later parts need. */
 vm_val gdino_text(vm_graph *g, const gdino *m, const gdino_batch *b, gdino_state *s);

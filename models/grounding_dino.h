@@ -8,7 +8,7 @@
  *   a query's logit for a token is the product of their rows
  *
  * Pictures of a batch may differ in size: zeros fill up to the largest, a mask says what is real. Folders of Hugging Face's
- * GroundingDinoForObjectDetection. */
+ * GroundingDinoForObjectDetection and MMGroundingDinoForObjectDetection. */
 #ifndef VM_GROUNDING_DINO_H
 #define VM_GROUNDING_DINO_H
 #include "models/bert.h"
@@ -26,6 +26,8 @@ typedef struct {
     float eps;
     vm_unary_kind act;
     bool shared_boxes;       /* one head for boxes serves all layers of the decoder */
+    bool scaled;             /* MM Grounding DINO: logits are products / sqrt(d) + a bias, one for each layer and one for what is chosen by */
+    bool shared_classes;     /* with one bias for all layers of the decoder */
     bool auxiliary;          /* the loss is asked of every layer of the decoder */
     bool learned;            /* the queries' first rows are parameters, else the rows of their cells */
     matcher_costs costs;
@@ -49,6 +51,7 @@ typedef struct {
     gdino_deform deform;
     gdino_pair self_norm, text_norm, deform_norm, fc1, fc2, norm;
     gdino_pair box[3];                              /* the head for boxes */
+    vm_param *class_bias;                           /* (1); NULL unless c.scaled */
 } gdino_decoder_layer;
 
 /* Probabilities in training; all 0 elsewhere. */
@@ -68,6 +71,7 @@ typedef struct {
     gdino_encoder_layer *enc;
     gdino_decoder_layer *dec;
     gdino_pair pick, pick_norm, pick_box[3], place[2], dec_norm; /* place: rows of boxes, as positions of queries */
+    vm_param *pick_bias;
     int64_t own;                                    /* w.p[own..] are named as in files */
     const char *box_prefix, *swin_prefix;           /* of names in the file */
     st_file *file;

@@ -255,6 +255,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     } else if (has_entries(o.out)) {
         vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
     } else if (ldm_is(&in.s, &prefix)) convert_ldm(a, &in.s, prefix, o.out, arg_given(a, "dtype") ? o.type : ST_UNKNOWN, e);
+    else if (convert_is_detect(&in.s)) convert_detect(a, &in.s, o.out, o.type, e);
     else convert_clip(a, &in, &o, e);
 done:
     close_input(&in);
@@ -291,12 +292,15 @@ const vm_command cmd_convert = {
              "quick_gelu for OpenAI's weights and all their descendants.\n"
              "When OUT ends in .safetensors, all tensors of a checkpoint are written there as they are, under their "
              "own names.\n"
+             "Checkpoints of Grounding DINO, by their names: IDEA-Research's (.pth) and MMDetection's mm-grounding-dino become folders of\n"
+             "transformers; --tokenizer gives the files of bert-base-uncased.\n"
              "--quantize writes a language model whose layers take 8 or 4 bits a weight, in layouts that the usual libraries read: nf4 and\n"
              "int8 as bitsandbytes, int4 as AWQ (rounded to nearest, without a search).\n"
              "A single-file checkpoint of Stable Diffusion 1, 2, XL or the refiner becomes a folder of diffusers', in the types that it has.\n\n"
              "  vismin convert model.pt vismin-clip/ --act quick_gelu --tokenizer clip-vit-large-patch14/\n"
              "  vismin convert pytorch_model.bin model.safetensors\n"
              "  vismin convert v1-5-pruned.ckpt stable-diffusion-1-5/ --tokenizer clip-vit-large-patch14/\n"
+             "  vismin convert groundingdino_swint_ogc.pth grounding-dino-tiny/ --tokenizer bert-base-uncased/\n"
              "  vismin convert clip-vit-large-patch14/ merged/ --merge run/adapter\n"
              "  vismin convert clip-vit-large-patch14/ wise/ --average run/model --alpha 0.5\n"
              "  vismin convert mistral-7b/ mistral-7b-4bit/ --quantize nf4",

@@ -1,8 +1,7 @@
 /* detect_world.c - the miniature world for detectors: scenes with questions, and the directory of a small Grounding DINO. */
-#include <string.h>
-
 #include "io/file.h"
 #include "kernels/philox.h"
+#include "models/gdino_layouts.h"
 #include "models/scene.h"
 #include "pipeline/detect_data.h"
 
@@ -46,27 +45,15 @@ vm_status detect_source_world(detect_source **out, bool curriculum, vm_error *e)
 }
 
 /* --- the small model's directory ------------------------------------------------------------------------------------ */
-static const char config[] =
-    "{\n  \"architectures\": [\"GroundingDinoForObjectDetection\"],\n  \"model_type\": \"grounding-dino\",\n  \"dtype\": \"float32\",\n"
-    "  \"backbone_config\": {\n    \"model_type\": \"swin\", \"image_size\": 128, \"patch_size\": 4, \"num_channels\": 3, \"embed_dim\": 32,\n"
-    "    \"depths\": [2, 2, 2], \"num_heads\": [2, 4, 8], \"window_size\": 8, \"mlp_ratio\": 4.0, \"qkv_bias\": true, \"drop_path_rate\": 0.0,\n"
-    "    \"hidden_act\": \"gelu\", \"layer_norm_eps\": 1e-05, \"out_features\": [\"stage2\", \"stage3\"], \"out_indices\": [2, 3]\n  },\n"
-    "  \"text_config\": {\n    \"model_type\": \"bert\", \"vocab_size\": %lld, \"hidden_size\": 64, \"num_hidden_layers\": 2, \"num_attention_heads\": 4,\n"
-    "    \"intermediate_size\": 256, \"hidden_act\": \"gelu\", \"max_position_embeddings\": 16, \"type_vocab_size\": 2, \"layer_norm_eps\": 1e-12,\n"
-    "    \"pad_token_id\": 0\n  },\n"
-    "  \"use_timm_backbone\": false,\n  \"d_model\": 64,\n  \"encoder_layers\": 2,\n  \"decoder_layers\": 2,\n  \"encoder_ffn_dim\": 128,\n"
-    "  \"decoder_ffn_dim\": 128,\n  \"encoder_attention_heads\": 4,\n  \"decoder_attention_heads\": 4,\n  \"encoder_n_points\": 4,\n"
-    "  \"decoder_n_points\": 4,\n  \"num_feature_levels\": 3,\n  \"num_queries\": 16,\n  \"max_text_len\": 16,\n  \"activation_function\": \"relu\",\n"
-    "  \"positional_embedding_temperature\": 20,\n  \"position_embedding_type\": \"sine\",\n  \"query_dim\": 4,\n  \"two_stage\": true,\n"
-    "  \"embedding_init_target\": true,\n  \"decoder_bbox_embed_share\": true,\n  \"two_stage_bbox_embed_share\": false,\n  \"auxiliary_loss\": true,\n"
-    "  \"dropout\": 0.0,\n  \"fusion_droppath\": 0.0,\n  \"fusion_dropout\": 0.0,\n  \"attention_dropout\": 0.0,\n  \"activation_dropout\": 0.0,\n"
-    "  \"text_enhancer_dropout\": 0.0,\n  \"class_cost\": 1.0,\n  \"bbox_cost\": 5.0,\n  \"giou_cost\": 2.0,\n  \"bbox_loss_coefficient\": 5.0,\n"
-    "  \"giou_loss_coefficient\": 2.0,\n  \"focal_alpha\": 0.25,\n  \"layer_norm_eps\": 1e-05\n}\n";
-
-static const char processor[] =
-    "{\n  \"image_processor_type\": \"GroundingDinoImageProcessor\",\n  \"do_resize\": true,\n  \"size\": {\"shortest_edge\": 128, \"longest_edge\": 1333},\n"
-    "  \"resample\": 2,\n  \"do_rescale\": true,\n  \"rescale_factor\": 0.00392156862745098,\n  \"do_normalize\": true,\n"
-    "  \"image_mean\": [0.485, 0.456, 0.406],\n  \"image_std\": [0.229, 0.224, 0.225],\n  \"do_pad\": true,\n  \"do_convert_annotations\": true\n}\n";
+static gdino_config small(int64_t vocab) {
+    gdino_config c = { .width = 64, .enc_layers = 2, .dec_layers = 2, .enc_mlp = 128, .dec_mlp = 128, .enc_heads = 4, .dec_heads = 4, .enc_points = 4, .dec_points = 4,
+                       .levels = 3, .queries = 16, .text_len = 16, .temperature = 20, .eps = 1e-5f, .act = VM_RELU, .shared_boxes = true, .auxiliary = true,
+                       .learned = true, .costs = { 1, 5, 2, 0.25, 2 }, .box_weight = 5, .giou_weight = 2, .focal = 0.25 };
+    c.swin = (swin_config){ .patch = 4, .width = 32, .window = 8, .stages = 3, .depth = { 2, 2, 2 }, .heads = { 2, 4, 8 }, .mlp_ratio = 4, .qkv_bias = true,
+                            .act = VM_GELU, .eps = 1e-5f, .outs = 2, .out = { 1, 2 } };
+    c.bert = (bert_config){ .vocab = vocab, .width = 64, .layers = 2, .heads = 4, .mlp = 256, .positions = 16, .types = 2, .eps = 1e-12f, .act = VM_GELU };
+    return c;
+}
 
 static const char tokenizer[] =
     "{\n  \"tokenizer_class\": \"BertTokenizer\",\n  \"do_lower_case\": true,\n  \"unk_token\": \"[UNK]\",\n  \"sep_token\": \"[SEP]\",\n"
@@ -81,14 +68,6 @@ static void put_entry(vm_out *o, int id, vm_error *e) {
     else vm_out_printf(o, e, "[unused%d]\n", id);
 }
 
-static vm_status write_text(const char *dir, const char *name, const char *text, size_t bytes, vm_error *e) {
-    char *path = path_join(dir, name);
-    if (!path) return vm_nomem(e, 256, "a path");
-    file_write(path, text, bytes, e);
-    vm_free(path);
-    return e->status;
-}
-
 vm_status detect_world_model(const char *dir, vm_error *e) {
     const char *const *words;
     const int n = scene_words(&words);
@@ -97,11 +76,10 @@ vm_status detect_world_model(const char *dir, vm_error *e) {
     for (int id = 0; id < FIRST_WORD && o; id++) put_entry(o, id, e);
     for (int k = 0; k < n && o; k++) vm_out_printf(o, e, "%s\n", words[k]);
     vm_out_finish(o, e);
-    char *text = vm_asprintf(config, (long long)(FIRST_WORD + n));
-    if (!text) return vm_nomem(e, sizeof config, "a configuration");
-    if (!e->status && !write_text(dir, "preprocessor_config.json", processor, sizeof processor - 1, e) &&
-        !write_text(dir, "tokenizer_config.json", tokenizer, sizeof tokenizer - 1, e))
-        write_text(dir, "config.json", text, strlen(text), e);
-    vm_free(text);
+    const gdino_config c = small(FIRST_WORD + n);
+    char *path = path_join(dir, "tokenizer_config.json");
+    if (!path) return vm_nomem(e, 256, "a path");
+    if (!e->status && !file_write(path, tokenizer, sizeof tokenizer - 1, e) && !gdino_processor_save(dir, 2 * SCENE_SIDE, e)) gdino_config_save(&c, dir, e);
+    vm_free(path);
     return e->status;
 }

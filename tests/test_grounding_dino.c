@@ -155,6 +155,37 @@ TEST(rows_of_a_text) {
     gdino_free(m);
 }
 
+/* MM Grounding DINO scales the same products and adds a bias: another order of cells does not come of it. */
+TEST(scaled_logits) {
+    const int32_t ids[] = { 101, 300, 301, 1012, 302, 1012, 102 };
+    enum { T = 7, SIDE = 40 };
+    gdino *m = NULL;
+    vm_error e = { 0 };
+    vm_real pixels[SIDE * SIDE * 3], *logits[2] = { 0 };
+    uint64_t seed = 6;
+    for (int i = 0; i < SIDE * SIDE * 3; i++) pixels[i] = (vm_real)((double)(test_rand(&seed) >> 11) * 0x1p-53 - 0.5);
+    EXPECT(!gdino_open(&m, vm_backend_cpu(), variant, true, &e));
+    const int64_t n = m->c.queries * T, last = m->c.dec_layers - 1;
+    for (int k = 0; k < 2; k++) {
+        const gdino_batch b = { .B = 1, .H = SIDE, .W = SIDE, .T = T, .pixels = (float *)pixels, .ids = ids };
+        gdino_out o;
+        for (int64_t i = 0; i <= last && k; i++) {
+            m->dec[i].class_bias = weight_new(&m->w, 1, (int64_t[]){ 1 }, "class_embed.%d.bias", (int)i);
+            EXPECT(!weight_fill(m->dec[i].class_bias, -0.5 * (double)i, &e));
+        }
+        if (k) m->pick_bias = weight_new(&m->w, 1, (int64_t[]){ 1 }, "pick.bias"), weight_fill(m->pick_bias, 3, &e);
+        vm_graph *g = vm_graph_new(m->w.be, VM_F32);
+        gdino_forward(g, m, &b, false, &o);
+        vm_output(g, "logits", o.logits[last]);
+        logits[k] = vm_alloc((size_t)n * sizeof *logits[k]);
+        EXPECT(!vm_plan(g) && !gdino_fill(g, m, &b, &e) && !vm_run(g) && !vm_get(g, "logits", logits[k]));
+        vm_graph_free(g);
+    }
+    for (int64_t i = 0; i < n; i++) EXPECT_NEAR((double)logits[1][i], (double)logits[0][i] / 8 - 0.5 * (double)last, 1e-4); /* d = 64 */
+    vm_free(logits[0]), vm_free(logits[1]);
+    gdino_free(m);
+}
+
 /* Pictures of two sizes, three in one batch: the boxes that each of them gets alone, and what became of each phrase. */
 TEST(many_pictures) {
     const char *const ask[] = { "a cat", "the dog" };
@@ -300,6 +331,7 @@ int main(int argc, char **argv) {
     RUN(overlaps);
     RUN(detector);
     RUN(rows_of_a_text);
+    RUN(scaled_logits);
     RUN(many_pictures);
     RUN(spellings);
     RUN(configurations);
