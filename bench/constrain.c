@@ -1,7 +1,8 @@
-/* constrain.c - the cost of a given form: microseconds of the process clock for the mask of each token and for taking the token, over a vocabulary
- * of 32,000 (all bytes, words with and without a blank before them, marks of JSON together; or --tokenizer DIR). Texts are drawn uniformly
- * from the masks. Rows: schemas of the text stages with one form for all texts, and with a form of its own for each text (the phrases of a
- * caption); a form within twice the tokens that it needs, where ends are kept in sight; a grammar. "sample" is the draw itself. */
+/* constrain.c - the cost of a given form: microseconds of the process clock for the mask of each token and for taking
+ * the token, over a vocabulary of 32,000 (all bytes, words with and without a blank before them, marks of JSON
+ * together; or --tokenizer DIR). Texts are drawn uniformly from the masks. Rows: schemas of the text stages with one
+ * form for all texts, and with a form of its own for each text (the phrases of a caption); a form within twice the
+ * tokens that it needs, where ends are kept in sight; a grammar. "sample" is the draw itself. */
 #include "bench/measure.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -11,8 +12,10 @@
 #include "models/llm_sample.h"
 
 enum { V = 32000 };
-static const char *const marks[] = { "{\"", "\":\"", "\",\"", "\":", ",\"", "\"}", "\"}]", "\"},", "},{\"", "},{", "}]", "[{\"", "[{", "[]", "{}", "[\"", "\"]", "\":[", "\":[{\"", "\\n",
-                                     "\\\"", "\\u", "\":{\"", "]}", "\"]}", ".\"", ".\",\"", " \"", "\n\n", "  ", "    ", "\",", "\" ", "null", "true", "false" };
+static const char *const marks[] = { "{\"",     "\":\"", "\",\"", "\":",  ",\"",    "\"}", "\"}]", "\"},", "},{\"",
+                                     "},{",     "}]",    "[{\"",  "[{",   "[]",     "{}",  "[\"",  "\"]",  "\":[",
+                                     "\":[{\"", "\\n",   "\\\"",  "\\u",  "\":{\"", "]}",  "\"]}", ".\"",  ".\",\"",
+                                     " \"",     "\n\n",  "  ",    "    ", "\",",    "\" ", "null", "true", "false" };
 
 static void add(json_writer *w, const char *word, int *id) {
     char s[256];
@@ -24,8 +27,10 @@ static void add(json_writer *w, const char *word, int *id) {
 
 /* A tokenizer.json in a folder of its own. */
 static void make_vocabulary(const char *dir) {
-    static const char *const begin[] = { "b", "br", "c", "ch", "d", "f", "g", "gr", "h", "j", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t", "th", "tr", "v", "w" };
-    static const char *const end[] = { "a", "e", "i", "o", "u", "an", "er", "ing", "on", "ed", "es", "al", "ent", "ic", "um", "at", "ow", "ell", "ide", "ore" };
+    static const char *const begin[] = { "b", "br", "c", "ch", "d", "f", "g",  "gr", "h",  "j",  "k", "l",
+                                         "m", "n",  "p", "pl", "r", "s", "st", "t",  "th", "tr", "v", "w" };
+    static const char *const end[] = { "a",  "e",  "i",   "o",  "u",  "an", "er", "ing", "on",  "ed",
+                                       "es", "al", "ent", "ic", "um", "at", "ow", "ell", "ide", "ore" };
     json_writer w = json_to_memory(JSON_COMPACT);
     vm_error e = { 0 };
     int id = 0;
@@ -43,13 +48,15 @@ static void make_vocabulary(const char *dir) {
     for (int k = 0; id < V - 1; k++) {
         char s[64];
         int x = k / 2, first = x % S, second = x / S * 7 % S;
-        snprintf(s, sizeof s, "%s%s%s%s%s", k % 2 ? " " : "", begin[first / E], end[first % E], x < S ? "" : begin[second / E], x < S ? "" : end[second % E]);
+        snprintf(s, sizeof s, "%s%s%s%s%s", k % 2 ? " " : "", begin[first / E], end[first % E],
+                 x < S ? "" : begin[second / E], x < S ? "" : end[second % E]);
         if (strlen(s) > 1) add(&w, s, &id);
     }
     json_close_object(&w);
     json_begin_array(&w, "merges"), json_close_array(&w);
     json_close_object(&w);
-    const char *pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", *special = "[{\"id\":31999,\"content\":\"</s>\",\"special\":true}]";
+    const char *pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}",
+               *special = "[{\"id\":31999,\"content\":\"</s>\",\"special\":true}]";
     json_put_raw(&w, "pre_tokenizer", pre, strlen(pre));
     json_put_raw(&w, "decoder", "{\"type\":\"ByteLevel\"}", 20);
     json_put_raw(&w, "added_tokens", special, strlen(special));
@@ -58,13 +65,18 @@ static void make_vocabulary(const char *dir) {
 }
 
 #define FIELD(name) "\"" name "\":{\"type\":\"string\",\"maxLength\":120}"
-static const char edits[] = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":6,\"items\":{\"type\":\"object\",\"properties\":{\"SelectedPhrase\":%s," FIELD("EditedPhrase") "," FIELD(
-                                "EditedRegionPhrase") "," FIELD("EditedCaption") ",\"Category\":{\"enum\":[\"object\",\"attribute\"]}},\"required\":[\"SelectedPhrase\",\"EditedPhrase\","
-                                "\"EditedRegionPhrase\",\"EditedCaption\",\"Category\"]}}",
-                  verdict[] = "{\"type\":\"object\",\"properties\":{\"reason\":{\"type\":\"string\",\"maxLength\":200},\"verdict\":{\"enum\":[\"accept\",\"reject\"]}},\"required\":[\"reason\","
-                              "\"verdict\"]}",
-                  sums[] = "root ::= sum\nsum ::= term ([+*] term)*\nterm ::= [0-9]{1,4} | \"(\" sum \")\" | [a-z]+",
-                  caption[] = "A man in a red jacket is riding a brown horse along the sandy beach while two small dogs run behind them";
+static const char
+    edits[] = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":6,\"items\":{\"type\":\"object\",\"properties\":{"
+              "\"SelectedPhrase\":%s," FIELD("EditedPhrase") "," FIELD("EditedRegionPhrase") "," FIELD(
+                  "EditedCaption") ",\"Category\":{\"enum\":[\"object\",\"attribute\"]}},\"required\":["
+                                   "\"SelectedPhrase\",\"EditedPhrase\","
+                                   "\"EditedRegionPhrase\",\"EditedCaption\",\"Category\"]}}",
+    verdict[] = "{\"type\":\"object\",\"properties\":{\"reason\":{\"type\":\"string\",\"maxLength\":200},\"verdict\":{"
+                "\"enum\":[\"accept\",\"reject\"]}},\"required\":[\"reason\","
+                "\"verdict\"]}",
+    sums[] = "root ::= sum\nsum ::= term ([+*] term)*\nterm ::= [0-9]{1,4} | \"(\" sum \")\" | [a-z]+",
+    caption[] =
+        "A man in a red jacket is riding a brown horse along the sandy beach while two small dogs run behind them";
 
 typedef struct {
     double mask, accept, sample, forms;
@@ -82,7 +94,8 @@ static void text(constraint *c, int64_t most, llm_sampler *sampler, float *logit
         s->mask += since(t);
         if (!m) die(&e);
         t = since(0);
-        int32_t id = llm_sample(sampler, &(llm_sampling){ .temperature = 3, .top_k = 40, .seed = (uint64_t)s->texts }, logits, NULL, 0, (uint64_t)n, m);
+        int32_t id = llm_sample(sampler, &(llm_sampling){ .temperature = 3, .top_k = 40, .seed = (uint64_t)s->texts },
+                                logits, NULL, 0, (uint64_t)n, m);
         s->sample += since(t);
         if (id < 0) break;
         t = since(0);
@@ -94,7 +107,8 @@ static void text(constraint *c, int64_t most, llm_sampler *sampler, float *logit
 }
 
 /* own: a form for each text. slack: tokens beyond those that the shortest text needs. */
-static void row(const char *name, const token_trie *trie, const char *form, bool grammar_text, bool own, int64_t slack, llm_sampler *sampler, float *logits) {
+static void row(const char *name, const token_trie *trie, const char *form, bool grammar_text, bool own, int64_t slack,
+                llm_sampler *sampler, float *logits) {
     vm_error e = { 0 };
     spent s = { 0 };
     double start = seconds(CLOCK_MONOTONIC);
@@ -120,8 +134,10 @@ static void row(const char *name, const token_trie *trie, const char *form, bool
     }
     if (c) constraint_free(c), constraint_form_free(f), grammar_free(g);
     double n = (double)s.tokens * 1e-6;
-    printf("{\"bench\":\"constrain\",\"row\":\"%s\",\"threads\":%d,\"tokens\":%lld,\"mask_us\":%.2f,\"accept_us\":%.2f,\"form_us_a_text\":%.0f,\"all_us_a_token\":%.2f,\"sample_us\":%.2f}\n", name,
-           threads, (long long)s.tokens, s.mask / n, s.accept / n, s.forms / (double)s.texts * 1e6, (s.mask + s.accept + s.forms) / n, s.sample / n);
+    printf("{\"bench\":\"constrain\",\"row\":\"%s\",\"threads\":%d,\"tokens\":%lld,\"mask_us\":%.2f,\"accept_us\":%.2f,"
+           "\"form_us_a_text\":%.0f,\"all_us_a_token\":%.2f,\"sample_us\":%.2f}\n",
+           name, threads, (long long)s.tokens, s.mask / n, s.accept / n, s.forms / (double)s.texts * 1e6,
+           (s.mask + s.accept + s.forms) / n, s.sample / n);
     fflush(stdout);
 }
 
@@ -139,10 +155,13 @@ int main(int argc, char **argv) {
     if (tok_open(&t, given ? given : dir, &e)) die(&e);
     double from = since(0);
     if (token_trie_new(&trie, t, V, &e)) die(&e);
-    printf("{\"bench\":\"constrain\",\"row\":\"vocabulary\",\"entries\":%d,\"nodes\":%lld,\"plain_nodes_less\":%lld,\"ms\":%.1f}\n", V, (long long)trie->all.n, (long long)trie->others.n, since(from) * 1e3);
+    printf("{\"bench\":\"constrain\",\"row\":\"vocabulary\",\"entries\":%d,\"nodes\":%lld,\"plain_nodes_less\":%lld,"
+           "\"ms\":%.1f}\n",
+           V, (long long)trie->all.n, (long long)trie->others.n, since(from) * 1e3);
     json_writer w = json_to_memory(JSON_COMPACT);
     grammar_put_spans(&w, NULL, caption, 8);
-    char *spans = json_take(&w, NULL, &e), *any = vm_asprintf(edits, "{\"type\":\"string\",\"maxLength\":60}"), *held = spans ? vm_asprintf(edits, spans) : NULL;
+    char *spans = json_take(&w, NULL, &e), *any = vm_asprintf(edits, "{\"type\":\"string\",\"maxLength\":60}"),
+         *held = spans ? vm_asprintf(edits, spans) : NULL;
     llm_sampler *sampler = llm_sampler_new(V);
     float *logits = vm_alloc(V * sizeof *logits);
     if (!any || !held || !sampler || !logits) return 1;

@@ -1,9 +1,9 @@
 /* grammar.c - expressions to states over bytes.
  *
- * A rule becomes a small automaton (Thompson, CACM 1968) that is built from its end: every state knows what follows it when it is made, so
- * targets have lower numbers than what leads to them, but for loops and calls. Sets of characters become edges over the bytes of UTF-8,
- * literals that are alternatives of each other one prefix tree. Counted repetitions {m,n} are one state and their body, whatever m and n are:
- * the count stands in the frame of a run. */
+ * A rule becomes a small automaton (Thompson, CACM 1968) that is built from its end: every state knows what follows it
+ * when it is made, so targets have lower numbers than what leads to them, but for loops and calls. Sets of characters
+ * become edges over the bytes of UTF-8, literals that are alternatives of each other one prefix tree. Counted
+ * repetitions {m,n} are one state and their body, whatever m and n are: the count stands in the frame of a run. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,11 +18,12 @@ typedef struct {
     vm_error *e;
 } maker;
 
-/* --- states ------------------------------------------------------------------------------------------------------------- */
+/* --- states ------------------------------------------------------------------------------------------------------- */
 static int32_t add_state(maker *k, g_state s) {
     grammar *g = k->g;
     if (k->e->status) return 0;
-    if (g->n >= MOST_STATES) return vm_fail(k->e, VM_EINPUT, "%s: the grammar is too large: more than %d states", g->name, MOST_STATES), 0;
+    if (g->n >= MOST_STATES)
+        return vm_fail(k->e, VM_EINPUT, "%s: the grammar is too large: more than %d states", g->name, MOST_STATES), 0;
     if (!vm_grow(&g->state, &g->cap, g->n + 1, sizeof s)) return vm_nomem(k->e, sizeof s, "a grammar"), 0;
     g->state[g->n] = s;
     return (int32_t)g->n++;
@@ -30,7 +31,8 @@ static int32_t add_state(maker *k, g_state s) {
 
 static int32_t add_bytes(maker *k, const g_edge *edge, int n) {
     grammar *g = k->g;
-    if (!vm_grow(&g->edge, &g->edges_cap, g->n_edges + n + 1, sizeof *edge)) return vm_nomem(k->e, sizeof *edge, "a grammar"), 0;
+    if (!vm_grow(&g->edge, &g->edges_cap, g->n_edges + n + 1, sizeof *edge))
+        return vm_nomem(k->e, sizeof *edge, "a grammar"), 0;
     if (n) memcpy(g->edge + g->n_edges, edge, (size_t)n * sizeof *edge);
     g->n_edges += n;
     return add_state(k, (g_state){ .kind = G_BYTES, .a = (int32_t)(g->n_edges - n), .b = n });
@@ -38,20 +40,23 @@ static int32_t add_bytes(maker *k, const g_edge *edge, int n) {
 
 static int32_t add_split(maker *k, const int32_t *target, int64_t n) {
     grammar *g = k->g;
-    if (!vm_grow(&g->target, &g->targets_cap, g->n_targets + n, sizeof *target)) return vm_nomem(k->e, sizeof *target, "a grammar"), 0;
+    if (!vm_grow(&g->target, &g->targets_cap, g->n_targets + n, sizeof *target))
+        return vm_nomem(k->e, sizeof *target, "a grammar"), 0;
     memcpy(g->target + g->n_targets, target, (size_t)n * sizeof *target);
     g->n_targets += n;
     return add_state(k, (g_state){ .kind = G_SPLIT, .a = (int32_t)(g->n_targets - n), .b = (int32_t)n });
 }
 
-static int32_t one_byte(maker *k, uint8_t lo, uint8_t hi, int32_t next) { return add_bytes(k, &(g_edge){ lo, hi, next }, 1); }
+static int32_t one_byte(maker *k, uint8_t lo, uint8_t hi, int32_t next) {
+    return add_bytes(k, &(g_edge){ lo, hi, next }, 1);
+}
 
 static int32_t literal(maker *k, const char *s, int64_t n, int32_t next) {
     while (n-- > 0) next = one_byte(k, (uint8_t)s[n], (uint8_t)s[n], next);
     return next;
 }
 
-/* --- characters --------------------------------------------------------------------------------------------------------- */
+/* --- characters --------------------------------------------------------------------------------------------------- */
 typedef struct {
     uint8_t lo[4], hi[4];
     int n;
@@ -138,11 +143,22 @@ static int32_t json_character(maker *k) {
         zeros = i == 1 ? add_bytes(k, e + 1, 3) : add_bytes(k, e, 4);
     }
     int32_t low = add_bytes(k, (g_edge[]){ { 'C', 'F', any[2] }, { 'c', 'f', any[2] } }, 2);
-    low = one_byte(k, '\\', '\\', one_byte(k, 'u', 'u', add_bytes(k, (g_edge[]){ { 'D', 'D', low }, { 'd', 'd', low } }, 2)));
-    for (int i = 0; i < 2; i++) low = add_bytes(k, (g_edge[]){ { '0', '9', low }, { 'A', 'F', low }, { 'a', 'f', low } }, 3);
-    int32_t d = add_bytes(k, (g_edge[]){ { '0', '7', any[2] }, { '8', '9', low }, { 'A', 'B', low }, { 'a', 'b', low } }, 4);
-    int32_t u = add_bytes(k, (g_edge[]){ { '0', '0', zeros }, { '1', '9', any[3] }, { 'A', 'C', any[3] }, { 'D', 'D', d }, { 'E', 'F', any[3] },
-                                         { 'a', 'c', any[3] }, { 'd', 'd', d }, { 'e', 'f', any[3] } }, 8);
+    low = one_byte(k, '\\', '\\',
+                   one_byte(k, 'u', 'u', add_bytes(k, (g_edge[]){ { 'D', 'D', low }, { 'd', 'd', low } }, 2)));
+    for (int i = 0; i < 2; i++)
+        low = add_bytes(k, (g_edge[]){ { '0', '9', low }, { 'A', 'F', low }, { 'a', 'f', low } }, 3);
+    int32_t d =
+        add_bytes(k, (g_edge[]){ { '0', '7', any[2] }, { '8', '9', low }, { 'A', 'B', low }, { 'a', 'b', low } }, 4);
+    int32_t u = add_bytes(k,
+                          (g_edge[]){ { '0', '0', zeros },
+                                      { '1', '9', any[3] },
+                                      { 'A', 'C', any[3] },
+                                      { 'D', 'D', d },
+                                      { 'E', 'F', any[3] },
+                                      { 'a', 'c', any[3] },
+                                      { 'd', 'd', d },
+                                      { 'e', 'f', any[3] } },
+                          8);
     for (const char *p = "\"/\\bfnrt"; *p; p++) e[n++] = (g_edge){ (uint8_t)*p, (uint8_t)*p, END };
     e[n++] = (g_edge){ 'u', 'u', u };
     int32_t escape = add_bytes(k, e, n);
@@ -158,7 +174,7 @@ static int32_t json_character(maker *k) {
     return add_bytes(k, all, 4 + w->b);
 }
 
-/* --- expressions -------------------------------------------------------------------------------------------------------- */
+/* --- expressions -------------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *s;
     int64_t n;
@@ -180,7 +196,8 @@ static int32_t tree(maker *k, const piece *p, int64_t n, int64_t from, int32_t n
     int64_t i = 0, j;
     while (i < n && p[i].n == same) i++;
     bool ends = i > 0;
-    g_edge *edge = vm_alloc((size_t)VM_MIN(n - i, (int64_t)256) * sizeof *edge); /* not on the stack, which may get deep here */
+    /* not on the stack, which may get deep here */
+    g_edge *edge = vm_alloc((size_t)VM_MIN(n - i, (int64_t)256) * sizeof *edge);
     if (!edge) return vm_nomem(k->e, (size_t)(n - i) * sizeof *edge, "a grammar"), 0;
     for (; i < n; i = j) {
         uint8_t c = (uint8_t)p[i].s[same];
@@ -219,13 +236,15 @@ static int32_t choice(maker *k, const gx *x, int32_t next) {
 static int32_t repeat(maker *k, const gx *x, int32_t next) {
     if (x->hi == 0) return next;
     if (x->lo == 0 && x->hi == 1) return add_split(k, (int32_t[]){ make(k, (int32_t)x->first, next), next }, 2);
-    if (x->hi < 0 && x->lo < 2) { /* loop = next | body loop; what leaves it stands first, so that a shortest end does */
+    if (x->hi < 0 && x->lo < 2) {
+        /* loop = next | body loop; what leaves it stands first, so that a shortest end does */
         int32_t loop = add_split(k, (int32_t[]){ next, next }, 2), body = make(k, (int32_t)x->first, loop);
         if (k->e->status) return 0;
         k->g->target[k->g->state[loop].a + 1] = body;
         return x->lo ? body : loop;
     }
-    return add_state(k, (g_state){ .kind = G_REPEAT, .a = make(k, (int32_t)x->first, 0), .b = next, .lo = x->lo, .hi = x->hi });
+    return add_state(
+        k, (g_state){ .kind = G_REPEAT, .a = make(k, (int32_t)x->first, 0), .b = next, .lo = x->lo, .hi = x->hi });
 }
 
 /* The first state of x with what follows it. */
@@ -241,14 +260,15 @@ static int32_t make(maker *k, int32_t number, int32_t next) {
     case GX_CALL: return add_state(k, (g_state){ .kind = G_CALL, .a = (int32_t)x->first, .b = next });
     case GX_CHARS:
         if (k->g->character < 0) k->g->character = json_character(k);
-        return add_state(k, (g_state){ .kind = G_REPEAT, .chars = true, .a = k->g->character, .b = next, .lo = x->lo, .hi = x->hi });
+        return add_state(
+            k, (g_state){ .kind = G_REPEAT, .chars = true, .a = k->g->character, .b = next, .lo = x->lo, .hi = x->hi });
     case GX_ALL: break;
     }
     for (int64_t i = x->n; i-- > 0;) next = make(k, b->member[x->first + i], next);
     return next;
 }
 
-/* --- what must hold ----------------------------------------------------------------------------------------------------- */
+/* --- what must hold ----------------------------------------------------------------------------------------------- */
 enum { NEVER = 1 << 30 };
 
 static int64_t least_of(const grammar *g, const g_state *s) {
@@ -268,10 +288,12 @@ static int64_t least_of(const grammar *g, const g_state *s) {
     return VM_MIN((int64_t)NEVER, body + g->least[s->b]);
 }
 
-/* The least bytes of each state, by rounds until nothing changes; few, as most targets come before what leads to them. */
+/* The least bytes of each state, by rounds until nothing changes; few, as most targets come before what leads to
+ * them. */
 static vm_status find_least(maker *k) {
     grammar *g = k->g;
-    if (!(g->least = vm_alloc((size_t)g->n * sizeof *g->least))) return vm_nomem(k->e, (size_t)g->n * sizeof *g->least, "a grammar");
+    if (!(g->least = vm_alloc((size_t)g->n * sizeof *g->least)))
+        return vm_nomem(k->e, (size_t)g->n * sizeof *g->least, "a grammar");
     for (int64_t i = 0; i < g->n; i++) g->least[i] = NEVER;
     for (bool changed = true; changed;) {
         changed = false;
@@ -283,14 +305,20 @@ static vm_status find_least(maker *k) {
     }
     for (int64_t r = 0; r < k->b->n_rules; r++)
         if (g->least[k->start[r]] >= NEVER)
-            return vm_fail(k->e, VM_EINPUT, "%s: rule \"%s\" never comes to an end; give it an alternative without itself", g->name, k->b->rule[r].name);
+            return vm_fail(k->e, VM_EINPUT,
+                           "%s: rule \"%s\" never comes to an end; give it an alternative without itself", g->name,
+                           k->b->rule[r].name);
     for (int64_t i = 0; i < g->n; i++)
         if (g->state[i].kind == G_REPEAT && g->least[g->state[i].a] == 0)
-            return vm_fail(k->e, VM_EINPUT, "%s: a counted repetition of something that may be empty; let its part have at least one character", g->name);
+            return vm_fail(
+                k->e, VM_EINPUT,
+                "%s: a counted repetition of something that may be empty; let its part have at least one character",
+                g->name);
     return VM_OK;
 }
 
-/* Marks what can be reached from state s without a byte; true when that is rule `to` itself. seen holds the round's number. */
+/* Marks what can be reached from state s without a byte; true when that is rule `to` itself. seen holds the round's
+ * number. */
 static bool leads(const maker *k, int32_t s, int64_t to, int32_t *seen, int32_t round) {
     const grammar *g = k->g;
     for (;;) {
@@ -323,7 +351,9 @@ static vm_status check_left(maker *k) {
     if (!seen) return vm_nomem(k->e, (size_t)g->n * sizeof *seen, "a grammar");
     for (int64_t r = 0; r < k->b->n_rules && !k->e->status; r++)
         if (leads(k, k->start[r], r, seen, ++round))
-            vm_fail(k->e, VM_EINPUT, "%s: rule \"%s\" begins with itself; write the repetition as x* or with the rule at the end", g->name, k->b->rule[r].name);
+            vm_fail(k->e, VM_EINPUT,
+                    "%s: rule \"%s\" begins with itself; write the repetition as x* or with the rule at the end",
+                    g->name, k->b->rule[r].name);
     vm_free(seen);
     for (int64_t i = 0; i < g->n; i++) { /* loops of what may be empty; only `repeat` makes a split that leads up */
         g_state *s = &g->state[i];
@@ -341,7 +371,9 @@ vm_status grammar_finish(grammar **out, gx_book *b, vm_error *e) {
         add_state(&k, (g_state){ .kind = G_RETURN });
     }
     for (int64_t r = 0; r < b->n_rules && !e->status; r++) {
-        if (b->rule[r].body < 0) vm_fail(e, VM_EINPUT, "%s:%lld: rule \"%s\" is not defined", g->name, (long long)b->rule[r].line, b->rule[r].name);
+        if (b->rule[r].body < 0)
+            vm_fail(e, VM_EINPUT, "%s:%lld: rule \"%s\" is not defined", g->name, (long long)b->rule[r].line,
+                    b->rule[r].name);
         else k.start[r] = make(&k, b->rule[r].body, 0);
     }
     for (int64_t i = 0; i < (e->status ? 0 : g->n); i++)

@@ -51,7 +51,9 @@ int32_t gx_list(gx_book *b, gx_kind all_or_any, const int32_t *x, int64_t n) {
     return add(b, (gx){ .kind = all_or_any, .first = b->n_members - n, .n = n });
 }
 
-int32_t gx_pair(gx_book *b, gx_kind all_or_any, int32_t x, int32_t y) { return gx_list(b, all_or_any, (int32_t[]){ x, y }, 2); }
+int32_t gx_pair(gx_book *b, gx_kind all_or_any, int32_t x, int32_t y) {
+    return gx_list(b, all_or_any, (int32_t[]){ x, y }, 2);
+}
 
 int32_t gx_repeat(gx_book *b, int32_t x, int64_t lo, int64_t hi) {
     if (x < 0) return b->failed = true, -1;
@@ -65,7 +67,8 @@ int32_t gx_rule_of(gx_book *b, const char *name, size_t n, int64_t line) {
     for (int64_t i = 0; i < b->n_rules; i++)
         if (strlen(b->rule[i].name) == n && !memcmp(b->rule[i].name, name, n)) return (int32_t)i;
     char *own = vm_strndup(name, n);
-    if (!own || !vm_grow(&b->rule, &b->rules_cap, b->n_rules + 1, sizeof *b->rule)) return vm_free(own), b->failed = true, -1;
+    if (!own || !vm_grow(&b->rule, &b->rules_cap, b->n_rules + 1, sizeof *b->rule))
+        return vm_free(own), b->failed = true, -1;
     b->rule[b->n_rules] = (gx_rule){ own, -1, line };
     return (int32_t)b->n_rules++;
 }

@@ -17,9 +17,13 @@ static int32_t between(gx_book *b, const char *lo, const char *hi, int n) {
     if (all(lo, '0', n) && all(hi, '9', n)) return gx_repeat(b, digits(b, '0', '9'), n, n);
     if (*lo == *hi) return gx_pair(b, GX_ALL, gx_literal(b, lo, 1), between(b, lo + 1, hi + 1, n - 1));
     char from = *lo, to = *hi; /* first digits behind which all may come */
-    if (!all(lo + 1, '0', n - 1)) ok = gx_add(&any, gx_pair(b, GX_ALL, gx_literal(b, lo, 1), between(b, lo + 1, nines, n - 1))), from++;
-    if (!all(hi + 1, '9', n - 1)) ok = ok && gx_add(&any, gx_pair(b, GX_ALL, gx_literal(b, hi, 1), between(b, zeros, hi + 1, n - 1))), to--;
-    if (from <= to) ok = ok && gx_add(&any, gx_pair(b, GX_ALL, digits(b, from, to), gx_repeat(b, digits(b, '0', '9'), n - 1, n - 1)));
+    if (!all(lo + 1, '0', n - 1))
+        ok = gx_add(&any, gx_pair(b, GX_ALL, gx_literal(b, lo, 1), between(b, lo + 1, nines, n - 1))), from++;
+    if (!all(hi + 1, '9', n - 1))
+        ok = ok && gx_add(&any, gx_pair(b, GX_ALL, gx_literal(b, hi, 1), between(b, zeros, hi + 1, n - 1))), to--;
+    if (from <= to)
+        ok = ok &&
+             gx_add(&any, gx_pair(b, GX_ALL, digits(b, from, to), gx_repeat(b, digits(b, '0', '9'), n - 1, n - 1)));
     int32_t x = ok ? gx_list(b, GX_ANY, any.x, any.n) : -1;
     vm_free(any.x);
     return x;
@@ -41,7 +45,9 @@ static int32_t positive(gx_book *b, int64_t lo, int64_t hi) {
         snprintf(s, sizeof s, "%" PRId64, a), snprintf(t, sizeof t, "%" PRId64, z);
         ok = gx_add(&any, between(b, s, t, n));
     }
-    if (whole) ok = ok && gx_add(&any, gx_pair(b, GX_ALL, digits(b, '1', '9'), gx_repeat(b, digits(b, '0', '9'), whole - 1, last - 1)));
+    if (whole)
+        ok = ok && gx_add(&any, gx_pair(b, GX_ALL, digits(b, '1', '9'),
+                                        gx_repeat(b, digits(b, '0', '9'), whole - 1, last - 1)));
     int32_t x = ok ? gx_list(b, GX_ANY, any.x, any.n) : -1;
     vm_free(any.x);
     return x;

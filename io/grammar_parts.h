@@ -1,17 +1,19 @@
-/* grammar_parts.h - what the grammar files share: expressions, the automaton made of them, its runs. Not for callers but constrain.c.
+/* grammar_parts.h - what the grammar files share: expressions, the automaton made of them, its runs. Not for callers
+ * but constrain.c.
  *
- * A notation is read into expressions (gx), grouped in rules. grammar_finish turns them into states over bytes; a run of those is a set of
- * places (state, frame). A frame is where a called rule or a counted repetition returns to, with the frame below it; equal frames are one, so
- * that places compare by their numbers. */
+ * A notation is read into expressions (gx), grouped in rules. grammar_finish turns them into states over bytes; a run
+ * of those is a set of places (state, frame). A frame is where a called rule or a counted repetition returns to, with
+ * the frame below it; equal frames are one, so that places compare by their numbers. */
 #ifndef VM_GRAMMAR_PARTS_H
 #define VM_GRAMMAR_PARTS_H
 #include "io/grammar.h"
 
-/* --- expressions -------------------------------------------------------------------------------------------------------- */
+/* --- expressions -------------------------------------------------------------------------------------------------- */
 typedef enum { GX_LITERAL, GX_SET, GX_ALL, GX_ANY, GX_REPEAT, GX_CALL, GX_CHARS } gx_kind;
 typedef struct {
     gx_kind kind;
-    int64_t first, n; /* bytes; ranges; members of a sequence or of a choice; the repeated one, the rule called: first */
+    /* bytes; ranges; members of a sequence or of a choice; the repeated one, the rule called: first */
+    int64_t first, n;
     int64_t lo, hi;   /* repetitions and characters; hi -1: without end */
 } gx;
 typedef struct { int32_t lo, hi; } gx_range; /* code points */
@@ -69,7 +71,8 @@ typedef struct {
 vm_status gx_fail(const gx_reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* * + ? {m,n} behind x, as many as stand there; the expression with them. */
 int32_t gx_read_counts(gx_reader *r, int32_t x);
-/* [...] from the bracket on: the ranges of a class (vm_free), *negated as it says. escape: reads one behind its backslash into ranges. */
+/* [...] from the bracket on: the ranges of a class (vm_free), *negated as it says. escape: reads one behind its
+ * backslash into ranges. */
 typedef bool gx_escape(gx_reader *r, gx_range *out, int *n);
 vm_status gx_read_class(gx_reader *r, gx_escape *escape, gx_range **out, int64_t *n);
 /* Everything but these; surrogates are no characters. *r is replaced. */
@@ -79,7 +82,7 @@ enum { GX_CLASS_ROOM = 8 }; /* ranges of one escape at most */
 int32_t gx_pattern(gx_book *b, const char *pattern, json_value where, vm_error *e); /* inside a JSON string */
 int32_t gx_integer(gx_book *b, int64_t lo, int64_t hi);                             /* decimal, |lo|, |hi| < 10^18 */
 
-/* --- the automaton ------------------------------------------------------------------------------------------------------ */
+/* --- the automaton ------------------------------------------------------------------------------------------------ */
 typedef enum { G_RETURN, G_BYTES, G_SPLIT, G_CALL, G_REPEAT } g_kind;
 typedef struct {
     uint8_t kind;

@@ -1,4 +1,5 @@
-/* grammar_pattern.c - the pattern of a schema: a regular expression over the characters of a string, written as JSON writes them. */
+/* grammar_pattern.c - the pattern of a schema: a regular expression over the characters of a string, written as JSON
+ * writes them. */
 #include <string.h>
 
 #include "io/grammar_parts.h"
@@ -8,7 +9,8 @@ enum { DEEPEST = 100 };
 static const char quoted[] = "\"\\\n\r\t\b\f", letter[] = "\"\\nrtbf";
 
 static bool escape(gx_reader *r, gx_range *out, int *n) {
-    static const gx_range digit[] = { { '0', '9' } }, word[] = { { '0', '9' }, { 'A', 'Z' }, { '_', '_' }, { 'a', 'z' } },
+    static const gx_range digit[] = { { '0', '9' } },
+                          word[] = { { '0', '9' }, { 'A', 'Z' }, { '_', '_' }, { 'a', 'z' } },
                           blank[] = { { '\t', '\r' }, { ' ', ' ' } };
     char c = r->end - r->s > 1 ? r->s[1] : 0;
     r->s += 2;
@@ -19,14 +21,17 @@ static bool escape(gx_reader *r, gx_range *out, int *n) {
         static const char from[] = "nrtbf", to[] = "\n\r\t\b\f";
         const char *at = c ? strchr(from, c) : NULL;
         if (!at && (!c || (c & 0x80) || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')))
-            return gx_fail(r, "pattern: \\%c is not supported; known are \\d \\w \\s \\n \\r \\t and marks", c ? c : ' '), false;
+            return gx_fail(r, "pattern: \\%c is not supported; known are \\d \\w \\s \\n \\r \\t and marks",
+                           c ? c : ' '),
+                   false;
         int32_t v = at ? to[at - from] : c;
         out[0] = (gx_range){ v, v }, *n = 1;
     }
     return true;
 }
 
-/* One character of the set. Quotes, backslashes and controls of a set that names them are escapes; of `.` and [^...] they do not come. */
+/* One character of the set. Quotes, backslashes and controls of a set that names them are escapes; of `.` and [^...]
+ * they do not come. */
 static int32_t characters(gx_reader *r, gx_range *range, int64_t n, bool named) {
     gx_range *kept = vm_alloc((size_t)(3 * n + 1) * sizeof *kept);
     gx_items any = { 0 };
@@ -39,7 +44,8 @@ static int32_t characters(gx_reader *r, gx_range *range, int64_t n, bool named) 
             if (both.lo <= both.hi) kept[k++] = both;
         }
         for (int j = 0; quoted[j] && named && ok; j++)
-            if (quoted[j] >= range[i].lo && quoted[j] <= range[i].hi) ok = gx_add(&any, gx_literal(r->b, (char[]){ '\\', letter[j] }, 2));
+            if (quoted[j] >= range[i].lo && quoted[j] <= range[i].hi)
+                ok = gx_add(&any, gx_literal(r->b, (char[]){ '\\', letter[j] }, 2));
     }
     if (ok && (k || !any.n)) ok = gx_add(&any, gx_set(r->b, kept, k));
     int32_t x = ok ? gx_list(r->b, GX_ANY, any.x, any.n) : -1;
@@ -83,7 +89,8 @@ static int32_t item(gx_reader *r, int depth) {
     if (r->e->status) return -1;
     const char *from = r->s;
     x = gx_read_counts(r, x);
-    if (r->s - from > 1 && r->s[-1] == '?' && strchr("*+?}", r->s[-2])) return gx_fail(r, "pattern: lazy repetitions are not supported"), -1;
+    if (r->s - from > 1 && r->s[-1] == '?' && strchr("*+?}", r->s[-2]))
+        return gx_fail(r, "pattern: lazy repetitions are not supported"), -1;
     return x;
 }
 

@@ -18,10 +18,11 @@ vm_status gx_fail(const gx_reader *r, const char *fmt, ...) {
 /* Bytes of a text that a message shows. */
 static int shown(const gx_reader *r, const char *s) { return (int)VM_MIN(r->end - s, (ptrdiff_t)12); }
 
-/* --- counts and classes ------------------------------------------------------------------------------------------------- */
+/* --- counts and classes ------------------------------------------------------------------------------------------- */
 static int64_t number(gx_reader *r) {
     int64_t v = -1;
-    for (; r->s < r->end && *r->s >= '0' && *r->s <= '9'; r->s++) v = VM_MIN((v < 0 ? 0 : v) * 10 + (*r->s - '0'), (int64_t)MOST_COUNT + 1);
+    for (; r->s < r->end && *r->s >= '0' && *r->s <= '9'; r->s++)
+        v = VM_MIN((v < 0 ? 0 : v) * 10 + (*r->s - '0'), (int64_t)MOST_COUNT + 1);
     return v;
 }
 
@@ -34,9 +35,13 @@ int32_t gx_read_counts(gx_reader *r, int32_t x) {
             const char *from = r->s++;
             lo = hi = number(r);
             if (r->s < r->end && *r->s == ',') r->s++, hi = number(r);
-            if (r->s == r->end || *r->s != '}' || lo < 0) return gx_fail(r, "a count \"%.*s\", expected {m}, {m,} or {m,n}", shown(r, from), from), -1;
+            if (r->s == r->end || *r->s != '}' || lo < 0)
+                return gx_fail(r, "a count \"%.*s\", expected {m}, {m,} or {m,n}", shown(r, from), from), -1;
             if (lo > MOST_COUNT || hi > MOST_COUNT) return gx_fail(r, "a count above %d", MOST_COUNT), -1;
-            if (hi >= 0 && hi < lo) return gx_fail(r, "a count from %lld to %lld; the larger one comes second", (long long)lo, (long long)hi), -1;
+            if (hi >= 0 && hi < lo)
+                return gx_fail(r, "a count from %lld to %lld; the larger one comes second", (long long)lo,
+                               (long long)hi),
+                       -1;
         } else if (*r->s != '*') break;
         x = gx_repeat(r->b, x, lo, hi);
     }
@@ -63,7 +68,8 @@ vm_status gx_read_class(gx_reader *r, gx_escape *escape, gx_range **out, int64_t
             if (!side && r->end - r->s > 1 && *r->s == '-' && r->s[1] != ']') range = true, r->s++;
         }
         if (range) {
-            if (k[0] != 1 || k[1] != 1 || got[0][0].lo != got[0][0].hi || got[1][0].lo != got[1][0].hi || got[0][0].lo > got[1][0].hi)
+            if (k[0] != 1 || k[1] != 1 || got[0][0].lo != got[0][0].hi || got[1][0].lo != got[1][0].hi ||
+                got[0][0].lo > got[1][0].hi)
                 return gx_fail(r, "a range in a class goes from a character to one behind it");
             got[0][0].hi = got[1][0].hi;
         }
@@ -75,8 +81,10 @@ vm_status gx_read_class(gx_reader *r, gx_escape *escape, gx_range **out, int64_t
     return negated ? gx_negate(out, n, r->e) : r->e->status;
 }
 
-/* --- the notation ------------------------------------------------------------------------------------------------------- */
-static bool is_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_'; }
+/* --- the notation ------------------------------------------------------------------------------------------------- */
+static bool is_name(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
 
 static size_t name_length(const gx_reader *r) {
     size_t n = 0;
@@ -94,7 +102,12 @@ static void skip(gx_reader *r, bool lines) {
     }
 }
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int hex(char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
 
 static bool escape(gx_reader *r, gx_range *out, int *n) {
     static const char from[] = "nrt\"\\[]^-.", to[] = "\n\r\t\"\\[]^-.";
@@ -102,7 +115,9 @@ static bool escape(gx_reader *r, gx_range *out, int *n) {
     const char *at = c ? strchr(from, c) : NULL;
     int digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
     int32_t v = at ? (unsigned char)to[at - from] : 0;
-    if (!at && (!digits || r->end - r->s < 2 + digits)) return gx_fail(r, "an escape \\%c; known are \\n \\r \\t \\\" \\\\ \\xHH \\uHHHH \\UHHHHHHHH", c ? c : ' '), false;
+    if (!at && (!digits || r->end - r->s < 2 + digits))
+        return gx_fail(r, "an escape \\%c; known are \\n \\r \\t \\\" \\\\ \\xHH \\uHHHH \\UHHHHHHHH", c ? c : ' '),
+               false;
     for (int i = 0; i < digits; i++) {
         int h = hex(r->s[2 + i]);
         if (h < 0 || v > 0x10ffff) return gx_fail(r, "\\%c has %d hexadecimal digits, up to 10ffff", c, digits), false;
@@ -162,12 +177,17 @@ static int32_t item(gx_reader *r, int depth) {
         if (r->e->status) return -1;
         if (r->s == r->end || *r->s != ')') return gx_fail(r, "a group ( without its )"), -1;
         r->s++;
-    } else return gx_fail(r, "found \"%.*s\", expected a name, \"literal\", [class], . or (group)", r->s < r->end ? uni_len((unsigned char)*r->s) : 0, r->s), -1;
+    } else
+        return gx_fail(r, "found \"%.*s\", expected a name, \"literal\", [class], . or (group)",
+                       r->s < r->end ? uni_len((unsigned char)*r->s) : 0, r->s),
+               -1;
     skip(r, depth > 0);
     return r->e->status ? -1 : gx_read_counts(r, x);
 }
 
-static bool sequence_ends(const gx_reader *r) { return r->s == r->end || *r->s == '|' || *r->s == ')' || *r->s == '\n'; }
+static bool sequence_ends(const gx_reader *r) {
+    return r->s == r->end || *r->s == '|' || *r->s == ')' || *r->s == '\n';
+}
 
 /* Up to the end of the rule, of the group. An alternative may be empty. */
 static int32_t alternatives(gx_reader *r, int depth) {
@@ -200,7 +220,8 @@ static vm_status rule(gx_reader *r) {
     if (i < 0) return vm_nomem(r->e, n, "a grammar");
     r->s += n;
     skip(r, false);
-    if (r->end - r->s < 3 || memcmp(r->s, "::=", 3)) return gx_fail(r, "rule \"%s\": expected ::= behind the name", r->b->rule[i].name);
+    if (r->end - r->s < 3 || memcmp(r->s, "::=", 3))
+        return gx_fail(r, "rule \"%s\": expected ::= behind the name", r->b->rule[i].name);
     if (r->b->rule[i].body >= 0) return gx_fail(r, "rule \"%s\" is there already", r->b->rule[i].name);
     r->s += 3;
     int32_t x = alternatives(r, 0);

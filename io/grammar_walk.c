@@ -18,7 +18,8 @@ struct grammar_walk {
     const grammar *g;
     int longest;
     bool byte[256];
-    int64_t *cost; /* of each state: bytes to the end of its rule or body, those that cannot be written counting GRAMMAR_NEVER */
+    int64_t *cost; /* of each state: bytes to the end of its rule or body, those that cannot be written counting
+                      GRAMMAR_NEVER */
     frame *frame;
     int64_t n, cap;
     int32_t *table; /* of frames by content, 1 + number; open addressing */
@@ -27,7 +28,7 @@ struct grammar_walk {
     vm_status failed;
 };
 
-/* --- costs -------------------------------------------------------------------------------------------------------------- */
+/* --- costs -------------------------------------------------------------------------------------------------------- */
 enum { FAR = 1 << 30 };
 
 static int64_t sum(int64_t a, int64_t b) { return VM_MIN((int64_t)FAR, a + b); }
@@ -39,7 +40,9 @@ static int edge_byte(const grammar_walk *w, const g_edge *x) {
         if (w->byte[c]) return c;
     return x->lo;
 }
-static int64_t edge_cost(const grammar_walk *w, const g_edge *x) { return sum(w->byte[edge_byte(w, x)] ? 1 : GRAMMAR_NEVER, w->cost[x->to]); }
+static int64_t edge_cost(const grammar_walk *w, const g_edge *x) {
+    return sum(w->byte[edge_byte(w, x)] ? 1 : GRAMMAR_NEVER, w->cost[x->to]);
+}
 
 /* Of a state, `count` times of its repetition being over. */
 static int64_t rest_cost(const grammar_walk *w, int32_t state, int64_t count) {
@@ -72,9 +75,10 @@ static void find_costs(grammar_walk *w) {
     }
 }
 
-/* --- frames ------------------------------------------------------------------------------------------------------------- */
+/* --- frames ------------------------------------------------------------------------------------------------------- */
 static uint64_t hash_of(int32_t state, int64_t count, int32_t parent) {
-    uint64_t h = ((uint64_t)(uint32_t)state << 32 | (uint32_t)parent) * 0x9e3779b97f4a7c15u ^ (uint64_t)count * 0xc2b2ae3d27d4eb4fu;
+    uint64_t h = ((uint64_t)(uint32_t)state << 32 | (uint32_t)parent) * 0x9e3779b97f4a7c15u ^
+                 (uint64_t)count * 0xc2b2ae3d27d4eb4fu;
     h ^= h >> 29, h *= 0xbf58476d1ce4e5b9u;
     return h ^ h >> 32;
 }
@@ -113,19 +117,21 @@ static int32_t push(grammar_walk *w, int32_t state, int64_t count, int32_t paren
     int64_t shared = shared_count(w, s, count);
     int32_t below = w->frame[parent].view, view = -1;
     if (shared != count || below != parent) view = push(w, state, shared, below);
-    if (w->n >= MOST_FRAMES || !vm_grow(&w->frame, &w->cap, w->n + 1, sizeof *w->frame) || (2 * w->n >= w->room && !widen(w))) {
+    if (w->n >= MOST_FRAMES || !vm_grow(&w->frame, &w->cap, w->n + 1, sizeof *w->frame) ||
+        (2 * w->n >= w->room && !widen(w))) {
         if (!w->failed) w->failed = w->n >= MOST_FRAMES ? VM_EINPUT : VM_EDEVICE;
         return BOTTOM;
     }
     int32_t i = (int32_t)w->n++;
-    w->frame[i] = (frame){ state, parent, view < 0 ? i : view, count, sum(rest_cost(w, state, count), w->frame[parent].cost) };
+    w->frame[i] =
+        (frame){ state, parent, view < 0 ? i : view, count, sum(rest_cost(w, state, count), w->frame[parent].cost) };
     at = hash_of(state, count, parent);
     while (w->table[at & (uint64_t)(w->room - 1)]) at++;
     w->table[at & (uint64_t)(w->room - 1)] = i + 1;
     return i;
 }
 
-/* --- life --------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 vm_status grammar_walk_new(grammar_walk **out, const grammar *g, int longest, const bool byte[256], vm_error *e) {
     grammar_walk *w = *out = vm_calloc(1, sizeof *w);
     if (!w) return vm_nomem(e, sizeof *w, "a grammar");
@@ -161,11 +167,14 @@ vm_status grammar_walk_error(grammar_walk *w, vm_error *e) {
     vm_status s = w->failed;
     w->failed = VM_OK;
     if (s == VM_EINPUT)
-        return vm_fail(e, s, "%s: the grammar leaves more than %d ways to read the text at one place; let its alternatives differ earlier", w->g->name, MOST_PLACES);
+        return vm_fail(e, s,
+                       "%s: the grammar leaves more than %d ways to read the text at one place; let its alternatives "
+                       "differ earlier",
+                       w->g->name, MOST_PLACES);
     return s ? vm_nomem(e, (size_t)w->n * sizeof *w->frame, "a grammar's places") : VM_OK;
 }
 
-/* --- steps -------------------------------------------------------------------------------------------------------------- */
+/* --- steps -------------------------------------------------------------------------------------------------------- */
 /* True when it is new. */
 static bool add_place(grammar_walk *w, g_places *s, int32_t state, int32_t at) {
     for (int64_t i = 0; i < s->n; i++)
@@ -299,7 +308,7 @@ char *grammar_walk_end(grammar_walk *w, g_place p) {
     return text;
 }
 
-/* --- tokens ------------------------------------------------------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
 g_place grammar_walk_view(const grammar_walk *w, g_place p) { return (g_place){ p.state, w->frame[p.frame].view }; }
 
 bool grammar_walk_chars(const grammar_walk *w, g_place p, int64_t *most) {

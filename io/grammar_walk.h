@@ -1,6 +1,7 @@
 /* grammar_walk.h - runs of a grammar's automaton, byte by byte; models/constrain.c makes masks of tokens from them.
  *
- * Where a text stands is a set of places: a state that takes a byte, and the frame to return to. A walk owns the frames. */
+ * Where a text stands is a set of places: a state that takes a byte, and the frame to return to. A walk owns the
+ * frames. */
 #ifndef VM_GRAMMAR_WALK_H
 #define VM_GRAMMAR_WALK_H
 #include "io/grammar.h"
@@ -20,12 +21,14 @@ static inline void g_places_free(g_places *s) {
     *s = (g_places){ 0 };
 }
 
-/* longest: bytes of the longest token. byte[c]: whether c can be written by itself; ends of texts are made of such bytes where they can be. */
+/* longest: bytes of the longest token. byte[c]: whether c can be written by itself; ends of texts are made of such
+ * bytes where they can be. */
 vm_status grammar_walk_new(grammar_walk **out, const grammar *g, int longest, const bool byte[256], vm_error *e);
 void grammar_walk_free(grammar_walk *w); /* accepts NULL */
 int64_t grammar_walk_frames(const grammar_walk *w);
 void grammar_walk_forget(grammar_walk *w); /* all frames; no place is valid then */
-/* The first thing that went wrong since the last call: memory (VM_EDEVICE), more ways to read a text than are followed (VM_EINPUT). */
+/* The first thing that went wrong since the last call: memory (VM_EDEVICE), more ways to read a text than are followed
+ * (VM_EINPUT). */
 vm_status grammar_walk_error(grammar_walk *w, vm_error *e);
 
 void grammar_walk_start(grammar_walk *w, g_places *to);
@@ -37,7 +40,8 @@ bool grammar_walk_takes(const grammar_walk *w, g_place p, uint8_t c); /* whether
 enum { GRAMMAR_NEVER = 1 << 20 };
 int64_t grammar_walk_cost(const grammar_walk *w, g_place p);
 int64_t grammar_walk_cost_of(const grammar_walk *w, const g_places *s); /* the least of them, 0 when done */
-/* Such an end, of grammar_walk_cost bytes; the end of a place that it leads to is its rest. vm_free; NULL when memory is out. */
+/* Such an end, of grammar_walk_cost bytes; the end of a place that it leads to is its rest. vm_free; NULL when memory
+ * is out. */
 char *grammar_walk_end(grammar_walk *w, g_place p);
 
 /* A place from which the same tokens may come: counts that no single token can exhaust are made equal. */

@@ -41,7 +41,7 @@ struct constraint {
     bool begun; /* a token has come */
 };
 
-/* --- what is known ------------------------------------------------------------------------------------------------------ */
+/* --- what is known ------------------------------------------------------------------------------------------------ */
 static void forget(constraint_form *f) {
     for (int64_t i = 0; i < f->n; i++) vm_free(f->k[i].bits), vm_free(f->k[i].id);
     f->n = 0, f->kept = 0;
@@ -81,7 +81,7 @@ static int64_t find(constraint_form *f, g_place p) {
     return 2 * f->n < f->room || widen(f) ? f->n - 1 : -1;
 }
 
-/* --- ends --------------------------------------------------------------------------------------------------------------- */
+/* --- ends --------------------------------------------------------------------------------------------------------- */
 /* Tokens that spell the shortest end of a place, as few as there can be; -1 when memory is out. */
 static int64_t needs_of(constraint_form *f, g_place p) {
     const trie_nodes *t = &f->trie->all;
@@ -101,7 +101,8 @@ static int64_t needs_of(constraint_form *f, g_place p) {
     return f->k[i].needs = f->best[0];
 }
 
-/* Whether an end from one of these takes at most `left` tokens: bytes that are tokens are as many as tokens at least. */
+/* Whether an end from one of these takes at most `left` tokens: bytes that are tokens are as many as tokens at
+ * least. */
 static bool ends_in(constraint_form *f, const g_places *s, int64_t left) {
     if (left < 0) return false;
     if (grammar_walk_cost_of(f->walk, s) <= left) return true;
@@ -112,10 +113,12 @@ static bool ends_in(constraint_form *f, const g_places *s, int64_t left) {
     return false;
 }
 
-/* --- masks -------------------------------------------------------------------------------------------------------------- */
-/* Adds the tokens below a node that may come from one place. left < 0: whatever end they leave; else one of at most left - 1 tokens.
- * Returns the bytes of the longest shortest end that one of them leaves. skip: a first byte that is passed over; -1 = none. */
-static int64_t visit(constraint_form *f, const trie_nodes *t, int32_t root, int skip, g_place p, int64_t left, uint64_t *bits) {
+/* --- masks -------------------------------------------------------------------------------------------------------- */
+/* Adds the tokens below a node that may come from one place. left < 0: whatever end they leave; else one of at most
+ * left - 1 tokens. Returns the bytes of the longest shortest end that one of them leaves. skip: a first byte that is
+ * passed over; -1 = none. */
+static int64_t visit(constraint_form *f, const trie_nodes *t, int32_t root, int skip, g_place p, int64_t left,
+                     uint64_t *bits) {
     g_places *level = f->level;
     int64_t longest = 0, depth = 0;
     int32_t end = t->end[root];
@@ -123,7 +126,8 @@ static int64_t visit(constraint_form *f, const trie_nodes *t, int32_t root, int 
     level[0].at[0] = p, level[0].n = 1, level[0].done = false;
     for (int32_t i = root + 1; i < end;) {
         while (depth && i >= f->end[depth]) depth--;
-        if ((!depth && t->byte[i] == skip) || !grammar_walk_step(f->walk, &level[depth], t->byte[i], &level[depth + 1])) {
+        if ((!depth && t->byte[i] == skip) ||
+            !grammar_walk_step(f->walk, &level[depth], t->byte[i], &level[depth + 1])) {
             i = t->end[i];
             continue;
         }
@@ -248,7 +252,7 @@ vm_status constraint_accept(constraint *c, int32_t id, vm_error *e) {
 bool constraint_done(const constraint *c) { return c->at.done; }
 bool constraint_more(const constraint *c) { return c->at.n > 0; }
 
-/* --- life --------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 vm_status constraint_form_new(constraint_form **out, const grammar *g, const token_trie *trie, vm_error *e) {
     constraint_form *f = *out = vm_calloc(1, sizeof *f);
     if (!f) return vm_nomem(e, sizeof *f, "a grammar");
@@ -261,7 +265,9 @@ vm_status constraint_form_new(constraint_form **out, const grammar *g, const tok
     else if (!grammar_walk_new(&f->walk, g, trie->longest, trie->single, e)) {
         grammar_walk_start(f->walk, &start);
         if (!grammar_walk_error(f->walk, e) && grammar_walk_cost_of(f->walk, &start) >= GRAMMAR_NEVER)
-            vm_fail(e, VM_EINPUT, "the model's vocabulary has not all the bytes that a text of this form needs; use a tokenizer with single bytes");
+            vm_fail(e, VM_EINPUT,
+                    "the model's vocabulary has not all the bytes that a text of this form needs; use a tokenizer with "
+                    "single bytes");
     }
     g_places_free(&start);
     if (!e->status) return VM_OK;
@@ -275,7 +281,8 @@ void constraint_form_free(constraint_form *f) {
     forget(f);
     for (int i = 0; f->level && i < f->trie->longest + 2; i++) g_places_free(&f->level[i]);
     grammar_walk_free(f->walk);
-    vm_free(f->k), vm_free(f->table), vm_free(f->level), vm_free(f->end), vm_free(f->bits), vm_free(f->one), vm_free(f->best);
+    vm_free(f->k), vm_free(f->table), vm_free(f->level), vm_free(f->end), vm_free(f->bits), vm_free(f->one),
+        vm_free(f->best);
     vm_free(f);
 }
 

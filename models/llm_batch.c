@@ -1,7 +1,8 @@
 /* llm_batch.c - see llm_batch.h. */
 #include "models/llm_batch.h"
 
-vm_status llm_batch(llm_engine *en, const llm *m, int64_t n, llm_request *r, int slots, bool (*stop)(void), llm_counts *counts, vm_error *e) {
+vm_status llm_batch(llm_engine *en, const llm *m, int64_t n, llm_request *r, int slots, bool (*stop)(void),
+                    llm_counts *counts, vm_error *e) {
     llm_queue *q = NULL;
     if (llm_queue_new(&q, en, m, slots, e)) return e->status;
     for (int64_t i = 0; i < n; i++) llm_queue_add(q, &r[i]);

@@ -1,9 +1,10 @@
 /* llm_queue.c - see llm_queue.h.
  *
- * A request joins when the pages that it can need at most are there beside those that the others can still need, so that no text runs
- * out of cache on its way. Texts that have ended stay in the cache while there is room (least recently used go first): a prompt that
- * begins like one of them, or like one that is being worked on, forks it. Prompts are read one after the other, so that the next one
- * finds what the one before has read; while others wait for their next token at most a chunk of them a step. */
+ * A request joins when the pages that it can need at most are there beside those that the others can still need, so
+ * that no text runs out of cache on its way. Texts that have ended stay in the cache while there is room (least
+ * recently used go first): a prompt that begins like one of them, or like one that is being worked on, forks it.
+ * Prompts are read one after the other, so that the next one finds what the one before has read; while others wait for
+ * their next token at most a chunk of them a step. */
 #include "models/llm_queue.h"
 
 #include <string.h>
@@ -49,7 +50,7 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* --- texts that have ended ---------------------------------------------------------------------------------------------- */
+/* --- texts that have ended ---------------------------------------------------------------------------------------- */
 static void drop_kept(llm_queue *q, int k) {
     llm_seq_free(q->en, &q->kept[k].seq);
     vm_free(q->kept[k].ids);
@@ -80,7 +81,7 @@ static void keep(llm_queue *q, slot *s) {
     s->seq = (llm_seq){ 0 };
 }
 
-/* --- joining ------------------------------------------------------------------------------------------------------------ */
+/* --- joining ------------------------------------------------------------------------------------------------------ */
 static void leave(llm_queue *q, slot *s, llm_finish why) {
     llm_request *r = s->r;
     r->finish = why;
@@ -99,13 +100,15 @@ static void fail(llm_queue *q, slot *s, const vm_error *e) {
 
 static int64_t pages_of(int64_t tokens) { return (tokens + LLM_PAGE - 1) / LLM_PAGE; }
 
-/* Pages that a request can need at most: it may be ended by the context. A fork copies a page that it shares in part. */
+/* Pages that a request can need at most: it may be ended by the context. A fork copies a page that it shares in
+ * part. */
 static int64_t most_pages(const llm_queue *q, const llm_request *r) {
     int64_t longest = llm_engine_longest(q->en);
     return pages_of(r->most < longest - r->n ? r->n + r->most : longest);
 }
 
-/* The sequence that has the most of the prompt's beginning; the prompt keeps a token of its own, whose logits are wanted. */
+/* The sequence that has the most of the prompt's beginning; the prompt keeps a token of its own, whose logits are
+ * wanted. */
 static const llm_seq *find_shared(llm_queue *q, const llm_request *r, int64_t *length) {
     const llm_seq *best = NULL;
     ended *from = NULL;
@@ -173,7 +176,8 @@ static slot *free_slot(llm_queue *q) {
     return NULL;
 }
 
-/* Lets in those that wait, and reads prompts: all that there is place for, or a chunk while others wait for their next token. */
+/* Lets in those that wait, and reads prompts: all that there is place for, or a chunk while others wait for their next
+ * token. */
 static void let_in(llm_queue *q) {
     for (int64_t n = 0, ready = q->running - (q->reading != NULL); n < LLM_CHUNK || !ready;) {
         slot *s = q->reading || !q->first ? NULL : free_slot(q);
@@ -182,7 +186,7 @@ static void let_in(llm_queue *q) {
     }
 }
 
-/* --- steps -------------------------------------------------------------------------------------------------------------- */
+/* --- steps -------------------------------------------------------------------------------------------------------- */
 static bool is_stop(const llm_config *c, int32_t id) {
     for (int k = 0; k < c->stops; k++)
         if (c->stop[k] == id) return true;
@@ -194,7 +198,8 @@ static const uint64_t *mask(llm_queue *q, slot *s, vm_error *e) {
     const llm_config *c = &q->m->c;
     llm_request *r = s->r;
     if (!r->limit) return NULL;
-    const uint64_t *bits = constraint_mask(r->limit, VM_MIN(r->most - r->n_out, llm_engine_longest(q->en) - s->seq.length + 1), e);
+    const uint64_t *bits =
+        constraint_mask(r->limit, VM_MIN(r->most - r->n_out, llm_engine_longest(q->en) - s->seq.length + 1), e);
     if (!bits) return NULL;
     memcpy(q->allowed, bits, (size_t)((c->vocab + 63) / 64) * sizeof *bits);
     for (int k = 0; k < c->stops && constraint_done(r->limit); k++)
@@ -224,11 +229,14 @@ static void draw(llm_queue *q, slot *s, int32_t *token) {
     }
     if (r->scored) memcpy(q->scores, s->logits, (size_t)V * sizeof *q->scores), r->scores = q->scores;
     int32_t id = llm_sample(q->sampler, &r->how, s->logits, r->out, r->n_out, (uint64_t)r->n_out, allowed);
-    if (id < 0) vm_fail(&e, VM_EMODEL, "the model gives logits that are not numbers; its weights are damaged or do not fit --dtype");
+    if (id < 0)
+        vm_fail(&e, VM_EMODEL,
+                "the model gives logits that are not numbers; its weights are damaged or do not fit --dtype");
     else if (is_stop(&q->m->c, id)) {
         leave(q, s, LLM_STOPPED);
         return;
-    } else if (!vm_grow(&r->out, &r->cap, r->n_out + 1, sizeof *r->out)) vm_nomem(&e, (size_t)r->n_out * sizeof *r->out, "a text");
+    } else if (!vm_grow(&r->out, &r->cap, r->n_out + 1, sizeof *r->out))
+        vm_nomem(&e, (size_t)r->n_out * sizeof *r->out, "a text");
     else if (r->limit) constraint_accept(r->limit, id, &e);
     if (e.status) {
         fail(q, s, &e);
@@ -264,7 +272,7 @@ void llm_queue_step(llm_queue *q) {
     q->counts.made_s += now() - t0;
 }
 
-/* --- life --------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 vm_status llm_queue_new(llm_queue **out, llm_engine *en, const llm *m, int slots, vm_error *e) {
     llm_queue *q = *out = vm_calloc(1, sizeof *q);
     const int64_t V = m->c.vocab;

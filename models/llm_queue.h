@@ -1,6 +1,6 @@
-/* llm_queue.h - texts that are worked on together: requests wait, join as soon as there is a place and room, and leave when they are done,
- * between steps of one token each (Yu et al., "Orca", OSDI 2022). What a prompt has in common with one that is there, or was not long
- * ago, is not computed again.
+/* llm_queue.h - texts that are worked on together: requests wait, join as soon as there is a place and room, and leave
+ * when they are done, between steps of one token each (Yu et al., "Orca", OSDI 2022). What a prompt has in common with
+ * one that is there, or was not long ago, is not computed again.
  *
  *     llm_queue_new(&q, en, m, 16, e);
  *     llm_queue_add(q, &request);                               // at any time between steps
@@ -20,12 +20,15 @@ typedef struct llm_request {
     int64_t n;
     int64_t most;       /* further tokens */
     llm_sampling how;
-    constraint *limit;  /* NULL, or at its start: the form of the text, which ends when it must; with enough tokens it is never cut inside */
+    /* NULL, or at its start: the form of the text, which ends when it must; never cut inside when `most` is enough */
+    constraint *limit;
     bool scored;        /* `scores` is wanted */
-    vm_status (*start)(struct llm_request *r, vm_error *e); /* NULL, or called when it gets its place: may still set `limit`; an error ends it */
-    /* NULL, or called with each new token; true ends the text. The end token itself is neither given nor kept. */
+    /* Each NULL, or called when it gets its place: may still set `limit`; an error ends it, */
+    vm_status (*start)(struct llm_request *r, vm_error *e);
+    /* with each new token; true ends the text, and the end token itself is neither given nor kept, */
     bool (*token)(struct llm_request *r, int32_t id);
-    void (*done)(struct llm_request *r); /* NULL, or called when it leaves, with the results there; r may be freed then */
+    /* when it leaves, with the results there; r may be freed then. */
+    void (*done)(struct llm_request *r);
     void *ctx;
     /* results */
     int32_t *out;       /* vm_free */
@@ -44,13 +47,16 @@ typedef struct {
 } llm_counts;
 
 typedef struct llm_queue llm_queue;
-/* At most `slots` <= LLM_SLOTS texts at a time. The engine and the model outlive it, and serve nobody else meanwhile. */
+/* At most `slots` <= LLM_SLOTS texts at a time. The engine and the model outlive it, and serve nobody else
+ * meanwhile. */
 vm_status llm_queue_new(llm_queue **out, llm_engine *en, const llm *m, int slots, vm_error *e);
 void llm_queue_free(llm_queue *q); /* accepts NULL; what is there ends with LLM_INTERRUPTED */
 /* r stays where it is until done. One that is longer than the context or the cache ends with LLM_FULL and no output. */
 void llm_queue_add(llm_queue *q, llm_request *r);
-void llm_queue_drop(llm_queue *q, llm_request *r); /* ends it with LLM_INTERRUPTED, wherever it is; not from its token() */
-/* Those that wait join where they can, then each text gets one token. Errors end the requests that they concern (LLM_FAILED). */
+/* Ends it with LLM_INTERRUPTED, wherever it is; not from its token(). */
+void llm_queue_drop(llm_queue *q, llm_request *r);
+/* Those that wait join where they can, then each text gets one token. Errors end the requests that they concern
+ * (LLM_FAILED). */
 void llm_queue_step(llm_queue *q);
 int64_t llm_queue_busy(const llm_queue *q);    /* requests that are there */
 int64_t llm_queue_waiting(const llm_queue *q); /* those of them without a place */

@@ -32,7 +32,8 @@ static int plain_chars(const char *s, int64_t n) {
 
 static vm_status spell_all(token_trie *t, tok *k, vm_error *e) {
     int64_t cap = 0, n = 0;
-    if (!(t->at = vm_alloc((size_t)(t->vocab + 1) * sizeof *t->at))) return vm_nomem(e, (size_t)t->vocab * sizeof *t->at, "a vocabulary");
+    if (!(t->at = vm_alloc((size_t)(t->vocab + 1) * sizeof *t->at)))
+        return vm_nomem(e, (size_t)t->vocab * sizeof *t->at, "a vocabulary");
     for (int32_t id = 0; id < t->vocab; id++) {
         const char *s;
         size_t len;
@@ -91,7 +92,10 @@ int32_t trie_child(const trie_nodes *t, int32_t node, uint8_t byte) {
 vm_status token_trie_new(token_trie **out, tok *k, int64_t vocab, vm_error *e) {
     token_trie *t = *out = NULL;
     int drops = tok_drops_blanks(k);
-    if (drops < 0) return vm_fail(e, VM_EINPUT, "texts of a given form need a tokenizer of byte pairs (Llama, Mistral, Qwen2, Phi-3, Gemma), which this one is not");
+    if (drops < 0)
+        return vm_fail(e, VM_EINPUT,
+                       "texts of a given form need a tokenizer of byte pairs (Llama, Mistral, Qwen2, Phi-3, Gemma), "
+                       "which this one is not");
     if (!(t = *out = vm_calloc(1, sizeof *t))) return vm_nomem(e, sizeof *t, "a vocabulary");
     t->vocab = vocab, t->words = (vocab + 63) / 64, t->drops = drops;
     piece *p = vm_alloc((size_t)(2 * vocab + 1) * sizeof *p), *other = p ? p + vocab : NULL;

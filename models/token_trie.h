@@ -27,8 +27,8 @@ typedef struct {
     int64_t *at;       /* (vocab + 1) */
 } token_trie;
 
-/* vocab: rows of the model's head, which may be more or fewer than the tokenizer's entries. Special tokens are in no tree. VM_EINPUT: a
- * tokenizer whose tokens are not the bytes of a text (CLIP, WordPiece, unigram). */
+/* vocab: rows of the model's head, which may be more or fewer than the tokenizer's entries. Special tokens are in no
+ * tree. VM_EINPUT: a tokenizer whose tokens are not the bytes of a text (CLIP, WordPiece, unigram). */
 vm_status token_trie_new(token_trie **out, tok *t, int64_t vocab, vm_error *e);
 void token_trie_free(token_trie *t); /* accepts NULL */
 int32_t trie_child(const trie_nodes *t, int32_t node, uint8_t byte); /* -1 = none */

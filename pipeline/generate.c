@@ -1,4 +1,5 @@
-/* generate.c - `vismin generate`: a language model on prompts: one that streams to the terminal, or a file of them in one batch. */
+/* generate.c - `vismin generate`: a language model on prompts: one that streams to the terminal, or a file of them in
+ * one batch. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,13 +34,15 @@ static void prompt_free(prompt *p) {
     tok_ids_free(&p->ids);
 }
 
-/* --- forms -------------------------------------------------------------------------------------------------------------- */
-/* The number of the form that this text is; equal ones are one. It is tried at once, so that what is wrong is said before any work. */
+/* --- forms -------------------------------------------------------------------------------------------------------- */
+/* The number of the form that this text is; equal ones are one. It is tried at once, so that what is wrong is said
+ * before any work. */
 static int64_t add_form(job *j, const char *text, bool schema, const char *name, vm_error *e) {
     constraint *c = NULL;
     for (int64_t i = 0; i < j->n_forms; i++)
         if (j->forms[i].schema == schema && !strcmp(j->forms[i].text, text)) return i;
-    if (!vm_grow(&j->forms, &j->forms_cap, j->n_forms + 1, sizeof *j->forms)) return vm_nomem(e, sizeof *j->forms, "a grammar"), -1;
+    if (!vm_grow(&j->forms, &j->forms_cap, j->n_forms + 1, sizeof *j->forms))
+        return vm_nomem(e, sizeof *j->forms, "a grammar"), -1;
     text_form *f = &j->forms[j->n_forms++];
     *f = (text_form){ .schema = schema, .text = vm_strdup(text), .name = vm_strdup(name) };
     if (!f->text || !f->name) vm_nomem(e, strlen(text), "a grammar");
@@ -55,14 +58,15 @@ static int64_t given_form(job *j, vm_error *e) {
     char *text = NULL;
     int64_t f = -1;
     if (!given) return -1;
-    if (schema && arg_str(j->a, "grammar")) return vm_fail(e, VM_EUSAGE, "generate: --schema and --grammar are two forms of one answer; give one"), -1;
+    if (schema && arg_str(j->a, "grammar"))
+        return vm_fail(e, VM_EUSAGE, "generate: --schema and --grammar are two forms of one answer; give one"), -1;
     if (!file_exists(given)) f = add_form(j, given, schema != NULL, schema ? "--schema" : "--grammar", e);
     else if (!file_read(&text, NULL, given, 0, e)) f = add_form(j, text, schema != NULL, given, e);
     vm_free(text);
     return f;
 }
 
-/* --- prompts ------------------------------------------------------------------------------------------------------------ */
+/* --- prompts ------------------------------------------------------------------------------------------------------ */
 /* A text, with --system before it. */
 static vm_status add_text(const job *j, prompt *p, const char *text, vm_error *e) {
     const char *system = arg_str(j->a, "system");
@@ -74,17 +78,23 @@ enum { MESSAGES = 256 };
 static vm_status add_messages(const job *j, prompt *p, json_value list, vm_error *e) {
     chat_message m[MESSAGES];
     int n = 0;
-    if (!j->x.chat) return json_fail(list, e, "messages need the layout of a conversation, which this model states none of; give --chat-template");
-    if (json_len(list) < 1 || json_len(list) > MESSAGES) return json_fail(list, e, "%lld messages, 1 to %d are possible", (long long)json_len(list), MESSAGES);
+    if (!j->x.chat)
+        return json_fail(
+            list, e,
+            "messages need the layout of a conversation, which this model states none of; give --chat-template");
+    if (json_len(list) < 1 || json_len(list) > MESSAGES)
+        return json_fail(list, e, "%lld messages, 1 to %d are possible", (long long)json_len(list), MESSAGES);
     for (json_iter it = json_each(list); json_next(&it); n++)
-        m[n] = (chat_message){ json_as_str(json_need(it.value, "role", JSON_STRING, e), e), json_as_str(json_need(it.value, "content", JSON_STRING, e), e) };
+        m[n] = (chat_message){ json_as_str(json_need(it.value, "role", JSON_STRING, e), e),
+                               json_as_str(json_need(it.value, "content", JSON_STRING, e), e) };
     return e->status ? e->status : text_model_lay_out(&j->x, m, n, &p->text, &p->ids, e);
 }
 
 /* {"id": ..., "prompt": "..."} or {"id": ..., "messages": [{"role", "content"}]}; perhaps "schema": {...} */
 static vm_status add_line(job *j, prompt *p, const char *line, size_t n, const char *where, vm_error *e) {
     json_doc *d = json_parse(line, n, where, 0, e);
-    json_value root = json_root(d), messages = json_get(root, "messages"), id = json_get(root, "id"), schema = json_get(root, "schema");
+    json_value root = json_root(d), messages = json_get(root, "messages"), id = json_get(root, "id"),
+               schema = json_get(root, "schema");
     if (!d) return e->status;
     if (id.kind == JSON_STRING) p->id = vm_strdup(json_as_str(id, e));
     else if (json_has(id)) p->id = vm_asprintf("%" PRId64, json_as_int(id, INT64_MIN, INT64_MAX, e));
@@ -129,11 +139,12 @@ static vm_status read_prompts(job *j, prompt **list, int64_t *n, vm_error *e) {
         p = stop + 1;
     }
     vm_free(text);
-    if (!e->status && !*n) vm_fail(e, VM_EINPUT, "%s: no prompts, expected JSON lines with \"prompt\" or \"messages\"", file);
+    if (!e->status && !*n)
+        vm_fail(e, VM_EINPUT, "%s: no prompts, expected JSON lines with \"prompt\" or \"messages\"", file);
     return e->status;
 }
 
-/* --- texts -------------------------------------------------------------------------------------------------------------- */
+/* --- texts -------------------------------------------------------------------------------------------------------- */
 /* The answer of one request. */
 typedef struct {
     answer a;
@@ -173,7 +184,8 @@ static void finish(llm_request *r) {
 
 static const char *const finish_name[] = { "stop", "length", "context", "interrupted", "error" };
 
-static vm_status put_line(const prompt *p, const char *made, int64_t number, int64_t copy, const llm_request *r, vm_error *e) {
+static vm_status put_line(const prompt *p, const char *made, int64_t number, int64_t copy, const llm_request *r,
+                          vm_error *e) {
     json_writer w = json_to_memory(JSON_COMPACT);
     char text[32];
     snprintf(text, sizeof text, "%" PRId64, number);
@@ -190,10 +202,11 @@ static vm_status put_line(const prompt *p, const char *made, int64_t number, int
     return e->status;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static vm_status open_all(job *j, vm_error *e) {
     if (text_model_open(&j->x, j->a, arg_model(j->a, arg_pos(j->a, 0), e), e)) return e->status;
-    if (arg_str(j->a, "system") && !j->x.chat) return vm_fail(e, VM_EUSAGE, "generate: --system needs the layout of a conversation; give --chat-template");
+    if (arg_str(j->a, "system") && !j->x.chat)
+        return vm_fail(e, VM_EUSAGE, "generate: --system needs the layout of a conversation; give --chat-template");
     return VM_OK;
 }
 
@@ -201,11 +214,22 @@ static vm_status open_all(job *j, vm_error *e) {
 static void ask(job *j, const prompt *p, sample *s, uint64_t stream, llm_request *r) {
     const vm_args *a = j->a;
     *s = (sample){ .a = { .x = &j->x, .stops = j->stops, .n_stops = j->n_stops }, .j = j, .stream = j->stream };
-    *r = (llm_request){ .ids = p->ids.id, .n = p->ids.n, .most = arg_int(a, "max-new"), .start = start, .token = take, .done = finish, .ctx = s };
-    r->how = (llm_sampling){ .temperature = (float)arg_float(a, "temperature"), .top_k = arg_int(a, "top-k"), .top_p = (float)arg_float(a, "top-p"),
-                             .min_p = (float)arg_float(a, "min-p"), .repetition = (float)arg_float(a, "repetition-penalty"),
-                             .presence = (float)arg_float(a, "presence-penalty"), .frequency = (float)arg_float(a, "frequency-penalty"),
-                             .seed = (uint64_t)arg_int(a, "seed"), .stream = stream };
+    *r = (llm_request){ .ids = p->ids.id,
+                        .n = p->ids.n,
+                        .most = arg_int(a, "max-new"),
+                        .start = start,
+                        .token = take,
+                        .done = finish,
+                        .ctx = s };
+    r->how = (llm_sampling){ .temperature = (float)arg_float(a, "temperature"),
+                             .top_k = arg_int(a, "top-k"),
+                             .top_p = (float)arg_float(a, "top-p"),
+                             .min_p = (float)arg_float(a, "min-p"),
+                             .repetition = (float)arg_float(a, "repetition-penalty"),
+                             .presence = (float)arg_float(a, "presence-penalty"),
+                             .frequency = (float)arg_float(a, "frequency-penalty"),
+                             .seed = (uint64_t)arg_int(a, "seed"),
+                             .stream = stream };
     if (p->form >= 0) s->f = &j->forms[p->form], s->f->wanted++;
 }
 
@@ -225,16 +249,20 @@ static vm_status generate(job *j, prompt *p, int64_t n, vm_error *e) {
     int slots = (int)VM_MIN(VM_MIN(arg_int(a, "batch"), N), (int64_t)LLM_SLOTS);
     llm_engine_options o = { .longest = longest, .cache = j->x.dtype, .deterministic = arg_flag(a, "deterministic"),
                              .tokens = (slots + 1) * (VM_MIN(longest, m->c.context) + LLM_PAGE) };
-    if (!e->status && !llm_engine_new(&en, m, j->x.dtype, &o, e)) llm_batch(en, m, N, r, slots, run_stopping, &counts, e);
+    if (!e->status && !llm_engine_new(&en, m, j->x.dtype, &o, e))
+        llm_batch(en, m, N, r, slots, run_stopping, &counts, e);
     for (int64_t i = 0; i < N && !e->status; i++) {
         if (each[i].a.text.failed) vm_nomem(e, (size_t)each[i].a.text.n, "a text");
         else if (j->stream) printf("\n");
         else put_line(&p[i / copies], each[i].a.text.s, i / copies, copies > 1 ? i % copies : -1, &r[i], e);
-        if (r[i].finish == LLM_FULL) vm_warn("prompt %" PRId64 ": the model's context of %" PRId64 " tokens is full", i / copies, m->c.context);
+        if (r[i].finish == LLM_FULL)
+            vm_warn("prompt %" PRId64 ": the model's context of %" PRId64 " tokens is full", i / copies, m->c.context);
     }
     if (!e->status && counts.made)
-        vm_info("%" PRId64 " prompt tokens (%" PRId64 " shared) at %.1f a second, %" PRId64 " tokens generated at %.1f a second", counts.prompt, counts.shared,
-                (double)counts.prompt / VM_MAX(counts.prompt_s, 1e-9), counts.made, (double)counts.made / VM_MAX(counts.made_s, 1e-9));
+        vm_info("%" PRId64 " prompt tokens (%" PRId64 " shared) at %.1f a second, %" PRId64
+                " tokens generated at %.1f a second",
+                counts.prompt, counts.shared, (double)counts.prompt / VM_MAX(counts.prompt_s, 1e-9), counts.made,
+                (double)counts.made / VM_MAX(counts.made_s, 1e-9));
     for (int64_t i = 0; i < N && r && each; i++) vm_free(r[i].out), vm_free(each[i].a.text.s);
     llm_engine_free(en);
     vm_free(r), vm_free(each);
@@ -246,7 +274,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
     prompt *p = NULL;
     int64_t n = 0;
     vm_status st = VM_OK;
-    if (!arg_str(a, "prompt") == !arg_str(a, "prompts")) return vm_fail(e, VM_EUSAGE, "generate: --prompt TEXT or --prompts FILE is needed");
+    if (!arg_str(a, "prompt") == !arg_str(a, "prompts"))
+        return vm_fail(e, VM_EUSAGE, "generate: --prompt TEXT or --prompts FILE is needed");
     j.n_stops = arg_list(a, "stop", &j.stops);
     j.stream = arg_str(a, "prompt") && arg_int(a, "n") == 1 && !arg_flag(a, "json");
     if (!open_all(&j, e) && !read_prompts(&j, &p, &n, e)) {
@@ -265,7 +294,10 @@ static vm_status run(const vm_args *a, vm_error *e) {
 
 static const vm_opt opts[] = {
     { "prompt", OPT_STR, NULL, "TEXT", "one prompt; the answer streams to stdout", 0, 0 },
-    { "prompts", OPT_STR, NULL, "FILE", "JSON lines with \"prompt\" or \"messages\", and perhaps \"id\" and \"schema\"; answers are JSON lines in the same order", 0, 0 },
+    { "prompts", OPT_STR, NULL, "FILE",
+      "JSON lines with \"prompt\" or \"messages\", and perhaps \"id\" and \"schema\"; answers are JSON lines in the "
+      "same order",
+      0, 0 },
     { "system", OPT_STR, NULL, "TEXT", "a system text before each prompt", 0, 0 },
     TEXT_MODEL_OPTS,
     { "show-prompt", OPT_FLAG, NULL, NULL, "print the texts that the model would get, and end", 0, 0 },
@@ -276,7 +308,8 @@ static const vm_opt opts[] = {
     { "top-k", OPT_INT, "40", "K", "draw from the K most likely tokens; 0 = all", 0, 1 << 24 },
     { "top-p", OPT_FLOAT, "1", "P", "draw from the fewest tokens that reach P together", 0, 1 },
     { "min-p", OPT_FLOAT, "0", "P", "draw from tokens with at least P times the largest probability", 0, 1 },
-    { "repetition-penalty", OPT_FLOAT, "1", "X", "logits of tokens that the answer has are divided by X (1 = off)", 0.01, 100 },
+    { "repetition-penalty", OPT_FLOAT, "1", "X", "logits of tokens that the answer has are divided by X (1 = off)",
+      0.01, 100 },
     { "presence-penalty", OPT_FLOAT, "0", "X", "taken off the logits of tokens that the answer has", -100, 100 },
     { "frequency-penalty", OPT_FLOAT, "0", "X", "taken off for each time that it has them", -100, 100 },
     { "schema", OPT_STR, NULL, "FILE|TEXT", "a JSON schema that answers obey", 0, 0 },
@@ -289,10 +322,12 @@ const vm_command cmd_generate = {
     .name = "generate",
     .summary = "text from a language model: one prompt, or a file of them in one batch",
     .usage = "MODEL_DIR --prompt TEXT | --prompts FILE",
-    .about = "MODEL_DIR is a folder of Llama, Mistral, Mixtral, Qwen2, Phi-3 or Gemma weights. What all prompts of a file begin with is computed once.\n"
-             "An answer depends on its prompt, its number and --seed alone.\n\n"
-             "  vismin generate vicuna-7b/ --prompt \"Name three fruits.\" --max-new 64\n"
-             "  vismin generate mistral-7b/ --prompts prompts.jsonl --n 2 --temperature 0.9 --top-k 100 > answers.jsonl",
+    .about =
+        "MODEL_DIR is a folder of Llama, Mistral, Mixtral, Qwen2, Phi-3 or Gemma weights. What all prompts of a file "
+        "begin with is computed once.\n"
+        "An answer depends on its prompt, its number and --seed alone.\n\n"
+        "  vismin generate vicuna-7b/ --prompt \"Name three fruits.\" --max-new 64\n"
+        "  vismin generate mistral-7b/ --prompts prompts.jsonl --n 2 --temperature 0.9 --top-k 100 > answers.jsonl",
     .opts = opts,
     .min_pos = 1,
     .max_pos = 1,

@@ -1,7 +1,8 @@
 /* serve_http.c - see serve_http.h.
  *
- * A call is held by its connection and by whoever answers it; the last one to let go frees it. While an answer is awaited its connection
- * is suspended: it costs nothing, and libmicrohttpd does not look at it, so that http_gone asks the socket itself. */
+ * A call is held by its connection and by whoever answers it; the last one to let go frees it. While an answer is
+ * awaited its connection is suspended: it costs nothing, and libmicrohttpd does not look at it, so that http_gone asks
+ * the socket itself. */
 #include "pipeline/serve_http.h"
 
 #include <arpa/inet.h>
@@ -19,7 +20,8 @@
 #include "io/json.h"
 #include "pipeline/text_out.h"
 
-enum { CONNECTIONS = 256, IDLE_S = 30, HEADERS = 16 << 10, CLOSING_MS = 3000, UNREAD = 8 << 20 }; /* UNREAD: bytes of a stream that its client leaves lying */
+/* UNREAD: bytes of a stream that its client leaves lying */
+enum { CONNECTIONS = 256, IDLE_S = 30, HEADERS = 16 << 10, CLOSING_MS = 3000, UNREAD = 8 << 20 };
 
 struct http_server {
     struct MHD_Daemon *d;
@@ -39,7 +41,8 @@ struct http_call {
     char *method, *path;
     text_out body;
     size_t most;
-    bool whole, refused, asleep, over; /* the body is there; an answer was queued before; suspended; the connection is done with it */
+    /* the body is there; an answer was queued before; suspended; the connection is done with it */
+    bool whole, refused, asleep, over;
     bool streams, ended, answered;
     int status;
     text_out out;    /* the answer, or what of the stream is not sent */
@@ -48,7 +51,7 @@ struct http_call {
     void *own;
 };
 
-/* --- calls -------------------------------------------------------------------------------------------------------------- */
+/* --- calls -------------------------------------------------------------------------------------------------------- */
 static void let_go(http_call *c) {
     pthread_mutex_lock(&c->lock);
     bool last = --c->holders == 0;
@@ -62,7 +65,9 @@ static void let_go(http_call *c) {
 static http_call *call_new(http_server *s, struct MHD_Connection *conn, const char *method, const char *path) {
     http_call *c = vm_calloc(1, sizeof *c);
     if (!c) return NULL;
-    *c = (http_call){ .s = s, .conn = conn, .holders = 1, .method = vm_strdup(method), .path = vm_strdup(path), .most = s->o.most_body };
+    *c = (http_call){
+        .s = s, .conn = conn, .holders = 1, .method = vm_strdup(method), .path = vm_strdup(path), .most = s->o.most_body
+    };
     pthread_mutex_init(&c->lock, NULL);
     const union MHD_ConnectionInfo *fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
     c->fd = fd ? fd->connect_fd : -1;
@@ -87,7 +92,7 @@ static void wake(http_call *c) {
     MHD_resume_connection(c->conn);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 void http_answer(http_call *c, int status, const char *json, const char *more) {
     pthread_mutex_lock(&c->lock);
     c->status = status, c->answered = true;
@@ -108,7 +113,8 @@ char *http_error_json(int status, const char *param, const char *code, const cha
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_object(&w, NULL);
     json_begin_object(&w, "error");
-    json_put_str(&w, "message", message), json_put_str(&w, "type", error_type(status)), json_put_str(&w, "param", param), json_put_str(&w, "code", code);
+    json_put_str(&w, "message", message), json_put_str(&w, "type", error_type(status)),
+        json_put_str(&w, "param", param), json_put_str(&w, "code", code);
     json_close_object(&w), json_close_object(&w);
     return json_take(&w, NULL, NULL);
 }
@@ -120,7 +126,8 @@ void http_fail(http_call *c, int status, const char *param, const char *code, co
     vsnprintf(words, sizeof words, fmt, a);
     va_end(a);
     char *json = http_error_json(status, param, code, words);
-    http_answer(c, status, json ? json : "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}", more);
+    static const char none[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\"}}";
+    http_answer(c, status, json ? json : none, more);
     vm_free(json);
 }
 
@@ -159,7 +166,7 @@ bool http_gone(http_call *c) {
     return gone;
 }
 
-/* --- connections -------------------------------------------------------------------------------------------------------- */
+/* --- connections -------------------------------------------------------------------------------------------------- */
 /* More of a stream for the socket. */
 static ssize_t read_more(void *ctx, uint64_t pos, char *buf, size_t most) {
     http_call *c = ctx;
@@ -182,7 +189,9 @@ static enum MHD_Result send_answer(http_call *c) {
     pthread_mutex_lock(&c->lock);
     if (c->streams) {
         r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16 << 10, read_more, c, NULL);
-        if (r) MHD_add_response_header(r, "Content-Type", "text/event-stream"), MHD_add_response_header(r, "Cache-Control", "no-cache");
+        if (r)
+            MHD_add_response_header(r, "Content-Type", "text/event-stream"),
+                MHD_add_response_header(r, "Cache-Control", "no-cache");
     } else {
         r = c->out.failed ? NULL : MHD_create_response_from_buffer((size_t)c->out.n, c->out.s, MHD_RESPMEM_MUST_COPY);
         if (r) MHD_add_response_header(r, "Content-Type", "application/json");
@@ -201,7 +210,9 @@ static enum MHD_Result send_answer(http_call *c) {
     return sent;
 }
 
-static const char *header(http_call *c, const char *name) { return MHD_lookup_connection_value(c->conn, MHD_HEADER_KIND, name); }
+static const char *header(http_call *c, const char *name) {
+    return MHD_lookup_connection_value(c->conn, MHD_HEADER_KIND, name);
+}
 
 /* As long as the key, whatever is given: the time says nothing about how much of it is right. */
 static bool same_key(const char *given, const char *key) {
@@ -229,23 +240,31 @@ static enum MHD_Result count_length(void *ctx, enum MHD_ValueKind kind, const ch
 /* Before the body is read: whether the request may be here at all. */
 static void check(http_call *c) {
     const http_server *s = c->s;
-    const char *host = header(c, "Host"), *auth = header(c, "Authorization"), *origin = header(c, "Origin"), *length = header(c, "Content-Length");
+    const char *host = header(c, "Host"), *auth = header(c, "Authorization"), *origin = header(c, "Origin"),
+               *length = header(c, "Content-Length");
     const char *site = header(c, "Sec-Fetch-Site");
     int lengths = 0;
     MHD_get_connection_values(c->conn, MHD_HEADER_KIND, count_length, &lengths);
     c->refused = true, c->holders++;
-    if (lengths > 1 || header(c, "Transfer-Encoding")) http_fail(c, 400, NULL, NULL, NULL, "a body needs one Content-Length");
-    else if (s->loopback && host && !is_here(s, host)) http_fail(c, 421, NULL, NULL, NULL, "this server is for requests to localhost; found Host: %.100s", host);
-    else if (s->loopback && ((origin && (strncmp(origin, "http://", 7) || !is_here(s, origin + 7))) || is_name(site, "cross-site")))
+    if (lengths > 1 || header(c, "Transfer-Encoding"))
+        http_fail(c, 400, NULL, NULL, NULL, "a body needs one Content-Length");
+    else if (s->loopback && host && !is_here(s, host))
+        http_fail(c, 421, NULL, NULL, NULL, "this server is for requests to localhost; found Host: %.100s", host);
+    else if (s->loopback &&
+             ((origin && (strncmp(origin, "http://", 7) || !is_here(s, origin + 7))) || is_name(site, "cross-site")))
         http_fail(c, 403, NULL, NULL, NULL, "this server does not answer pages of other origins");
-    else if (s->o.key && strcmp(c->path, "/health") && (!auth || strncasecmp(auth, "Bearer ", 7) || !same_key(auth + 7, s->o.key)))
-        http_fail(c, 401, NULL, "invalid_api_key", "WWW-Authenticate: Bearer", "%s", auth ? "the API key is not the one of this server" : "an API key is needed: Authorization: Bearer KEY");
-    else if (length && strtoull(length, NULL, 10) > c->most) http_fail(c, 413, NULL, NULL, NULL, "a body of %.20s bytes, at most %zu are possible", length, c->most);
+    else if (s->o.key && strcmp(c->path, "/health") &&
+             (!auth || strncasecmp(auth, "Bearer ", 7) || !same_key(auth + 7, s->o.key)))
+        http_fail(c, 401, NULL, "invalid_api_key", "WWW-Authenticate: Bearer", "%s",
+                  auth ? "the API key is not the one of this server"
+                       : "an API key is needed: Authorization: Bearer KEY");
+    else if (length && strtoull(length, NULL, 10) > c->most)
+        http_fail(c, 413, NULL, NULL, NULL, "a body of %.20s bytes, at most %zu are possible", length, c->most);
     else c->refused = false, c->holders--;
 }
 
-static enum MHD_Result on_request(void *ctx, struct MHD_Connection *conn, const char *url, const char *method, const char *version, const char *data, size_t *bytes,
-                                  void **own) {
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *conn, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *bytes, void **own) {
     http_server *s = ctx;
     http_call *c = *own;
     if (!c) {
@@ -278,7 +297,7 @@ static void on_over(void *ctx, struct MHD_Connection *conn, void **own, enum MHD
     *own = NULL;
 }
 
-/* --- life --------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 typedef union {
     struct sockaddr any;
     struct sockaddr_in v4;
@@ -294,7 +313,9 @@ static vm_status read_address(const char *host, int port, address *a, bool *loop
     } else if (inet_pton(AF_INET6, host, &a->v6.sin6_addr) == 1) {
         a->v6.sin6_family = AF_INET6, a->v6.sin6_port = htons((uint16_t)port);
         *loopback = IN6_IS_ADDR_LOOPBACK(&a->v6.sin6_addr);
-    } else return vm_fail(e, VM_EUSAGE, "--host %s: expected an address: 127.0.0.1, ::1, 0.0.0.0 (all of IPv4), ...", host);
+    } else
+        return vm_fail(e, VM_EUSAGE, "--host %s: expected an address: 127.0.0.1, ::1, 0.0.0.0 (all of IPv4), ...",
+                       host);
     return VM_OK;
 }
 
@@ -305,12 +326,20 @@ vm_status http_start(http_server **out, const http_options *o, vm_error *e) {
     s->o = *o, s->door = -1;
     pthread_mutex_init(&s->lock, NULL);
     if (!read_address(o->host, o->port, &a, &s->loopback, e) && !s->loopback && !o->key)
-        vm_fail(e, VM_EUSAGE, "--host %s: beyond this machine only with a key; name the environment variable that holds it by --api-key-env", o->host);
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (a.any.sa_family == AF_INET6 ? MHD_USE_IPv6 : 0);
+        vm_fail(e, VM_EUSAGE,
+                "--host %s: beyond this machine only with a key; name the environment variable that holds it by "
+                "--api-key-env",
+                o->host);
+    unsigned flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (a.any.sa_family == AF_INET6 ? MHD_USE_IPv6 : 0);
     if (!e->status) {
-        s->d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_SOCK_ADDR, &a.any, MHD_OPTION_NOTIFY_COMPLETED, on_over, s, MHD_OPTION_CONNECTION_LIMIT,
-                                (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(2 * HEADERS), MHD_OPTION_END);
-        if (!s->d) vm_fail(e, VM_EIO, "%s port %d: cannot listen there (%m); is another server running? give --port", o->host, o->port);
+        s->d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_SOCK_ADDR, &a.any,
+                                MHD_OPTION_NOTIFY_COMPLETED, on_over, s, MHD_OPTION_CONNECTION_LIMIT,
+                                (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
+                                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(2 * HEADERS), MHD_OPTION_END);
+        if (!s->d)
+            vm_fail(e, VM_EIO, "%s port %d: cannot listen there (%m); is another server running? give --port", o->host,
+                    o->port);
     }
     if (e->status) {
         http_stop(s);

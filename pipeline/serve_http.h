@@ -1,11 +1,13 @@
-/* serve_http.h - an HTTP server for requests with small bodies whose answers come late, at once or in parts (libmicrohttpd).
+/* serve_http.h - an HTTP server for requests with small bodies whose answers come late, at once or in parts
+ * (libmicrohttpd).
  *
- * One thread of its own reads requests and calls `handle` when one is whole. The answer may come from any thread, any time later: at once
- * (http_answer), or as server-sent events (http_stream, http_event, http_end). A call is answered exactly once and must not be touched
- * behind that, but for http_gone before.
+ * One thread of its own reads requests and calls `handle` when one is whole. The answer may come from any thread, any
+ * time later: at once (http_answer), or as server-sent events (http_stream, http_event, http_end). A call is answered
+ * exactly once and must not be touched behind that, but for http_gone before.
  *
- * Safe by default: bound to loopback, there only for requests whose Host is this machine (a web page of another name cannot reach it by
- * pointing its name here) and that no page of another origin sends; elsewhere only with a key. Sizes, times and connections are limited. */
+ * Safe by default: bound to loopback, there only for requests whose Host is this machine (a web page of another name
+ * cannot reach it by pointing its name here) and that no page of another origin sends; elsewhere only with a key.
+ * Sizes, times and connections are limited. */
 #ifndef VM_SERVE_HTTP_H
 #define VM_SERVE_HTTP_H
 #include "kernels/base.h"
@@ -35,7 +37,8 @@ void *http_own(const http_call *c);
 
 /* JSON. more: a further header "Name: value", or NULL. */
 void http_answer(http_call *c, int status, const char *json, const char *more);
-/* {"error": {"message", "type", "param", "code"}} as OpenAI has it, the type by the status; param, code and more may be NULL. */
+/* {"error": {"message", "type", "param", "code"}} as OpenAI has it, the type by the status; param, code and more may be
+ * NULL. */
 void http_fail(http_call *c, int status, const char *param, const char *code, const char *more, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
 char *http_error_json(int status, const char *param, const char *code, const char *message); /* vm_free; NULL: memory */

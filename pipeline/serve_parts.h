@@ -1,5 +1,5 @@
-/* serve_parts.h - what the files of `vismin serve` share: a request as OpenAI's interface has it (serve_api.c), its answers
- * (serve_reply.c), the loop that works on them (serve_work.c). */
+/* serve_parts.h - what the files of `vismin serve` share: a request as OpenAI's interface has it (serve_api.c), its
+ * answers (serve_reply.c), the loop that works on them (serve_work.c). */
 #ifndef VM_SERVE_PARTS_H
 #define VM_SERVE_PARTS_H
 #include "io/json.h"
@@ -8,7 +8,7 @@
 
 enum { SERVE_STOPS = 16, SERVE_CHOICES = 128, SERVE_TOP = 20 };
 
-/* --- a request ---------------------------------------------------------------------------------------------------------- */
+/* --- a request ---------------------------------------------------------------------------------------------------- */
 typedef struct {
     json_doc *doc;         /* texts live in it */
     bool chat, stream, usage;
@@ -30,7 +30,7 @@ typedef struct {
 vm_status serve_parse(serve_request *r, const char *body, size_t bytes, bool chat, const char *model, vm_error *e);
 void serve_request_free(serve_request *r);
 
-/* --- its answers -------------------------------------------------------------------------------------------------------- */
+/* --- its answers -------------------------------------------------------------------------------------------------- */
 typedef struct {
     int32_t id, top[SERVE_TOP];
     float p, top_p[SERVE_TOP]; /* natural logarithms */
@@ -66,14 +66,15 @@ struct serve_call {
     serve_call *next;
 };
 
-void serve_score_token(serve_choice *k, int32_t id, const float *logits, int64_t V); /* natural log-probabilities of a token and the likeliest */
+void serve_score_token(serve_choice *k, int32_t id, const float *logits,
+                       int64_t V); /* natural log-probabilities of a token and the likeliest */
 char *serve_whole(serve_call *s, vm_error *e);                                      /* the answer to a call; vm_free */
 /* An event of a stream: `text` is new; first: nothing came before; finish: why it ends, NULL = it goes on. */
 char *serve_chunk(serve_choice *k, const char *text, size_t bytes, bool first, const char *finish, vm_error *e);
 char *serve_usage_chunk(serve_call *s, vm_error *e);
 const char *serve_finish_name(const serve_choice *k);
 
-/* --- the loop ----------------------------------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------------------------------------- */
 typedef struct {
     text_model *x;
     const char *model;      /* its name for clients */

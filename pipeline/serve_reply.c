@@ -5,7 +5,7 @@
 #include "io/utf8.h"
 #include "pipeline/serve_parts.h"
 
-/* --- log-probabilities -------------------------------------------------------------------------------------------------- */
+/* --- log-probabilities -------------------------------------------------------------------------------------------- */
 void serve_score_token(serve_choice *k, int32_t id, const float *logits, int64_t V) {
     if (!vm_grow(&k->score, &k->scores_cap, k->n_scores + 1, sizeof *k->score)) {
         k->a.text.failed = true;
@@ -100,21 +100,24 @@ static void put_logprobs(json_writer *w, serve_choice *k, vm_error *e) {
     else put_scores(w, k, from, e);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 const char *serve_finish_name(const serve_choice *k) { return k->r.finish == LLM_STOPPED ? "stop" : "length"; }
 
 static void begin(json_writer *w, const serve_call *s, const char *object) {
     json_begin_object(w, NULL);
-    json_put_str(w, "id", s->id), json_put_str(w, "object", object), json_put_int(w, "created", s->created), json_put_str(w, "model", s->model);
+    json_put_str(w, "id", s->id), json_put_str(w, "object", object), json_put_int(w, "created", s->created),
+        json_put_str(w, "model", s->model);
     json_begin_array(w, "choices");
 }
 
 static void put_usage(json_writer *w, const serve_call *s) {
     int64_t in = 0, out = 0, shared = 0;
     for (int k = 0; k < s->r.n_prompts; k++) in += s->ids[k].n;
-    for (int k = 0; k < s->n_choices; k++) out += s->choice[k].r.n_out, shared += k % s->r.n ? 0 : s->choice[k].r.shared;
+    for (int k = 0; k < s->n_choices; k++)
+        out += s->choice[k].r.n_out, shared += k % s->r.n ? 0 : s->choice[k].r.shared;
     json_begin_object(w, "usage");
-    json_put_int(w, "prompt_tokens", in), json_put_int(w, "completion_tokens", out), json_put_int(w, "total_tokens", in + out);
+    json_put_int(w, "prompt_tokens", in), json_put_int(w, "completion_tokens", out),
+        json_put_int(w, "total_tokens", in + out);
     json_begin_object(w, "prompt_tokens_details");
     json_put_int(w, "cached_tokens", shared);
     json_close_object(w), json_close_object(w);
@@ -137,7 +140,8 @@ char *serve_whole(serve_call *s, vm_error *e) {
         json_put_int(&w, "index", i);
         if (s->r.chat) {
             json_begin_object(&w, "message");
-            json_put_str(&w, "role", "assistant"), json_put_text(&w, "content", text, (size_t)k->a.text.n), json_put_null(&w, "refusal");
+            json_put_str(&w, "role", "assistant"), json_put_text(&w, "content", text, (size_t)k->a.text.n),
+                json_put_null(&w, "refusal");
             json_close_object(&w);
         } else json_put_text(&w, "text", text, (size_t)k->a.text.n);
         put_logprobs(&w, k, e);

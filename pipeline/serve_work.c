@@ -1,5 +1,6 @@
-/* serve_work.c - the loop of `vismin serve`: calls come in from the threads of the server, join the batch between steps (llm_queue.h), and
- * are answered as their tokens come. All that touches the model, the tokenizer and grammars happens in the one thread of serve_loop_run. */
+/* serve_work.c - the loop of `vismin serve`: calls come in from the threads of the server, join the batch between steps
+ * (llm_queue.h), and are answered as their tokens come. All that touches the model, the tokenizer and grammars happens
+ * in the one thread of serve_loop_run. */
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -26,10 +27,11 @@ struct serve_loop {
     serve_call *live;       /* the loop's own: calls in the queue */
 };
 
-/* --- the end of a call -------------------------------------------------------------------------------------------------- */
+/* --- the end of a call -------------------------------------------------------------------------------------------- */
 static void call_free(serve_call *c) {
     for (int k = 0; k < c->n_choices && c->choice; k++)
-        vm_free(c->choice[k].r.out), vm_free(c->choice[k].a.text.s), vm_free(c->choice[k].score), constraint_free(c->choice[k].r.limit);
+        vm_free(c->choice[k].r.out), vm_free(c->choice[k].a.text.s), vm_free(c->choice[k].score),
+            constraint_free(c->choice[k].r.limit);
     for (int k = 0; k < c->r.n_prompts && c->ids; k++) tok_ids_free(&c->ids[k]);
     vm_free(c->choice), vm_free(c->ids);
     serve_request_free(&c->r);
@@ -49,7 +51,9 @@ static void over(serve_call *c) {
 
 static void refuse(serve_call *c, const vm_error *e) {
     bool input = e->status == VM_EINPUT, there = !c->r.param || strcmp(c->r.param, "model");
-    const char *code = !there ? "model_not_found" : c->r.param && !strcmp(c->r.param, "context") ? "context_length_exceeded" : NULL;
+    const char *code = !there                                         ? "model_not_found"
+                       : c->r.param && !strcmp(c->r.param, "context") ? "context_length_exceeded"
+                                                                      : NULL;
     const char *param = code && there ? NULL : c->r.param;
     http_fail(c->c, !input ? 500 : there ? 400 : 404, param, code, NULL, "%s", e->msg);
 }
@@ -69,8 +73,13 @@ static void complete_call(serve_call *c) {
     bool cut = false;
     for (int k = 0; k < c->n_choices; k++) cut |= c->choice[k].r.finish == LLM_INTERRUPTED;
     int status = c->error.status ? 500 : c->late ? 504 : cut ? 503 : 200;
-    const char *words = c->error.status ? c->error.msg : c->late ? "the time limit of a request is over" : "the server is being closed";
-    char *json = status != 200 ? http_error_json(status, NULL, NULL, words) : !c->r.stream ? serve_whole(c, &c->error) : c->r.usage ? serve_usage_chunk(c, &c->error) : NULL;
+    const char *words = c->error.status ? c->error.msg
+                        : c->late       ? "the time limit of a request is over"
+                                        : "the server is being closed";
+    char *json = status != 200  ? http_error_json(status, NULL, NULL, words)
+                 : !c->r.stream ? serve_whole(c, &c->error)
+                 : c->r.usage   ? serve_usage_chunk(c, &c->error)
+                                : NULL;
     if (c->r.stream) {
         if (json) http_event(c->c, json);
         http_end(c->c);
@@ -80,7 +89,7 @@ static void complete_call(serve_call *c) {
     over(c);
 }
 
-/* --- answers on their way ----------------------------------------------------------------------------------------------- */
+/* --- answers on their way ----------------------------------------------------------------------------------------- */
 static bool on_token(llm_request *r, int32_t id) {
     serve_choice *k = r->ctx;
     serve_call *c = k->of;
@@ -119,7 +128,7 @@ static void drop(serve_call *c) {
     if (--c->left == 0) complete_call(c);
 }
 
-/* --- the beginning of a call -------------------------------------------------------------------------------------------- */
+/* --- the beginning of a call -------------------------------------------------------------------------------------- */
 static vm_status read_prompt(serve_loop *s, serve_call *c, int k, vm_error *e) {
     char *text = NULL;
     if (!c->r.chat) text_model_ids(s->o.x, c->r.prompt[k], &c->ids[k], e);
@@ -127,7 +136,8 @@ static vm_status read_prompt(serve_loop *s, serve_call *c, int k, vm_error *e) {
     vm_free(text);
     if (!e->status && c->ids[k].n >= s->o.context) {
         c->r.param = "context";
-        vm_fail(e, VM_EINPUT, "the prompt has %" PRId64 " tokens; with an answer at most %" PRId64 " are possible", c->ids[k].n, s->o.context);
+        vm_fail(e, VM_EINPUT, "the prompt has %" PRId64 " tokens; with an answer at most %" PRId64 " are possible",
+                c->ids[k].n, s->o.context);
     }
     return e->status;
 }
@@ -137,8 +147,14 @@ static vm_status make_choice(serve_loop *s, serve_call *c, int i, vm_error *e) {
     const tok_ids *ids = &c->ids[i / c->r.n];
     int64_t room = s->o.context - ids->n;
     *k = (serve_choice){ .of = c, .index = i, .a = { .x = s->o.x, .stops = c->r.stop, .n_stops = c->r.n_stops } };
-    k->r = (llm_request){ .ids = ids->id, .n = ids->n, .most = c->r.most ? VM_MIN(c->r.most, room) : room, .how = c->r.how, .scored = c->r.top >= 0,
-                          .token = on_token, .done = on_done, .ctx = k };
+    k->r = (llm_request){ .ids = ids->id,
+                          .n = ids->n,
+                          .most = c->r.most ? VM_MIN(c->r.most, room) : room,
+                          .how = c->r.how,
+                          .scored = c->r.top >= 0,
+                          .token = on_token,
+                          .done = on_done,
+                          .ctx = k };
     k->r.how.stream = (uint64_t)i;
     if (c->r.form.text && text_form_begin(s->o.x, &c->r.form, k->r.most, &k->r.limit, e)) c->r.param = c->r.form.name;
     return e->status;
@@ -147,7 +163,8 @@ static vm_status make_choice(serve_loop *s, serve_call *c, int i, vm_error *e) {
 static void begin_call(serve_loop *s, serve_call *c) {
     vm_error e = { 0 };
     c->n_choices = c->left = c->r.n * c->r.n_prompts;
-    c->choice = vm_calloc((size_t)c->n_choices, sizeof *c->choice), c->ids = vm_calloc((size_t)c->r.n_prompts, sizeof *c->ids);
+    c->choice = vm_calloc((size_t)c->n_choices, sizeof *c->choice),
+    c->ids = vm_calloc((size_t)c->r.n_prompts, sizeof *c->ids);
     if (!c->choice || !c->ids) vm_nomem(&e, (size_t)c->n_choices * sizeof *c->choice, "a request");
     for (int k = 0; k < c->r.n_prompts && !e.status; k++) read_prompt(s, c, k, &e);
     for (int i = 0; i < c->n_choices && !e.status; i++) make_choice(s, c, i, &e);
@@ -164,7 +181,7 @@ static void begin_call(serve_loop *s, serve_call *c) {
     }
 }
 
-/* --- what comes in ------------------------------------------------------------------------------------------------------ */
+/* --- what comes in ------------------------------------------------------------------------------------------------ */
 static void answer_models(serve_loop *s, http_call *c, bool list) {
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_object(&w, NULL);
@@ -173,7 +190,8 @@ static void answer_models(serve_loop *s, http_call *c, bool list) {
         json_begin_array(&w, "data");
         json_begin_object(&w, NULL);
     }
-    json_put_str(&w, "id", s->o.model), json_put_str(&w, "object", "model"), json_put_int(&w, "created", 0), json_put_str(&w, "owned_by", "vismin");
+    json_put_str(&w, "id", s->o.model), json_put_str(&w, "object", "model"), json_put_int(&w, "created", 0),
+        json_put_str(&w, "owned_by", "vismin");
     json_put_int(&w, "max_model_len", s->o.context);
     if (list) json_close_object(&w), json_close_array(&w);
     json_close_object(&w);
@@ -198,7 +216,8 @@ static void let_in(serve_loop *s, http_call *h, bool chat) {
         http_fail(h, 500, NULL, NULL, NULL, "out of memory");
         return;
     }
-    c->c = h, c->loop = s, c->model = s->o.model, c->x = s->o.x, c->from = run_seconds(), c->until = c->from + s->o.most_seconds, c->created = (int64_t)time(NULL);
+    c->c = h, c->loop = s, c->model = s->o.model, c->x = s->o.x, c->from = run_seconds(),
+    c->until = c->from + s->o.most_seconds, c->created = (int64_t)time(NULL);
     if (getrandom(&any, sizeof any, 0) != sizeof any) any = 0;
     snprintf(c->id, sizeof c->id, "%s-%08x%016" PRIx64, chat ? "chatcmpl" : "cmpl", (unsigned)number, any);
     if (serve_parse(&c->r, body, n, chat, s->o.model, &e)) {
@@ -217,9 +236,11 @@ static void let_in(serve_loop *s, http_call *h, bool chat) {
 void serve_handle(http_call *c, void *loop) {
     serve_loop *s = loop;
     const char *path = http_path(c), *method = http_method(c);
-    bool chat = !strcmp(path, "/v1/chat/completions"), completions = !strcmp(path, "/v1/completions"), models = !strncmp(path, "/v1/models", 10);
+    bool chat = !strcmp(path, "/v1/chat/completions"), completions = !strcmp(path, "/v1/completions"),
+         models = !strncmp(path, "/v1/models", 10);
     bool get = !strcmp(method, "GET") || !strcmp(method, "HEAD"), health = !strcmp(path, "/health");
-    if ((chat || completions) && strcmp(method, "POST")) http_fail(c, 405, NULL, NULL, "Allow: POST", "%s is for POST", path);
+    if ((chat || completions) && strcmp(method, "POST"))
+        http_fail(c, 405, NULL, NULL, "Allow: POST", "%s is for POST", path);
     else if ((models || health) && !get) http_fail(c, 405, NULL, NULL, "Allow: GET", "%s is for GET", path);
     else if (chat || completions) {
         char wait[40];
@@ -231,20 +252,26 @@ void serve_handle(http_call *c, void *loop) {
         pthread_mutex_unlock(&s->lock);
         snprintf(wait, sizeof wait, "Retry-After: %d", seconds);
         if (closing) http_fail(c, 503, NULL, NULL, NULL, "the server is being closed");
-        else if (full) http_fail(c, 429, NULL, "queue_full", wait, "%" PRId64 " requests are there already; try again later", calls);
+        else if (full)
+            http_fail(c, 429, NULL, "queue_full", wait, "%" PRId64 " requests are there already; try again later",
+                      calls);
         else let_in(s, c, chat);
     } else if (health) {
         char json[160];
         pthread_mutex_lock(&s->lock);
         int status = s->closing ? 503 : 200;
-        snprintf(json, sizeof json, "{\"status\":\"%s\",\"requests\":%" PRId64 ",\"slots\":%d}", s->closing ? "closing" : "ok", s->calls, s->o.slots);
+        snprintf(json, sizeof json, "{\"status\":\"%s\",\"requests\":%" PRId64 ",\"slots\":%d}",
+                 s->closing ? "closing" : "ok", s->calls, s->o.slots);
         pthread_mutex_unlock(&s->lock);
         http_answer(c, status, json, NULL);
-    } else if (!strcmp(path, "/v1/models") || (models && path[10] == '/' && !strcmp(path + 11, s->o.model))) answer_models(s, c, !path[10]);
-    else http_fail(c, 404, NULL, models ? "model_not_found" : NULL, NULL, "%.200s is not here; there are /v1/completions, /v1/chat/completions, /v1/models and /health", path);
+    } else if (!strcmp(path, "/v1/models") || (models && path[10] == '/' && !strcmp(path + 11, s->o.model)))
+        answer_models(s, c, !path[10]);
+    else
+        http_fail(c, 404, NULL, models ? "model_not_found" : NULL, NULL,
+                  "%.200s is not here; there are /v1/completions, /v1/chat/completions, /v1/models and /health", path);
 }
 
-/* --- the loop ----------------------------------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------------------------------------- */
 /* What came in; waits for it while there is nothing to do. A signal is seen within a tenth of a second. */
 static serve_call *take_calls(serve_loop *s) {
     pthread_mutex_lock(&s->lock);
@@ -282,7 +309,8 @@ void serve_loop_run(serve_loop *s, http_server *door) {
         if (s->closing && end == 0) {
             http_close_door(door);
             end = run_seconds() + s->o.grace;
-            if (s->live) vm_info("closing: the answers that are on their way are finished first; a second signal ends at once");
+            if (s->live)
+                vm_info("closing: the answers that are on their way are finished first; a second signal ends at once");
         }
         if (s->closing && run_seconds() > end) check_calls(s, true);
         if (s->closing && !s->live && !s->first) break;
@@ -298,7 +326,9 @@ vm_status serve_loop_new(serve_loop **out, const serve_options *o, vm_error *e) 
     if (!s) return vm_nomem(e, sizeof *s, "a server");
     s->o = *o;
     pthread_mutex_init(&s->lock, NULL), pthread_cond_init(&s->came, NULL);
-    llm_engine_options eo = { .tokens = o->cache, .longest = o->context, .cache = o->x->dtype, .deterministic = o->deterministic };
+    llm_engine_options eo = {
+        .tokens = o->cache, .longest = o->context, .cache = o->x->dtype, .deterministic = o->deterministic
+    };
     if (!llm_engine_new(&s->en, o->x->m, o->x->dtype, &eo, e)) llm_queue_new(&s->q, s->en, o->x->m, o->slots, e);
     if (!e->status) return VM_OK;
     serve_loop_free(s);

@@ -28,31 +28,39 @@ void text_model_close(text_model *x) {
     *x = (text_model){ 0 };
 }
 
-/* --- prompts ------------------------------------------------------------------------------------------------------------ */
-static vm_status encode(const text_model *x, const char *text, int flags, const tok_span *plain, int64_t n, tok_ids *ids, vm_error *e) {
+/* --- prompts ------------------------------------------------------------------------------------------------------ */
+static vm_status encode(const text_model *x, const char *text, int flags, const tok_span *plain, int64_t n,
+                        tok_ids *ids, vm_error *e) {
     if (tok_encode_plain(x->t, text, strlen(text), flags, 0, plain, n, ids, e)) return e->status;
     if (!ids->n && !tok_ids_add(ids, VM_MAX(x->m->c.bos, 0))) return vm_nomem(e, 8, "a prompt");
     return VM_OK;
 }
 
-vm_status text_model_ids(const text_model *x, const char *text, tok_ids *ids, vm_error *e) { return encode(x, text, 0, NULL, 0, ids, e); }
+vm_status text_model_ids(const text_model *x, const char *text, tok_ids *ids, vm_error *e) {
+    return encode(x, text, 0, NULL, 0, ids, e);
+}
 
-vm_status text_model_lay_out(const text_model *x, const chat_message *m, int n, char **text, tok_ids *ids, vm_error *e) {
+vm_status text_model_lay_out(const text_model *x, const chat_message *m, int n, char **text, tok_ids *ids,
+                             vm_error *e) {
     *text = NULL;
     if (!x->chat) {
-        if (n != 1) return vm_fail(e, VM_EINPUT, "messages need the layout of a conversation, which this model states none of; give --chat-template");
+        if (n != 1)
+            return vm_fail(
+                e, VM_EINPUT,
+                "messages need the layout of a conversation, which this model states none of; give --chat-template");
         *text = vm_strdup(m->text);
         return *text ? text_model_ids(x, *text, ids, e) : vm_nomem(e, strlen(m->text), "a prompt");
     }
     tok_span *said = vm_alloc((size_t)(n + 1) * sizeof *said);
     int64_t spans = 0;
     if (!said) return vm_nomem(e, (size_t)n * sizeof *said, "a prompt");
-    if (!chat_text_said(text, said, &spans, x->chat, m, n, e)) encode(x, *text, chat_has_bos(x->chat) ? TOK_NO_SPECIAL : 0, said, spans, ids, e);
+    if (!chat_text_said(text, said, &spans, x->chat, m, n, e))
+        encode(x, *text, chat_has_bos(x->chat) ? TOK_NO_SPECIAL : 0, said, spans, ids, e);
     vm_free(said);
     return e->status;
 }
 
-/* --- forms -------------------------------------------------------------------------------------------------------------- */
+/* --- forms -------------------------------------------------------------------------------------------------------- */
 static vm_status build(text_model *x, text_form *f, vm_error *e) {
     if (f->form) return VM_OK;
     if (!x->trie && token_trie_new(&x->trie, x->t, x->m->c.vocab, e)) return e->status;
@@ -65,7 +73,9 @@ vm_status text_form_begin(text_model *x, text_form *f, int64_t most, constraint 
     *c = NULL;
     if (build(x, f, e) || constraint_new(c, f->form, e)) return e->status;
     int64_t needs = constraint_needs(*c, e);
-    if (!e->status && needs > most) vm_fail(e, VM_EINPUT, "%s: a text of this form has at least %lld tokens, and %lld are allowed", f->name, (long long)needs, (long long)most);
+    if (!e->status && needs > most)
+        vm_fail(e, VM_EINPUT, "%s: a text of this form has at least %lld tokens, and %lld are allowed", f->name,
+                (long long)needs, (long long)most);
     if (e->status) constraint_free(*c), *c = NULL;
     return e->status;
 }
@@ -80,7 +90,7 @@ void text_form_free(text_form *f) {
     vm_free(f->text), vm_free(f->name);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 /* Looks for stop texts in what a token has added: the first one ends the text. */
 static bool find_stop(answer *a, int64_t before) {
     const char *first = NULL;

@@ -1,5 +1,6 @@
-/* test_constrain.c - texts of a given form: random texts from the masks fit their schema (a check of its own, over parsed JSON), end within
- * any number of tokens that is enough, and the masks are those of trying every token; notations that cannot be. */
+/* test_constrain.c - texts of a given form: random texts from the masks fit their schema (a check of its own, over
+ * parsed JSON), end within any number of tokens that is enough, and the masks are those of trying every token;
+ * notations that cannot be. */
 #include <unistd.h>
 
 #include "io/file.h"
@@ -14,11 +15,15 @@ static char tmp[512];
 static tok *toy;
 static token_trie *trie;
 
-/* --- a vocabulary: all bytes, and tokens across whatever a grammar has ---------------------------------------------------- */
+/* --- a vocabulary: all bytes, and tokens across whatever a grammar has -------------------------------------------- */
 static const char *const words[] = {
-    "{\"", "\":\"", "\",\"", "\"}", "\"}]", "}]}", "},{\"", "\":", ",\"", "[{", "[]", "{}", "[\"", "\"]", "null", "true", "fal", "se", "\\n", "\\u", "\\\"", "00",
-    "12", "345", "-1", "0.", "e+", "E-1", "a", "cat", "ca", " red", " a red", "the", "dog\"", "x\",\"y", "\xc3\xa9", "\xe2\x82", "\xe2\x82\xac", "\x82\xac\"", "\xf0\x9f",
-    "\x98\x80", "\xc3", "\xa9t", "object", "color", "name\":\"", "\n", "  ", " {", "yes", "no", "ab", "abab", "((", "))", "1+", "+1",
+    "{\"",      "\":\"",     "\",\"",        "\"}",        "\"}]",     "}]}",      "},{\"", "\":",   ",\"",
+    "[{",       "[]",        "{}",           "[\"",        "\"]",      "null",     "true",  "fal",   "se",
+    "\\n",      "\\u",       "\\\"",         "00",         "12",       "345",      "-1",    "0.",    "e+",
+    "E-1",      "a",         "cat",          "ca",         " red",     " a red",   "the",   "dog\"", "x\",\"y",
+    "\xc3\xa9", "\xe2\x82",  "\xe2\x82\xac", "\x82\xac\"", "\xf0\x9f", "\x98\x80", "\xc3",  "\xa9t", "object",
+    "color",    "name\":\"", "\n",           "  ",         " {",       "yes",      "no",    "ab",    "abab",
+    "((",       "))",        "1+",           "+1",
 };
 static void raw(json_writer *w, const char *key, const char *json) { json_put_raw(w, key, json, strlen(json)); }
 static bool make_tokenizer(void) {
@@ -34,7 +39,8 @@ static bool make_tokenizer(void) {
         int n = 0;
         const char *word = b < 256 ? (char[]){ (char)b, 0 } : words[b - 256];
         if (b >= 256 && strlen(word) == 1) continue;
-        for (size_t i = 0; i < (b < 256 ? 1 : strlen(word)); i++) n += uni_put(s + n, byte_char((unsigned char)word[i]));
+        for (size_t i = 0; i < (b < 256 ? 1 : strlen(word)); i++)
+            n += uni_put(s + n, byte_char((unsigned char)word[i]));
         s[n] = 0;
         json_put_int(&w, s, id++);
     }
@@ -45,11 +51,12 @@ static bool make_tokenizer(void) {
     raw(&w, "decoder", "{\"type\":\"ByteLevel\"}");
     raw(&w, "added_tokens", "[{\"id\":400,\"content\":\"</s>\",\"special\":true}]");
     json_close_object(&w);
-    if (json_save(&w, tmp, "tokenizer.json", &e) || tok_open(&toy, tmp, &e) || token_trie_new(&trie, toy, 450, &e)) MISMATCH("%s\n", e.msg);
+    if (json_save(&w, tmp, "tokenizer.json", &e) || tok_open(&toy, tmp, &e) || token_trie_new(&trie, toy, 450, &e))
+        MISMATCH("%s\n", e.msg);
     return !e.status;
 }
 
-/* --- whether a value is what a schema says, written for this test ---------------------------------------------------------- */
+/* --- whether a value is what a schema says, written for this test ------------------------------------------------- */
 static bool same(json_value a, json_value b) {
     json_writer x = json_to_memory(JSON_COMPACT), y = json_to_memory(JSON_COMPACT);
     json_put_value(&x, NULL, a), json_put_value(&y, NULL, b);
@@ -108,15 +115,22 @@ static bool fits(json_value root, json_value s, json_value v) {
     if (json_has(json_get(s, "const"))) return same(json_get(s, "const"), v);
     json_value type = json_get(s, "type");
     bool ok = type.kind == JSON_STRING && is_type(json_as_str(type, &e), v);
-    for (json_iter it = json_each(type); type.kind == JSON_ARRAY && json_next(&it);) ok |= is_type(json_as_str(it.value, &e), v);
+    for (json_iter it = json_each(type); type.kind == JSON_ARRAY && json_next(&it);)
+        ok |= is_type(json_as_str(it.value, &e), v);
     if (!ok) return false;
     if (v.kind == JSON_OBJECT) return fits_object(root, s, v);
-    if (v.kind == JSON_INT && json_has(json_get(s, "minimum")) && json_as_int(v, INT64_MIN, INT64_MAX, &e) < json_int(s, "minimum", 0, INT64_MIN, INT64_MAX, &e)) return false;
-    if (v.kind == JSON_INT && json_has(json_get(s, "maximum")) && json_as_int(v, INT64_MIN, INT64_MAX, &e) > json_int(s, "maximum", 0, INT64_MIN, INT64_MAX, &e)) return false;
+    if (v.kind == JSON_INT && json_has(json_get(s, "minimum")) &&
+        json_as_int(v, INT64_MIN, INT64_MAX, &e) < json_int(s, "minimum", 0, INT64_MIN, INT64_MAX, &e))
+        return false;
+    if (v.kind == JSON_INT && json_has(json_get(s, "maximum")) &&
+        json_as_int(v, INT64_MIN, INT64_MAX, &e) > json_int(s, "maximum", 0, INT64_MIN, INT64_MAX, &e))
+        return false;
     if (v.kind == JSON_STRING) {
         int64_t n = characters(json_as_str(v, &e)); /* an error where it holds U+0000 */
         const char *pattern = json_str(s, "pattern", NULL, &e);
-        if (e.status || n < json_int(s, "minLength", 0, 0, 1000, &e) || n > json_int(s, "maxLength", 1 << 20, 0, 1 << 20, &e)) return false;
+        if (e.status || n < json_int(s, "minLength", 0, 0, 1000, &e) ||
+            n > json_int(s, "maxLength", 1 << 20, 0, 1 << 20, &e))
+            return false;
         if (!pattern) return true;
         regex *r = NULL;
         size_t from, to;
@@ -126,7 +140,9 @@ static bool fits(json_value root, json_value s, json_value v) {
         return ok;
     }
     if (v.kind == JSON_ARRAY) {
-        if (json_len(v) < json_int(s, "minItems", 0, 0, 1000, &e) || json_len(v) > json_int(s, "maxItems", 1 << 20, 0, 1 << 20, &e)) return false;
+        if (json_len(v) < json_int(s, "minItems", 0, 0, 1000, &e) ||
+            json_len(v) > json_int(s, "maxItems", 1 << 20, 0, 1 << 20, &e))
+            return false;
         for (json_iter it = json_each(v); json_next(&it);)
             if (json_has(json_get(s, "items")) && !fits(root, json_get(s, "items"), it.value)) return false;
     }
@@ -141,7 +157,7 @@ static bool no_blanks(const char *s) {
     return true;
 }
 
-/* --- walks ---------------------------------------------------------------------------------------------------------------- */
+/* --- walks -------------------------------------------------------------------------------------------------------- */
 typedef struct {
     char text[4096];
     int64_t n, tokens;
@@ -164,14 +180,17 @@ static walked walk(constraint *c, int64_t most, bool linger, uint64_t *seed) {
             if (bit(m, id)) can[n++] = id;
         if (constraint_done(c) && (!n || (!linger && test_rand(seed) % 2))) break;
         if (!n || constraint_more(c) != (n > 0 || constraint_done(c))) {
-            MISMATCH("after \"%s\": nothing may come, %d tokens left of %d\n", w.text, (int)(most - w.tokens), (int)most);
+            MISMATCH("after \"%s\": nothing may come, %d tokens left of %d\n", w.text, (int)(most - w.tokens),
+                     (int)most);
             break;
         }
         int32_t id = can[test_rand(seed) % (uint64_t)n];
-        if (linger && trie->at[id + 1] - trie->at[id] < 2) id = can[test_rand(seed) % (uint64_t)n]; /* longer tokens come more often */
+        if (linger && trie->at[id + 1] - trie->at[id] < 2)
+            id = can[test_rand(seed) % (uint64_t)n]; /* longer tokens come more often */
         if (constraint_accept(c, id, &e)) MISMATCH("%s\n", e.msg);
         int64_t len = trie->at[id + 1] - trie->at[id];
-        if (w.n + len < (int64_t)sizeof w.text) memcpy(w.text + w.n, trie->bytes + trie->at[id], (size_t)len), w.n += len;
+        if (w.n + len < (int64_t)sizeof w.text)
+            memcpy(w.text + w.n, trie->bytes + trie->at[id], (size_t)len), w.n += len;
     }
     w.done = constraint_done(c);
     return w;
@@ -180,27 +199,36 @@ static walked walk(constraint *c, int64_t most, bool linger, uint64_t *seed) {
 static constraint_form *form_of(const char *schema, bool text, grammar **g) {
     constraint_form *f = NULL;
     vm_error e = { 0 };
-    if (text ? grammar_from_text(g, schema, strlen(schema), "grammar", &e) : grammar_from_schema(g, schema, strlen(schema), "schema", &e)) MISMATCH("%s: %s\n", schema, e.msg);
+    if (text ? grammar_from_text(g, schema, strlen(schema), "grammar", &e)
+             : grammar_from_schema(g, schema, strlen(schema), "schema", &e))
+        MISMATCH("%s: %s\n", schema, e.msg);
     else if (constraint_form_new(&f, *g, trie, &e)) MISMATCH("%s\n", e.msg);
     return f;
 }
 
 static const char *const schemas[] = {
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},\"n\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":512}},\"required\":[\"name\",\"n\"],"
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},\"n\":{\"type\":\"integer\","
+    "\"minimum\":0,\"maximum\":512}},\"required\":[\"name\",\"n\"],"
     "\"additionalProperties\":false}",
-    "{\"type\":\"array\",\"minItems\":1,\"maxItems\":6,\"items\":{\"type\":\"object\",\"properties\":{\"SelectedPhrase\":{\"enum\":[\"a\",\"a red\",\"a red cat\",\"cat\",\"the \\\"dog\\\"\"]},"
-    "\"Category\":{\"enum\":[\"object\",\"color\",\"count\",null,3]},\"why\":{\"type\":\"string\",\"minLength\":2,\"maxLength\":30}},\"required\":[\"SelectedPhrase\",\"Category\",\"why\"]}}",
-    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"boolean\"},\"b\":{\"type\":\"null\"},\"c\":{\"type\":[\"string\",\"integer\"]},\"d\":{\"const\":[1,\"x\"]}},\"required\":[\"c\"]}",
+    "{\"type\":\"array\",\"minItems\":1,\"maxItems\":6,\"items\":{\"type\":\"object\",\"properties\":{"
+    "\"SelectedPhrase\":{\"enum\":[\"a\",\"a red\",\"a red cat\",\"cat\",\"the \\\"dog\\\"\"]},"
+    "\"Category\":{\"enum\":[\"object\",\"color\",\"count\",null,3]},\"why\":{\"type\":\"string\",\"minLength\":2,"
+    "\"maxLength\":30}},\"required\":[\"SelectedPhrase\",\"Category\",\"why\"]}}",
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"boolean\"},\"b\":{\"type\":\"null\"},\"c\":{\"type\":["
+    "\"string\",\"integer\"]},\"d\":{\"const\":[1,\"x\"]}},\"required\":[\"c\"]}",
     "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"boolean\"},\"b\":{\"type\":\"number\"}}}",
-    "{\"$defs\":{\"tree\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\",\"minimum\":-17,\"maximum\":305},\"kids\":{\"type\":\"array\",\"maxItems\":3,"
+    "{\"$defs\":{\"tree\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\",\"minimum\":-17,\"maximum\":"
+    "305},\"kids\":{\"type\":\"array\",\"maxItems\":3,"
     "\"items\":{\"$ref\":\"#/$defs/tree\"}}},\"required\":[\"v\",\"kids\"]}},\"$ref\":\"#/$defs/tree\"}",
-    "{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[a-c]{2,5}(-\\\\d+)?$\"},{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":95,\"maximum\":1203},\"minItems\":4,\"maxItems\":4},"
+    "{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[a-c]{2,5}(-\\\\d+)?$\"},{\"type\":\"array\",\"items\":{\"type\":"
+    "\"integer\",\"minimum\":95,\"maximum\":1203},\"minItems\":4,\"maxItems\":4},"
     "{\"oneOf\":[{\"const\":\"yes\"},{\"const\":\"no\"}]}]}",
     "{\"type\":\"object\"}",
     "{\"type\":\"string\"}",
     "{\"type\":\"string\",\"minLength\":3,\"maxLength\":3}",
     "{\"type\":\"string\",\"pattern\":\"^(ab)*[^a-z]?\\\\\\\\\\\"\\\\s$\"}",
-    "{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"maxItems\":2},\"minItems\":2}}",
+    "{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},"
+    "\"maxItems\":2},\"minItems\":2}}",
     "{}",
 };
 
@@ -222,9 +250,12 @@ TEST(random_texts_fit) {
                 MISMATCH("schema %d: \"%s\" is cut at %d tokens\n", k, w.text, (int)most);
                 continue;
             }
-            json_doc *d = w.n < (int64_t)sizeof w.text - 20 ? json_parse(w.text, (size_t)w.n, "text", JSON_STRICT, &e) : NULL;
-            if (d && (!fits(json_root(schema), json_root(schema), json_root(d)) || !no_blanks(w.text))) MISMATCH("schema %d: \"%s\" does not fit\n", k, w.text);
-            if (e.status && !(strstr(e.msg, "stands twice") && strlen(schemas[k]) < 20)) MISMATCH("schema %d: \"%s\": %s\n", k, w.text, e.msg);
+            json_doc *d =
+                w.n < (int64_t)sizeof w.text - 20 ? json_parse(w.text, (size_t)w.n, "text", JSON_STRICT, &e) : NULL;
+            if (d && (!fits(json_root(schema), json_root(schema), json_root(d)) || !no_blanks(w.text)))
+                MISMATCH("schema %d: \"%s\" does not fit\n", k, w.text);
+            if (e.status && !(strstr(e.msg, "stands twice") && strlen(schemas[k]) < 20))
+                MISMATCH("schema %d: \"%s\": %s\n", k, w.text, e.msg);
             vm_error_clear(&e);
             json_free(d);
         }
@@ -235,13 +266,15 @@ TEST(random_texts_fit) {
 /* Every token is tried at places along random texts, with many and with few tokens left. */
 TEST(masks_are_those_of_trying) {
     uint64_t seed = 3;
-    static const char *const grammars[] = { "root ::= (\"ab\" | \"abab\" | [^a]){2,4} \"((\" sum \"))\"\nsum ::= num (\"+\" num)*\nnum ::= [0-9]+ | \"(\" sum \")\"",
+    static const char *const grammars[] = { "root ::= (\"ab\" | \"abab\" | [^a]){2,4} \"((\" sum \"))\"\nsum ::= num "
+                                            "(\"+\" num)*\nnum ::= [0-9]+ | \"(\" sum \")\"",
                                             "root ::= [\\u00e0-\\u20ff]* \"\\n\"? .{3}" };
     for (int k = 0; k < VM_LEN(schemas) + VM_LEN(grammars); k++) {
         grammar *g = NULL;
         vm_error e = { 0 };
         constraint *c = NULL, *other = NULL;
-        constraint_form *f = k < VM_LEN(schemas) ? form_of(schemas[k], false, &g) : form_of(grammars[k - VM_LEN(schemas)], true, &g);
+        constraint_form *f =
+            k < VM_LEN(schemas) ? form_of(schemas[k], false, &g) : form_of(grammars[k - VM_LEN(schemas)], true, &g);
         if (!f || constraint_new(&c, f, &e) || constraint_new(&other, f, &e)) continue;
         for (int i = 0; i < 12; i++) {
             int32_t past[40], n = 0, can[450], m;
@@ -263,7 +296,9 @@ TEST(masks_are_those_of_trying) {
                     constraint_reset(other);
                     for (int t = 0; t < n; t++) constraint_accept(other, past[t], &e);
                     bool want = !constraint_accept(other, id, &no) && constraint_needs(other, &e) <= left[l] - 1;
-                    if (want != bit(bits, id)) MISMATCH("grammar %d behind %d tokens, %d left: token %d is %d, want %d\n", k, n, (int)left[l], id, bit(bits, id), want);
+                    if (want != bit(bits, id))
+                        MISMATCH("grammar %d behind %d tokens, %d left: token %d is %d, want %d\n", k, n, (int)left[l],
+                                 id, bit(bits, id), want);
                     test_checks++;
                 }
             }
@@ -299,38 +334,56 @@ static void check_reads(const char *what, bool text, const char *const *yes, con
 #define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
 
 TEST(notation) {
-    check_reads("root ::= \"a\"* (\"b\" | # either\n  \"\" )\n", true, LIST("", "aaa", "aab", "b"), LIST("ba", "bb", "c"));
-    check_reads("root ::= x{2} x{1,} y{0,2}\nx ::= [0-9a-fx-]\ny ::= [^0-9\\n]", true, LIST("12-", "fff", "aaaaGG", "123\xe2\x82\xac"), LIST("12", "123GGG", "123\n", "12\xe2\x82"));
-    check_reads("root ::= list\nlist ::= \"(\" (list |\n \"x\"?)* \")\" ", true, LIST("()", "(x(x)())"), LIST("(", "x", "(()"));
-    check_reads("root ::= \"\\x41\\u00e9\\\"\\\\\" [\\]\\-a]? .", true, LIST("A\xc3\xa9\"\\z", "A\xc3\xa9\"\\]\xf0\x9f\x98\x80", "A\xc3\xa9\"\\--"), LIST("A\xc3\xa9\"\\b-", "A\xe9\"\\z"));
-    check_reads("root   ::= object\nvalue  ::= object | list | string | number | (\"true\" | \"null\") ws\n\nobject ::=\n  \"{\" ws (\n    string \":\" ws value\n"
-                "    (\",\" ws string \":\" ws value)*\n  )? \"}\" ws\nlist ::= \"[\" ws (value (\",\" ws value)*)? \"]\" ws\nstring ::=\n  \"\\\"\" (\n    [^\"\\\\\\x7F\\x00-\\x1F] |\n"
-                "    \"\\\\\" ([\"\\\\bfnrt] | \"u\" [0-9a-fA-F]{4}) # escapes\n  )* \"\\\"\" ws\nnumber ::= \"-\"? [0-9]+ ws\nws ::= | \" \" | \"\\n\" [ \\t]{0,20}",
-                true, LIST("{}", "{\"a\": [1,2 ,\"\\u00e9\\\\\"],\n  \"\": {}}"), LIST("{\"a\":}", "[]", "{\"a\":1,}", "{\"\x7f\":1}"));
+    check_reads("root ::= \"a\"* (\"b\" | # either\n  \"\" )\n", true, LIST("", "aaa", "aab", "b"),
+                LIST("ba", "bb", "c"));
+    check_reads("root ::= x{2} x{1,} y{0,2}\nx ::= [0-9a-fx-]\ny ::= [^0-9\\n]", true,
+                LIST("12-", "fff", "aaaaGG", "123\xe2\x82\xac"), LIST("12", "123GGG", "123\n", "12\xe2\x82"));
+    check_reads("root ::= list\nlist ::= \"(\" (list |\n \"x\"?)* \")\" ", true, LIST("()", "(x(x)())"),
+                LIST("(", "x", "(()"));
+    check_reads("root ::= \"\\x41\\u00e9\\\"\\\\\" [\\]\\-a]? .", true,
+                LIST("A\xc3\xa9\"\\z", "A\xc3\xa9\"\\]\xf0\x9f\x98\x80", "A\xc3\xa9\"\\--"),
+                LIST("A\xc3\xa9\"\\b-", "A\xe9\"\\z"));
+    check_reads("root   ::= object\nvalue  ::= object | list | string | number | (\"true\" | \"null\") ws\n\nobject "
+                "::=\n  \"{\" ws (\n    string \":\" ws value\n"
+                "    (\",\" ws string \":\" ws value)*\n  )? \"}\" ws\nlist ::= \"[\" ws (value (\",\" ws value)*)? "
+                "\"]\" ws\nstring ::=\n  \"\\\"\" (\n    [^\"\\\\\\x7F\\x00-\\x1F] |\n"
+                "    \"\\\\\" ([\"\\\\bfnrt] | \"u\" [0-9a-fA-F]{4}) # escapes\n  )* \"\\\"\" ws\nnumber ::= \"-\"? "
+                "[0-9]+ ws\nws ::= | \" \" | \"\\n\" [ \\t]{0,20}",
+                true, LIST("{}", "{\"a\": [1,2 ,\"\\u00e9\\\\\"],\n  \"\": {}}"),
+                LIST("{\"a\":}", "[]", "{\"a\":1,}", "{\"\x7f\":1}"));
     check_reads("root ::= (\"a\" (\"b\"* | \"\"))* \"c\"", true, LIST("c", "ac", "abbac"), LIST("bc", "a"));
 }
 
 TEST(schemas_read) {
-    check_reads("{\"type\":\"integer\",\"minimum\":-12,\"exclusiveMaximum\":206}", false, LIST("-12", "-1", "0", "7", "99", "199", "205"), LIST("-13", "206", "-0", "01", "1000", "", "-"));
-    check_reads("{\"type\":\"number\"}", false, LIST("0", "-1.50", "3e5", "12E-02"), LIST("01", "1.", ".5", "+1", "1e", "NaN"));
-    check_reads("{\"type\":\"string\",\"maxLength\":3}", false, LIST("\"\"", "\"\\u00e9\\n\xe2\x82\xac\"", "\"\\ud83d\\ude00ab\""),
-                LIST("\"abcd\"", "\"\\u0000\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\n\"", "\"\\x\"", "\"\xe2\x82\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\""));
-    check_reads("{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},\"required\":[\"b\"]}", false,
-                LIST("{\"a\":1,\"b\":2,\"c\":3}", "{\"b\":2}", "{\"a\":1,\"b\":2}", "{\"b\":2,\"c\":3}"), LIST("{}", "{\"a\":1}", "{,\"b\":2}", "{\"b\":2,}", "{\"b\":2,\"a\":1}", "{\"b\":2 }"));
+    check_reads("{\"type\":\"integer\",\"minimum\":-12,\"exclusiveMaximum\":206}", false,
+                LIST("-12", "-1", "0", "7", "99", "199", "205"), LIST("-13", "206", "-0", "01", "1000", "", "-"));
+    check_reads("{\"type\":\"number\"}", false, LIST("0", "-1.50", "3e5", "12E-02"),
+                LIST("01", "1.", ".5", "+1", "1e", "NaN"));
+    check_reads("{\"type\":\"string\",\"maxLength\":3}", false,
+                LIST("\"\"", "\"\\u00e9\\n\xe2\x82\xac\"", "\"\\ud83d\\ude00ab\""),
+                LIST("\"abcd\"", "\"\\u0000\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\n\"", "\"\\x\"", "\"\xe2\x82\"",
+                     "\"\xc0\x80\"", "\"\xed\xa0\x80\""));
+    check_reads("{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},"
+                "\"required\":[\"b\"]}",
+                false, LIST("{\"a\":1,\"b\":2,\"c\":3}", "{\"b\":2}", "{\"a\":1,\"b\":2}", "{\"b\":2,\"c\":3}"),
+                LIST("{}", "{\"a\":1}", "{,\"b\":2}", "{\"b\":2,}", "{\"b\":2,\"a\":1}", "{\"b\":2 }"));
     check_reads("{\"type\":\"object\",\"additionalProperties\":false}", false, LIST("{}"), LIST("{\"a\":1}"));
     check_reads("{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"maxItems\":0}", false, LIST("[]"), LIST("[null]"));
-    check_reads("{\"enum\":[\"caf\xc3\xa9\",\"a/b\",{\"k\":[1,2.5]},\"cafe\"],\"title\":\"x\"}", false, LIST("\"caf\xc3\xa9\"", "\"a/b\"", "{\"k\":[1,2.5]}", "\"cafe\""), LIST("\"caf\"", "\"\""));
+    check_reads("{\"enum\":[\"caf\xc3\xa9\",\"a/b\",{\"k\":[1,2.5]},\"cafe\"],\"title\":\"x\"}", false,
+                LIST("\"caf\xc3\xa9\"", "\"a/b\"", "{\"k\":[1,2.5]}", "\"cafe\""), LIST("\"caf\"", "\"\""));
 }
 
 /* Every integer around ranges whose ends have zeros, nines and other digits. */
 TEST(integers) {
-    static const int range[][2] = { { 17, 305 }, { -305, -17 }, { 100, 199 }, { 0, 512 }, { -9, 1000 }, { 989, 1011 }, { 5, 5 }, { 0, 0 }, { -120, 99 } };
+    static const int range[][2] = { { 17, 305 },   { -305, -17 }, { 100, 199 }, { 0, 512 },  { -9, 1000 },
+                                    { 989, 1011 }, { 5, 5 },      { 0, 0 },     { -120, 99 } };
     for (int k = 0; k < VM_LEN(range); k++) {
         char schema[100], text[16];
         grammar *g = NULL;
         vm_error e = { 0 };
         constraint *c = NULL;
-        snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"minimum\":%d,\"maximum\":%d}", range[k][0], range[k][1]);
+        snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"minimum\":%d,\"maximum\":%d}", range[k][0],
+                 range[k][1]);
         constraint_form *f = form_of(schema, false, &g);
         if (!f || constraint_new(&c, f, &e)) continue;
         for (int i = -1300; i <= 1300; i++) {
@@ -354,11 +407,15 @@ static const char *refused(const char *what, bool text) {
     return out;
 }
 TEST(what_cannot_be) {
-    EXPECT_HAS(refused("{\"type\":\"string\",\n\"format\":\"date\"}", false), "s.json:2: format: this keyword is not supported");
+    EXPECT_HAS(refused("{\"type\":\"string\",\n\"format\":\"date\"}", false),
+               "s.json:2: format: this keyword is not supported");
     EXPECT_HAS(refused("{\"type\":\"number\",\"minimum\":1}", false), "a number (not an integer) cannot be limited");
-    EXPECT_HAS(refused("{\"type\":\"integer\",\"minLength\":1}", false), "minLength: this keyword says nothing about the types");
-    EXPECT_HAS(refused("{\"type\":\"object\",\"properties\":{\"a\":{}},\"additionalProperties\":true}", false), "further properties are not supported");
-    EXPECT_HAS(refused("{\"type\":\"object\",\"properties\":{\"a\":{}},\"required\":[\"b\"]}", false), "this required property is not among");
+    EXPECT_HAS(refused("{\"type\":\"integer\",\"minLength\":1}", false),
+               "minLength: this keyword says nothing about the types");
+    EXPECT_HAS(refused("{\"type\":\"object\",\"properties\":{\"a\":{}},\"additionalProperties\":true}", false),
+               "further properties are not supported");
+    EXPECT_HAS(refused("{\"type\":\"object\",\"properties\":{\"a\":{}},\"required\":[\"b\"]}", false),
+               "this required property is not among");
     EXPECT_HAS(refused("{\"type\":\"array\",\"uniqueItems\":true}", false), "uniqueItems: this is not supported");
     EXPECT_HAS(refused("{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", false), "minItems 3 is above maxItems 2");
     EXPECT_HAS(refused("{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", false), "no integer is from 3 to 2");
@@ -370,14 +427,17 @@ TEST(what_cannot_be) {
     EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^a+?$\"}", false), "lazy repetitions");
     EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^\\\\bx$\"}", false), "");
     EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^(a$\"}", false), "a group ( without its )");
-    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^a$\",\"maxLength\":3}", false), "a pattern is not supported beside minLength");
+    EXPECT_HAS(refused("{\"type\":\"string\",\"pattern\":\"^a$\",\"maxLength\":3}", false),
+               "a pattern is not supported beside minLength");
     EXPECT_HAS(refused("{\"$ref\":\"#/x\"}", false), "references are");
     EXPECT_HAS(refused("{\"$ref\":\"#/$defs/x\"}", false), "is not in the schema");
     EXPECT_HAS(refused("{\"$ref\":\"#\"}", false), "never comes to an end");
-    EXPECT_HAS(refused("{\"anyOf\":[{}],\"type\":\"string\"}", false), "beside \"anyOf\" this keyword is not supported");
+    EXPECT_HAS(refused("{\"anyOf\":[{}],\"type\":\"string\"}", false),
+               "beside \"anyOf\" this keyword is not supported");
     EXPECT_HAS(refused("{\"enum\":[]}", false), "a list of values that is not empty");
     EXPECT_HAS(refused("{\"enum\":[1],\"type\":\"string\"}", false), "none of the values is of the type");
-    EXPECT_HAS(refused("{\"enum\":[\"a\"],\"maxLength\":1,\"type\":\"string\"}", false), "beside \"enum\" this keyword is not supported");
+    EXPECT_HAS(refused("{\"enum\":[\"a\"],\"maxLength\":1,\"type\":\"string\"}", false),
+               "beside \"enum\" this keyword is not supported");
     EXPECT_HAS(refused("false", false), "expected a schema");
     EXPECT_HAS(refused("{", false), "s.json:1");
     EXPECT_HAS(refused("root ::= a\na ::= \"x\" | a \"y\"", true), "rule \"a\" begins with itself");
@@ -405,7 +465,8 @@ TEST(phrases) {
     vm_error e = { 0 };
     grammar_put_spans(&w, NULL, "A caf\xc3\xa9, (very) old -  a man's caf\xc3\xa9!", 2);
     char *s = json_take(&w, NULL, &e);
-    EXPECT_STR(s, "{\"type\":\"string\",\"enum\":[\"A\",\"A caf\xc3\xa9\",\"caf\xc3\xa9\",\"caf\xc3\xa9, (very\",\"very\",\"very) old\",\"old\",\"a\",\"a man's\",\"man's\",\"man's caf\xc3\xa9\"]}");
+    EXPECT_STR(s, "{\"type\":\"string\",\"enum\":[\"A\",\"A caf\xc3\xa9\",\"caf\xc3\xa9\",\"caf\xc3\xa9, "
+                  "(very\",\"very\",\"very) old\",\"old\",\"a\",\"a man's\",\"man's\",\"man's caf\xc3\xa9\"]}");
     vm_free(s);
     w = json_to_memory(JSON_COMPACT);
     grammar_put_spans(&w, NULL, " - ", 8);
@@ -421,20 +482,24 @@ TEST(first_tokens_and_large_grammars) {
     constraint_form *f = NULL;
     constraint *c = NULL;
     vm_error e = { 0 };
-    EXPECT(!tok_open(&t, "tests/golden/tokenizer/pieces_first", &e) && !token_trie_new(&own, t, tok_get_info(t)->vocab_len, &e) && own->drops == 1);
-    EXPECT(!grammar_from_text(&g, "root ::= \"the \" \"the\"", 21, "g", &e) && !constraint_form_new(&f, g, own, &e) && !constraint_new(&c, f, &e));
+    EXPECT(!tok_open(&t, "tests/golden/tokenizer/pieces_first", &e) &&
+           !token_trie_new(&own, t, tok_get_info(t)->vocab_len, &e) && own->drops == 1);
+    EXPECT(!grammar_from_text(&g, "root ::= \"the \" \"the\"", 21, "g", &e) && !constraint_form_new(&f, g, own, &e) &&
+           !constraint_new(&c, f, &e));
     if (e.status) MISMATCH("%s\n", e.msg);
     int32_t the = tok_find(t, "\xe2\x96\x81the", 6), line = tok_find(t, "\xe2\x96\x81", 3);
     const uint64_t *m = c ? constraint_mask(c, 100, &e) : NULL;
     EXPECT(the >= 0 && line >= 0 && m && bit(m, the) && !bit(m, line) && !constraint_accept(c, the, &e));
     m = c ? constraint_mask(c, 100, &e) : NULL;
-    EXPECT(m && bit(m, the) && bit(m, line) && !constraint_accept(c, the, &e) && constraint_done(c) && !constraint_more(c));
+    EXPECT(m && bit(m, the) && bit(m, line) && !constraint_accept(c, the, &e) && constraint_done(c) &&
+           !constraint_more(c));
     EXPECT(constraint_accept(c, the, &e) == VM_EINPUT);
     vm_error_clear(&e);
     size_t before = vm_mem_used();
     const char *counts = "root ::= ([a-z]{0,1000000} \"\\n\"){0,1000000}";
     EXPECT(!grammar_from_text(&large, counts, strlen(counts), "g", &e) && vm_mem_used() - before < 4096);
-    constraint_free(c), constraint_form_free(f), grammar_free(g), grammar_free(large), token_trie_free(own), tok_free(t);
+    constraint_free(c), constraint_form_free(f), grammar_free(g), grammar_free(large), token_trie_free(own),
+        tok_free(t);
     EXPECT(!tok_open(&t, "tests/golden/tokenizer/bert", &e) && token_trie_new(&own, t, 100, &e) == VM_EINPUT);
     EXPECT_HAS(e.msg, "need a tokenizer of byte pairs");
     tok_free(t);
@@ -449,7 +514,8 @@ TEST(memory_runs_out) {
         vm_error e = { 0 };
         size_t before = vm_mem_used();
         vm_mem_fail_after(k);
-        bool ok = !grammar_from_schema(&g, schemas[1], strlen(schemas[1]), "s", &e) && !constraint_form_new(&f, g, trie, &e) && !constraint_new(&c, f, &e) && constraint_mask(c, 80, &e) &&
+        bool ok = !grammar_from_schema(&g, schemas[1], strlen(schemas[1]), "s", &e) &&
+                  !constraint_form_new(&f, g, trie, &e) && !constraint_new(&c, f, &e) && constraint_mask(c, 80, &e) &&
                   constraint_needs(c, &e) >= 0 && !constraint_accept(c, '[' - 0, &e);
         vm_mem_fail_after(-1);
         EXPECT(ok || e.status);

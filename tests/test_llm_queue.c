@@ -1,5 +1,6 @@
-/* test_llm_queue.c - requests that join while others are worked on: the tokens of each are those that it gets alone, whenever it comes, however
- * small the cache is; what prompts share, who waits, who is dropped, whose error is whose. */
+/* test_llm_queue.c - requests that join while others are worked on: the tokens of each are those that it gets alone,
+ * whenever it comes, however small the cache is; what prompts share, who waits, who is dropped, whose error is
+ * whose. */
 #include "models/llm_batch.h"
 #include "tests/test.h"
 
@@ -9,7 +10,9 @@ static llm_engine *engine(int64_t tokens) {
     vm_error e = { 0 };
     llm_engine *en = NULL;
     if (!model && llm_open(&model, vm_backend_cpu(), "tests/golden/llm/mistral", false, &e)) MISMATCH("%s\n", e.msg);
-    if (llm_engine_new(&en, model, VM_F32, &(llm_engine_options){ .tokens = tokens, .longest = LONGEST, .deterministic = true }, &e)) MISMATCH("%s\n", e.msg);
+    if (llm_engine_new(&en, model, VM_F32,
+                       &(llm_engine_options){ .tokens = tokens, .longest = LONGEST, .deterministic = true }, &e))
+        MISMATCH("%s\n", e.msg);
     return en;
 }
 
@@ -17,7 +20,10 @@ static int32_t prompt[N][60];
 /* Prompts of 20 to 55 tokens, the first 17 of which all share; 9 to 30 tokens each. */
 static llm_request request(int i) {
     for (int t = 0; t < 60; t++) prompt[i][t] = t < 17 ? 3 + t * 7 : 3 + (t * 37 + i * 101 + t * t) % (V - 3);
-    return (llm_request){ .ids = prompt[i], .n = 20 + 5 * i, .most = 9 + 3 * i, .how = { .temperature = 1.5f, .seed = 5, .stream = (uint64_t)i } };
+    return (llm_request){ .ids = prompt[i],
+                          .n = 20 + 5 * i,
+                          .most = 9 + 3 * i,
+                          .how = { .temperature = 1.5f, .seed = 5, .stream = (uint64_t)i } };
 }
 
 static int32_t alone[N][40];
@@ -35,7 +41,8 @@ static void run_alone(void) {
     }
 }
 static void as_alone(const char *what, const llm_request *r, int i) {
-    if (r->n_out != alone_n[i] || memcmp(r->out, alone[i], (size_t)r->n_out * sizeof *r->out)) MISMATCH("%s: request %d has other tokens than alone\n", what, i);
+    if (r->n_out != alone_n[i] || memcmp(r->out, alone[i], (size_t)r->n_out * sizeof *r->out))
+        MISMATCH("%s: request %d has other tokens than alone\n", what, i);
 }
 
 static int done_n, most_busy;
@@ -82,7 +89,8 @@ TEST(what_has_ended_is_shared) {
     llm_queue_add(q, &b);
     while (llm_queue_busy(q)) llm_queue_step(q);
     EXPECT(b.shared == a.n + a.n_out - 1);
-    EXPECT(!llm_batch(other, model, 1, &c, 1, NULL, NULL, &e) && c.n_out == b.n_out && !memcmp(b.out, c.out, (size_t)b.n_out * sizeof *b.out));
+    EXPECT(!llm_batch(other, model, 1, &c, 1, NULL, NULL, &e) && c.n_out == b.n_out &&
+           !memcmp(b.out, c.out, (size_t)b.n_out * sizeof *b.out));
     llm_queue_free(q);
     vm_free(a.out), vm_free(b.out), vm_free(c.out);
     llm_engine_free(en), llm_engine_free(other);
@@ -120,7 +128,8 @@ TEST(ends_of_one_are_not_those_of_others) {
     EXPECT(r[5].finish == LLM_INTERRUPTED);
     llm_queue_drop(q, &r[5]); /* once more: nothing */
     while (llm_queue_busy(q)) llm_queue_step(q);
-    EXPECT(r[0].finish == LLM_STOPPED && r[0].n_out == 4 && r[1].finish == LLM_FAILED && r[3].finish == LLM_FULL && r[2].finish == LLM_FAILED && r[3].n_out == 0);
+    EXPECT(r[0].finish == LLM_STOPPED && r[0].n_out == 4 && r[1].finish == LLM_FAILED && r[3].finish == LLM_FULL &&
+           r[2].finish == LLM_FAILED && r[3].n_out == 0);
     EXPECT_STR(r[1].error.msg, "not this one");
     EXPECT_HAS(r[2].error.msg, "token 405, the model has 0 to 399");
     EXPECT(r[4].finish == LLM_LENGTH && seen && llm_queue_counts(q)->failed == 2);
@@ -146,13 +155,15 @@ TEST(long_prompts_hold_nobody_up) {
     for (int i = 0; i < LONG; i++) ids[i] = 3 + (i * 31 + i * i) % (V - 3);
     llm_request small = request(7), large = { .ids = ids, .n = LONG, .most = 5 }, same;
     model->c.context = 2000;
-    EXPECT(!llm_engine_new(&en, model, VM_F32, &(llm_engine_options){ .tokens = 6000, .deterministic = true }, &e) && !llm_queue_new(&q, en, model, 4, &e));
+    EXPECT(!llm_engine_new(&en, model, VM_F32, &(llm_engine_options){ .tokens = 6000, .deterministic = true }, &e) &&
+           !llm_queue_new(&q, en, model, 4, &e));
     llm_queue_add(q, &small);
     llm_queue_step(q);
     same = large;
     llm_queue_add(q, &large), llm_queue_add(q, &same);
     for (int k = 0; k < 3; k++) llm_queue_step(q);
-    EXPECT(small.n_out == 4 && large.n_out == 0 && llm_queue_counts(q)->prompt == small.n + 3 * LLM_CHUNK && llm_queue_waiting(q) == 1);
+    EXPECT(small.n_out == 4 && large.n_out == 0 && llm_queue_counts(q)->prompt == small.n + 3 * LLM_CHUNK &&
+           llm_queue_waiting(q) == 1);
     llm_queue_step(q);
     EXPECT(small.n_out == 5 && large.n_out == 1 && same.n_out == 1 && same.shared == LONG - 1);
     llm_queue_drop(q, &large);

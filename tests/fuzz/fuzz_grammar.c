@@ -1,4 +1,5 @@
-/* fuzz_grammar.c - any text as a JSON schema or as a grammar: it is refused with a sentence, or its shortest text is one of its own. */
+/* fuzz_grammar.c - any text as a JSON schema or as a grammar: it is refused with a sentence, or its shortest text is
+ * one of its own. */
 #include "io/grammar.h"
 #include "io/grammar_walk.h"
 
