@@ -248,17 +248,11 @@ static vm_status read_captions(job *j, vm_error *e) {
 
 static vm_status work(job *j, vm_error *e) {
     const llm_stage def = { .ask = ask, .take = take, .ctx = j, .how = &j->how, .a = j->a };
-    stage *s = NULL;
-    tally counts = { 0 };
-    if (llm_stage_only_shows(j->a)) return llm_stage_show(j->c, &def, j->unit, j->n, e);
     char *config = config_of(j, e);
-    vm_status st = VM_OK;
-    if (config && !stage_open(&s, "instruct", arg_pos(j->a, 0), config, j->a, e)) {
-        llm_stage_run(s, j->c, &def, j->unit, j->n, &counts, e);
-        st = stage_close(s, !e->status, &counts, e);
-    }
+    vm_status st = config ? llm_stage_all("instruct", arg_pos(j->a, 0), config, j->c, &def, j->unit, j->n, e)
+                          : e->status;
     vm_free(config);
-    return e->status ? e->status : st;
+    return st;
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {

@@ -24,14 +24,23 @@ struct stage {
     double started;
 };
 
-static vm_status read_shard(stage *s, vm_error *e) {
-    const char *text = arg_str(s->a, "shard");
-    unsigned i, n;
-    int end = 0;
-    if (sscanf(text, "%u/%u%n", &i, &n, &end) != 2 || text[end] || !n || n > 9999 || i >= n)
-        return vm_fail(e, VM_EUSAGE, "--shard %s: expected I/N with I from 0 to N - 1, and N at most 9999", text);
-    s->shard = i, s->shards = n;
-    snprintf(s->part, sizeof s->part, "%04u-of-%04u", i, n);
+enum { PARTS = 9999 };
+
+int64_t stage_any_of(const vm_args *a) {
+    const char *text = arg_str(a, "shard");
+    int n, end = 0;
+    return sscanf(text, "any/%d%n", &n, &end) == 1 && end && !text[end] && n > 0 && n <= PARTS ? n : 0;
+}
+
+static vm_status read_shard(const vm_args *a, int64_t *part, int64_t *parts, vm_error *e) {
+    const char *text = arg_str(a, "shard");
+    int i, n, end = 0;
+    if (sscanf(text, "%d/%d%n", &i, &n, &end) != 2 || text[end] || n < 1 || n > PARTS || i < 0 || i >= n)
+        return vm_fail(
+            e, VM_EUSAGE,
+            "--shard %s: expected I/N with I from 0 to N - 1 and N at most %d, or any/N where a model is asked", text,
+            PARTS);
+    *part = i, *parts = n;
     return VM_OK;
 }
 
@@ -54,19 +63,28 @@ static vm_status open_journal(stage *s, vm_error *e) {
     return VM_OK;
 }
 
-vm_status stage_open(stage **out, const char *name, const char *run, const char *config, const vm_args *a,
-                     vm_error *e) {
+vm_status stage_open_part(stage **out, const char *name, const char *run, const char *config, const vm_args *a,
+                          int64_t part, int64_t parts, vm_error *e) {
     stage *s = vm_calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return vm_nomem(e, sizeof *s, name);
     s->a = a, s->started = run_seconds();
-    if (!(s->name = vm_strdup(name)) || !(s->run = vm_strdup(run))) vm_nomem(e, 256, name);
-    if (!e->status && !read_shard(s, e) && !(s->path = part_path(s, "part", "jsonl"))) vm_nomem(e, 256, "a path");
+    s->shard = (uint64_t)part, s->shards = (uint64_t)parts;
+    snprintf(s->part, sizeof s->part, "%04d-of-%04d", (int)part, (int)parts);
+    if (!(s->name = vm_strdup(name)) || !(s->run = vm_strdup(run)) || !(s->path = part_path(s, "part", "jsonl")))
+        vm_nomem(e, 256, name);
     if (!e->status && !run_dir_enter(&s->tags, run, name, config, a, e) && !open_journal(s, e))
         stage_lines_load(&s->past, run, name, &s->tags, false, e);
     if (e->status) stage_close(s, false, NULL, NULL);
     else *out = s;
     return e->status;
+}
+
+vm_status stage_open(stage **out, const char *name, const char *run, const char *config, const vm_args *a,
+                     vm_error *e) {
+    int64_t part = 0, parts = 1;
+    *out = NULL;
+    return read_shard(a, &part, &parts, e) ? e->status : stage_open_part(out, name, run, config, a, part, parts, e);
 }
 
 const char *stage_name(const stage *s) { return s->name; }

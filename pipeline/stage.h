@@ -44,6 +44,11 @@ typedef struct stage stage;
 /* run: the run directory. config: see run_dir.h. Takes --shard, --wait, --new-run, --resume of a. VM_ELOCKED: another
  * process works on the shard. */
 vm_status stage_open(stage **out, const char *name, const char *run, const char *config, const vm_args *a, vm_error *e);
+/* The same for part `part` of `parts`, whatever --shard says. */
+vm_status stage_open_part(stage **out, const char *name, const char *run, const char *config, const vm_args *a,
+                          int64_t part, int64_t parts, vm_error *e);
+/* N of --shard any/N; 0 when it says something else. */
+int64_t stage_any_of(const vm_args *a);
 const char *stage_name(const stage *s);
 bool stage_mine(const stage *s, const char *shard);     /* does this text belong to the shard? */
 stage_past stage_find(const stage *s, const stage_unit *u);
@@ -60,7 +65,9 @@ vm_status stage_room(const stage *s, int64_t bytes, vm_error *e);
 vm_status stage_close(stage *s, bool finished, const tally *extra, vm_error *e);
 
 #define STAGE_OPTS                                                                                                     \
-    RUN_DIR_OPTS, { "shard", OPT_STR, "0/1", "I/N", "work on part I of N (from 0), by a hash of the image", 0, 0 },    \
+    RUN_DIR_OPTS,                                                                                                      \
+        { "shard", OPT_STR, "0/1", "I/N",                                                                              \
+          "work on part I of N (from 0), by a hash of the image; any/N: on each that nobody else works on", 0, 0 },    \
         { "wait", OPT_FLAG, NULL, NULL, "wait for the process that works on this shard", 0, 0 },                       \
         { "strict", OPT_FLAG, NULL, NULL, "a malformed line of the input ends the run", 0, 0 },                        \
         { "explain", OPT_FLAG, NULL, NULL, "print how many records each rule has rejected", 0, 0 },                    \

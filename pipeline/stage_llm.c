@@ -325,3 +325,28 @@ vm_status llm_stage_show(completer *c, const llm_stage *def, const stage_unit *u
                def->how->samples, def->how->tries, (long long)too_long);
     return e->status;
 }
+
+/* --- all of it ---------------------------------------------------------------------------------------------------- */
+vm_status llm_stage_all(const char *name, const char *run, const char *config, completer *c, const llm_stage *def,
+                        const stage_unit *u, int64_t n, vm_error *e) {
+    int64_t any = stage_any_of(def->a), parts = VM_MAX(any, (int64_t)1), busy = 0;
+    vm_status st = VM_OK;
+    if (llm_stage_only_shows(def->a)) return llm_stage_show(c, def, u, n, e);
+    for (int64_t i = 0; i < parts && !e->status; i++) {
+        stage *s = NULL;
+        tally counts = { 0 };
+        vm_error own = { 0 };
+        if (any ? stage_open_part(&s, name, run, config, def->a, i, parts, &own)
+                : stage_open(&s, name, run, config, def->a, &own)) {
+            if (any && own.status == VM_ELOCKED) busy++;
+            else *e = own;
+            continue;
+        }
+        llm_stage_run(s, c, def, u, n, &counts, e);
+        vm_status one = stage_close(s, !e->status, &counts, e);
+        st = VM_MAX(st, one);
+    }
+    if (busy && !e->status)
+        vm_info("%s: %lld of %lld parts are with other workers", name, (long long)busy, (long long)parts);
+    return e->status ? e->status : st;
+}

@@ -48,6 +48,10 @@ static inline bool llm_stage_only_shows(const vm_args *a) {
     return arg_flag(a, "show-prompt") || arg_flag(a, "dry-run");
 }
 vm_status llm_stage_show(completer *c, const llm_stage *d, const stage_unit *u, int64_t n, vm_error *e);
+/* All of a stage that only asks: shows, or opens it with this configuration, asks and closes it. With --shard any/N
+ * that is done for each of the N parts that no other worker has, one after the other. */
+vm_status llm_stage_all(const char *name, const char *run, const char *config, completer *c, const llm_stage *d,
+                        const stage_unit *u, int64_t n, vm_error *e);
 /* An answer in words that declines to answer. */
 bool llm_refuses(const char *text);
 

@@ -74,6 +74,10 @@ new parts; for i in 0 1 2; do ins parts --llm "replay:$t/fast.jsonl" --shard $i/
 check shards 3 "$(ls "$t/parts/instruct" | grep -c 'part-000.-of-0003.jsonl$')"; check shards_result "$want" "$(result parts)"
 ins parts --llm "replay:$t/fast.jsonl"; check other_cut 0 "$(cat "$t/parts/instruct/part-0000-of-0001.jsonl" | wc -l)"
 ins parts --llm none --shard 3/3; check shard_usage 2 $?
+new anyone; "$vismin" instruct "$t/anyone" --categories object --llm "replay:$t/slower.jsonl" --shard any/4 2>"$t/err1" & pid=$!
+ins anyone --llm "replay:$t/slower.jsonl" --shard any/4; check any 0 $?; wait $pid; check any_too 0 $?
+ins anyone --llm "replay:$t/slower.jsonl" --shard any/4; check any_rest 0 $?; check any_result "$want" "$(result anyone)"
+has any_busy 'parts are with other workers' "$(cat "$t/err1"; err)"; "$vismin" check "$t/anyone" >"$t/out" 2>"$t/err"; check any_whole 0 $?
 
 # nonsense: counted, then too much of it
 has final_void 'void","code":"garbage"' "$(grep '"t":0' "$t/whole/instruct/part-0000-of-0001.jsonl")"
