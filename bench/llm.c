@@ -1,26 +1,47 @@
 /* llm.c - a language model of TinyLlama's shape (1.1 billion weights) with random numbers: tokens of a prompt, and further tokens of one
- * and of several texts, with weights in 16, 8 and 4 bits. One JSON line per row on stdout (measure.h); per_s counts tokens.
+ * and of several texts, with weights in 16, 8 and 4 bits. One JSON line per row on stdout (measure.h); per_s counts tokens. Behind each
+ * "decode b1" a line says how many GB of weights a token reads, their rate by CPU seconds, and that of plain reading in the same minute.
  *
  * Rows: "KIND prefill 512" "KIND decode b1" "KIND decode b8" "KIND decode b32", KIND one of bf16, f16, int8, nf4, int4. */
 #include "bench/measure.h"
 #include "kernels/philox.h"
 #include "models/llm_decode.h"
+#include "models/quantised.h"
 
 vm_status llm_make(llm **out, vm_backend *be, const llm_config *c, vm_error *e); /* models/llm.c */
+
+static const struct { const char *name; vm_type type; vm_quant_kind kind; int block; } kinds[] = {
+    { "bf16", VM_BF16, VM_INT8, -1 }, { "f16", VM_F16, VM_INT8, -1 }, { "int8", VM_BF16, VM_INT8, 0 }, { "nf4", VM_BF16, VM_NF4, 64 }, { "int4", VM_BF16, VM_INT4, 128 } };
 
 static llm_config shape(void) {
     return (llm_config){ .vocab = 32000, .width = 2048, .mlp = 5632, .layers = 22, .context = 2048, .NH = 32, .NKV = 4, .HS = 64, .eps = 1e-5f,
                          .act = VM_SILU, .rope = { .columns = 64, .base = 1e4 }, .bos = 1, .pad = -1 };
 }
 
-static void random_numbers(vm_param *p, vm_type t, vm_rng *r) {
+/* Random numbers of size 2^-7 to 2^-3 in 16 bits, or random codes; norms are 1. Returns the bytes. */
+static double fill(llm *m, vm_param *p, int k, vm_rng *r) {
     vm_error e = { 0 };
-    p->type = p->nd > 1 ? t : VM_F32;
-    if (vm_param_alloc(p, &e)) die(&e);
-    for (int64_t i = 0; i < vm_param_count(p); i++) {
-        if (p->type == VM_F32) ((float *)p->data)[i] = 1;
-        else ((uint16_t *)p->data)[i] = (uint16_t)(vm_rng_u32(r) & (t == VM_BF16 ? 0x81ff : 0x83ff)) | (t == VM_BF16 ? 0x3c00 : 0x2400); /* of size 1/64 to 1/16 */
+    int64_t n = vm_param_count(p);
+    if (kinds[k].block >= 0 && p->nd == 2 && p != m->embed && p != m->head) {
+        quant_form q;
+        if (quant_form_make(&q, kinds[k].kind, p->ne[0], p->ne[1], kinds[k].block, kinds[k].kind == VM_INT4, &e)) die(&e);
+        int64_t bytes = n / (q.kind == VM_INT8 ? 1 : 2), scales = vm_quant_scales(q.kind, q.N, q.K, q.block);
+        for (int64_t i = 0; i < bytes; i++) q.own[i] = (uint8_t)vm_rng_u32(r);
+        for (int64_t i = 0; i < scales; i++) {
+            q.scales[i] = q.kind == VM_INT8 ? 0.0005f : 0.03f;
+            if (q.zeros) q.zeros[i] = 7.5f;
+        }
+        double all = (double)bytes + 4 * (double)scales * (q.zeros ? 2 : 1);
+        if (quant_form_keep(&q, &m->w, p, &e)) die(&e);
+        return all;
     }
+    p->type = p->nd > 1 ? kinds[k].type : VM_F32;
+    if (vm_param_alloc(p, &e)) die(&e);
+    for (int64_t i = 0; i < n; i++) {
+        if (p->type == VM_F32) ((float *)p->data)[i] = 1;
+        else ((uint16_t *)p->data)[i] = (uint16_t)(vm_rng_u32(r) & (p->type == VM_BF16 ? 0x81ff : 0x8fff)) | (p->type == VM_BF16 ? 0x3c00 : 0x2000);
+    }
+    return p == m->embed ? 0 : (double)n * (double)vm_type_size(p->type); /* of the table one row is read */
 }
 
 typedef struct {
@@ -42,7 +63,26 @@ static void prefill(void *ctx) {
     llm_seq_free(j->en, &j->s[0]);
 }
 
-static void run(const llm *m, const char *kind) {
+/* Tokens and passes over memory by turns, the least CPU time of each. */
+static void against_memory(job *j, const char *name, double gb) {
+    enum { WORDS = 1 << 26 };
+    uint64_t *p = vm_calloc(WORDS, 8), sum = 0;
+    double best = 1e30, read = 1e30;
+    memset(p, 1, (size_t)WORDS * 8);
+    for (int r = 0; r < 12; r++) {
+        double c = seconds(CLOCK_PROCESS_CPUTIME_ID);
+        for (int64_t i = 0; i < WORDS; i++) sum += p[i];
+        double d = seconds(CLOCK_PROCESS_CPUTIME_ID);
+        decode(j);
+        best = VM_MIN(best, seconds(CLOCK_PROCESS_CPUTIME_ID) - d), read = VM_MIN(read, d - c);
+    }
+    printf("{\"program\":\"vismin\",\"section\":\"llm\",\"name\":\"%s against memory\",\"gb\":%.3f,\"gb_per_cpu_s\":%.1f,\"read_gb_per_cpu_s\":%.1f,\"check\":%d}\n", name, gb,
+           gb / best, WORDS * 8e-9 / read, (int)(sum & 1));
+    fflush(stdout);
+    vm_free(p);
+}
+
+static void run(const llm *m, const char *kind, double gb) {
     char name[64];
     vm_error e = { 0 };
     vm_type t = vm_cpu_has_bf16() ? VM_BF16 : VM_F32;
@@ -54,27 +94,37 @@ static void run(const llm *m, const char *kind) {
     double g = 2 * (double)weight_count(&m->w) * 1e-9;
     if (wanted(name)) measure("llm", name, t, 512 * g, 512, prefill, &j);
     for (int b = 1; b <= 32; b *= b == 1 ? 8 : 4) {
-        j.n = b;
         snprintf(name, sizeof name, "%s decode b%d", kind, b);
+        if (!wanted(name)) continue;
+        j.n = b;
         for (int i = 0; i < b; i++)
             if (llm_prefill(j.en, &j.s[i], j.ids, 16, NULL, &e)) die(&e);
-        if (wanted(name)) measure("llm", name, t, b * g, b, decode, &j);
+        measure("llm", name, t, b * g, b, decode, &j);
+        if (b == 1 && threads == 1) against_memory(&j, name, gb);
         for (int i = 0; i < b; i++) llm_seq_free(j.en, &j.s[i]);
     }
     llm_engine_free(j.en);
     vm_free(j.logits);
 }
 
+static bool wanted_kind(const char *kind) {
+    for (int k = 0; k < n_rows; k++)
+        if (!strncmp(rows[k], kind, strlen(kind)) && rows[k][strlen(kind)] == ' ') return true;
+    return n_rows == 0;
+}
+
 int main(int argc, char **argv) {
     const llm_config c = shape();
     bench_begin(argc, argv);
-    for (int t = VM_BF16; t <= VM_F16; t++) {
+    for (int k = 0; k < VM_LEN(kinds); k++) {
         vm_error e = { 0 };
         llm *m;
+        double bytes = 0;
         vm_rng r = vm_rng_at(1, 2);
+        if (!wanted_kind(kinds[k].name)) continue;
         if (llm_make(&m, vm_backend_cpu(), &c, &e)) die(&e);
-        for (int64_t i = 0; i < m->w.n; i++) random_numbers(m->w.p[i], (vm_type)t, &r);
-        run(m, vm_type_name((vm_type)t));
+        for (int64_t i = 0, n = m->w.n; i < n; i++) bytes += fill(m, m->w.p[i], k, &r); /* codes come behind the n */
+        run(m, kinds[k].name, bytes * 1e-9);
         llm_free(m);
     }
     return 0;

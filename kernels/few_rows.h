@@ -16,9 +16,8 @@
 #endif
 
 enum { FEW_ROWS = VM_FEW_ROWS,
-       FEW_LINES = 16,     /* rows of W that a thread takes at a time */
-       FEW_SHARED = 8192,  /* numbers of x that these share before going on to further columns: they stay in the first-level cache */
-       FEW_AHEAD = 2048 }; /* bytes of W's rows that are asked for early */
+       FEW_LINES = 16,      /* rows of W that a thread takes at a time */
+       FEW_SHARED = 8192 }; /* numbers of x that these share before going on to further columns: they stay in the first-level cache */
 
 INLINE vec load_f16(const uint16_t *p) {
 #if defined(__AVX512F__) && !defined(VM_F64_BUILD)
@@ -39,11 +38,20 @@ INLINE void few_block(const int R, const int M, const vm_type t, const char *w, 
     vec all[4][FEW_ROWS];
     UNROLL for (int r = 0; r < R; r++) UNROLL
     for (int m = 0; m < M; m++) all[r][m] = sum[r][m];
+    enum { LINE = 64 };
+    const int side = VM_MAX((int)(LINE / (LANES * each)), 1); /* vectors of a cache line */
+    for (; n >= side * LANES; n -= side * LANES, w += side * LANES * each, x += side * M * LANES)
+        UNROLL for (int r = 0; r < R; r++) {
+            __builtin_prefetch(w + (size_t)(R + r) * ld, 0, 2); /* the rows that come behind these */
+            UNROLL for (int v = 0; v < side; v++) {
+                vec y = few_load(w + (size_t)r * ld + (size_t)v * LANES * each, t);
+                UNROLL for (int m = 0; m < M; m++) all[r][m] += y * vec_load(x + (v * M + m) * LANES);
+            }
+        }
     for (; n >= LANES; n -= LANES, w += LANES * each, x += M * LANES)
         UNROLL for (int r = 0; r < R; r++) {
-            __builtin_prefetch(w + (size_t)r * ld + FEW_AHEAD);
-            vec v = few_load(w + (size_t)r * ld, t);
-            UNROLL for (int m = 0; m < M; m++) all[r][m] += v * vec_load(x + m * LANES);
+            vec y = few_load(w + (size_t)r * ld, t);
+            UNROLL for (int m = 0; m < M; m++) all[r][m] += y * vec_load(x + m * LANES);
         }
     if (n) /* the rest meets zeros of x */
         UNROLL for (int r = 0; r < R; r++) {

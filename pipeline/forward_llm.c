@@ -186,7 +186,7 @@ static vm_status run(forward_case *c, vm_error *e) {
     if (!strcmp(c->kind, "adapter") || !strcmp(c->kind, "quantize")) return expand(c, e);
     if (loss && strcmp(forward_string(c, "loss") ? forward_string(c, "loss") : "", "lm"))
         return vm_fail(e, VM_EINPUT, "%s: case %s: in.loss is not \"lm\", the only loss of a language model", st_path(c->in, NULL), c->name);
-    if (!batch_read(&b, c, loss, e) && !llm_open(&m, c->be, c->dir, loss && c->grad, e) && !adapt(c, m, e)) {
+    if (!batch_read(&b, c, loss, e) && !llm_open(&m, c->be, c->dir, loss && c->grad && !forward_string(c, "adapter"), e) && !adapt(c, m, e)) {
         if (!strcmp(c->kind, "generate")) generate(c, m, &b, e);
         else if (!run_graph(c, m, &b, loss, e) && loss && c->grad) put_grads(c, m, e);
     }

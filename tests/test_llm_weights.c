@@ -180,6 +180,43 @@ TEST(converted) {
     vm_free(plain);
 }
 
+/* Gradients of an adapter on a base in 4 bits are those on its numbers; the base learns nothing. */
+static void adapter_gradients(const char *dir, bool writable, float *out, int64_t *n) {
+    vm_error e = { 0 };
+    llm *m = NULL;
+    if (llm_open(&m, vm_backend_cpu(), dir, writable, &e) || llm_adapt(m, &(lora_options){ .r = 4, .seed = 3 }, NULL, &e)) MISMATCH("%s\n", e.msg);
+    for (int64_t i = 0; i < m->w.n; i++) /* B is 0 at first, and A's gradient then */
+        for (int64_t k = 0; strstr(m->w.p[i]->name, ".lora_b") && k < vm_param_count(m->w.p[i]); k++) ((float *)m->w.p[i]->data)[k] = 0.01f * (float)(k % 7 - 3);
+    vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
+    int32_t positions[LENGTH];
+    const int64_t shape[] = { 1, LENGTH };
+    for (int i = 0; i < LENGTH; i++) positions[i] = i;
+    g->training = true;
+    vm_val ids = vm_input(g, "ids", VM_I32, 2, shape), at = vm_input(g, "at", VM_I32, 2, shape);
+    vm_val loss = llm_loss(g, m, llm_hidden(g, m, ids, at, 0, LENGTH), vm_input(g, "targets", VM_I32, 2, shape));
+    vm_output(g, "loss", loss);
+    vm_backward(g, 1, &loss, NULL, 0, NULL);
+    if (vm_set(g, "ids", text) || vm_set(g, "at", positions) || vm_set(g, "targets", text) || vm_run(g)) MISMATCH("%s\n", g->err.msg);
+    *n = 0;
+    for (int64_t i = 0; i < m->w.n; i++) {
+        EXPECT(lora_has(m->w.p[i]) == (m->w.p[i]->grad != NULL));
+        for (int64_t k = 0; m->w.p[i]->grad && k < vm_param_count(m->w.p[i]) && *n < 20000; k++) out[(*n)++] = m->w.p[i]->grad[k];
+    }
+    vm_graph_free(g);
+    llm_free(m);
+}
+TEST(adapters_on_4_bits) {
+    static float want[20000], got[20000];
+    int64_t n, k;
+    char *dir = path_join(tmp, "nf4");
+    adapter_gradients(dir, true, want, &n), adapter_gradients(dir, false, got, &k);
+    float most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmaxf(most, fabsf(want[i]));
+    EXPECT(n == k && n == 9728 && most > 1e-4f);
+    for (int64_t i = 0; i < n; i++) EXPECT_NEAR((double)got[i], (double)want[i], 1e-3 * (double)most);
+    vm_free(dir);
+}
+
 /* Floats under a configuration that asks for 8 or 4 bits are quantised while they are loaded. */
 TEST(quantised_while_loading) {
     static const char *const how[] = { "\"load_in_4bit\":true,\"bnb_4bit_use_double_quant\":true", "\"load_in_4bit\":true", "\"load_in_8bit\":true" };
@@ -308,6 +345,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < LENGTH; i++) text[i] = 3 + (i * 37 + i * i) % (V - 3);
     RUN(experts_joined);
     RUN(converted);
+    RUN(adapters_on_4_bits);
     RUN(quantised_while_loading);
     RUN(gptq_layouts);
     RUN(configurations_that_are_not_read);
