@@ -29,14 +29,13 @@ struct detect_source {
     int64_t n;                 /* pictures of an epoch; 0 = unlimited */
     int64_t batch;             /* pictures of a step */
     uint64_t seed;
-    int64_t steps;             /* of the run, for curricula */
     char digest[65];           /* SHA-256 of the annotations; "" = made on the fly */
     /* VM_EINPUT: no usable picture for the slot. bad: those passed over. */
     vm_status (*sample)(const detect_source *s, int64_t step, int64_t slot, detect_sample *out, clip_bad_list *bad, vm_error *e);
     void (*free)(detect_source *s);
 };
-/* Scenes with their questions (scene_ask). curriculum: one object until 6 % of the run, two until 18 %. */
-vm_status detect_source_world(detect_source **out, bool curriculum, vm_error *e);
+/* Scenes with their questions (scene_ask), of one object in steps below `one`, of two below `two`. */
+vm_status detect_source_world(detect_source **out, int64_t one, int64_t two, vm_error *e);
 /* Annotations (boxes.h). A picture without a list of absent phrases is asked for `negatives` others, drawn anew in every epoch, and for what
  * it has; crowds are left out. */
 vm_status detect_source_files(detect_source **out, const char *const *files, int n, const media_places *places, int64_t negatives, vm_error *e);

@@ -7,13 +7,12 @@
 
 typedef struct {
     detect_source s;
-    bool curriculum;
+    int64_t one, two;
 } world;
 
 static vm_status sample(const detect_source *source, int64_t step, int64_t slot, detect_sample *out, clip_bad_list *bad, vm_error *e) {
     const world *w = (const world *)source;
-    const double at = source->steps ? (double)step / (double)source->steps : 1;
-    const scene_opts limit = { SCENE_MIX, !w->curriculum || at >= 0.18 ? 0 : at < 0.06 ? 1 : 2 };
+    const scene_opts limit = { SCENE_MIX, step < w->one ? 1 : step < w->two ? 2 : 0 };
     scene s;
     scene_question q[SCENE_QUESTIONS];
     uint32_t x[4];
@@ -35,11 +34,11 @@ static vm_status sample(const detect_source *source, int64_t step, int64_t slot,
 
 static void release(detect_source *s) { vm_free(s); }
 
-vm_status detect_source_world(detect_source **out, bool curriculum, vm_error *e) {
+vm_status detect_source_world(detect_source **out, int64_t one, int64_t two, vm_error *e) {
     world *w = vm_calloc(1, sizeof *w);
     *out = NULL;
     if (!w) return vm_nomem(e, sizeof *w, "the world");
-    w->curriculum = curriculum, w->s.sample = sample, w->s.free = release;
+    w->one = one, w->two = two, w->s.sample = sample, w->s.free = release;
     *out = &w->s;
     return VM_OK;
 }

@@ -78,14 +78,26 @@ static vm_status open_model(job *j, vm_backend *be, const char *dir, vm_error *e
     return tok_open(&j->t, dir, e) ? e->status : preprocess_load(&j->pp, dir, e);
 }
 
+static vm_status read_curriculum(const vm_args *a, int64_t *one, int64_t *two, vm_error *e) {
+    const char *text = arg_str(a, "curriculum");
+    char *end = NULL, *last = NULL;
+    *one = *two = 0;
+    if (!text) return VM_OK;
+    *one = strtoll(text, &end, 10), *two = *end == ',' ? strtoll(end + 1, &last, 10) : -1;
+    if (end == text || *one < 0 || *two < *one || !last || *last) return vm_fail(e, VM_EUSAGE, "--curriculum %s: expected two steps with a comma between them, the second not before the first", text);
+    return VM_OK;
+}
+
 static vm_status open_data(job *j, vm_error *e) {
+    int64_t one, two;
     const media_places places = eval_places(j->a);
     const char *const *files;
     const int n = arg_list(j->a, "data", &files);
+    if (read_curriculum(j->a, &one, &two, e)) return e->status;
     if (!n) return vm_fail(e, VM_EUSAGE, "train detect: --data FILE is needed, annotations in COCO's format, or world");
     for (int k = 0; k < n; k++)
         if (!strcmp(files[k], "world") && n > 1) return vm_fail(e, VM_EUSAGE, "--data world stands alone");
-    if (!strcmp(files[0], "world") ? detect_source_world(&j->source, arg_flag(j->a, "curriculum"), e)
+    if (!strcmp(files[0], "world") ? detect_source_world(&j->source, one, two, e)
                                    : detect_source_files(&j->source, files, n, &places, arg_int(j->a, "negatives"), e))
         return e->status;
     j->source->seed = (uint64_t)arg_int(j->a, "seed"), j->source->batch = arg_int(j->a, "batch");
@@ -156,7 +168,7 @@ static const vm_opt opts[] = {
     { "data", OPT_LIST, NULL, "FILE", "annotations as COCO has them, categories being phrases (repeatable); or world, scenes made on the fly", 0, 0 },
     EVAL_PLACE_OPTS,
     { "negatives", OPT_INT, "8", "N", "absent phrases of a picture that has no neg_category_ids, drawn anew in every epoch", 0, 1 << 16 },
-    { "curriculum", OPT_FLAG, NULL, NULL, "world: one object per scene until 6 % of the run, two until 18 %", 0, 0 },
+    { "curriculum", OPT_STR, NULL, "A,B", "world: one object per scene in the first A steps, two until step B", 0, 0 },
     { "init", OPT_STR, NULL, "DIR", "model directory to start from", 0, 0 },
     { "scratch", OPT_STR, NULL, "DIR", "model directory to train from random weights; world: the small built-in one", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/", 0, 0 },
@@ -189,6 +201,6 @@ const vm_command cmd_train_detect = {
     .about = "Hungarian matching; focal loss over tokens, L1 and GIoU of boxes, of every layer of the decoder and of the boxes that queries are chosen\n"
              "by. RUN/model loads in transformers. A killed run goes on with the same command, bit for bit.\n\n"
              "  vismin train detect --data instances_train2017.json --images coco/train2017 --init grounding-dino-tiny/ --epochs 12 --scales 480,640,800 --crop 0.5 --out run\n"
-             "  vismin train detect --data world --scratch world --steps 8000 --batch 16 --lr 5e-4 --lr-vision 1 --lr-text 1 --curriculum --out run",
+             "  vismin train detect --data world --scratch world --steps 8000 --batch 16 --lr 5e-4 --lr-vision 1 --lr-text 1 --curriculum 500,1500 --out run",
     .opts = opts, .max_pos = 0, .run = run,
 };

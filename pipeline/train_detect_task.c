@@ -131,7 +131,6 @@ static vm_status load(train_task *x, const char *dir, int64_t n, vm_error *e) { 
 
 vm_status train_detect_run(gdino *m, detect_source *source, tok *t, const vm_preprocess *pp, const train_detect_options *o, vm_error *e) {
     detect_task d = { .o = o, .m = m, .source = source, .tok = t, .pp = pp };
-    source->steps = o->run.steps;
     d.task = (train_task){ .w = &m->w, .digest = source->digest, .samples = source->batch, .start = start, .batch = batch, .step = step, .updates = updates,
                            .log = log_terms, .text = text_of, .evidence = evidence, .validate = o->val ? validate : NULL,
                            .log_validation = log_validation, .save = save, .load = load };

@@ -11,7 +11,7 @@ train() { # OUT OPTIONS...
     out=$1; shift
     "$vismin" train detect --batch 2 --lr 1e-3 --warmup 2 --log-every 1 --dtype f32 --deterministic --out "$dir/$out" "$@" > /dev/null 2> "$dir/err"; rc=$?
 }
-world="--data world --scratch world --curriculum --steps 6 --denoise 16 --dropout 0.1 --fusion-drop 0.1 --drop-path 0.1 --ema 0.9 --crop 0.5"
+world="--data world --scratch world --curriculum 2,4 --steps 6 --denoise 16 --dropout 0.1 --fusion-drop 0.1 --drop-path 0.1 --ema 0.9 --crop 0.5"
 
 train whole $world
 check trains '[ $rc = 0 ] && [ "$(grep -c "\"pick_ce\"" "$dir/whole/log.jsonl")" = 6 ] && grep -q "\"noised\"" "$dir/whole/log.jsonl"'
@@ -47,6 +47,8 @@ train none --data world --scratch world
 check steps_are_needed '[ $rc = 2 ] && grep -q "no steps" "$dir/err"'
 train none --data world --scratch world --steps 1 --scales 64,x
 check scales '[ $rc = 2 ] && grep -q -- "--scales 64,x" "$dir/err"'
+train none --data world --scratch world --steps 1 --curriculum 5
+check curriculum '[ $rc = 2 ] && grep -q -- "--curriculum 5: expected two steps" "$dir/err"'
 train none --data world --scratch world --steps 1 --val-every 1
 check val_is_needed '[ $rc = 2 ] && grep -q -- "--val FILE" "$dir/err"'
 exit $bad

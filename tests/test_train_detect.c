@@ -71,8 +71,8 @@ TEST(batches_of_the_world) {
     vm_error e = { 0 };
     open_small(&m, &t, &pp, &e);
     EXPECT(m->c.queries == 16 && weight_count(&m->w) > 1000000 && weight_count(&m->w) < 1500000);
-    EXPECT(!detect_source_world(&s, true, &e));
-    s->batch = 6, s->seed = 4, s->steps = 100;
+    EXPECT(!detect_source_world(&s, 6, 18, &e));
+    s->batch = 6, s->seed = 4;
     int64_t most = 0;
     for (int64_t step = 0; step < 40; step += 13) { /* 0: one object; 13: two; then all */
         EXPECT(!detect_batch_make(&a, s, &none, &pp, t, 16, step, &e) && !detect_batch_make(&b, s, &none, &pp, t, 16, step, &e));
@@ -172,7 +172,7 @@ static setting set_up(vm_error *e) {
     open_small(&y.m, &y.t, &y.pp, e);
     for (int64_t i = 0; i < y.m->w.n; i++) /* as after a while: nothing is exactly zero */
         if (vm_param_count(y.m->w.p[i]) > 1 && y.m->w.p[i]->nd == 2 && ((vm_real *)y.m->w.p[i]->data)[0] == 0) weight_normal(y.m->w.p[i], 8, (uint64_t)i, 0.02, e);
-    EXPECT(!detect_source_world(&y.s, false, e));
+    EXPECT(!detect_source_world(&y.s, 0, 0, e));
     y.s->batch = 2, y.s->seed = 2;
     EXPECT(!detect_batch_make(&y.x, y.s, &(detect_augment){ 0 }, &y.pp, y.t, 16, 5, e));
     if (e->status) MISMATCH("%s\n", e->msg);
