@@ -57,12 +57,14 @@ static vm_status read_categories(job *j, vm_error *e) {
                    text);
 }
 
+static bool is_vsr(const caption *c) { return c->source && !strcmp(c->source, "vsr"); }
+
 /* Of a try: fixed, or drawn from the seed. Statements of VSR state relations and seldom attributes: objects only. */
 static int category_of(const job *j, const stage_unit *u, int t) {
     const unit_item *x = u->item;
     char number[16];
     if (x->category >= 0) return x->category;
-    if (x->c->source && !strcmp(x->c->source, "vsr") && j->weight[0] > 0) return 0;
+    if (is_vsr(x->c) && j->weight[0] > 0) return 0;
     snprintf(number, sizeof number, "%d", t);
     uint64_t seed = sha256_seed((uint64_t)arg_int(j->a, "seed"), 2, (const char *[]){ u->key, number });
     return (double)(seed >> 11) * 0x1p-53 * (j->weight[0] + j->weight[1]) < j->weight[0] ? 0 : 1;
@@ -138,7 +140,7 @@ static vm_status make_units(job *j, vm_error *e) {
         char hex[65];
         sha256_hex(hex, c->caption, strlen(c->caption));
         for (int k = 0; k < each; k++) {
-            if (j->all && k == 1 && c->source && !strcmp(c->source, "vsr")) continue;
+            if (j->all && k == 1 && is_vsr(c)) continue;
             j->item[j->n] = (unit_item){ c, j->all ? k : -1 };
             j->unit[j->n] = (stage_unit){ .key = p, .shard = c->image_id, .input = c->caption, .item = &j->item[j->n] };
             p += snprintf(p, room - (size_t)(p - j->text), "%s:%.8s%s%s", c->image_id, hex, j->all ? ":" : "",
@@ -209,7 +211,7 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
         edits_free(&list);
     }
     vm_free(seen.key);
-    *more = out->n < j->enough;
+    *more = out->n < (is_vsr(x->c) && !arg_given(j->a, "edits") ? 2 * j->enough : j->enough);
     if (out->n || none) return STAGE_OK;
     out->code = proposed ? "rejected" : refused ? "refused" : NULL;
     return STAGE_VOID;
@@ -274,7 +276,8 @@ static const vm_opt opts[] = {
     { "captions", OPT_STR, NULL, "FILE", "of `vismin captions` (default: RUN/captions.jsonl)", 0, 0 },
     { "categories", OPT_STR, "object:0.6,attribute:0.4", "WHICH",
       "drawn for each prompt by weight; all: prompts of every category for each caption", 0, 0 },
-    { "edits", OPT_INT, "5", "N", "a caption with so many edits is not asked about again", 1, 64 },
+    { "edits", OPT_INT, "5", "N",
+      "a caption with so many edits is not asked about again (of VSR twice as many unless given)", 1, 64 },
     { "repair", OPT_FLAG, NULL, NULL,
       "write edited captions anew that change more than the phrase, instead of rejecting them", 0, 0 },
     STAGE_OPTS,

@@ -20,7 +20,7 @@ void preset_put(const preset *p, json_writer *w, const char *key); /* for the co
 
 #define PRESET_OPTS                                                                                                    \
     { "prompt-dir", OPT_STR, NULL, "DIR",                                                                              \
-      "prompts, demonstrations and tables that stand here replace the program's own", 0, 0 },                          \
+      "prompts, demonstrations and decoding.csv that stand here replace the program's own", 0, 0 },                    \
         { "temperature", OPT_FLOAT, NULL, "X", "0 = the most likely token (default: decoding.csv)", 0, 100 },          \
         { "top-k", OPT_INT, NULL, "K", "draw from the K most likely tokens; 0 = all", 0, 1 << 24 },                    \
         { "top-p", OPT_FLOAT, NULL, "P", "draw from the fewest tokens that reach P together", 0, 1 },                  \

@@ -1,7 +1,7 @@
 #!/bin/sh
 # cli_captions.sh - `vismin captions`: COCO's file, VSR, lists of all kinds, the miniature world; what is left out, what is malformed.
 vismin=${VISMIN:-build/vismin}
-t=$(mktemp -d) || exit 1
+t=$(mktemp -d /dev/shm/cli_captions.XXXXXX 2>/dev/null || mktemp -d) || exit 1
 trap 'rm -rf "$t"' EXIT
 all=0
 check() { # NAME WANT GOT

@@ -1,7 +1,7 @@
 #!/bin/sh
 # cli_vet.sh - `vismin vet`: votes, majorities, demonstrations near to the case; then export, import and check of edits and verdicts.
 vismin=${VISMIN:-build/vismin}
-t=$(mktemp -d) || exit 1
+t=$(mktemp -d /dev/shm/cli_vet.XXXXXX 2>/dev/null || mktemp -d) || exit 1
 trap 'rm -rf "$t"' EXIT
 all=0
 check() { # NAME WANT GOT
