@@ -130,6 +130,13 @@ ins whole --prompt-dir "$t/prompts" --show-prompt; check bad_demo 3 $?; has bad_
 m=$t/model; mkdir "$m" && cp tests/golden/llm/llama/config.json tests/golden/llm/llama/model.safetensors "$m" && cp tests/golden/tokenizer/pieces_first/*.json "$m"
 printf 'edit object : {caption} =>\n' >"$t/prompts/instruct.object.txt"
 new nan; ins nan --llm "native:$m" --prompt-dir "$t/prompts" --max-new 60 --tries 1 --void-limit 1 --threads 1 --no-schema; check native 0 $?
+# the same model behind HTTP
+"$vismin" serve "$m" --port 0 --chat-template raw --threads 1 --quiet >"$t/url" 2>"$t/err1" & pid=$!
+n=0; until grep -q http "$t/url" || [ $n -gt 500 ]; do sleep 0.02; n=$((n + 1)); done
+new http; ins http --llm "http:$(head -n 1 "$t/url")" --prompt-dir "$t/prompts" --max-new 200 --tries 1 --void-limit 1 --stats-json "$t/stats.json"; check http 0 $?
+has http_tokens '"tokens_in": ' "$(grep -v '"tokens_in": 0' "$t/stats.json")"; has http_model '"model": "http:model"' "$(cat "$t/http/manifest.json")"
+check http_schema 0 "$(grep -c '"code":"garbage"' "$t/http/instruct/part-0000-of-0001.jsonl")"
+kill $pid; wait $pid; new http2; ins http2 --llm "http:$(head -n 1 "$t/url")" --prompt-dir "$t/prompts"; check http_gone 4 $?; has http_gone_words 'is the server running?' "$(err)"
 n=$(wc -c <"$m/model.safetensors"); head -c 60000 /dev/zero | tr '\0' '\377' | dd of="$m/model.safetensors" bs=1 seek=$((n - 60000)) conv=notrunc 2>/dev/null
 new nan2; ins nan2 --llm "native:$m" --prompt-dir "$t/prompts" --max-new 60 --tries 1 --threads 1 --no-schema; check nan 6 $?; has nan_words 'not numbers' "$(err)"
 
