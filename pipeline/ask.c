@@ -87,31 +87,34 @@ static vm_status put_item(stage *st, const ask_job *j, const ask_scope *s, int n
     return e->status;
 }
 
-static vm_status keep(ask_job *j, vm_error *e) {
-    char config[64];
-    stage *s = NULL;
-    tally counts = { 0 };
-    snprintf(config, sizeof config, "{\"questions\":%lld}", (long long)j->most);
-    if (stage_open(&s, "ask", j->run, config, j->a, e)) return e->status;
+static vm_status keep(void *ctx, stage *s, tally *counts, vm_error *e) {
+    const ask_job *j = ctx;
     for (int64_t i = 0, n; i < j->scopes.n && !e->status; i += n) {
         const ask_scope *x = &j->scopes.s[i];
         for (n = 1; i + n < j->scopes.n && x[n].of == x->of;) n++;
         if (run_stopping()) vm_fail(e, VM_ESTOP, "ask: stopped; the same command goes on");
-        else if (stage_mine(s, x->of->image)) put_item(s, j, x, (int)n, &counts, e);
+        else if (stage_mine(s, x->of->image)) put_item(s, j, x, (int)n, counts, e);
     }
-    vm_status st = stage_close(s, !e->status, &counts, e);
-    return e->status ? e->status : st;
+    return e->status;
+}
+
+static void config_of(const ask_job *j, char config[64]) { snprintf(config, 64, "{\"questions\":%lld}", (long long)j->most); }
+
+vm_status ask_keep_beside(ask_job *j, const stage *part, vm_error *e) {
+    char config[64];
+    config_of(j, config);
+    j->partial |= stage_beside(part, "ask", config, keep, j, e) == VM_EPARTIAL;
+    return e->status;
 }
 
 static vm_status work(ask_job *j, vm_error *e) {
     bool show = llm_stage_only_shows(j->a);
-    if (j->most || show) {
-        if (ask_open_prompts(j, e) || complete_open(&j->c, j->a, e)) return e->status;
-        if (show) return ask_llm(j, true, e);
-        if (!j->c) return vm_fail(e, VM_EUSAGE, "--llm-questions %lld: give a model with --llm", (long long)j->most);
-        if (ask_llm(j, false, e) || ask_judge(j, e) || ask_of_model(j, e)) return e->status;
-    }
-    return keep(j, e);
+    char config[64];
+    config_of(j, config);
+    if (!j->most && !show) return stage_parts("ask", j->run, config, j->a, keep, j, e);
+    if (ask_open_prompts(j, e) || complete_open(&j->c, j->a, e)) return e->status;
+    if (!show && !j->c) return vm_fail(e, VM_EUSAGE, "--llm-questions %lld: give a model with --llm", (long long)j->most);
+    return ask_llm(j, show, e);
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {

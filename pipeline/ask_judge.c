@@ -119,30 +119,6 @@ static char *config_of(const ask_job *j, vm_error *e) {
     return json_take(&w, NULL, e);
 }
 
-vm_status ask_judge(ask_job *j, vm_error *e) {
-    judging *g = vm_calloc(1, sizeof *g);
-    if (!g) return vm_nomem(e, sizeof *g, "questions");
-    g->j = j;
-    const llm_stage def = { .ask = ask, .take = take, .ctx = g, .how = &j->judge_how, .a = j->a };
-    stage_unit *u = NULL;
-    stage *s = NULL;
-    tally counts = { 0 };
-    char *config = NULL;
-    if (!ask_each(j, add, g, e) && !(u = vm_calloc((size_t)g->n + 1, sizeof *u))) vm_nomem(e, (size_t)g->n * sizeof *u, "questions");
-    for (int64_t i = 0; i < g->n && u; i++)
-        u[i] = (stage_unit){ .key = g->item[i].key, .shard = g->item[i].scope->of->image, .input = g->item[i].input, .item = &g->item[i] };
-    if (!e->status && (config = config_of(j, e)) && !stage_open(&s, "ask_judge", j->run, config, j->a, e)) {
-        llm_stage_run(s, j->c, &def, u, g->n, &counts, e);
-        j->partial |= stage_close(s, !e->status, &counts, e) == VM_EPARTIAL;
-    }
-    for (int64_t i = 0; i < g->n; i++) {
-        item *x = &g->item[i];
-        vm_free(x->json), vm_free(x->key), vm_free(x->input), vm_free(x->text), vm_free(x->choices);
-    }
-    vm_free(g->item), vm_free(g), vm_free(u), vm_free(config);
-    return e->status;
-}
-
 /* --- what passed -------------------------------------------------------------------------------------------------------- */
 typedef struct {
     ask_job *j;
@@ -166,9 +142,36 @@ static vm_status pass(void *ctx, ask_scope *s, const question *q, vm_error *e) {
     return e->status;
 }
 
-vm_status ask_of_model(ask_job *j, vm_error *e) {
+static vm_status take_passed(ask_job *j, const stage *part, vm_error *e) {
     passing p = { .j = j };
-    if (!stage_records(j->run, "ask_judge", add_kept, &p, e)) ask_each(j, pass, &p, e);
+    if (!stage_records(j->run, "ask_judge", add_kept, &p, e)) ask_each(j, part, pass, &p, e);
     keymap_free(&p.kept);
     return e->status;
+}
+
+/* --- the stage ---------------------------------------------------------------------------------------------------------- */
+static vm_status judge(void *ctx, stage *s, tally *counts, vm_error *e) {
+    judging *g = ctx;
+    const llm_stage def = { .ask = ask, .take = take, .ctx = g, .how = &g->j->judge_how, .a = g->j->a };
+    stage_unit *u = vm_calloc((size_t)g->n + 1, sizeof *u);
+    if (!u) return vm_nomem(e, (size_t)g->n * sizeof *u, "questions");
+    for (int64_t i = 0; i < g->n; i++)
+        u[i] = (stage_unit){ .key = g->item[i].key, .shard = g->item[i].scope->of->image, .input = g->item[i].input, .item = &g->item[i] };
+    llm_stage_run(s, g->j->c, &def, u, g->n, counts, e);
+    vm_free(u);
+    return e->status;
+}
+
+vm_status ask_judge(ask_job *j, const stage *part, vm_error *e) {
+    judging *g = vm_calloc(1, sizeof *g);
+    if (!g) return vm_nomem(e, sizeof *g, "questions");
+    g->j = j;
+    char *config = ask_each(j, part, add, g, e) ? NULL : config_of(j, e);
+    if (config) j->partial |= stage_beside(part, "ask_judge", config, judge, g, e) == VM_EPARTIAL;
+    for (int64_t i = 0; i < g->n; i++) {
+        item *x = &g->item[i];
+        vm_free(x->json), vm_free(x->key), vm_free(x->input), vm_free(x->text), vm_free(x->choices);
+    }
+    vm_free(g->item), vm_free(g), vm_free(config);
+    return e->status ? e->status : take_passed(j, part, e);
 }

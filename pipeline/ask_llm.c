@@ -131,25 +131,33 @@ static char *config_of(const ask_job *j, vm_error *e) {
     return json_take(&w, NULL, e);
 }
 
+typedef struct {
+    ask_job *j;
+    const llm_stage *def;
+    stage_unit *u;
+} asking;
+
+/* Of one shard all three stages, so that what is kept of it has been asked and judged. */
+static vm_status ask_part(void *ctx, stage *s, tally *counts, vm_error *e) {
+    asking *x = ctx;
+    if (!llm_stage_run(s, x->j->c, x->def, x->u, x->j->scopes.n, counts, e) && !ask_judge(x->j, s, e)) ask_keep_beside(x->j, s, e);
+    return e->status;
+}
+
 vm_status ask_llm(ask_job *j, bool show, vm_error *e) {
     const llm_stage def = { .ask = ask, .take = take, .ctx = j, .how = &j->how, .a = j->a };
     int64_t n = j->scopes.n;
-    stage_unit *u = vm_calloc((size_t)n + 1, sizeof *u);
-    stage *s = NULL;
-    tally counts = { 0 };
-    if (!u) return vm_nomem(e, (size_t)n * sizeof *u, "scopes");
+    asking x = { j, &def, vm_calloc((size_t)n + 1, sizeof(stage_unit)) };
+    if (!x.u) return vm_nomem(e, (size_t)n * sizeof *x.u, "scopes");
     for (int64_t i = 0; i < n; i++) {
-        ask_scope *x = &j->scopes.s[i];
-        u[i] = (stage_unit){ .key = x->key, .shard = x->of->image, .input = x->input, .item = x };
+        ask_scope *s = &j->scopes.s[i];
+        x.u[i] = (stage_unit){ .key = s->key, .shard = s->of->image, .input = s->input, .item = s };
     }
     char *config = show ? NULL : config_of(j, e);
-    if (show) llm_stage_show(j->c, &def, u, n, e);
-    else if (config && !stage_open(&s, "ask_llm", j->run, config, j->a, e)) {
-        llm_stage_run(s, j->c, &def, u, n, &counts, e);
-        j->partial |= stage_close(s, !e->status, &counts, e) == VM_EPARTIAL;
-        for (int k = Q01; k < Q_CODES && arg_flag(j->a, "explain"); k++) vm_info("Q%02d  %s", k, ask_code_rule[k]);
-    }
-    vm_free(config), vm_free(u);
+    if (show) llm_stage_show(j->c, &def, x.u, n, e);
+    else if (config) j->partial |= stage_parts("ask_llm", j->run, config, j->a, ask_part, &x, e) == VM_EPARTIAL;
+    for (int k = Q01; k < Q_CODES && config && !e->status && arg_flag(j->a, "explain"); k++) vm_info("Q%02d  %s", k, ask_code_rule[k]);
+    vm_free(config), vm_free(x.u);
     return e->status;
 }
 
@@ -157,6 +165,7 @@ vm_status ask_llm(ask_job *j, bool show, vm_error *e) {
 typedef struct {
     ask_job *j;
     keymap scope;
+    const stage *part;
     ask_each_fn each;
     void *ctx;
     question q;
@@ -167,14 +176,15 @@ static vm_status record(void *ctx, const char *key, json_value rec, vm_error *e)
     const char *why;
     int64_t i = keymap_find(&r->scope, key, strlen(key));
     if (i < 0) return VM_OK; /* of an edit or layout that is none any more */
+    if (!stage_mine(r->part, r->j->scopes.s[i].of->image)) return VM_OK;
     if (!question_from_json(&r->q, json_get(rec, "question"), ASK_IDENTITY, &why)) return json_fail(rec, e, "%s: no question: its %s", key, why);
     return r->each(r->ctx, &r->j->scopes.s[i], &r->q, e);
 }
 
-vm_status ask_each(ask_job *j, ask_each_fn each, void *ctx, vm_error *e) {
+vm_status ask_each(ask_job *j, const stage *part, ask_each_fn each, void *ctx, vm_error *e) {
     reading *r = vm_calloc(1, sizeof *r);
     if (!r) return vm_nomem(e, sizeof *r, "questions");
-    r->j = j, r->each = each, r->ctx = ctx;
+    r->j = j, r->part = part, r->each = each, r->ctx = ctx;
     for (int64_t i = 0; i < j->scopes.n && !e->status; i++)
         if (keymap_put_text(&r->scope, j->scopes.s[i].key) != i) vm_fail(e, VM_EINPUT, "%s: there twice, expected ids that differ", j->scopes.s[i].key);
     if (!e->status) stage_records(j->run, "ask_llm", record, r, e);

@@ -50,14 +50,16 @@ void ask_scopes_free(ask_scopes *l);
 /* The heads of a scope, ended by NULL. */
 void ask_scope_nouns(const ask_scope *s, const char *nouns[ASK_HEADS]);
 
-/* ask_llm.c, ask_judge.c: the first two stages. show: only print (ask_llm). After ask_of_model the scopes have the questions that passed. */
+/* ask_llm.c: all three stages of every shard that this process works on. show: only prints what would be asked. */
 vm_status ask_open_prompts(ask_job *j, vm_error *e);
 vm_status ask_llm(ask_job *j, bool show, vm_error *e);
-vm_status ask_judge(ask_job *j, vm_error *e);
-vm_status ask_of_model(ask_job *j, vm_error *e);
+/* The questions of ask_llm in the shard of `part`, in the order of their keys. */
+typedef vm_status (*ask_each_fn)(void *ctx, ask_scope *s, const question *q, vm_error *e);
+vm_status ask_each(ask_job *j, const stage *part, ask_each_fn each, void *ctx, vm_error *e);
+/* ask_judge.c: the second stage for that shard; after it the scopes of the shard have the questions that passed. */
+vm_status ask_judge(ask_job *j, const stage *part, vm_error *e);
 /* The key of a question in ask_judge; vm_free. */
 char *ask_question_key(const char *scope, const question *q);
-/* The questions of ask_llm, in the order of their keys. */
-typedef vm_status (*ask_each_fn)(void *ctx, ask_scope *s, const question *q, vm_error *e);
-vm_status ask_each(ask_job *j, ask_each_fn each, void *ctx, vm_error *e);
+/* ask.c: the third. */
+vm_status ask_keep_beside(ask_job *j, const stage *part, vm_error *e);
 #endif

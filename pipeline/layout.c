@@ -93,7 +93,6 @@ static char *config_of(const layout_job *j, vm_error *e) {
 static vm_status options(layout_job *j, vm_error *e) {
     const char *mode = arg_str(j->a, "mode"), *kind = arg_str(j->a, "category"), *const *rule;
     int k = 0, n = arg_list(j->a, "rule", &rule);
-    long long part = 0, parts = 1;
     while (k < VM_LEN(modes) && strcmp(modes[k], mode)) k++;
     if (k == VM_LEN(modes)) return vm_fail(e, VM_EUSAGE, "--mode %s: expected enumerate, bootstrap or from-caption", mode);
     j->mode = (layout_mode)k;
@@ -103,25 +102,22 @@ static vm_status options(layout_job *j, vm_error *e) {
         if (layout_rule_set(&j->rules, rule[k], e)) return e->status;
     j->quota = arg_int(j->a, "quota");
     j->units = arg_given(j->a, "units") ? arg_int(j->a, "units") : 10 * j->quota;
-    /* of a shard its part; what is no shard stage_open will say */
-    if (j->mode == LAYOUT_BOOTSTRAP && sscanf(arg_str(j->a, "shard"), "%lld/%lld", &part, &parts) == 2 && parts > 1) j->quota = (j->quota + parts - 1) / parts;
     return VM_OK;
 }
 
+static vm_status work_on(void *ctx, stage *s, tally *counts, vm_error *e) {
+    layout_job *j = ctx;
+    return j->mode == LAYOUT_ENUMERATE ? enumerate(j, s, counts, e) : layout_ask(j, s, counts, e);
+}
+
 static vm_status work(layout_job *j, vm_error *e) {
-    stage *s = NULL;
     tally counts = { 0 };
-    vm_status st = VM_OK;
     if (j->mode != LAYOUT_ENUMERATE && llm_stage_only_shows(j->a)) return layout_ask(j, NULL, &counts, e);
     char *config = config_of(j, e);
-    if (config && !stage_open(&s, "layout", j->run, config, j->a, e)) {
-        if (j->mode == LAYOUT_ENUMERATE) enumerate(j, s, &counts, e);
-        else layout_ask(j, s, &counts, e);
-        st = stage_close(s, !e->status, &counts, e);
-        for (int k = L01; k < L_CODES && arg_flag(j->a, "explain"); k++) vm_info("L%02d  %s", k, layout_code_rule[k]);
-    }
+    vm_status st = config ? stage_parts("layout", j->run, config, j->a, work_on, j, e) : e->status;
+    for (int k = L01; k < L_CODES && !e->status && arg_flag(j->a, "explain"); k++) vm_info("L%02d  %s", k, layout_code_rule[k]);
     vm_free(config);
-    return e->status ? e->status : st;
+    return st;
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {

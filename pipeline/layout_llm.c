@@ -265,15 +265,15 @@ static vm_status room(asking *x, int64_t n, vm_error *e) {
 static vm_status bootstrap(asking *x, layout_kind kind, stage *s, tally *counts, vm_error *e) {
     enum { LEAST = 64 };
     layout_job *j = x->j;
-    int64_t have = 0;
-    for (int64_t from = 0; !e->status && have < j->quota && from < j->units;) {
-        int64_t n = VM_MIN(VM_MAX(j->quota - have, LEAST), j->units - from);
+    int64_t have = 0, parts = s ? stage_shards(s) : 1, quota = (j->quota + parts - 1) / parts;
+    for (int64_t from = 0; !e->status && have < quota && from < j->units;) {
+        int64_t n = VM_MIN(VM_MAX((quota - have) * parts, LEAST), j->units - from);
         if (room(x, n, e) || bootstrap_units(x, kind, from, n, e)) break;
         from += n;
         if (!s) return llm_stage_show(j->c, &x->stage, x->unit, x->n, e);
         if (!llm_stage_run(s, j->c, &x->stage, x->unit, x->n, counts, e)) layouts_count(j->run, layout_kind_name[kind], s, &have, e);
     }
-    if (!e->status) vm_info("%s: %lld layouts, %lld were wanted", layout_kind_name[kind], (long long)have, (long long)j->quota);
+    if (!e->status) vm_info("%s: %lld layouts, %lld were wanted", layout_kind_name[kind], (long long)have, (long long)quota);
     return e->status;
 }
 

@@ -15,7 +15,7 @@ typedef struct {
     layout_rules rules;
     layout_world *world;
     char world_hash[65];  /* of its tables */
-    int64_t quota, units; /* layouts of each kind in this shard; prompts at most */
+    int64_t quota, units; /* layouts of each kind, in all shards; prompts at most */
     preset how;
     completer *c;
     prompt *prompt[LAYOUT_PROMPTS]; /* those that the mode uses */

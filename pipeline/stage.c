@@ -26,7 +26,8 @@ struct stage {
 
 enum { PARTS = 9999 };
 
-int64_t stage_any_of(const vm_args *a) {
+/* N of --shard any/N; 0 when it says something else. */
+static int64_t any_of(const vm_args *a) {
     const char *text = arg_str(a, "shard");
     int n, end = 0;
     return sscanf(text, "any/%d%n", &n, &end) == 1 && end && !text[end] && n > 0 && n <= PARTS ? n : 0;
@@ -38,8 +39,7 @@ static vm_status read_shard(const vm_args *a, int64_t *part, int64_t *parts, vm_
     if (sscanf(text, "%d/%d%n", &i, &n, &end) != 2 || text[end] || n < 1 || n > PARTS || i < 0 || i >= n)
         return vm_fail(
             e, VM_EUSAGE,
-            "--shard %s: expected I/N with I from 0 to N - 1 and N at most %d, or any/N where a model is asked", text,
-            PARTS);
+            "--shard %s: expected I/N with I from 0 to N - 1 and N at most %d (or any/N in the text stages)", text, PARTS);
     *part = i, *parts = n;
     return VM_OK;
 }
@@ -87,6 +87,40 @@ vm_status stage_open(stage **out, const char *name, const char *run, const char 
     return read_shard(a, &part, &parts, e) ? e->status : stage_open_part(out, name, run, config, a, part, parts, e);
 }
 
+static vm_status work_on(stage *s, stage_work work, void *ctx, vm_error *e) {
+    tally counts = { 0 };
+    work(ctx, s, &counts, e);
+    return stage_close(s, !e->status, &counts, e);
+}
+
+vm_status stage_parts(const char *name, const char *run, const char *config, const vm_args *a, stage_work work,
+                      void *ctx, vm_error *e) {
+    int64_t any = any_of(a), parts = VM_MAX(any, (int64_t)1), busy = 0;
+    vm_status st = VM_OK;
+    for (int64_t i = 0; i < parts && !e->status; i++) {
+        stage *s = NULL;
+        vm_error own = { 0 };
+        if (any ? stage_open_part(&s, name, run, config, a, i, parts, &own) : stage_open(&s, name, run, config, a, &own)) {
+            if (any && own.status == VM_ELOCKED) busy++;
+            else *e = own;
+            continue;
+        }
+        vm_status one = work_on(s, work, ctx, e);
+        st = VM_MAX(st, one);
+    }
+    if (busy && !e->status)
+        vm_info("%s: %lld of %lld parts are with other workers", name, (long long)busy, (long long)parts);
+    return e->status ? e->status : st;
+}
+
+vm_status stage_beside(const stage *s, const char *name, const char *config, stage_work work, void *ctx, vm_error *e) {
+    stage *other = NULL;
+    if (stage_open_part(&other, name, s->run, config, s->a, (int64_t)s->shard, (int64_t)s->shards, e)) return e->status;
+    vm_status st = work_on(other, work, ctx, e);
+    return e->status ? e->status : st;
+}
+
+int64_t stage_shards(const stage *s) { return (int64_t)s->shards; }
 const char *stage_name(const stage *s) { return s->name; }
 bool stage_mine(const stage *s, const char *shard) {
     return s->shards == 1 || sha256_seed(0, 1, &shard) % s->shards == s->shard;

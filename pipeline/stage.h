@@ -47,8 +47,15 @@ vm_status stage_open(stage **out, const char *name, const char *run, const char 
 /* The same for part `part` of `parts`, whatever --shard says. */
 vm_status stage_open_part(stage **out, const char *name, const char *run, const char *config, const vm_args *a,
                           int64_t part, int64_t parts, vm_error *e);
-/* N of --shard any/N; 0 when it says something else. */
-int64_t stage_any_of(const vm_args *a);
+/* What is done with an open stage; counts are for stage_close. */
+typedef vm_status (*stage_work)(void *ctx, stage *s, tally *counts, vm_error *e);
+/* Opens the stage, works and closes it. With --shard any/N that is done for each of the N parts that no other worker
+ * has, one after the other. */
+vm_status stage_parts(const char *name, const char *run, const char *config, const vm_args *a, stage_work work,
+                      void *ctx, vm_error *e);
+/* The same of another stage, for the part that s is at work on. */
+vm_status stage_beside(const stage *s, const char *name, const char *config, stage_work work, void *ctx, vm_error *e);
+int64_t stage_shards(const stage *s); /* N: how many parts there are */
 const char *stage_name(const stage *s);
 bool stage_mine(const stage *s, const char *shard);     /* does this text belong to the shard? */
 stage_past stage_find(const stage *s, const stage_unit *u);

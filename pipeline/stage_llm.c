@@ -327,26 +327,21 @@ vm_status llm_stage_show(completer *c, const llm_stage *def, const stage_unit *u
 }
 
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
+typedef struct {
+    completer *c;
+    const llm_stage *def;
+    const stage_unit *u;
+    int64_t n;
+} asking;
+
+static vm_status ask_all(void *ctx, stage *s, tally *counts, vm_error *e) {
+    const asking *x = ctx;
+    return llm_stage_run(s, x->c, x->def, x->u, x->n, counts, e);
+}
+
 vm_status llm_stage_all(const char *name, const char *run, const char *config, completer *c, const llm_stage *def,
                         const stage_unit *u, int64_t n, vm_error *e) {
-    int64_t any = stage_any_of(def->a), parts = VM_MAX(any, (int64_t)1), busy = 0;
-    vm_status st = VM_OK;
+    asking x = { c, def, u, n };
     if (llm_stage_only_shows(def->a)) return llm_stage_show(c, def, u, n, e);
-    for (int64_t i = 0; i < parts && !e->status; i++) {
-        stage *s = NULL;
-        tally counts = { 0 };
-        vm_error own = { 0 };
-        if (any ? stage_open_part(&s, name, run, config, def->a, i, parts, &own)
-                : stage_open(&s, name, run, config, def->a, &own)) {
-            if (any && own.status == VM_ELOCKED) busy++;
-            else *e = own;
-            continue;
-        }
-        llm_stage_run(s, c, def, u, n, &counts, e);
-        vm_status one = stage_close(s, !e->status, &counts, e);
-        st = VM_MAX(st, one);
-    }
-    if (busy && !e->status)
-        vm_info("%s: %lld of %lld parts are with other workers", name, (long long)busy, (long long)parts);
-    return e->status ? e->status : st;
+    return stage_parts(name, run, config, def->a, ask_all, &x, e);
 }

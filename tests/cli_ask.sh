@@ -76,6 +76,9 @@ for after in 05 1 15 2 3; do
 done
 magic killed --quiet; "$vismin" ask "$t/killed" --llm-questions 2 --void-limit 1 --llm "replay:$t/slow.jsonl" --quiet 2>"$t/err"; check killed_status 0 $?
 for s in magic ask_llm ask; do check killed_$s "$(records one $s | sha256sum)" "$(records killed $s | sha256sum)"; done
+cp -r "$t/base" "$t/parts"; magic parts --quiet; for i in 1 0; do ask parts --shard $i/2 --quiet; done
+for s in ask_llm ask; do check shards_$s "$(records one $s | sha256sum)" "$(records parts $s | sha256sum)"; done
+cp -r "$t/base" "$t/any"; ask any --shard any/3 --quiet; check any_part "$(records one ask | sha256sum)" "$(records any ask | sha256sum)"
 "$vismin" check "$t/one" >"$t/out" 2>"$t/err"; check whole 0 $?
 
 # another configuration; other questions are other results

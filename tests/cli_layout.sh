@@ -23,6 +23,7 @@ has both_kinds '"category":"counting(' "$(cat "$t/whole/$part")"
 lay more --quota 150 --seed 5; lay more --quota 400 --seed 5; check extended "$want" "$(result more)"
 check nothing_twice 800 "$(wc -l <"$t/more/$part" | tr -d ' ')"
 for i in 2 0 1; do lay parts --quota 400 --seed 5 --shard $i/3; done; check shards "$want" "$(result parts)"
+lay any --quota 400 --seed 5 --shard any/4; check any_part "$want" "$(result any)"
 for after in 02 05 09; do
     "$vismin" layout "$t/killed" --quota 400 --seed 5 --quiet 2>/dev/null & pid=$!
     sleep 0.$after; kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
