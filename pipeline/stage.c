@@ -255,18 +255,27 @@ static vm_status write_done(const stage *s, const totals *t, vm_error *e) {
     return e->status;
 }
 
-static vm_status write_stats(const stage *s, const totals *t, const tally *extra, vm_error *e) {
-    const char *file = arg_str(s->a, "stats-json");
-    if (!file) return VM_OK;
+static char *stats_text(const stage *s, const totals *t, const tally *extra, json_style style, vm_error *e) {
     double wall = run_seconds() - s->started;
-    json_writer w = json_to_memory(JSON_PRETTY);
+    json_writer w = json_to_memory(style);
     json_begin_object(&w, NULL);
     put_totals(&w, s, t);
     tally_put(extra ? extra : &(tally){ 0 }, &w, "run");
     json_put_num(&w, "wall_s", wall);
     json_put_num(&w, "tokens_per_s", (double)(extra ? tally_of(extra, "tokens_out") : 0) / VM_MAX(wall, 1e-9));
     json_close_object(&w);
-    return json_save(&w, "", file, e);
+    return json_take(&w, NULL, e);
+}
+
+static vm_status write_stats(const stage *s, const totals *t, const tally *extra, vm_error *e) {
+    const char *file = arg_str(s->a, "stats-json");
+    char *text = file ? stats_text(s, t, extra, JSON_PRETTY, e) : NULL;
+    if (text) file_write(file, text, strlen(text), e);
+    vm_free(text);
+    text = arg_flag(s->a, "json") && !e->status ? stats_text(s, t, extra, JSON_COMPACT, e) : NULL;
+    if (text) printf("%s\n", text);
+    vm_free(text);
+    return e->status;
 }
 
 static vm_status finish(stage *s, const tally *extra, vm_error *e) {
@@ -276,7 +285,7 @@ static vm_status finish(stage *s, const tally *extra, vm_error *e) {
     vm_info("%s: %lld units, %lld ok with %lld records, %lld void, %lld in error", s->name, (long long)t.units,
             (long long)t.state[STAGE_OK], (long long)t.records, (long long)t.state[STAGE_VOID],
             (long long)t.state[STAGE_ERROR]);
-    if (arg_flag(s->a, "explain")) {
+    if (arg_flag(s->a, "explain") && !arg_flag(s->a, "json")) {
         for (int k = 0; k < t.why.used; k++) printf("%s\t%lld\n", t.why.name[k], (long long)t.why.n[k]);
         for (int k = 0; k < t.codes.used; k++) printf("%s\t%lld\n", t.codes.name[k], (long long)t.codes.n[k]);
     }

@@ -67,8 +67,8 @@ vm_status stage_reject(stage *s, const char *key, int t, const char *code, const
 /* VM_EIO when the disk has no room for about so many bytes. */
 vm_status stage_room(const stage *s, int64_t bytes, vm_error *e);
 /* Syncs, unlocks and frees. finished: every unit of the shard was looked at; then the .done file and --stats-json are
- * written, what became of the units is said, and the status is VM_EPARTIAL when some are in error. `extra` (may be
- * NULL) is added to the counts of --stats-json. Accepts NULL. */
+ * written (to stdout too with --json), what became of the units is said, and the status is VM_EPARTIAL when some are in
+ * error. `extra` (may be NULL) is added to the counts of --stats-json. Accepts NULL. */
 vm_status stage_close(stage *s, bool finished, const tally *extra, vm_error *e);
 
 #define STAGE_OPTS                                                                                                     \

@@ -33,7 +33,8 @@ has explain "V12$(printf '\t')" "$(cat "$t/out")"
 check done_file "$(sed -n 's/.*"sha256": "\(.*\)".*/\1/p' "$t/whole/instruct/part-0000-of-0001.done")" "$(sha256sum <"$t/whole/instruct/part-0000-of-0001.jsonl" | cut -d' ' -f1)"
 has rejects '"code":"refused","text":"I cannot help with that."' "$(cat "$t/whole/instruct/rejects-0000-of-0001.jsonl")"
 want=$(result whole) want_lines=$(lines whole)
-before=$(cat "$t/whole/instruct/part-0000-of-0001.jsonl" | wc -l); ins whole --llm "replay:$t/slow.jsonl"
+before=$(cat "$t/whole/instruct/part-0000-of-0001.jsonl" | wc -l); ins whole --llm "replay:$t/slow.jsonl" --json >"$t/out"
+has json '"units":40,"ok":30,"void":10,"error":0,"records":170,' "$(cat "$t/out")"
 check nothing_twice "$before" "$(cat "$t/whole/instruct/part-0000-of-0001.jsonl" | wc -l)"
 "$vismin" check "$t/whole" >"$t/out" 2>"$t/err"; check whole 0 $?
 
