@@ -2,8 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/hash.h"
 #include "io/json_loose.h"
 #include "io/log.h"
+#include "pipeline/embedded.h"
 #include "pipeline/magic_rules.h"
 #include "pipeline/run.h"
 #include "pipeline/stage_llm.h"
@@ -20,6 +22,8 @@ typedef struct {
     preset how;
     completer *c;
     prompt *prompt;
+    magic_kinds *kinds;
+    char kinds_hash[65];
     tok *tok;      /* of the text encoder; NULL: its room is not looked at */
     item *item;
     stage_unit *unit;
@@ -63,10 +67,11 @@ static vm_status make_units(job *j, vm_error *e) {
 static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
     const char *phrase = json_as_str(json_need(demo, "phrase", JSON_STRING, e), e), *caption = json_as_str(json_need(demo, "caption", JSON_STRING, e), e);
     json_value list = json_need(json_get(demo, "answer"), "enhanced", JSON_ARRAY, e);
+    const job *j = ctx;
     variants v = { 0 };
     for (json_iter it = json_each(list); json_next(&it) && !e->status;) {
         const char *text = json_as_str(it.value, e);
-        magic_code c = e->status ? M_OK : magic_add(&v, text, phrase, caption);
+        magic_code c = e->status ? M_OK : magic_add(&v, text, phrase, caption, j->kinds);
         if (c) json_fail(it.value, e, "the demonstration breaks M%02d: %s", c, magic_code_rule[c]);
     }
     if (!e->status && !v.n) json_fail(list, e, "a demonstration needs at least one version");
@@ -82,28 +87,28 @@ static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_err
     return ask->schema ? VM_OK : vm_nomem(e, sizeof schema, "a schema");
 }
 
-static void take_list(variants *v, json_value list, const item *x, llm_taken *out) {
+static void take_list(const job *j, variants *v, json_value list, const item *x, llm_taken *out) {
     char number[32], name[8];
     for (json_iter it = json_each(list); json_next(&it);) {
         const char *text = json_loose_text(it.value, number);
-        magic_code c = text ? magic_add(v, text, x->phrase, x->caption) : M06;
+        magic_code c = text ? magic_add(v, text, x->phrase, x->caption, j->kinds) : M06;
         snprintf(name, sizeof name, "M%02d", (int)c);
         if (c) tally_add(&out->why, name, 1);
     }
 }
 
 /* {"enhanced": [...]} under one of its names, or the list alone. */
-static bool read_answer(variants *v, const char *text, const item *x, llm_taken *out, vm_error *e) {
+static bool read_answer(const job *j, variants *v, const char *text, const item *x, llm_taken *out, vm_error *e) {
     bool found = false;
     json_loose s = json_loose_start(text, strlen(text));
     for (json_doc *d; !found && json_loose_next(&s, '{', &d, e); json_free(d)) {
         json_value list = json_loose_get(json_root(d), "enhanced");
         if (list.kind != JSON_ARRAY) list = json_loose_get(json_root(d), "enhanced phrase");
-        if ((found = list.kind == JSON_ARRAY)) take_list(v, list, x, out);
+        if ((found = list.kind == JSON_ARRAY)) take_list(j, v, list, x, out);
     }
     if (found || e->status) return found;
     s = json_loose_start(text, strlen(text));
-    for (json_doc *d; !found && json_loose_next(&s, '[', &d, e); json_free(d)) found = true, take_list(v, json_root(d), x, out);
+    for (json_doc *d; !found && json_loose_next(&s, '[', &d, e); json_free(d)) found = true, take_list(j, v, json_root(d), x, out);
     return found;
 }
 
@@ -129,7 +134,7 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
     int gone = 0;
     for (int k = 0; k < n && !e->status; k++) {
         refused &= c[k].end == COMPLETE_REFUSED || llm_refuses(c[k].text);
-        read |= read_answer(&v, c[k].text, x, out, e);
+        read |= read_answer(j, &v, c[k].text, x, out, e);
     }
     if (!e->status && v.n && j->tok) magic_fit(&v, x->phrase, x->caption, j->tok, arg_int(j->a, "tokens"), &gone, e);
     if (gone) tally_add(&out->why, "no_room", gone);
@@ -149,6 +154,7 @@ static char *config_of(const job *j, vm_error *e) {
     json_begin_object(&w, NULL);
     json_put_str(&w, "model", j->c ? complete_id(j->c) : "none");
     json_put_str(&w, "prompt", prompt_hash(j->prompt));
+    json_put_str(&w, "kinds", j->kinds_hash);
     preset_put(&j->how, &w, "decoding");
     json_put_int(&w, "tokens", j->tok ? arg_int(j->a, "tokens") : 0);
     json_put_bool(&w, "schema", !arg_flag(j->a, "no-schema"));
@@ -167,20 +173,29 @@ static vm_status work(job *j, vm_error *e) {
     return st;
 }
 
+static vm_status open_kinds(job *j, vm_error *e) {
+    char *text, *name;
+    size_t n;
+    if (!embedded_read(&text, &n, &name, arg_str(j->a, "prompt-dir"), "kinds.csv", e)) sha256_hex(j->kinds_hash, text, n), magic_kinds_new(&j->kinds, text, name, e);
+    vm_free(text), vm_free(name);
+    return e->status;
+}
+
 static vm_status run(const vm_args *a, vm_error *e) {
     job j = { .a = a };
     vm_status st = VM_OK;
     const char *model = arg_str(a, "tokenizer");
     if (model && (model = arg_model(a, model, e))) tok_open(&j.tok, model, e);
-    if (!e->status && !preset_read(&j.how, "magic", a, e) &&
+    if (!e->status && !open_kinds(&j, e) && !preset_read(&j.how, "magic", a, e) &&
         !prompt_open(&j.prompt, &(prompt_options){ .stage = "magic", .dir = arg_str(a, "prompt-dir"), .fields = "phrase caption", .shots = j.how.shots,
-                                                   .seed = (uint64_t)arg_int(a, "seed"), .check = check_demo, .balance = "kind" }, e) &&
+                                                   .seed = (uint64_t)arg_int(a, "seed"), .check = check_demo, .ctx = &j, .balance = "kind" }, e) &&
         !text_items_read(&j.list, arg_pos(a, 0), a, e) && !make_units(&j, e) && !complete_open(&j.c, a, e))
         st = work(&j, e);
     complete_close(j.c);
     prompt_free(j.prompt);
     preset_free(&j.how);
     tok_free(j.tok);
+    magic_kinds_free(j.kinds);
     for (int64_t i = 0; i < j.n; i++) vm_free(j.item[i].key), vm_free(j.item[i].phrase), vm_free(j.item[i].caption), vm_free(j.item[i].input);
     vm_free(j.item), vm_free(j.unit);
     text_items_free(&j.list);

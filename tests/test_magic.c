@@ -7,7 +7,7 @@ static const char caption[] = "A green kite flies above two dogs on the beach.";
 
 static int code(const char *text) {
     variants v = { .text = { "a long green kite" }, .n = 1 };
-    return (int)magic_check(text, "green kite", caption, &v);
+    return (int)magic_check(text, "green kite", caption, &v, NULL);
 }
 
 TEST(rules) {
@@ -19,16 +19,27 @@ TEST(rules) {
     EXPECT(code("The Long green kite!") == M05 && code("a green kite") == M05);
     EXPECT(code("a <b>green</b> kite") == M06 && code("a green\nkite") == M06 && code("kite http://x") == M06);
     variants none = { .n = 0 };
-    EXPECT(magic_check("two small dogs", "two dogs", caption, &none) == M_OK); /* the number of the phrase may stay */
+    EXPECT(magic_check("two small dogs", "two dogs", caption, &none, NULL) == M_OK); /* the number of the phrase may stay */
+}
+
+TEST(kinds) { /* a retriever is a dog, and no kite */
+    vm_error err = { 0 };
+    magic_kinds *k = NULL;
+    variants none = { .n = 0 };
+    EXPECT(!magic_kinds_new(&k, "noun,also\ndog,retriever terrier\n", "k", &err));
+    EXPECT(magic_check("a golden Retriever", "dog", caption, &none, k) == M_OK && magic_check("two terriers", "two dogs", caption, &none, k) == M_OK);
+    EXPECT(magic_check("a golden retriever", "kite", caption, &none, k) == M02 && magic_check("a golden retriever", "dog", caption, &none, NULL) == M02);
+    magic_kinds_free(k);
+    EXPECT(magic_kinds_new(&k, "noun\ndog\n", "k", &err) == VM_EINPUT && !k && !vm_mem_used());
 }
 
 TEST(texts) {
     variants v = { .n = 0 };
-    EXPECT(magic_add(&v, " A  vivid green kite. ", "green kite", caption) == M_OK && magic_add(&v, "silk green kite", "green kite", caption) == M_OK);
-    EXPECT(magic_add(&v, "a vivid green kite", "green kite", caption) == M05 && v.n == 2);
+    EXPECT(magic_add(&v, " A  vivid green kite. ", "green kite", caption, NULL) == M_OK && magic_add(&v, "silk green kite", "green kite", caption, NULL) == M_OK);
+    EXPECT(magic_add(&v, "a vivid green kite", "green kite", caption, NULL) == M05 && v.n == 2);
     EXPECT_STR(v.text[0], "a vivid green kite");
-    magic_add(&v, "kite of paper", "green kite", caption), magic_add(&v, "old green kite", "green kite", caption);
-    magic_add(&v, "round green kite", "green kite", caption), magic_add(&v, "tiny green kite", "green kite", caption);
+    magic_add(&v, "kite of paper", "green kite", caption, NULL), magic_add(&v, "old green kite", "green kite", caption, NULL);
+    magic_add(&v, "round green kite", "green kite", caption, NULL), magic_add(&v, "tiny green kite", "green kite", caption, NULL);
     EXPECT(v.n == MAGIC_MOST);
     char *text = magic_prompt(&v, "green kite", caption);
     EXPECT_STR(text, "green kite, a vivid green kite, silk green kite, kite of paper. A green kite flies above two dogs on the beach.");
@@ -54,6 +65,7 @@ TEST(room) {
 
 int main(void) {
     RUN(rules);
+    RUN(kinds);
     RUN(texts);
     RUN(room);
     return test_end();
