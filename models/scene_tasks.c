@@ -33,6 +33,8 @@ static void draw_caption(scene_text *t, uint64_t seed, uint64_t variant, const s
 }
 static scene_mode any_mode(vm_rng *r) { return scene_chance(r, 70) ? SCENE_ORDINARY : SCENE_SPECIFIC; }
 
+static bool is_counted(const scene_phrase *p) { return p->count >= 2 && p->count <= 5; } /* "two" ... "five" */
+
 /* --- edits -------------------------------------------------------------------------------------------------------------- */
 static uint8_t new_class(const scene_text *t, vm_rng *r) {
     unsigned used = 0;
@@ -222,27 +224,39 @@ static void put_box(json_writer *w, const char *name, const box *b) {
     json_close_object(w);
 }
 
+/* The things of the caption, one for each box: those of a group are "a red ball" each. */
+static int things_of(const scene_text *t, char name[SCENE_OBJECTS + 1][SCENE_TEXT]) {
+    int n = 0;
+    for (int k = 0; k < t->n && k < SCENE_PHRASES; k++) {
+        scene_text one = *t;
+        int times = is_counted(&t->phrase[k]) ? t->phrase[k].count : 1;
+        if (times > 1) one.phrase[k].count = SCENE_A, scene_write(&one);
+        for (int i = 0; i < times && n < SCENE_OBJECTS; i++) cut(name[n++], &one, k, true);
+    }
+    return n;
+}
+
+/* counting: a group, perhaps with one thing more; else two in a relation. */
 static bool layout(scene_exercise *q, json_writer *w, const scene_text *t, bool counting, vm_rng *r) {
-    char name[SCENE_TEXT], category[64];
+    char name[SCENE_OBJECTS + 1][SCENE_TEXT], category[64];
     box b[SCENE_OBJECTS];
-    int n = counting ? t->phrase[0].count : 2;
-    if (counting ? t->n != 1 || n < 2 || n > 5 : t->relation == SCENE_NO_RELATION) return false;
+    int groups = 0, count = 0;
+    for (int k = 0; k < t->n; k++)
+        if (is_counted(&t->phrase[k])) groups++, count = t->phrase[k].count;
+        else if (t->phrase[k].count != SCENE_A) return false;
+    if (counting ? groups != 1 : t->relation == SCENE_NO_RELATION) return false;
+    int n = things_of(t, name);
     if (counting) place_alike(b, n, r);
     else place_two(b, (scene_relation)t->relation, r);
     add_field(q, "caption", t->text);
     json_begin_object(w, NULL);
     json_put_str(w, "caption", t->text);
     json_begin_array(w, "objects");
-    for (int k = 0; k < n; k++) {
-        scene_text one = *t; /* "two red balls": each of them is "a red ball" */
-        if (counting) one.phrase[0].count = SCENE_A, scene_write(&one);
-        cut(name, &one, counting ? 0 : k, true);
-        put_box(w, name, &b[k]);
-    }
+    for (int k = 0; k < n; k++) put_box(w, name[k], &b[k]);
     json_close_array(w);
     json_put_str(w, "background", t->background == SCENE_UNSAID ? "plain" : scene_background_name[t->background]);
     json_put_str(w, "negative", "");
-    if (counting) snprintf(category, sizeof category, "counting(%s)", scene_number_name[n]);
+    if (counting) snprintf(category, sizeof category, "counting(%s)", scene_number_name[count]);
     else snprintf(category, sizeof category, "relation(%s)", scene_relation_name[t->relation]);
     json_put_str(w, "category", category);
     json_close_object(w);
@@ -315,7 +329,6 @@ static question which(const edit *x, vm_rng *r) {
     return q;
 }
 
-static bool is_counted(const scene_phrase *p) { return p->count >= 2 && p->count <= 5; }
 /* Three numbers in a row of two ... five. */
 static question how_many(const scene_phrase *p, vm_rng *r) {
     int at = p->count - 2, first = VM_MIN(VM_MAX(below(r, 2), at - 2), at);
