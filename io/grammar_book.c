@@ -66,7 +66,12 @@ int32_t gx_chars(gx_book *b, int64_t lo, int64_t hi) { return add(b, (gx){ .kind
 int32_t gx_rule_of(gx_book *b, const char *name, size_t n, int64_t line) {
     for (int64_t i = 0; i < b->n_rules; i++)
         if (strlen(b->rule[i].name) == n && !memcmp(b->rule[i].name, name, n)) return (int32_t)i;
-    char *own = vm_strndup(name, n);
+    return gx_rule_new(b, name, n, line);
+}
+
+int32_t gx_rule_new(gx_book *b, const char *name, size_t n, int64_t line) {
+    char *own = b->n_rules < GX_MOST_RULES ? vm_strndup(name, n) : NULL;
+    b->full |= b->n_rules >= GX_MOST_RULES;
     if (!own || !vm_grow(&b->rule, &b->rules_cap, b->n_rules + 1, sizeof *b->rule))
         return vm_free(own), b->failed = true, -1;
     b->rule[b->n_rules] = (gx_rule){ own, -1, line };

@@ -35,8 +35,10 @@ typedef struct {
     gx_rule *rule; /* rule 0 is the text */
     int64_t n_rules, rules_cap;
     const char *name; /* in messages */
-    bool failed;      /* memory */
+    bool failed;      /* memory, or */
+    bool full;        /* more than GX_MOST_RULES */
 } gx_book;
+enum { GX_MOST_RULES = 1 << 14 };
 
 /* Each gives the number of a new expression; -1 and b->failed when memory is out. */
 int32_t gx_literal(gx_book *b, const char *s, size_t n);
@@ -48,6 +50,7 @@ int32_t gx_call(gx_book *b, int32_t rule);
 int32_t gx_chars(gx_book *b, int64_t lo, int64_t hi); /* what stands between the quotes of a JSON string */
 /* The rule of this name, made when there is none; line as gx_rule has it. */
 int32_t gx_rule_of(gx_book *b, const char *name, size_t n, int64_t line);
+int32_t gx_rule_new(gx_book *b, const char *name, size_t n, int64_t line); /* a new one, whatever its name is */
 void gx_book_free(gx_book *b);
 
 /* A growing list of expressions. */

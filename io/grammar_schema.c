@@ -1,12 +1,11 @@
 /* grammar_schema.c - JSON schemas (draft 2020-12, the part that grammar.h lists) to expressions. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "io/grammar_parts.h"
 
 enum { ANY, OBJECT, ARRAY, STRING, INTEGER, NUMBER, BOOLEAN, NOTHING, KINDS };
-enum { ALL_KINDS = (1 << KINDS) - 1, DIGITS = 18, MOST_COUNT = 1 << 24 };
+enum { ALL_KINDS = (1 << KINDS) - 1, DIGITS = 18, MOST_COUNT = 1 << 24, PROPERTIES = 1024 };
 static const char *const kind_name[] = { "any", "object", "array", "string", "integer", "number", "boolean", "null" };
 
 typedef struct {
@@ -175,11 +174,9 @@ static bool is_required(json_value list, const char *name) {
     return false;
 }
 
-/* x as a rule of its own, for what stands at several places. */
+/* x as a rule of its own: what stands at several places is made once, and nothing is made deep inside of others. */
 static int32_t as_rule(schema *s, int32_t x, json_value v) {
-    char name[48];
-    snprintf(name, sizeof name, "rule %" PRId64, s->b.n_rules); /* no reference begins like this */
-    int32_t r = gx_rule_of(&s->b, name, strlen(name), json_line(v));
+    int32_t r = gx_rule_new(&s->b, "part", 4, json_line(v)); /* no reference has this name */
     if (r >= 0) s->b.rule[r].body = x;
     return gx_call(&s->b, r);
 }
@@ -198,6 +195,7 @@ static int32_t object(schema *s, json_value v) {
             return json_fail(required, s->e, "required properties need \"properties\" that say what they are"), -1;
         return any_value(s, OBJECT);
     }
+    if (n > PROPERTIES) return json_fail(properties, s->e, "more than %d properties of one object", PROPERTIES), -1;
     for (json_iter it = json_each(required); json_next(&it) && !s->e->status;)
         if (json_get(properties, json_as_str(it.value, s->e)).kind == JSON_MISSING)
             json_fail(it.value, s->e, "this required property is not among \"properties\"");
@@ -220,7 +218,7 @@ static int32_t object(schema *s, json_value v) {
         rest = all ? comma : as_rule(s, needed[k] ? comma : gx_pair(b, GX_ANY, comma, rest), v);
     }
     vm_free(member), vm_free(needed);
-    return s->e->status ? -1 : gx_pair(b, GX_ALL, text(s, "{"), gx_pair(b, GX_ALL, first, text(s, "}")));
+    return s->e->status ? -1 : as_rule(s, gx_pair(b, GX_ALL, text(s, "{"), gx_pair(b, GX_ALL, first, text(s, "}"))), v);
 }
 
 static int32_t array(schema *s, json_value v) {
@@ -384,6 +382,7 @@ vm_status grammar_from_value(grammar **out, json_value v, vm_error *e) {
         int32_t body = node(&s, v);
         if (!e->status) s.b.rule[r].body = body;
     }
+    if (s.b.full) vm_error_clear(e), vm_fail(e, VM_EINPUT, "%s: the schema has more than %d parts", s.b.name, GX_MOST_RULES);
     if (!e->status && s.b.failed) vm_nomem(e, (size_t)s.b.n * sizeof *s.b.x, "a schema");
     if (!e->status) return grammar_finish(out, &s.b, e);
     gx_book_free(&s.b);

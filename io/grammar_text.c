@@ -241,6 +241,7 @@ vm_status grammar_from_text(grammar **out, const char *text, size_t bytes, const
         if (e->status || r.s == r.end) break;
         rule(&r);
     }
+    if (b.full) vm_error_clear(e), vm_fail(e, VM_EINPUT, "%s: more than %d rules", name, GX_MOST_RULES);
     if (!e->status && b.rule[0].body < 0) vm_fail(e, VM_EINPUT, "%s: no rule \"root\", which is the whole text", name);
     if (!e->status) return grammar_finish(out, &b, e);
     gx_book_free(&b);
