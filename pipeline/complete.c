@@ -48,6 +48,17 @@ int complete_spans(const completer *c) { return c->kind->choices; }
 bool complete_groups(const completer *c) { return c->kind->groups; }
 bool complete_stopping(const completer *c) { return c->stop || run_stopping(); }
 
+int complete_turns(chat_message m[COMPLETE_TURNS], char *copy) {
+    int n = 0;
+    for (char *p = copy; p && n < COMPLETE_TURNS; n++) {
+        char *stop = strchr(p, COMPLETE_TURN[0]);
+        m[n] = (chat_message){ n % 2 ? "assistant" : "user", p };
+        if (stop) *stop++ = 0;
+        p = stop;
+    }
+    return n;
+}
+
 /* --- loops -------------------------------------------------------------------------------------------------------- */
 bool loop_step(loop_watch *w, int32_t id) {
     if (!vm_grow(&w->id, &w->cap, w->n + 1, sizeof *w->id) || !vm_grow(&w->run, &w->run_cap, w->n + 1, sizeof *w->run))

@@ -32,10 +32,12 @@ typedef struct {
     const char *stop;    /* ends an answer before it; NULL = none */
 } decoding;
 
+#define COMPLETE_TURN "\x1e" /* a control character, which no field of a prompt has */
+
 typedef struct completion {
     const char *key;     /* of the unit that asks, */
     int t, sample;       /* its try, and the number of the answer among those to the same prompt */
-    const char *prompt;  /* the user's turn */
+    const char *prompt;  /* the user's turn, or a conversation: COMPLETE_TURN between its turns */
     const char *schema;  /* JSON schema that the answer obeys; NULL = any text */
     decoding how;
     uint64_t seed;
@@ -82,5 +84,6 @@ bool complete_groups(const completer *c); /* does it pay that prompts which begi
         { "adapter", OPT_STR, NULL, "DIR", "native: a PEFT adapter (LoRA) of the model", 0, 0 },                       \
         { "chat-template", OPT_STR, "auto", "NAME",                                                                    \
           "native: layout of a conversation; auto (the model's own), none or a name of `vismin generate`", 0, 0 },     \
+        { "turns", OPT_FLAG, NULL, NULL, "demonstrations are turns of the conversation, not one long text", 0, 0 },    \
         { "no-schema", OPT_FLAG, NULL, NULL, "answers are not held to a schema", 0, 0 }
 #endif

@@ -90,15 +90,22 @@ static void put_format(json_writer *w, const completion *x, answer_form form) {
 
 static char *body_of(const http *h, call *k, vm_error *e) {
     const completion *x = k->x;
+    chat_message m[COMPLETE_TURNS];
+    char *copy = vm_strdup(x->prompt);
+    if (!copy) return vm_nomem(e, strlen(x->prompt), "a prompt"), NULL;
+    int turns = complete_turns(m, copy);
     json_writer w = json_to_memory(JSON_COMPACT);
     k->form = x->schema ? h->form : AS_TEXT, k->sampling = !h->plain_sampling && (x->how.top_k > 0 || x->how.min_p > 0);
     json_begin_object(&w, NULL);
     json_put_str(&w, "model", h->model);
     json_begin_array(&w, "messages");
-    json_begin_object(&w, NULL);
-    json_put_str(&w, "role", "user"), json_put_str(&w, "content", x->prompt);
-    json_close_object(&w);
+    for (int i = 0; i < turns; i++) {
+        json_begin_object(&w, NULL);
+        json_put_str(&w, "role", m[i].role), json_put_str(&w, "content", m[i].text);
+        json_close_object(&w);
+    }
     json_close_array(&w);
+    vm_free(copy);
     json_put_int(&w, "max_tokens", x->how.max_new), json_put_num(&w, "temperature", x->how.temperature);
     if (x->how.top_p > 0 && x->how.top_p < 1) json_put_num(&w, "top_p", x->how.top_p);
     if (k->sampling && x->how.top_k > 0) json_put_int(&w, "top_k", x->how.top_k);

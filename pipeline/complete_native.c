@@ -41,13 +41,20 @@ static void native_close(completer *base) {
 
 static vm_status native_shown(char **text, completer *base, const char *prompt, vm_error *e) {
     const native *c = (native *)base;
-    return chat_text(text, c->x.chat, &(chat_message){ "user", prompt }, 1, e);
+    chat_message m[COMPLETE_TURNS];
+    char *copy = vm_strdup(prompt);
+    if (!copy) return vm_nomem(e, strlen(prompt), "a prompt");
+    chat_text(text, c->x.chat, m, complete_turns(m, copy), e);
+    vm_free(copy);
+    return e->status;
 }
 
 static vm_status ids_of(const native *c, const char *prompt, tok_ids *ids, vm_error *e) {
-    char *text = NULL;
-    text_model_lay_out(&c->x, &(chat_message){ "user", prompt }, 1, &text, ids, e);
-    vm_free(text);
+    chat_message m[COMPLETE_TURNS];
+    char *text = NULL, *copy = vm_strdup(prompt);
+    if (!copy) return vm_nomem(e, strlen(prompt), "a prompt");
+    text_model_lay_out(&c->x, m, complete_turns(m, copy), &text, ids, e);
+    vm_free(text), vm_free(copy);
     return e->status;
 }
 
@@ -238,6 +245,8 @@ vm_status complete_open_native(completer **out, const char *given, const vm_args
         int64_t most = arg_int(a, "llm-context");
         c->base.context = most ? VM_MIN(most, c->x.m->c.context) : c->x.m->c.context;
         /* without a layout of its own: the prompt alone, in which marks of the tokenizer are text too */
+        if (!c->x.chat && arg_flag(a, "turns"))
+            vm_fail(e, VM_EUSAGE, "--turns: %s states no layout of a conversation; give --chat-template", dir);
         if (!c->x.chat) c->x.chat = chat_by_name("raw", e);
         if (!e->status) identify(c, dir, arg_str(a, "adapter"), e);
     }

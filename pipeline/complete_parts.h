@@ -1,6 +1,7 @@
 /* complete_parts.h - what stands behind complete.h: one table of functions for each place that gives answers. */
 #ifndef VM_COMPLETE_PARTS_H
 #define VM_COMPLETE_PARTS_H
+#include "io/chat.h"
 #include "pipeline/complete.h"
 
 typedef struct {
@@ -25,6 +26,11 @@ bool complete_stopping(const completer *c);
 vm_status complete_open_native(completer **out, const char *dir, const vm_args *a, vm_error *e);
 vm_status complete_open_http(completer **out, const char *url, const vm_args *a, vm_error *e);
 vm_status complete_open_replay(completer **out, const char *file, const vm_args *a, vm_error *e);
+
+/* The turns of a prompt, from the user's first one on; the last one is the user's too. copy is cut up, and m's texts
+ * lie in it. */
+enum { COMPLETE_TURNS = 1024 };
+int complete_turns(chat_message m[COMPLETE_TURNS], char *copy);
 
 /* Drops what a model thinks before its answer; ends the answer before its stop text; looks for loops of words when the
  * answer came whole; calls done. */

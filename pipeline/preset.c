@@ -38,6 +38,7 @@ static void take(preset *p, const cells *c) {
 }
 
 static void override(preset *p, const vm_args *a) {
+    p->turns = arg_flag(a, "turns");
     if (arg_given(a, "temperature")) p->how.temperature = p->temperature_to = arg_float(a, "temperature");
     if (arg_given(a, "top-k")) p->how.top_k = p->top_k_to = arg_int(a, "top-k");
     if (arg_given(a, "top-p")) p->how.top_p = arg_float(a, "top-p");
@@ -90,6 +91,7 @@ void preset_put(const preset *p, json_writer *w, const char *key) {
     json_put_int(w, "top_k", p->how.top_k), json_put_int(w, "top_k_to", p->top_k_to);
     json_put_num(w, "top_p", p->how.top_p), json_put_num(w, "min_p", p->how.min_p);
     json_put_int(w, "samples", p->samples), json_put_int(w, "tries", p->tries), json_put_int(w, "shots", p->shots);
+    json_put_bool(w, "turns", p->turns);
     json_put_str(w, "stop", p->how.stop);
     json_close_object(w);
 }

@@ -8,6 +8,7 @@ typedef struct {
     decoding how;           /* stop lies in text */
     double temperature_to;  /* drawn from how.temperature to this for each request, */
     int64_t top_k_to;       /* and from how.top_k to this */
+    bool turns;             /* demonstrations are turns of the conversation */
     int samples, tries, shots; /* answers to one prompt; prompts of a unit, at most; demonstrations */
     char *text;
 } preset;

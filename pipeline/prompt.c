@@ -235,8 +235,9 @@ static void put_part(text_out *o, const char *s, size_t len, const prompt_field 
     }
 }
 
-vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const prompt_field *f, int n,
-                         vm_error *e) {
+vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const char *turn,
+                         const prompt_field *f, int n, vm_error *e) {
+    const char *between = turn ? turn : "\n";
     text_out o = { 0 };
     put_part(&o, p->head, p->head_n, f, n, (json_value){ 0 });
     for (int k = 0; k < shots; k++) {
@@ -246,16 +247,18 @@ vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int 
         char *answer = json_take(&w, NULL, e);
         if (!answer) break;
         put_part(&o, p->tail, p->tail_n, NULL, 0, d);
-        text_put(&o, "\n"), text_put(&o, answer), text_put(&o, "\n");
+        text_put(&o, between), text_put(&o, answer), text_put(&o, between);
         vm_free(answer);
     }
     put_part(&o, p->tail, p->tail_n, f, n, (json_value){ 0 });
-    if (p->shots) text_put(&o, "\n"); /* where the answers of the demonstrations begin */
+    if (p->shots && !turn) text_put(&o, "\n"); /* where the answers of the demonstrations begin */
     *text = text_take(&o, e);
     return e->status;
 }
 
-vm_status prompt_text(char **text, const prompt *p, int set, int shots, const prompt_field *f, int n, vm_error *e) {
+vm_status prompt_text(char **text, const prompt *p, int set, int shots, const char *turn, const prompt_field *f, int n,
+                      vm_error *e) {
     int k = VM_MIN(shots, p->shots);
-    return prompt_text_of(text, p, p->set ? p->set + (int64_t)set * p->shots + (p->shots - k) : NULL, k, f, n, e);
+    const int64_t *demo = p->set ? p->set + (int64_t)set * p->shots + (p->shots - k) : NULL;
+    return prompt_text_of(text, p, demo, k, turn, f, n, e);
 }

@@ -52,9 +52,11 @@ int64_t prompt_demos(const prompt *p);    /* all that there are, */
 json_value prompt_demo(const prompt *p, int64_t i); /* and number i */
 int prompt_set(const prompt *p, const char *key, int t); /* of the unit's try t: 0 ... PROMPT_SETS - 1 */
 
-/* The text with the last `shots` demonstrations of the set, counted from the question; vm_free. */
-vm_status prompt_text(char **text, const prompt *p, int set, int shots, const prompt_field *f, int n, vm_error *e);
+/* The text with the last `shots` demonstrations of the set, counted from the question; vm_free. turn: NULL, or what
+ * stands between the turns when each demonstration is a question and its answer in a conversation of their own. */
+vm_status prompt_text(char **text, const prompt *p, int set, int shots, const char *turn, const prompt_field *f, int n,
+                      vm_error *e);
 /* The same with demonstrations of the caller's choice, first to last. */
-vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const prompt_field *f, int n,
-                         vm_error *e);
+vm_status prompt_text_of(char **text, const prompt *p, const int64_t *demo, int shots, const char *turn,
+                         const prompt_field *f, int n, vm_error *e);
 #endif

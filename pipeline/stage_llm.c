@@ -61,14 +61,15 @@ bool llm_refuses(const char *text) {
 
 /* --- prompts ------------------------------------------------------------------------------------------------------ */
 /* The text of a try with as many demonstrations as the model has room for; *text NULL: not even without any. */
-static vm_status fit(char **text, completer *c, const llm_ask *ask, int set, int64_t max_new, vm_error *e) {
+static vm_status fit(char **text, completer *c, const llm_ask *ask, int set, const preset *how, vm_error *e) {
+    const char *turn = how->turns ? COMPLETE_TURN : NULL;
     int shots = ask->demo ? ask->shots : prompt_shots(ask->prompt);
     for (;; shots--) {
         const int64_t *last = ask->demo ? ask->demo + (ask->shots - shots)
                                         : NULL; /* those farthest from the question go first */
-        if (last) prompt_text_of(text, ask->prompt, last, shots, ask->field, ask->fields, e);
-        else prompt_text(text, ask->prompt, set, shots, ask->field, ask->fields, e);
-        if (e->status || !c || complete_fits(c, *text, max_new)) return e->status;
+        if (last) prompt_text_of(text, ask->prompt, last, shots, turn, ask->field, ask->fields, e);
+        else prompt_text(text, ask->prompt, set, shots, turn, ask->field, ask->fields, e);
+        if (e->status || !c || complete_fits(c, *text, how->how.max_new)) return e->status;
         vm_free(*text);
         *text = NULL;
         if (!shots) return VM_OK;
@@ -82,7 +83,7 @@ static vm_status prepare(driver *d, pending *p, vm_error *e) {
     vm_free(p->schema), vm_free(p->text);
     p->text = NULL, p->schema = ask.schema;
     if (arg_flag(d->d->a, "no-schema")) vm_free(p->schema), p->schema = NULL;
-    return fit(&p->text, d->c, &ask, p->set, d->d->how->how.max_new, e);
+    return fit(&p->text, d->c, &ask, p->set, d->d->how, e);
 }
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
@@ -309,7 +310,7 @@ vm_status llm_stage_show(completer *c, const llm_stage *def, const stage_unit *u
         char *text = NULL, *shown = NULL;
         bool known = false;
         if (!def->ask(def->ctx, &u[i], 0, &ask, e))
-            fit(&text, c, &ask, prompt_set(ask.prompt, u[i].key, 0), def->how->how.max_new, e);
+            fit(&text, c, &ask, prompt_set(ask.prompt, u[i].key, 0), def->how, e);
         if (text) bytes += (int64_t)strlen(text);
         else too_long++;
         for (int k = 0; k < n_seen; k++) known |= seen[k] == ask.prompt;

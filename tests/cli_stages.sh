@@ -130,10 +130,13 @@ ins whole --prompt-dir "$t/prompts" --show-prompt; check bad_demo 3 $?; has bad_
 # numbers that are none
 m=$t/model; mkdir "$m" && cp tests/golden/llm/llama/config.json tests/golden/llm/llama/model.safetensors "$m" && cp tests/golden/tokenizer/pieces_first/*.json "$m"
 printf 'edit object : {caption} =>\n' >"$t/prompts/instruct.object.txt"
+mkdir "$t/short"; printf '{demos}\n{caption}\n' >"$t/short/instruct.object.txt"; printf '{"caption":"A dog runs.","answer":[{"SelectedPhrase":"dog","EditedPhrase":"%s"}]}\n' cat owl >"$t/short/instruct.object.demos.jsonl"
+ins whole --llm "native:$m" --chat-template phi3 --prompt-dir "$t/short" --turns --shots 2 --max-new 60 --show-prompt >"$t/out"; check turns '3 2' "$(grep -c '^<|user|>' "$t/out") $(grep -c '^\[{.*}\]<|end|>' "$t/out")"
+ins whole --llm "native:$m" --turns --show-prompt; check turns_raw 2 $?
 new nan; ins nan --llm "native:$m" --prompt-dir "$t/prompts" --max-new 60 --tries 1 --void-limit 1 --threads 1 --no-schema; check native 0 $?
 # the same model behind HTTP
 "$vismin" serve "$m" --port 0 --chat-template raw --threads 1 --quiet >"$t/url" 2>"$t/err1" & pid=$!
-n=0; until grep -q http "$t/url" || [ $n -gt 500 ]; do sleep 0.02; n=$((n + 1)); done
+n=0; until grep -qs http "$t/url" || [ $n -gt 500 ]; do sleep 0.02; n=$((n + 1)); done
 new http; ins http --llm "http:$(head -n 1 "$t/url")" --prompt-dir "$t/prompts" --max-new 200 --tries 1 --void-limit 1 --stats-json "$t/stats.json"; check http 0 $?
 has http_tokens '"tokens_in": ' "$(grep -v '"tokens_in": 0' "$t/stats.json")"; has http_model '"model": "http:model"' "$(cat "$t/http/manifest.json")"
 check http_schema 0 "$(grep -c '"code":"garbage"' "$t/http/instruct/part-0000-of-0001.jsonl")"

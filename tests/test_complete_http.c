@@ -139,6 +139,13 @@ TEST(asks_and_reads) {
                      "\"stop\":\"END\",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":"
                      "\"answer\",\"strict\":true,\"schema\":{\"type\":\"array\"}}}}");
     vm_free(x.text);
+    completer *talk = open_at(server.port, NULL, NULL, &e);
+    completion turns = { .key = "k", .prompt = "q" COMPLETE_TURN "a" COMPLETE_TURN "q2", .how = { .max_new = 5 } };
+    EXPECT(talk && !complete(talk, &turns, 1, &e));
+    EXPECT_HAS(seen, "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"},"
+                     "{\"role\":\"user\",\"content\":\"q2\"}]");
+    vm_free(turns.text);
+    complete_close(talk);
     EXPECT(ask_with(&x, "--llm-key-env", "NOT_SET_AT_ALL", &e) == VM_EUSAGE);
     completer *c = open_at(server.port, NULL, NULL, &e);
     EXPECT(c && complete_fits(c, "a prompt of forty-five bytes, fifteen tokens", 70) &&

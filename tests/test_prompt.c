@@ -45,13 +45,17 @@ TEST(fills_in) {
     EXPECT_STR(e.msg, "");
     char *text = NULL;
     prompt_field f[] = { { "caption", "red\\ \"fox\"\nand {caption} \xf0\x9f\xa6\x8a" }, { "more", "x\ny" } };
-    EXPECT(!prompt_text(&text, p, 3, 4, f, 2, &e));
+    EXPECT(!prompt_text(&text, p, 3, 4, NULL, f, 2, &e));
     EXPECT_STR(text, "Rules {not a place} {\"json\":1}.\nCaption: \"a \\\"b\\\"\" (m)\nAnswer:\n[1,{\"x\":2}]\n"
                      "Caption: \"red\\\\ \\\"fox\\\"\\nand {caption} \xf0\x9f\xa6\x8a\" (x y)\nAnswer:\n");
     vm_free(text);
-    EXPECT(!prompt_text(&text, p, 3, 0, f, 2, &e));
+    EXPECT(!prompt_text(&text, p, 3, 0, NULL, f, 2, &e));
     EXPECT_STR(text, "Rules {not a place} {\"json\":1}.\nCaption: \"red\\\\ \\\"fox\\\"\\nand {caption} "
                      "\xf0\x9f\xa6\x8a\" (x y)\nAnswer:\n");
+    vm_free(text);
+    EXPECT(!prompt_text(&text, p, 3, 4, "|", f, 2, &e));
+    EXPECT_HAS(text, "(m)\nAnswer:|[1,{\"x\":2}]|Caption: \"red");
+    EXPECT(text[strlen(text) - 1] == ':');
     vm_free(text);
     prompt_free(p);
 }
@@ -62,7 +66,7 @@ TEST(without_demonstrations) {
     prompt *p = open_it(4, 0, &e);
     char *text = NULL;
     EXPECT(p && prompt_shots(p) == 0);
-    EXPECT(!prompt_text(&text, p, 5, 4, &(prompt_field){ "caption", "a dog" }, 1, &e));
+    EXPECT(!prompt_text(&text, p, 5, 4, NULL, &(prompt_field){ "caption", "a dog" }, 1, &e));
     EXPECT_STR(text, "edit : a dog =>");
     vm_free(text);
     prompt_free(p);
@@ -88,7 +92,7 @@ TEST(sets) {
     EXPECT(p && prompt_shots(p) == 6 && prompt_demos(p) == 20);
     for (int k = 0; k < PROMPT_SETS; k++) {
         int ys = 0, seen[20] = { 0 }, n = 0;
-        EXPECT(!prompt_text(&text[k], p, k, 6, &f, 1, &e) && !prompt_text(&other, q, k, 6, &f, 1, &e));
+        EXPECT(!prompt_text(&text[k], p, k, 6, NULL, &f, 1, &e) && !prompt_text(&other, q, k, 6, NULL, &f, 1, &e));
         EXPECT_STR(text[k], other); /* the same seed, the same sets */
         vm_free(other);
         for (const char *c = text[k]; (c = strchr(c, 'c')); c++) ys += atoi(c + 1) >= 15, n++, seen[atoi(c + 1)]++;
@@ -97,9 +101,9 @@ TEST(sets) {
         for (int i = 0; i < k; i++) differ += strcmp(text[i], text[k]) != 0;
     }
     EXPECT(differ == PROMPT_SETS * (PROMPT_SETS - 1) / 2);
-    EXPECT(!prompt_text(&other, r, 0, 6, &f, 1, &e) && strcmp(other, text[0]));
+    EXPECT(!prompt_text(&other, r, 0, 6, NULL, &f, 1, &e) && strcmp(other, text[0]));
     vm_free(other);
-    EXPECT(!prompt_text(&other, p, 0, 2, &f, 1, &e)); /* fewer: those next to the question stay */
+    EXPECT(!prompt_text(&other, p, 0, 2, NULL, &f, 1, &e)); /* fewer: those next to the question stay */
     EXPECT(strlen(text[0]) > strlen(other) && !strcmp(text[0] + strlen(text[0]) - strlen(other), other));
     vm_free(other);
     EXPECT(prompt_set(p, "unit", 1) == (prompt_set(p, "unit", 0) + 1) % PROMPT_SETS);
