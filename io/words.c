@@ -83,7 +83,8 @@ const char *phrase_bare(const char *phrase) {
 }
 
 const char *phrase_article(const char *phrase) {
-    static const char *const consonant[] = { "eu", "ewe", "one", "once", "ufo", "uni", "use", "usu", "uten", "uku", "ura" };
+    static const char *const consonant[] = { "eu",  "ewe", "one",  "once", "ufo", "uni",
+                                             "use", "usu", "uten", "uku",  "ura" };
     static const char *const vowel[] = { "heir", "honest", "honor", "honour", "hour", "8", "11 ", "18 " };
     word w;
     if (!word_next(&phrase, &w)) return "a";

@@ -1,8 +1,9 @@
 /* words.h - English as far as captions need it: words and phrases inside a text, articles, plurals, numbers.
  *
- * A word is a run of letters, digits and bytes beyond ASCII; a hyphen or apostrophe between two such bytes belongs to it
- * ("t-shirt", "dog's"). Everything else separates words. Upper and lower case of ASCII letters are the same throughout.
- * Nothing here allocates: results go into buffers of WORDS_MAX bytes, longer phrases are cut at a whole character. */
+ * A word is a run of letters, digits and bytes beyond ASCII; a hyphen or apostrophe between two such bytes belongs to
+ * it ("t-shirt", "dog's"). Everything else separates words. Upper and lower case of ASCII letters are the same
+ * throughout. Nothing here allocates: results go into buffers of WORDS_MAX bytes, longer phrases are cut at a whole
+ * character. */
 #ifndef VM_IO_WORDS_H
 #define VM_IO_WORDS_H
 #include "kernels/base.h"
@@ -21,8 +22,8 @@ int word_count(const char *text);
 bool word_is(word w, const char *s);                        /* the same letters, either case */
 int word_any(word w, const char *const *list, int n);       /* its place in the list, or -1 */
 
-/* The first place in the text where the words of the phrase stand as whole words, one behind the other, with nothing but
- * blanks and the phrase's own hyphens between them; at NULL when there is none or the phrase has no word. */
+/* The first place in the text where the words of the phrase stand as whole words, one behind the other, with nothing
+ * but blanks and the phrase's own hyphens between them; at NULL when there is none or the phrase has no word. */
 word phrase_find(const char *text, const char *phrase);
 int phrase_count(const char *text, const char *phrase);     /* places, not overlapping */
 
@@ -32,7 +33,8 @@ const char *phrase_bare(const char *phrase);
 const char *phrase_article(const char *phrase);
 /* In lower case, without articles and punctuation, single blanks between the words: a key to compare by. */
 void phrase_key(char out[WORDS_MAX], const char *phrase);
-/* The head noun, singular, in lower case: the last word, or the last one before of, in, on, with, ... ("cups of tea": cup). */
+/* The head noun, singular, in lower case: the last word, or the last one before of, in, on, with, ... ("cups of tea":
+ * cup). */
 void phrase_head(char out[WORDS_MAX], const char *phrase);
 /* Is one of the words of the text this noun (as phrase_head gives it), in either number? */
 bool phrase_mentions(const char *text, const char *noun);

@@ -17,7 +17,7 @@ static const char *const irregular[][2] = {
     { "calf", "calves" },       { "-wolf", "wolves" },         { "-scarf", "scarves" },     { "-thief", "thieves" },
     { "elf", "elves" },         { "hoof", "hooves" },          { "-bus", "buses" },         { "gas", "gases" },
     { "lens", "lenses" },       { "iris", "irises" },          { "cactus", "cacti" },       { "octopus", "octopuses" },
-    { "walrus", "walruses" },   { "virus", "viruses" },        { "crocus", "crocuses" },    { "platypus", "platypuses" },
+    { "walrus", "walruses" },   { "virus", "viruses" },        { "crocus", "crocuses" },   { "platypus", "platypuses" },
     { "canvas", "canvases" },   { "atlas", "atlases" },        { "-potato", "potatoes" },   { "-tomato", "tomatoes" },
     { "mango", "mangoes" },     { "-hero", "heroes" },         { "echo", "echoes" },        { "volcano", "volcanoes" },
     { "buffalo", "buffaloes" }, { "mosquito", "mosquitoes" },  { "quiz", "quizzes" },       { "die", "dice" },
@@ -35,15 +35,18 @@ static const char *const irregular[][2] = {
 };
 
 /* Plural in form, for one thing. */
-static const char *const pairs[] = { "scissors", "skis",       "jeans",      "pants",      "trousers", "shorts",   "tights",
-                                     "glasses",  "sunglasses", "binoculars", "headphones", "goggles",  "leggings", "pliers",
-                                     "tongs",    "tweezers",   "pajamas",    "pyjamas",    "clothes",  "stairs" };
-static const char *const drinks[] = { "wine", "water", "beer", "juice", "milk", "champagne", "drinking", "cocktail", "shot" };
+static const char *const pairs[] = { "scissors",   "skis",    "jeans",    "pants",      "trousers",
+                                     "shorts",     "tights",  "glasses",  "sunglasses", "binoculars",
+                                     "headphones", "goggles", "leggings", "pliers",     "tongs",
+                                     "tweezers",   "pajamas", "pyjamas",  "clothes",    "stairs" };
+static const char *const drinks[] = { "wine",      "water",    "beer",     "juice", "milk",
+                                      "champagne", "drinking", "cocktail", "shot" };
 
 /* The head noun inside the phrase, and the word before it. */
 static word head_of(const char *phrase, word *before) {
-    static const char *const behind[] = { "of",   "in",     "on",     "with",   "at", "for",  "from",  "by",  "near",    "under",
-                                          "behind", "beside", "inside", "to", "that", "which", "and", "wearing", "holding", "made" };
+    static const char *const behind[] = { "of",   "in",    "on",    "with",    "at",      "for",    "from",
+                                          "by",   "near",  "under", "behind",  "beside",  "inside", "to",
+                                          "that", "which", "and",   "wearing", "holding", "made" };
     word head = { phrase, 0 };
     *before = head;
     const char *p = phrase;
@@ -124,7 +127,8 @@ static void with_head(char out[WORDS_MAX], const char *phrase, void (*change)(ch
     char noun[WORDS_MAX];
     word before, h = head_of(phrase, &before);
     size_t n = strlen(phrase), at = (size_t)(h.at - phrase), len = (size_t)h.len;
-    if (n > WORDS_MAX - NOUN_MORE - 1 || noun_is_pair(phrase)) { /* too long for a noun phrase, or without another number */
+    if (n > WORDS_MAX - NOUN_MORE - 1 ||
+        noun_is_pair(phrase)) { /* too long for a noun phrase, or without another number */
         if (n > WORDS_MAX - 1) n = (size_t)whole(phrase, WORDS_MAX - 1);
         memcpy(out, phrase, n);
         out[n] = 0;

@@ -9,7 +9,8 @@
 enum { TEMPLATES = 4 }; /* stay in any case: among them is one that is answered with no */
 
 /* Templates of a scope, then the model's. */
-static vm_status questions_of(questions *l, const ask_job *j, const ask_scope *s, questions *edit_global, questions *edit_local, const layout *x, vm_error *e) {
+static vm_status questions_of(questions *l, const ask_job *j, const ask_scope *s, questions *edit_global,
+                              questions *edit_local, const layout *x, vm_error *e) {
     const char *nouns[ASK_HEADS];
     if (s->of->layout) {
         if (s->object < 0) ask_of_layout(l, x, e);
@@ -51,7 +52,8 @@ static vm_status put_layout(json_writer *w, const ask_job *j, const ask_scope *s
     layout x;
     if (text_item_layout(&x, s->of, e)) return e->status;
     json_begin_object(w, NULL);
-    json_put_str(w, "layout_id", s->of->id), json_put_str(w, "caption", x.caption), json_put_str(w, "category", x.category);
+    json_put_str(w, "layout_id", s->of->id), json_put_str(w, "caption", x.caption),
+        json_put_str(w, "category", x.category);
     for (int k = 0; k < n && !e->status; k++) {
         questions l = { 0 };
         questions_of(&l, j, &s[k], NULL, NULL, &x, e);
@@ -80,7 +82,11 @@ static vm_status put_item(stage *st, const ask_job *j, const ask_scope *s, int n
         else put_edit(&w, j, s, e);
         json_close_array(&w);
         recs = json_take(&w, NULL, e);
-        if (!e->status) stage_put(st, &(stage_line){ .key = u.key, .input = input, .state = STAGE_OK, .recs = recs, .in = -1, .out = -1 }, e);
+        if (!e->status)
+            stage_put(st,
+                      &(stage_line){
+                          .key = u.key, .input = input, .state = STAGE_OK, .recs = recs, .in = -1, .out = -1 },
+                      e);
         tally_add(counts, "ok", 1);
     } else vm_free(json_take(&w, NULL, NULL));
     vm_free(recs), vm_free(input);
@@ -98,7 +104,9 @@ static vm_status keep(void *ctx, stage *s, tally *counts, vm_error *e) {
     return e->status;
 }
 
-static void config_of(const ask_job *j, char config[64]) { snprintf(config, 64, "{\"questions\":%lld}", (long long)j->most); }
+static void config_of(const ask_job *j, char config[64]) {
+    snprintf(config, 64, "{\"questions\":%lld}", (long long)j->most);
+}
 
 vm_status ask_keep_beside(ask_job *j, const stage *part, vm_error *e) {
     char config[64];
@@ -113,14 +121,16 @@ static vm_status work(ask_job *j, vm_error *e) {
     config_of(j, config);
     if (!j->most && !show) return stage_parts("ask", j->run, config, j->a, keep, j, e);
     if (ask_open_prompts(j, e) || complete_open(&j->c, j->a, e)) return e->status;
-    if (!show && !j->c) return vm_fail(e, VM_EUSAGE, "--llm-questions %lld: give a model with --llm", (long long)j->most);
+    if (!show && !j->c)
+        return vm_fail(e, VM_EUSAGE, "--llm-questions %lld: give a model with --llm", (long long)j->most);
     return ask_llm(j, show, e);
 }
 
 static vm_status run(const vm_args *a, vm_error *e) {
     ask_job j = { .a = a, .run = arg_pos(a, 0), .most = arg_int(a, "llm-questions") };
     vm_status st = VM_OK;
-    if (!preset_read(&j.how, "ask", a, e) && !preset_read(&j.judge_how, "judge", a, e) && !text_items_read(&j.list, j.run, a, e) && !ask_scopes_make(&j, e)) {
+    if (!preset_read(&j.how, "ask", a, e) && !preset_read(&j.judge_how, "judge", a, e) &&
+        !text_items_read(&j.list, j.run, a, e) && !ask_scopes_make(&j, e)) {
         j.judge_how.samples = 1, j.judge_how.tries = 2; /* the two orders of the choices */
         st = work(&j, e);
     }
@@ -134,7 +144,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
 
 static const vm_opt opts[] = {
     TEXT_ITEMS_OPTS,
-    { "llm-questions", OPT_INT, "0", "N", "questions by the model in each scope, beside at least 4 of the program's templates", 0, 4 },
+    { "llm-questions", OPT_INT, "0", "N",
+      "questions by the model in each scope, beside at least 4 of the program's templates", 0, 4 },
     STAGE_OPTS,
     LLM_OPTS,
     { 0 },
@@ -144,13 +155,17 @@ const vm_command cmd_ask = {
     .name = "ask",
     .summary = "questions with known answers about the pictures to be made: by templates, and by a language model",
     .usage = "RUN [--llm-questions N --llm native:DIR | http:URL | replay:FILE] [options]",
-    .about = "Of every accepted edit: global questions about the whole picture after it, local ones about a crop of what changed (the new thing is there, the\n"
-             "old one is not). Of every layout: where things are and how many, and what the crop of each thing shows. RUN/ask gets a line for each, at most 8\n"
-             "questions a scope, with at least one that is answered with no. Without --llm-questions no model is needed.\n\n"
-             "A model's questions pass the rules Q01 to Q07 (RUN/ask_llm); then it must answer them itself, from the text alone, with the choices in two\n"
-             "orders (RUN/ask_judge). What it does not get right twice is dropped.\n\n"
-             "  vismin ask run\n"
-             "  vismin ask run --llm-questions 4 --llm native:mistral-7b-instruct",
+    .about =
+        "Of every accepted edit: global questions about the whole picture after it, local ones about a crop of what "
+        "changed (the new thing is there, the\n"
+        "old one is not). Of every layout: where things are and how many, and what the crop of each thing shows. "
+        "RUN/ask gets a line for each, at most 8\n"
+        "questions a scope, with at least one that is answered with no. Without --llm-questions no model is needed.\n\n"
+        "A model's questions pass the rules Q01 to Q07 (RUN/ask_llm); then it must answer them itself, from the text "
+        "alone, with the choices in two\n"
+        "orders (RUN/ask_judge). What it does not get right twice is dropped.\n\n"
+        "  vismin ask run\n"
+        "  vismin ask run --llm-questions 4 --llm native:mistral-7b-instruct",
     .opts = opts,
     .min_pos = 1,
     .max_pos = 1,

@@ -1,5 +1,5 @@
-/* ask_edit.c - template questions on an edit. Global ones compare the captions before and after; local ones ask what is on the crop: the new phrase
- * is there, the old one is not. */
+/* ask_edit.c - template questions on an edit. Global ones compare the captions before and after; local ones ask what is
+ * on the crop: the new phrase is there, the old one is not. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +9,8 @@
 
 /* What the questions are made of. */
 typedef struct {
-    char now[ASK_TEXT], was[ASK_TEXT];           /* "a green kite", "a red kite" */
-    char the_now[ASK_TEXT], noun[WORDS_MAX];     /* "the green kite", "kite" */
+    char now[ASK_TEXT], was[ASK_TEXT];             /* "a green kite", "a red kite" */
+    char noun[WORDS_MAX];                          /* "kite" */
     char new_words[ASK_TEXT], old_words[ASK_TEXT]; /* what differs when the heads are the same: "green", "red" */
     bool now_several, was_several;
     const char *heads[3];
@@ -38,11 +38,12 @@ static void difference(char *a_out, char *b_out, const char *a, const char *b) {
 }
 
 static void parts_of(parts *p, const ask_edit *x) {
-    const char *region = x->region && strlen(x->region) < ASK_TEXT / 2 && phrase_bare(x->region) != x->region ? x->region : x->edited_phrase;
+    const char *region = x->region && strlen(x->region) < ASK_TEXT / 2 && phrase_bare(x->region) != x->region
+                             ? x->region
+                             : x->edited_phrase;
     ask_some(p->now, region, &p->now_several);
     ask_some(p->was, x->input_phrase, &p->was_several);
     lower_first(p->now), lower_first(p->was);
-    snprintf(p->the_now, sizeof p->the_now, "the %s", phrase_bare(x->edited_phrase));
     phrase_head(p->head[0], x->edited_phrase), phrase_head(p->head[1], x->input_phrase);
     p->heads[0] = p->head[0], p->heads[1] = p->head[1], p->heads[2] = NULL;
     difference(p->new_words, p->old_words, x->edited_phrase, x->input_phrase);
@@ -53,41 +54,34 @@ static void parts_of(parts *p, const ask_edit *x) {
     if (strcmp(one, bare)) phrase_plural(p->noun, p->head[0]);
 }
 
-static const char *is(bool several) { return several ? "are" : "is"; }
-static const char *Is(bool several) { return several ? "Are" : "Is"; }
-
-/* Adds what passes the rules. A template that an odd phrase makes no question of is left out. */
-static void add(questions *l, const question *q, const parts *p, vm_error *e) { questions_add(l, q, p->heads, e); }
-
+/* An odd phrase may make a question that breaks the rules: it is left out. */
 static void local_questions(questions *l, const ask_edit *x, const parts *p, vm_error *e) {
-    question q = { 0 };
-    bool attribute = !strncasecmp(x->category, "attribute", 9) && p->new_words[0] && strcmp(p->head[0], p->head[1]) == 0;
-    ask_text(&q, ASK_EXIST, "%s there %s in this picture?", Is(p->now_several), p->now), ask_yes_no(&q, true), add(l, &q, p, e);
-    ask_text(&q, ASK_ABSENT, "%s there %s in this picture?", Is(p->was_several), p->was), ask_yes_no(&q, false), add(l, &q, p, e);
-    if (attribute) {
-        ask_text(&q, ASK_ATTRIBUTE, "Which word fits the %s in this picture?", p->noun);
-        ask_choice(&q, p->new_words), ask_choice(&q, p->old_words), ask_mix(&q), add(l, &q, p, e);
-        ask_text(&q, ASK_ATTRIBUTE, "Would you call the %s in this picture %s?", p->noun, p->new_words), ask_yes_no(&q, true), add(l, &q, p, e);
-        ask_text(&q, ASK_ATTRIBUTE, "Would you call the %s in this picture %s?", p->noun, p->old_words), ask_yes_no(&q, false), add(l, &q, p, e);
+    const char *const *of = p->heads, *Is = p->now_several ? "Are" : "Is", *Was = p->was_several ? "Are" : "Is";
+    bool same_thing = !strcmp(p->head[0], p->head[1]) && p->new_words[0];
+    ask_whether(l, of, ASK_EXIST, true, e, "%s there %s in this picture?", Is, p->now);
+    ask_whether(l, of, ASK_ABSENT, false, e, "%s there %s in this picture?", Was, p->was);
+    if (!strncasecmp(x->category, "attribute", 9) && same_thing) {
+        const char *call = "Would you call the %s in this picture %s?";
+        ask_which(l, of, ASK_ATTRIBUTE, p->new_words, p->old_words, e,
+                  "Which word fits the %s in this picture?", p->noun);
+        ask_whether(l, of, ASK_ATTRIBUTE, true, e, call, p->noun, p->new_words);
+        ask_whether(l, of, ASK_ATTRIBUTE, false, e, call, p->noun, p->old_words);
     } else {
-        ask_text(&q, ASK_IDENTITY, "What does this picture show?");
-        ask_choice(&q, p->now), ask_choice(&q, p->was), ask_mix(&q), add(l, &q, p, e);
-        ask_text(&q, ASK_IDENTITY, "%s this %s rather than %s?", Is(p->now_several), p->now, p->was), ask_yes_no(&q, true), add(l, &q, p, e);
+        ask_which(l, of, ASK_IDENTITY, p->now, p->was, e, "What does this picture show?");
+        ask_whether(l, of, ASK_IDENTITY, true, e, "%s this %s rather than %s?", Is, p->now, p->was);
     }
-    ask_text(&q, ASK_EXIST, "Can you see %s here?", p->now), ask_yes_no(&q, true), add(l, &q, p, e);
-    ask_text(&q, ASK_ABSENT, "Can you see %s here?", p->was), ask_yes_no(&q, false), add(l, &q, p, e);
+    ask_whether(l, of, ASK_EXIST, true, e, "Can you see %s here?", p->now);
+    ask_whether(l, of, ASK_ABSENT, false, e, "Can you see %s here?", p->was);
 }
 
 static void global_questions(questions *l, const ask_edit *x, const parts *p, vm_error *e) {
-    question q = { 0 };
-    ask_text(&q, ASK_IDENTITY, "Which description fits the picture?");
-    ask_choice(&q, x->edited_caption), ask_choice(&q, x->caption), ask_mix(&q), add(l, &q, p, e);
-    ask_text(&q, ASK_EXIST, "Does \"%s\" describe the picture?", x->edited_caption), ask_yes_no(&q, true), add(l, &q, p, e);
-    ask_text(&q, ASK_ABSENT, "Does \"%s\" describe the picture?", x->caption), ask_yes_no(&q, false), add(l, &q, p, e);
-    ask_text(&q, ASK_EXIST, "Does the picture contain %s?", p->now), ask_yes_no(&q, true), add(l, &q, p, e);
-    ask_text(&q, ASK_ABSENT, "Does the picture contain %s?", p->was), ask_yes_no(&q, false), add(l, &q, p, e);
-    ask_text(&q, ASK_IDENTITY, "Which of these %s in the picture?", is(p->now_several && p->was_several));
-    ask_choice(&q, p->now), ask_choice(&q, p->was), ask_mix(&q), add(l, &q, p, e);
+    const char *const *of = p->heads, *are = p->now_several && p->was_several ? "are" : "is";
+    ask_which(l, of, ASK_IDENTITY, x->edited_caption, x->caption, e, "Which description fits the picture?");
+    ask_whether(l, of, ASK_EXIST, true, e, "Does \"%s\" describe the picture?", x->edited_caption);
+    ask_whether(l, of, ASK_ABSENT, false, e, "Does \"%s\" describe the picture?", x->caption);
+    ask_whether(l, of, ASK_EXIST, true, e, "Does the picture contain %s?", p->now);
+    ask_whether(l, of, ASK_ABSENT, false, e, "Does the picture contain %s?", p->was);
+    ask_which(l, of, ASK_IDENTITY, p->now, p->was, e, "Which of these %s in the picture?", are);
 }
 
 vm_status ask_of_edit(questions *global, questions *local, const ask_edit *x, vm_error *e) {

@@ -1,5 +1,6 @@
-/* ask_judge.c - does the model answer its questions from the text as expected? Each is asked twice, the second time with the choices the other way
- * round; what it does not get right both times is dropped. The stage ask_judge; see ask_stage.h. */
+/* ask_judge.c - does the model answer its questions from the text as expected? Each is asked twice, the second time
+ * with the choices the other way round; what it does not get right both times is dropped. The stage ask_judge; see
+ * ask_stage.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +35,8 @@ typedef struct {
 static vm_status parse(judging *g, const item *x, vm_error *e) {
     const char *why = "";
     json_doc *d = json_parse(x->json, strlen(x->json), x->key, 0, e);
-    if (d && !question_from_json(&g->q, json_root(d), ASK_IDENTITY, &why)) json_fail(json_root(d), e, "no question: its %s", why);
+    if (d && !question_from_json(&g->q, json_root(d), ASK_IDENTITY, &why))
+        json_fail(json_root(d), e, "no question: its %s", why);
     json_free(d);
     return e->status;
 }
@@ -68,9 +70,14 @@ static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_err
     }
     vm_free(x->choices), vm_free(x->text);
     x->choices = text_take(&o, e), x->text = vm_strdup(q->question);
-    *ask = (llm_ask){ .prompt = g->j->judge, .fields = 3, .field = { { "text", x->scope->text }, { "question", x->text }, { "choices", x->choices } },
-                      .schema = vm_asprintf("{\"type\":\"object\",\"properties\":{\"answer\":{\"type\":\"string\",\"enum\":[%.*s]}},"
-                                            "\"required\":[\"answer\"],\"additionalProperties\":false}", 4 * q->n - 1, "\"A\",\"B\",\"C\",\"D\",\"E\"") };
+    *ask = (llm_ask){
+        .prompt = g->j->judge,
+        .fields = 3,
+        .field = { { "text", x->scope->text }, { "question", x->text }, { "choices", x->choices } },
+        .schema = vm_asprintf("{\"type\":\"object\",\"properties\":{\"answer\":{\"type\":\"string\",\"enum\":[%.*s]}},"
+                              "\"required\":[\"answer\"],\"additionalProperties\":false}",
+                              4 * q->n - 1, "\"A\",\"B\",\"C\",\"D\",\"E\"")
+    };
     return x->choices && x->text && ask->schema ? e->status : vm_nomem(e, 512, "a question");
 }
 
@@ -88,7 +95,8 @@ static int read_letter(const char *text, int n, vm_error *e) {
     return s.found ? letter : answer_letter(text, n);
 }
 
-static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had, llm_taken *out, bool *more, vm_error *e) {
+static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had,
+                        llm_taken *out, bool *more, vm_error *e) {
     judging *g = ctx;
     const item *x = u->item;
     const question *q = &g->q;
@@ -98,7 +106,8 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
     bool good = letter >= 0 && choice_at(x, q, t, letter) == q->answer;
     right += good;
     json_begin_object(out->recs, NULL);
-    json_put_str(out->recs, "question", q->question), json_put_int(out->recs, "right", right), json_put_bool(out->recs, "keep", right == 2);
+    json_put_str(out->recs, "question", q->question), json_put_int(out->recs, "right", right),
+        json_put_bool(out->recs, "keep", right == 2);
     json_close_object(out->recs);
     out->n = 1;
     *more = good && t == 0;
@@ -119,7 +128,7 @@ static char *config_of(const ask_job *j, vm_error *e) {
     return json_take(&w, NULL, e);
 }
 
-/* --- what passed -------------------------------------------------------------------------------------------------------- */
+/* --- what passed -------------------------------------------------------------------------------------------------- */
 typedef struct {
     ask_job *j;
     keymap kept;
@@ -149,14 +158,16 @@ static vm_status take_passed(ask_job *j, const stage *part, vm_error *e) {
     return e->status;
 }
 
-/* --- the stage ---------------------------------------------------------------------------------------------------------- */
+/* --- the stage ---------------------------------------------------------------------------------------------------- */
 static vm_status judge(void *ctx, stage *s, tally *counts, vm_error *e) {
     judging *g = ctx;
     const llm_stage def = { .ask = ask, .take = take, .ctx = g, .how = &g->j->judge_how, .a = g->j->a };
     stage_unit *u = vm_calloc((size_t)g->n + 1, sizeof *u);
     if (!u) return vm_nomem(e, (size_t)g->n * sizeof *u, "questions");
     for (int64_t i = 0; i < g->n; i++)
-        u[i] = (stage_unit){ .key = g->item[i].key, .shard = g->item[i].scope->of->image, .input = g->item[i].input, .item = &g->item[i] };
+        u[i] = (stage_unit){
+            .key = g->item[i].key, .shard = g->item[i].scope->of->image, .input = g->item[i].input, .item = &g->item[i]
+        };
     llm_stage_run(s, g->j->c, &def, u, g->n, counts, e);
     vm_free(u);
     return e->status;

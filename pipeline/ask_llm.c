@@ -9,7 +9,7 @@
 #include "pipeline/run.h"
 #include "pipeline/stage_lines.h"
 
-/* --- prompts ------------------------------------------------------------------------------------------------------------ */
+/* --- prompts ------------------------------------------------------------------------------------------------------ */
 enum { DEMO_NOUNS = 96 };
 
 /* Every word of a text may be what a demonstration is about. */
@@ -39,15 +39,22 @@ static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
         ask_code c = e->status ? Q_OK : questions_add(&l, q, nouns, e);
         if (c) json_fail(it.value, e, "the demonstration breaks Q%02d: %s", c, ask_code_rule[c]);
     }
-    if (!e->status && (!l.n || !questions_balanced(&l))) json_fail(json_get(demo, "answer"), e, "at least one question of a demonstration is answered with no");
+    if (!e->status && (!l.n || !questions_balanced(&l)))
+        json_fail(json_get(demo, "answer"), e, "at least one question of a demonstration is answered with no");
     questions_free(&l);
     vm_free(q);
     return e->status;
 }
 
 vm_status ask_open_prompts(ask_job *j, vm_error *e) {
-    static const char *const fields[3][2] = { { "caption", "before" }, { "phrase", "absent" }, { "caption", "things" } };
-    prompt_options o = { .stage = "ask", .dir = arg_str(j->a, "prompt-dir"), .shots = j->how.shots, .seed = (uint64_t)arg_int(j->a, "seed"), .check = check_demo };
+    static const char *const fields[3][2] = { { "caption", "before" },
+                                              { "phrase", "absent" },
+                                              { "caption", "things" } };
+    prompt_options o = { .stage = "ask",
+                         .dir = arg_str(j->a, "prompt-dir"),
+                         .shots = j->how.shots,
+                         .seed = (uint64_t)arg_int(j->a, "seed"),
+                         .check = check_demo };
     o.category = "global", o.fields = "caption before", o.ctx = (void *)fields[0];
     prompt_open(&j->global, &o, e);
     o.category = "local", o.fields = "phrase absent", o.ctx = (void *)fields[1];
@@ -59,19 +66,29 @@ vm_status ask_open_prompts(ask_job *j, vm_error *e) {
     return e->status;
 }
 
-/* --- asking and taking -------------------------------------------------------------------------------------------------- */
+/* --- asking and taking -------------------------------------------------------------------------------------------- */
 static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_error *e) {
     static const char schema[] =
-        "{\"type\":\"array\",\"minItems\":2,\"maxItems\":6,\"items\":{\"type\":\"object\",\"properties\":{\"question\":{\"type\":\"string\",\"minLength\":8,\"maxLength\":160},"
-        "\"choices\":{\"type\":\"array\",\"minItems\":2,\"maxItems\":5,\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":80}},"
+        "{\"type\":\"array\",\"minItems\":2,\"maxItems\":6,\"items\":{\"type\":\"object\",\"properties\":{\"question\":"
+        "{\"type\":\"string\",\"minLength\":8,\"maxLength\":160},"
+        "\"choices\":{\"type\":\"array\",\"minItems\":2,\"maxItems\":5,\"items\":{\"type\":\"string\",\"minLength\":1,"
+        "\"maxLength\":80}},"
         "\"answer_index\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":4},"
-        "\"kind\":{\"type\":\"string\",\"enum\":[\"exist\",\"absent\",\"identity\",\"attribute\",\"count\",\"relation\"]}},"
+        "\"kind\":{\"type\":\"string\",\"enum\":[\"exist\",\"absent\",\"identity\",\"attribute\",\"count\","
+        "\"relation\"]}},"
         "\"required\":[\"question\",\"choices\",\"answer_index\",\"kind\"],\"additionalProperties\":false}}";
     ask_job *j = ctx;
     const ask_scope *s = u->item;
-    *ask = (llm_ask){ .prompt = s->things ? j->layout : s->of->layout || !strcmp(strrchr(s->key, ':'), ":local") ? j->local : j->global, .fields = 2, .schema = vm_strdup(schema) };
-    if (ask->prompt == j->layout) ask->field[0] = (prompt_field){ "caption", s->text }, ask->field[1] = (prompt_field){ "things", s->things };
-    else if (ask->prompt == j->local) ask->field[0] = (prompt_field){ "phrase", s->text }, ask->field[1] = (prompt_field){ "absent", s->not_text ? s->not_text : "" };
+    *ask = (llm_ask){ .prompt = s->things                                                  ? j->layout
+                                : s->of->layout || !strcmp(strrchr(s->key, ':'), ":local") ? j->local
+                                                                                           : j->global,
+                      .fields = 2,
+                      .schema = vm_strdup(schema) };
+    if (ask->prompt == j->layout)
+        ask->field[0] = (prompt_field){ "caption", s->text }, ask->field[1] = (prompt_field){ "things", s->things };
+    else if (ask->prompt == j->local)
+        ask->field[0] = (prompt_field){ "phrase", s->text },
+        ask->field[1] = (prompt_field){ "absent", s->not_text ? s->not_text : "" };
     else ask->field[0] = (prompt_field){ "caption", s->text }, ask->field[1] = (prompt_field){ "before", s->not_text };
     return ask->schema ? VM_OK : vm_nomem(e, sizeof schema, "a schema");
 }
@@ -82,7 +99,8 @@ static void count(llm_taken *out, ask_code c) {
     tally_add(&out->why, name, 1);
 }
 
-static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had, llm_taken *out, bool *more, vm_error *e) {
+static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had,
+                        llm_taken *out, bool *more, vm_error *e) {
     const ask_scope *s = u->item;
     const char *nouns[ASK_HEADS], *why;
     questions l = { 0 };
@@ -97,13 +115,16 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
         json_loose r = json_loose_start(c[k].text, strlen(c[k].text));
         for (json_doc *d; json_loose_next(&r, '{', &d, e); json_free(d)) {
             read = true;
-            ask_code code = question_from_json(q, json_root(d), ASK_IDENTITY, &why) ? questions_add(&l, q, nouns, e) : !strcmp(why, "answer") ? Q03 : Q02;
+            ask_code code = question_from_json(q, json_root(d), ASK_IDENTITY, &why) ? questions_add(&l, q, nouns, e)
+                            : !strcmp(why, "answer")                                ? Q03
+                                                                                    : Q02;
             if (code) count(out, code);
         }
     }
     for (int k = 0; k < l.n && !e->status; k++) {
         json_begin_object(out->recs, NULL);
-        json_put_str(out->recs, "unit", s->key), json_put_str(out->recs, s->of->layout ? "layout_id" : "edit_id", s->of->id);
+        json_put_str(out->recs, "unit", s->key),
+            json_put_str(out->recs, s->of->layout ? "layout_id" : "edit_id", s->of->id);
         question_put(out->recs, "question", &l.q[k]);
         json_close_object(out->recs);
     }
@@ -121,7 +142,8 @@ static char *config_of(const ask_job *j, vm_error *e) {
     json_begin_object(&w, NULL);
     json_put_str(&w, "model", j->c ? complete_id(j->c) : "none");
     json_begin_object(&w, "prompts");
-    json_put_str(&w, "global", prompt_hash(j->global)), json_put_str(&w, "local", prompt_hash(j->local)), json_put_str(&w, "layout", prompt_hash(j->layout));
+    json_put_str(&w, "global", prompt_hash(j->global)), json_put_str(&w, "local", prompt_hash(j->local)),
+        json_put_str(&w, "layout", prompt_hash(j->layout));
     json_close_object(&w);
     preset_put(&j->how, &w, "decoding");
     json_put_int(&w, "questions", j->most);
@@ -140,7 +162,8 @@ typedef struct {
 /* Of one shard all three stages, so that what is kept of it has been asked and judged. */
 static vm_status ask_part(void *ctx, stage *s, tally *counts, vm_error *e) {
     asking *x = ctx;
-    if (!llm_stage_run(s, x->j->c, x->def, x->u, x->j->scopes.n, counts, e) && !ask_judge(x->j, s, e)) ask_keep_beside(x->j, s, e);
+    if (!llm_stage_run(s, x->j->c, x->def, x->u, x->j->scopes.n, counts, e) && !ask_judge(x->j, s, e))
+        ask_keep_beside(x->j, s, e);
     return e->status;
 }
 
@@ -156,12 +179,13 @@ vm_status ask_llm(ask_job *j, bool show, vm_error *e) {
     char *config = show ? NULL : config_of(j, e);
     if (show) llm_stage_show(j->c, &def, x.u, n, e);
     else if (config) j->partial |= stage_parts("ask_llm", j->run, config, j->a, ask_part, &x, e) == VM_EPARTIAL;
-    for (int k = Q01; k < Q_CODES && config && !e->status && arg_flag(j->a, "explain"); k++) vm_info("Q%02d  %s", k, ask_code_rule[k]);
+    for (int k = Q01; k < Q_CODES && config && !e->status && arg_flag(j->a, "explain"); k++)
+        vm_info("Q%02d  %s", k, ask_code_rule[k]);
     vm_free(config), vm_free(x.u);
     return e->status;
 }
 
-/* --- reading them again ------------------------------------------------------------------------------------------------- */
+/* --- reading them again ------------------------------------------------------------------------------------------- */
 typedef struct {
     ask_job *j;
     keymap scope;
@@ -177,7 +201,8 @@ static vm_status record(void *ctx, const char *key, json_value rec, vm_error *e)
     int64_t i = keymap_find(&r->scope, key, strlen(key));
     if (i < 0) return VM_OK; /* of an edit or layout that is none any more */
     if (!stage_mine(r->part, r->j->scopes.s[i].of->image)) return VM_OK;
-    if (!question_from_json(&r->q, json_get(rec, "question"), ASK_IDENTITY, &why)) return json_fail(rec, e, "%s: no question: its %s", key, why);
+    if (!question_from_json(&r->q, json_get(rec, "question"), ASK_IDENTITY, &why))
+        return json_fail(rec, e, "%s: no question: its %s", key, why);
     return r->each(r->ctx, &r->j->scopes.s[i], &r->q, e);
 }
 
@@ -186,7 +211,8 @@ vm_status ask_each(ask_job *j, const stage *part, ask_each_fn each, void *ctx, v
     if (!r) return vm_nomem(e, sizeof *r, "questions");
     r->j = j, r->part = part, r->each = each, r->ctx = ctx;
     for (int64_t i = 0; i < j->scopes.n && !e->status; i++)
-        if (keymap_put_text(&r->scope, j->scopes.s[i].key) != i) vm_fail(e, VM_EINPUT, "%s: there twice, expected ids that differ", j->scopes.s[i].key);
+        if (keymap_put_text(&r->scope, j->scopes.s[i].key) != i)
+            vm_fail(e, VM_EINPUT, "%s: there twice, expected ids that differ", j->scopes.s[i].key);
     if (!e->status) stage_records(j->run, "ask_llm", record, r, e);
     keymap_free(&r->scope);
     vm_free(r);

@@ -33,13 +33,16 @@ question *questions_next(questions *l, vm_error *e) {
     return &l->q[l->n++];
 }
 
+static void write_text(question *q, ask_kind kind, const char *fmt, va_list ap) {
+    *q = (question){ .kind = kind };
+    vsnprintf(q->question, sizeof q->question, fmt, ap);
+}
+
 void ask_text(question *q, ask_kind kind, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(q->question, sizeof q->question, fmt, ap);
+    write_text(q, kind, fmt, ap);
     va_end(ap);
-    q->kind = kind;
-    q->n = q->answer = 0;
 }
 
 void ask_choice(question *q, const char *text) {
@@ -58,13 +61,15 @@ void ask_mix(question *q) {
     for (int i = q->n - 1; i > 0; i--) {
         char t[ASK_TEXT];
         int j = (int)((seed >> (8 * i)) % (uint64_t)(i + 1));
-        memcpy(t, q->choice[i], ASK_TEXT), memcpy(q->choice[i], q->choice[j], ASK_TEXT), memcpy(q->choice[j], t, ASK_TEXT);
+        memcpy(t, q->choice[i], ASK_TEXT), memcpy(q->choice[i], q->choice[j], ASK_TEXT),
+            memcpy(q->choice[j], t, ASK_TEXT);
         q->answer = q->answer == i ? j : q->answer == j ? i : q->answer;
     }
 }
 
 void ask_some(char out[ASK_TEXT], const char *phrase, bool *several) {
-    static const char *const settled[] = { "a", "an", "the", "some", "no", "his", "her", "its", "their", "this", "that", "another", "several", "many" };
+    static const char *const settled[] = { "a",   "an",    "the",  "some", "no",      "his",     "her",
+                                           "its", "their", "this", "that", "another", "several", "many" };
     char one[WORDS_MAX], many[WORDS_MAX], bare[WORDS_MAX];
     const char *p = phrase;
     word first = { phrase, 0 };
@@ -79,7 +84,10 @@ void ask_some(char out[ASK_TEXT], const char *phrase, bool *several) {
     if (led) out[0] = (char)tolower((unsigned char)out[0]);
 }
 
-static bool yes_no(const question *q) { return q->n == 2 && ((!strcmp(q->choice[0], "yes") && !strcmp(q->choice[1], "no")) || (!strcmp(q->choice[0], "no") && !strcmp(q->choice[1], "yes"))); }
+static bool yes_no(const question *q) {
+    return q->n == 2 && ((!strcmp(q->choice[0], "yes") && !strcmp(q->choice[1], "no")) ||
+                         (!strcmp(q->choice[0], "no") && !strcmp(q->choice[1], "yes")));
+}
 
 static bool about(const question *q, const char *const *nouns) {
     for (; *nouns; nouns++) {
@@ -106,7 +114,9 @@ ask_code question_check(const question *q, const char *const *nouns) {
     }
     if (q->answer < 0 || q->answer >= q->n) return Q03;
     if (!about(q, nouns)) return Q04;
-    if ((q->kind == ASK_EXIST || q->kind == ASK_ABSENT) && yes_no(q) && strcmp(q->choice[q->answer], q->kind == ASK_EXIST ? "yes" : "no")) return Q05;
+    if ((q->kind == ASK_EXIST || q->kind == ASK_ABSENT) && yes_no(q) &&
+        strcmp(q->choice[q->answer], q->kind == ASK_EXIST ? "yes" : "no"))
+        return Q05;
     return Q_OK;
 }
 
@@ -134,4 +144,25 @@ bool questions_balanced(const questions *l) {
     for (int i = 0; i < l->n; i++)
         if (yes_no(&l->q[i]) && !strcmp(l->q[i].choice[l->q[i].answer], "no")) return true;
     return false;
+}
+
+void ask_whether(questions *l, const char *const *nouns, ask_kind kind, bool yes, vm_error *e, const char *fmt, ...) {
+    question q;
+    va_list ap;
+    va_start(ap, fmt);
+    write_text(&q, kind, fmt, ap);
+    va_end(ap);
+    ask_yes_no(&q, yes);
+    questions_add(l, &q, nouns, e);
+}
+
+void ask_which(questions *l, const char *const *nouns, ask_kind kind, const char *right, const char *wrong, vm_error *e,
+               const char *fmt, ...) {
+    question q;
+    va_list ap;
+    va_start(ap, fmt);
+    write_text(&q, kind, fmt, ap);
+    va_end(ap);
+    ask_choice(&q, right), ask_choice(&q, wrong), ask_mix(&q);
+    questions_add(l, &q, nouns, e);
 }

@@ -1,10 +1,12 @@
-/* ask_question.h - questions about a picture with known answers: the record, its rules, and those that need no language model.
+/* ask_question.h - questions about a picture with known answers: the record, its rules, and those that need no language
+ * model.
  *
  *     {"question":"Is there a dog in the picture?","choices":["yes","no"],"answer_index":0,"kind":"exist"}
  *
- * Global questions are about a whole picture after an edit, local ones about a crop of what was changed. Kinds: exist and absent (yes or no),
- * identity (what is it), attribute, count, relation. The template questions are written out in ask_edit.c and ask_layout.c; where the right
- * answer stands among the choices is drawn from the text, so that no place is better than another. */
+ * Global questions are about a whole picture after an edit, local ones about a crop of what was changed. Kinds: exist
+ * and absent (yes or no), identity (what is it), attribute, count, relation. The template questions are written out in
+ * ask_edit.c and ask_layout.c; where the right answer stands among the choices is drawn from the text, so that no place
+ * is better than another. */
 #ifndef VM_ASK_QUESTION_H
 #define VM_ASK_QUESTION_H
 #include "pipeline/layout.h"
@@ -33,7 +35,8 @@ extern const char *const ask_code_rule[Q_CODES]; /* one line each */
 ask_code question_check(const question *q, const char *const *nouns);
 /* Q06: is one that asks the same in the list? */
 bool questions_have(const questions *l, const question *q);
-/* Adds q when it is good, new, and the list is shorter than ASK_SCOPE; the code says why not (Q06 the same, Q07 full). VM_EDEVICE by e. */
+/* Adds q when it is good, new, and the list is shorter than ASK_SCOPE; the code says why not (Q06 the same, Q07 full).
+ * VM_EDEVICE by e. */
 ask_code questions_add(questions *l, const question *q, const char *const *nouns, vm_error *e);
 /* Is there a question whose right answer is no? */
 bool questions_balanced(const questions *l);
@@ -41,8 +44,8 @@ bool questions_balanced(const questions *l);
 /* ---- JSON (ask_json.c) ---- */
 void question_put(json_writer *w, const char *key, const question *q);
 void questions_put(json_writer *w, const char *key, const questions *l);
-/* An object as above; of the published files: "answer", one of the choices, instead of answer_index, and no kind (then dflt). False: *why
- * says what is wrong with it. */
+/* An object as above; of the published files: "answer", one of the choices, instead of answer_index, and no kind (then
+ * dflt). False: *why says what is wrong with it. */
 bool question_from_json(question *q, json_value v, ask_kind dflt, const char **why);
 
 /* ---- building (ask_question.c) ---- */
@@ -56,6 +59,12 @@ void ask_yes_no(question *q, bool yes);
 void ask_choice(question *q, const char *text);
 /* Puts the choices into an order drawn from the question's text. */
 void ask_mix(question *q);
+
+/* Both add a question to a list when it passes the rules: one that is answered yes or no; one with two choices. */
+void ask_whether(questions *l, const char *const *nouns, ask_kind kind, bool yes, vm_error *e, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+void ask_which(questions *l, const char *const *nouns, ask_kind kind, const char *right, const char *wrong, vm_error *e,
+               const char *fmt, ...) __attribute__((format(printf, 7, 8)));
 
 /* "a dog", "two dogs", "the dog", "some water": a phrase as it stands after "there is"; *several: are there. */
 void ask_some(char out[ASK_TEXT], const char *phrase, bool *several);

@@ -8,7 +8,8 @@
 void ask_scopes_free(ask_scopes *l) {
     for (int64_t i = 0; i < l->n; i++) {
         ask_scope *s = &l->s[i];
-        vm_free(s->key), vm_free(s->name), vm_free(s->text), vm_free(s->not_text), vm_free(s->things), vm_free(s->input), vm_free(s->head);
+        vm_free(s->key), vm_free(s->name), vm_free(s->text), vm_free(s->not_text), vm_free(s->things),
+            vm_free(s->input), vm_free(s->head);
         questions_free(&s->asked);
     }
     vm_free(l->s);
@@ -31,14 +32,17 @@ static bool add_head(ask_scope *s, const char *phrase) {
 }
 
 /* A scope; texts are copied. not_text, things and name may be NULL. */
-static ask_scope *add(ask_job *j, const text_item *of, const char *part, const char *text, const char *not_text, const char *things, const char *name, vm_error *e) {
+static ask_scope *add(ask_job *j, const text_item *of, const char *part, const char *text, const char *not_text,
+                      const char *things, const char *name, vm_error *e) {
     ask_scopes *l = &j->scopes;
     if (!vm_grow(&l->s, &l->cap, l->n + 1, sizeof *l->s)) return vm_nomem(e, sizeof *l->s, "scopes"), NULL;
     ask_scope *s = &l->s[l->n++];
     *s = (ask_scope){ .of = of, .object = -1, .key = vm_asprintf("%s:%s", of->id, part), .text = vm_strdup(text) };
-    s->not_text = not_text ? vm_strdup(not_text) : NULL, s->things = things ? vm_strdup(things) : NULL, s->name = name ? vm_strdup(name) : NULL;
+    s->not_text = not_text ? vm_strdup(not_text) : NULL, s->things = things ? vm_strdup(things) : NULL,
+    s->name = name ? vm_strdup(name) : NULL;
     s->input = vm_asprintf("%s\n%s\n%s", text, not_text ? not_text : "", things ? things : "");
-    if (!s->key || !s->text || !s->input || (not_text && !s->not_text) || (things && !s->things) || (name && !s->name)) return vm_nomem(e, 512, "a scope"), NULL;
+    if (!s->key || !s->text || !s->input || (not_text && !s->not_text) || (things && !s->things) || (name && !s->name))
+        return vm_nomem(e, 512, "a scope"), NULL;
     return s;
 }
 

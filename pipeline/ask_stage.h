@@ -1,10 +1,13 @@
 /* ask_stage.h - `vismin ask` at work. Up to three stages of the run directory, one after the other:
- *   ask_llm    questions by a language model: a unit for each scope of an edit or layout, its records {"unit", "question", ...}
- *   ask_judge  does the model answer them from the text as expected, with the choices in two orders: a unit for each question
+ *   ask_llm    questions by a language model: a unit for each scope of an edit or layout, its records
+ *                {"unit", "edit_id" or "layout_id", "question": {...}}
+ *   ask_judge  does the model answer them from the text as expected, with the choices in two orders: a unit for each
+ *              question, its record {"question", "right", "keep"}
  *   ask        what is kept: template questions, then those of the model that passed both; records
  *                {"edit_id", "image_id", "prompt", "global": [questions], "local": [questions]}
  *                {"layout_id", "caption", "category", "global": [questions], "objects": [{"name", "questions": [...]}]}
- * Scopes of an edit: global (edited caption), local (edited phrase, not the input phrase). Of a layout: global, and local for each thing. */
+ * Scopes of an edit: global (edited caption), local (edited phrase, not the input phrase). Of a layout: global, and
+ * local for each thing. */
 #ifndef VM_ASK_STAGE_H
 #define VM_ASK_STAGE_H
 #include "pipeline/ask_question.h"
@@ -19,7 +22,7 @@ typedef struct {
     char *key;              /* "EDIT:global", "EDIT:local", "LAYOUT:global", "LAYOUT:a cup" */
     char *name;             /* of the thing; NULL in edits and global scopes */
     char *text;             /* what is true there: the caption, or the phrase */
-    char *not_text;         /* what is not: the caption before, the phrase before, the other thing; NULL = nothing known */
+    char *not_text; /* what is not: the caption before, the phrase before, the other thing; NULL = nothing known */
     char *things;           /* of a global scope of a layout */
     char *input;            /* all of it */
     char (*head)[64];       /* nouns that it is about */

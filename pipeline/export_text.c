@@ -1,9 +1,11 @@
 /* export_text.c - layouts, richer phrases and questions in the layouts of the original project:
- *   layout  {id: {"prompt", "bounding_boxes": [[name, [x, y, w, h]]], "background_prompt", "negative_prompt", "category"}}; read is also
- *           {caption: [texts of several lines, as layout.h has them]}
+ *   layout  {id: {"prompt", "bounding_boxes": [[name, [x, y, w, h]]], "background_prompt", "negative_prompt",
+ *           "category"}}; read is also {caption: [texts of several lines, as layout.h has them]}
  *   magic   {image_id: {edit_id: [texts]}}; of layouts {id: {name: [texts]}}
- *   ask     {image_id: {edit_id: {"generated_questions_full_caption", "generated_questions_region_caption", "prompt"}}};
- *           of relation layouts {id: {"generated_questions": [[of object 0], [of object 1]]}}, of counting ones {id: {"generated_questions": {name: [...]}}}
+ *   ask     {image_id: {edit_id: {"generated_questions_full_caption", "generated_questions_region_caption",
+ *           "prompt"}}};
+ *           of relation layouts {id: {"generated_questions": [[of object 0], [of object 1]]}},
+ *           of counting ones {id: {"generated_questions": {name: [...]}}}
  * A published question is {"question", "choices", "answer"}. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@
 #include "pipeline/export.h"
 #include "pipeline/layout_run.h"
 
-/* --- layout ------------------------------------------------------------------------------------------------------------- */
+/* --- layout ------------------------------------------------------------------------------------------------------- */
 static vm_status put_layout(void *ctx, const char *id, const layout *l, vm_error *e) {
     json_writer *w = ctx;
     json_begin_object(w, id);
@@ -25,12 +27,14 @@ static vm_status put_layout(void *ctx, const char *id, const layout *l, vm_error
         json_begin_array(w, NULL);
         json_put_str(w, NULL, o->name);
         json_begin_array(w, NULL);
-        json_put_int(w, NULL, o->x), json_put_int(w, NULL, o->y), json_put_int(w, NULL, o->w), json_put_int(w, NULL, o->h);
+        json_put_int(w, NULL, o->x), json_put_int(w, NULL, o->y), json_put_int(w, NULL, o->w),
+            json_put_int(w, NULL, o->h);
         json_close_array(w);
         json_close_array(w);
     }
     json_close_array(w);
-    json_put_str(w, "background_prompt", l->background), json_put_str(w, "negative_prompt", l->negative), json_put_str(w, "category", l->category);
+    json_put_str(w, "background_prompt", l->background), json_put_str(w, "negative_prompt", l->negative),
+        json_put_str(w, "category", l->category);
     json_close_object(w);
     return VM_OK;
 }
@@ -46,7 +50,8 @@ static vm_status write_layouts(json_writer *w, const char *run, vm_error *e) {
 static vm_status put_unit(stage *s, const char *key, const char *shard, const char *recs, vm_error *e) {
     stage_unit u = { .key = key, .shard = shard, .input = "" };
     if (e->status || !stage_mine(s, shard) || stage_done(s, &u)) return e->status;
-    return stage_put(s, &(stage_line){ .key = key, .input = "", .state = STAGE_OK, .recs = recs, .in = -1, .out = -1 }, e);
+    return stage_put(s, &(stage_line){ .key = key, .input = "", .state = STAGE_OK, .recs = recs, .in = -1, .out = -1 },
+                     e);
 }
 
 /* Layouts that are read back under one key. Those that break a rule are kept out: the published files have many. */
@@ -89,7 +94,14 @@ static vm_status put_layouts(stage *s, layouts_of *o, const char *key, const cha
     }
     json_close_array(&o->w);
     char *recs = json_take(&o->w, NULL, e);
-    stage_line line = { .key = key, .input = "", .state = o->n ? STAGE_OK : STAGE_VOID, .code = o->n ? NULL : "rejected", .recs = recs, .why = &o->why, .in = -1, .out = -1 };
+    stage_line line = { .key = key,
+                        .input = "",
+                        .state = o->n ? STAGE_OK : STAGE_VOID,
+                        .code = o->n ? NULL : "rejected",
+                        .recs = recs,
+                        .why = &o->why,
+                        .in = -1,
+                        .out = -1 };
     if (!e->status) stage_put(s, &line, e);
     if (!e->status && !o->n) stage_reject(s, key, 0, "rejected", o->first, e);
     vm_free(recs);
@@ -112,7 +124,7 @@ static vm_status read_layouts(stage *s, json_value root, vm_error *e) {
 
 const export_layout export_layouts = { .stage = "layout", .write = write_layouts, .read = read_layouts };
 
-/* --- records by picture ------------------------------------------------------------------------------------------------- */
+/* --- records by picture ------------------------------------------------------------------------------------------- */
 /* Records come in the order of their units; the published layout is by picture. */
 typedef struct {
     char *outer, *inner, *json; /* inner NULL: json is the value of outer */
@@ -125,7 +137,8 @@ typedef struct {
 
 static vm_status add_piece(pieces *l, const char *outer, const char *inner, json_writer *w, vm_error *e) {
     char *json = json_take(w, NULL, e);
-    if (!json || !vm_grow(&l->p, &l->cap, l->n + 1, sizeof *l->p)) return vm_free(json), vm_nomem(e, sizeof *l->p, "records");
+    if (!json || !vm_grow(&l->p, &l->cap, l->n + 1, sizeof *l->p))
+        return vm_free(json), vm_nomem(e, sizeof *l->p, "records");
     piece *x = &l->p[l->n++];
     *x = (piece){ vm_strdup(outer), inner ? vm_strdup(inner) : NULL, json };
     return x->outer && (x->inner || !inner) ? e->status : vm_nomem(e, 64, "records");
@@ -155,7 +168,7 @@ static vm_status write_pieces(json_writer *w, const char *run, const char *name,
     return e->status;
 }
 
-/* --- magic -------------------------------------------------------------------------------------------------------------- */
+/* --- magic -------------------------------------------------------------------------------------------------------- */
 static vm_status add_phrase(void *ctx, const char *key, json_value rec, vm_error *e) {
     const char *layout_id = json_str(rec, "layout_id", NULL, e);
     const char *outer = layout_id ? layout_id : json_as_str(json_need(rec, "image_id", JSON_STRING, e), e);
@@ -165,7 +178,9 @@ static vm_status add_phrase(void *ctx, const char *key, json_value rec, vm_error
     return add_piece(ctx, outer, inner, &w, e);
 }
 
-static vm_status write_phrases(json_writer *w, const char *run, vm_error *e) { return write_pieces(w, run, "magic", add_phrase, e); }
+static vm_status write_phrases(json_writer *w, const char *run, vm_error *e) {
+    return write_pieces(w, run, "magic", add_phrase, e);
+}
 
 /* Whether a picture is a layout the file does not say: its names are no ids. The texts are all that there is. */
 static vm_status read_phrases(stage *s, json_value root, vm_error *e) {
@@ -192,7 +207,7 @@ static vm_status read_phrases(stage *s, json_value root, vm_error *e) {
 
 const export_layout export_magic = { .stage = "magic", .write = write_phrases, .read = read_phrases };
 
-/* --- ask ---------------------------------------------------------------------------------------------------------------- */
+/* --- ask ---------------------------------------------------------------------------------------------------------- */
 static void put_questions(json_writer *w, const char *key, json_value list, vm_error *e) {
     json_begin_array(w, key);
     for (json_iter it = json_each(list); json_next(&it) && !e->status;) {
@@ -210,7 +225,8 @@ static vm_status add_questions(void *ctx, const char *key, json_value rec, vm_er
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_object(&w, NULL);
     if (id) {
-        put_questions(&w, "generated_questions_full_caption", json_get(rec, "global"), e), put_questions(&w, "generated_questions_region_caption", json_get(rec, "local"), e);
+        put_questions(&w, "generated_questions_full_caption", json_get(rec, "global"), e),
+            put_questions(&w, "generated_questions_region_caption", json_get(rec, "local"), e);
         json_put_value(&w, "prompt", json_get(rec, "prompt"));
     } else {
         bool named = !strncmp(category, "counting", 8);
@@ -222,17 +238,23 @@ static vm_status add_questions(void *ctx, const char *key, json_value rec, vm_er
         else json_close_array(&w);
     }
     json_close_object(&w);
-    return add_piece(ctx, id ? json_as_str(json_need(rec, "image_id", JSON_STRING, e), e) : json_as_str(json_need(rec, "layout_id", JSON_STRING, e), e), id, &w, e);
+    return add_piece(ctx,
+                     id ? json_as_str(json_need(rec, "image_id", JSON_STRING, e), e)
+                        : json_as_str(json_need(rec, "layout_id", JSON_STRING, e), e),
+                     id, &w, e);
 }
 
-static vm_status write_questions(json_writer *w, const char *run, vm_error *e) { return write_pieces(w, run, "ask", add_questions, e); }
+static vm_status write_questions(json_writer *w, const char *run, vm_error *e) {
+    return write_pieces(w, run, "ask", add_questions, e);
+}
 
 /* Published questions have no kind: yes is exist, no is absent, all others identity. */
 static vm_status get_questions(json_writer *w, const char *key, json_value list, question *q, vm_error *e) {
     const char *why = "";
     json_begin_array(w, key);
     for (json_iter it = json_each(list); json_next(&it) && !e->status;) {
-        if (!question_from_json(q, it.value, ASK_IDENTITY, &why)) return json_fail(it.value, e, "no question: its %s", why);
+        if (!question_from_json(q, it.value, ASK_IDENTITY, &why))
+            return json_fail(it.value, e, "no question: its %s", why);
         if (!json_has(json_get(it.value, "kind")) && !strcmp(q->choice[q->answer], "yes")) q->kind = ASK_EXIST;
         if (!json_has(json_get(it.value, "kind")) && !strcmp(q->choice[q->answer], "no")) q->kind = ASK_ABSENT;
         question_put(w, NULL, q);
@@ -262,11 +284,13 @@ static vm_status read_layout_questions(stage *s, const char *id, json_value v, q
     return e->status;
 }
 
-static vm_status read_edit_questions(stage *s, const char *image, const char *id, json_value v, question *q, vm_error *e) {
+static vm_status read_edit_questions(stage *s, const char *image, const char *id, json_value v, question *q,
+                                     vm_error *e) {
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_array(&w, NULL);
     json_begin_object(&w, NULL);
-    json_put_str(&w, "edit_id", id), json_put_str(&w, "image_id", image), json_put_str(&w, "prompt", json_str(v, "prompt", "", e));
+    json_put_str(&w, "edit_id", id), json_put_str(&w, "image_id", image),
+        json_put_str(&w, "prompt", json_str(v, "prompt", "", e));
     get_questions(&w, "global", json_get(v, "generated_questions_full_caption"), q, e);
     get_questions(&w, "local", json_get(v, "generated_questions_region_caption"), q, e);
     json_close_object(&w);
@@ -284,7 +308,8 @@ static vm_status read_questions(stage *s, json_value root, vm_error *e) {
         json_value of_layout = json_get(image.value, "generated_questions");
         if (json_has(of_layout)) read_layout_questions(s, image.key, of_layout, q, e);
         else
-            for (json_iter it = json_each(image.value); json_next(&it) && !e->status;) read_edit_questions(s, image.key, it.key, it.value, q, e);
+            for (json_iter it = json_each(image.value); json_next(&it) && !e->status;)
+                read_edit_questions(s, image.key, it.key, it.value, q, e);
     }
     vm_free(q);
     return e->status;

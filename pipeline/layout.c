@@ -1,4 +1,5 @@
-/* layout.c - `vismin layout`: pictures planned as captions with boxes; enumerated from tables, or written by a language model. */
+/* layout.c - `vismin layout`: pictures planned as captions with boxes; enumerated from tables, or written by a language
+ * model. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,9 +12,10 @@
 
 static const char *const modes[] = { "enumerate", "bootstrap", "from-caption" };
 
-/* --- tables ------------------------------------------------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------------------------------------------- */
 static vm_status open_world(layout_job *j, vm_error *e) {
-    const char *own[2] = { arg_str(j->a, "objects"), arg_str(j->a, "scenes") }, *const table[2] = { "objects.csv", "scenes.csv" };
+    const char *own[2] = { arg_str(j->a, "objects"), arg_str(j->a, "scenes") }, *const table[2] = { "objects.csv",
+                                                                                                    "scenes.csv" };
     char *text[3] = { 0 }, *name[2] = { 0 };
     size_t bytes;
     for (int k = 0; k < 2 && !e->status; k++)
@@ -23,15 +25,17 @@ static vm_status open_world(layout_job *j, vm_error *e) {
             file_read(&text[1], NULL, own[1], 0, e);
         }
     if (!e->status) layout_world_new(&j->world, text[0], name[0], text[1], own[1] ? own[1] : name[1], e);
-    if (!e->status && own[0] && !file_read(&text[2], NULL, own[0], 0, e)) layout_world_add(j->world, text[2], own[0], e);
+    if (!e->status && own[0] && !file_read(&text[2], NULL, own[0], 0, e))
+        layout_world_add(j->world, text[2], own[0], e);
     if (!e->status) sha256_parts(j->world_hash, 3, (const char *[]){ text[0], text[1], text[2] ? text[2] : "" });
     for (int k = 0; k < 3; k++) vm_free(text[k]);
     vm_free(name[0]), vm_free(name[1]);
     return e->status;
 }
 
-/* --- enumeration -------------------------------------------------------------------------------------------------------- */
-static vm_status put_layout(layout_job *j, stage *s, layout_kind kind, int64_t i, const char *key, tally *counts, vm_error *e) {
+/* --- enumeration -------------------------------------------------------------------------------------------------- */
+static vm_status put_layout(layout_job *j, stage *s, layout_kind kind, int64_t i, const char *key, tally *counts,
+                            vm_error *e) {
     layout l;
     vm_error none = { 0 };
     stage_line line = { .key = key, .input = "", .state = STAGE_OK, .in = -1, .out = -1 };
@@ -68,7 +72,7 @@ static vm_status enumerate(layout_job *j, stage *s, tally *counts, vm_error *e) 
     return VM_OK;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static char *config_of(const layout_job *j, vm_error *e) {
     static const char *const names[LAYOUT_PROMPTS] = { "relation", "counting", "caption" };
     json_writer w = json_to_memory(JSON_COMPACT);
@@ -94,10 +98,12 @@ static vm_status options(layout_job *j, vm_error *e) {
     const char *mode = arg_str(j->a, "mode"), *kind = arg_str(j->a, "category"), *const *rule;
     int k = 0, n = arg_list(j->a, "rule", &rule);
     while (k < VM_LEN(modes) && strcmp(modes[k], mode)) k++;
-    if (k == VM_LEN(modes)) return vm_fail(e, VM_EUSAGE, "--mode %s: expected enumerate, bootstrap or from-caption", mode);
+    if (k == VM_LEN(modes))
+        return vm_fail(e, VM_EUSAGE, "--mode %s: expected enumerate, bootstrap or from-caption", mode);
     j->mode = (layout_mode)k;
     for (k = 0; k < LAYOUT_KINDS; k++) j->want[k] = !strcmp(kind, "both") || !strcmp(kind, layout_kind_name[k]);
-    if (!j->want[0] && !j->want[1]) return vm_fail(e, VM_EUSAGE, "--category %s: expected relation, counting or both", kind);
+    if (!j->want[0] && !j->want[1])
+        return vm_fail(e, VM_EUSAGE, "--category %s: expected relation, counting or both", kind);
     for (k = 0; k < n; k++)
         if (layout_rule_set(&j->rules, rule[k], e)) return e->status;
     j->quota = arg_int(j->a, "quota");
@@ -115,7 +121,8 @@ static vm_status work(layout_job *j, vm_error *e) {
     if (j->mode != LAYOUT_ENUMERATE && llm_stage_only_shows(j->a)) return layout_ask(j, NULL, &counts, e);
     char *config = config_of(j, e);
     vm_status st = config ? stage_parts("layout", j->run, config, j->a, work_on, j, e) : e->status;
-    for (int k = L01; k < L_CODES && !e->status && arg_flag(j->a, "explain"); k++) vm_info("L%02d  %s", k, layout_code_rule[k]);
+    for (int k = L01; k < L_CODES && !e->status && arg_flag(j->a, "explain"); k++)
+        vm_info("L%02d  %s", k, layout_code_rule[k]);
     vm_free(config);
     return st;
 }
@@ -136,14 +143,18 @@ static vm_status run(const vm_args *a, vm_error *e) {
 }
 
 static const vm_opt opts[] = {
-    { "mode", OPT_STR, "enumerate", "HOW", "enumerate (tables, no model), bootstrap (a model invents) or from-caption", 0, 0 },
+    { "mode", OPT_STR, "enumerate", "HOW", "enumerate (tables, no model), bootstrap (a model invents) or from-caption",
+      0, 0 },
     { "category", OPT_STR, "both", "WHICH", "relation, counting or both", 0, 0 },
     { "quota", OPT_INT, "1000", "N", "how many layouts of each category; not of from-caption", 1, 1e9 },
-    { "units", OPT_INT, NULL, "N", "bootstrap: prompts of each category at most (default: 10 times the quota)", 1, 1e9 },
+    { "units", OPT_INT, NULL, "N", "bootstrap: prompts of each category at most (default: 10 times the quota)", 1,
+      1e9 },
     { "captions", OPT_STR, NULL, "FILE", "from-caption: of `vismin captions` (default: RUN/captions.jsonl)", 0, 0 },
-    { "objects", OPT_STR, NULL, "FILE", "further things: CSV with name, size_class, contexts; aspect, stackable, countable, article, plural", 0, 0 },
+    { "objects", OPT_STR, NULL, "FILE",
+      "further things: CSV with name, size_class, contexts; aspect, stackable, countable, article, plural", 0, 0 },
     { "scenes", OPT_STR, NULL, "FILE", "other scenes: CSV with place, background, contexts", 0, 0 },
-    { "rule", OPT_LIST, NULL, "NAME=N", "change a rule (an unknown name lists them): min_area=20, per_pair=50, ...", 0, 0 },
+    { "rule", OPT_LIST, NULL, "NAME=N", "change a rule (an unknown name lists them): min_area=20, per_pair=50, ...", 0,
+      0 },
     STAGE_OPTS,
     LLM_OPTS,
     { 0 },
@@ -153,11 +164,15 @@ const vm_command cmd_layout = {
     .name = "layout",
     .summary = "plans of pictures, a caption with a box for each thing: spatial relations and counts",
     .usage = "RUN [--mode enumerate|bootstrap|from-caption] [options]",
-    .about = "RUN/layout gets one line for each unit of work; the same command goes on after any interruption. Every layout passes the rules L01 to L14\n"
-             "(--explain counts what they reject): boxes on the canvas of 512 x 512, standing as the caption says, as many as it says, each thing named\n"
+    .about = "RUN/layout gets one line for each unit of work; the same command goes on after any interruption. Every "
+             "layout passes the rules L01 to L14\n"
+             "(--explain counts what they reject): boxes on the canvas of 512 x 512, standing as the caption says, as "
+             "many as it says, each thing named\n"
              "once, a caption whose two things can change places.\n\n"
-             "  enumerate     every pair of things, relation and wording of the tables, in an order that the seed decides; no model, a thousand a second\n"
-             "  bootstrap     a language model invents; it is given a relation or a number, and things to choose from, so that all come up\n"
+             "  enumerate     every pair of things, relation and wording of the tables, in an order that the seed "
+             "decides; no model, a thousand a second\n"
+             "  bootstrap     a language model invents; it is given a relation or a number, and things to choose from, "
+             "so that all come up\n"
              "  from-caption  a language model places the things of captions that have a relation or a number\n\n"
              "  vismin layout run --quota 5000\n"
              "  vismin layout run --mode bootstrap --category relation --llm native:mistral-7b-instruct\n"

@@ -3,7 +3,8 @@
  * Boxes are x, y (top left corner), width and height in pixels; y grows downwards. The record is plain data, copied by
  * assignment. Three written forms:
  *     JSON       {"caption":..,"objects":[{"name":..,"box":[x,y,w,h]}],"background":..,"negative":..,"category":..}
- *     one line   Input: A, Bounding boxes: [('a cup', [10, 20, 90, 90])], Background prompt: B, Negative prompt: N, Category: C
+ *     one line   Input: A, Bounding boxes: [('a cup', [10, 20, 90, 90])], Background prompt: B, Negative prompt: N,
+ *                Category: C
  *     lines      [('a cup', [10, 20, 90, 90])]
  *                Background prompt: B
  *                Negative prompt: N
@@ -62,7 +63,8 @@ void layout_put_members(json_writer *w, const layout *l); /* into an object that
 
 int64_t layout_overlap(const layout_object *a, const layout_object *b);     /* area of what both cover */
 bool layout_iou_above(const layout_object *a, const layout_object *b, int percent);
-int layout_gap(const layout_object *a, const layout_object *b);             /* pixels between them on the axis where it is widest; <= 0 touching */
+int layout_gap(const layout_object *a,
+               const layout_object *b); /* pixels between them on the axis where it is widest; <= 0 touching */
 bool layout_inside(const layout_object *o);                                 /* of the canvas */
 /* Numbers up to `by` pixels outside the canvas are brought in, with the size of the rest. False: more than that. */
 bool layout_clamp(layout_object *o, int by);
@@ -81,10 +83,11 @@ int layout_isolated(const layout *l, int distance, int which[LAYOUT_OBJECTS]);
  * there were, or nothing would be left. */
 bool layout_remove(layout *out, const layout *l, const int *which, int k);
 
-/* How many of `name` (singular, without article) the caption says there are: the number before the noun in either form, up to three words
- * apart, "a" counting as one; -1 when it does not say. number and noun (may be NULL) are where. */
+/* How many of `name` (singular, without article) the caption says there are: the number before the noun in either form,
+ * up to three words apart, "a" counting as one; -1 when it does not say. number and noun (may be NULL) are where. */
 int layout_said(const char *caption, const char *name, word *number, word *noun);
-/* The caption with that number exchanged; one takes the singular, and "is" for an "are" beside it. False when it does not say `from`. */
+/* The caption with that number exchanged; one takes the singular, and "is" for an "are" beside it. False when it does
+ * not say `from`. */
 bool layout_recount(char out[LAYOUT_TEXT], const char *caption, const char *name, int from, int to);
 
 /* ---- rules (layout_check.c, layout_seen.c) ---- */
@@ -109,7 +112,7 @@ extern const layout_rules layout_rules_default;
 vm_status layout_rule_set(layout_rules *r, const char *text, vm_error *e);
 
 void layout_rules_put(json_writer *w, const char *key, const layout_rules *r);          /* all of them, as an object */
-vm_status layout_rules_read(layout_rules *r, json_value v, vm_error *e);                 /* what such an object says of them */
+vm_status layout_rules_read(layout_rules *r, json_value v, vm_error *e); /* what such an object says of them */
 
 /* L02 to L12 and L14, the first that is broken, L_OK when none is; why says what (a warning about margins when L_OK).
  * Boxes slightly outside are brought in. */

@@ -1,7 +1,9 @@
-/* layout_boxes.c - lists of boxes as language models write them: Python's tuples, lists, dictionaries, JSON. Read by hand,
- * nothing is evaluated. The grammar, with what is let pass:
+/* layout_boxes.c - lists of boxes as language models write them: Python's tuples, lists, dictionaries, JSON. Read by
+ * hand, nothing is evaluated. The grammar, with what is let pass:
+ *
  *     list = "[" [ item { "," item } [","] ] "]"  or  "No objects"
- *     item = "(" name "," box ")" | "[" name "," box "]" | "{" pairs "}"      pairs: name; box, bounding_box or bbox
+ *     item = "(" name "," box ")" | "[" name "," box "]" | "{" pairs "}"
+ *     pairs: name, and box, bounding_box or bbox
  *     box  = "[" number "," number "," number "," number "]", or in round brackets */
 #include "pipeline/layout.h"
 

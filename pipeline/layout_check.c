@@ -1,5 +1,5 @@
-/* layout_check.c - the rules L02 to L12 and L14 of one layout. L01 (is it whole) is the readers' affair, L13 (was it there
- * before) that of layout_seen.c. */
+/* layout_check.c - the rules L02 to L12 and L14 of one layout. L01 (is it whole) is the readers' affair, L13 (was it
+ * there before) that of layout_seen.c. */
 #include "pipeline/layout.h"
 
 #include <stddef.h>
@@ -30,10 +30,11 @@ const layout_rules layout_rules_default = {
     .min_count = 2, .max_count = 10, .background_words = 12, .min_words = 3, .max_words = 30, .per_pair = 20,
 };
 
-static const struct { const char *name; size_t at; } fields[] = {
+static const struct { const char *name; size_t at;
+} fields[] = {
 #define F(x) { #x, offsetof(layout_rules, x) }
-    F(clamp), F(margin), F(min_side), F(min_area), F(max_area), F(area_ratio), F(max_iou), F(gap), F(min_count), F(max_count),
-    F(background_words), F(min_words), F(max_words), F(per_pair), F(per_label), F(depth),
+    F(clamp),     F(margin),    F(min_side),         F(min_area),  F(max_area),  F(area_ratio), F(max_iou),   F(gap),
+    F(min_count), F(max_count), F(background_words), F(min_words), F(max_words), F(per_pair),   F(per_label), F(depth),
 #undef F
 };
 enum { RULE_MOST = 1000000 };
@@ -44,11 +45,13 @@ vm_status layout_rule_set(layout_rules *r, const char *text, vm_error *e) {
     const char *is = strchr(text, '=');
     for (int i = 0; i < VM_LEN(fields); i++) {
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", fields[i].name);
-        if (!is || strlen(fields[i].name) != (size_t)(is - text) || strncmp(text, fields[i].name, (size_t)(is - text))) continue;
+        if (!is || strlen(fields[i].name) != (size_t)(is - text) || strncmp(text, fields[i].name, (size_t)(is - text)))
+            continue;
         char *end;
         long v = strtol(is + 1, &end, 10);
         if (end == is + 1 || *end || v < 0 || v > RULE_MOST)
-            return vm_fail(e, VM_EUSAGE, "rule %s: found \"%s\", expected a number from 0 to %d", fields[i].name, is + 1, RULE_MOST);
+            return vm_fail(e, VM_EUSAGE, "rule %s: found \"%s\", expected a number from 0 to %d", fields[i].name,
+                           is + 1, RULE_MOST);
         *value_of(r, i) = (int)v;
         return VM_OK;
     }
@@ -63,7 +66,8 @@ void layout_rules_put(json_writer *w, const char *key, const layout_rules *r) {
 }
 
 vm_status layout_rules_read(layout_rules *r, json_value v, vm_error *e) {
-    for (int i = 0; i < VM_LEN(fields); i++) *value_of(r, i) = (int)json_int(v, fields[i].name, *value_of(r, i), 0, RULE_MOST, e);
+    for (int i = 0; i < VM_LEN(fields); i++)
+        *value_of(r, i) = (int)json_int(v, fields[i].name, *value_of(r, i), 0, RULE_MOST, e);
     return e->status;
 }
 
@@ -79,7 +83,8 @@ static layout_code boxes(layout *l, const layout_rules *r, char *why) {
             return fail(L02, "%s: a box of %d x %d, expected sides of at least %d", o->name, o->w, o->h, r->min_side);
         int64_t area = (int64_t)o->w * o->h, canvas = (int64_t)LAYOUT_CANVAS * LAYOUT_CANVAS;
         if (1000 * area < r->min_area * canvas || 1000 * area > r->max_area * canvas)
-            return fail(L03, "%s: the box covers %.1f %% of the canvas", o->name, 100.0 * (double)area / (double)canvas);
+            return fail(L03, "%s: the box covers %.1f %% of the canvas", o->name,
+                        100.0 * (double)area / (double)canvas);
         if (VM_MIN(o->x, o->y) < r->margin || VM_MAX(o->x + o->w, o->y + o->h) > LAYOUT_CANVAS - r->margin)
             snprintf(why, LAYOUT_WHY, "%s: nearer than %d px to the edge", o->name, r->margin);
     }
@@ -113,10 +118,13 @@ static layout_code pair_caption(const layout *l, const layout_rules *r, char *wh
     if (relation_words(l->caption, &at, 1) == 0) return fail(L10, "no relation word in the caption");
     if (said == REL_NONE) return fail(strstr(wrong, "several") ? L10 : L08, "%s", wrong);
     if (want == REL_NONE) return fail(L10, "category %s names no relation", l->category);
-    if (said != want && relations[said].inverse == want && relation_words(l->caption, &at, 1) == 2) subject = !subject, said = want;
-    if (said != want) return fail(L10, "the caption says %s, the category %s", relations[said].label, relations[want].label);
+    if (said != want && relations[said].inverse == want && relation_words(l->caption, &at, 1) == 2)
+        subject = !subject, said = want;
+    if (said != want)
+        return fail(L10, "the caption says %s, the category %s", relations[said].label, relations[want].label);
     if (want >= REL_SWAPPABLE) return r->depth ? L_OK : fail(L10, "%s cannot be swapped", relations[want].label);
-    if (!layout_relation_holds(want, &o[subject], &o[!subject], &wrong)) return fail(L08, "%s: %s", relations[want].label, wrong);
+    if (!layout_relation_holds(want, &o[subject], &o[!subject], &wrong))
+        return fail(L08, "%s: %s", relations[want].label, wrong);
     return L_OK;
 }
 
@@ -133,8 +141,9 @@ static bool same_number(const char *a, const char *b) {
 }
 
 static layout_code twin(const layout *l, char *why) {
-    static const char *const tied[] = { "its",   "it",     "their", "them",  "they",    "his",    "her",     "him",   "itself", "themselves",
-                                        "than",  "bigger", "smaller", "larger", "taller", "shorter", "longer", "wider", "higher", "lower" };
+    static const char *const tied[] = { "its",    "it",      "their",      "them",  "they",   "his",     "her",
+                                        "him",    "itself",  "themselves", "than",  "bigger", "smaller", "larger",
+                                        "taller", "shorter", "longer",     "wider", "higher", "lower" };
     const char *p = l->caption;
     layout swapped;
     for (word w; word_next(&p, &w);)

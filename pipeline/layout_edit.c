@@ -29,7 +29,8 @@ bool layout_swap(layout *out, const layout *l) {
     if (l->n != 2) return false;
     const char *a = phrase_bare(l->object[0].name), *b = phrase_bare(l->object[1].name);
     if (phrase_count(l->caption, a) != 1 || phrase_count(l->caption, b) != 1) return false;
-    word first = with_article(l->caption, phrase_find(l->caption, a)), second = with_article(l->caption, phrase_find(l->caption, b));
+    word first = with_article(l->caption, phrase_find(l->caption, a)),
+         second = with_article(l->caption, phrase_find(l->caption, b));
     if (second.at < first.at) {
         word t = first;
         first = second, second = t;
@@ -42,7 +43,8 @@ bool layout_swap(layout *out, const layout *l) {
     if (!add(t.caption, l->caption, (int)(first.at - l->caption), 0) ||
         !add(t.caption, second.at, second.len, start ? first.at[0] : 0) ||
         !add(t.caption, between, (int)(second.at - between), 0) ||
-        !add(t.caption, first.at, first.len, start ? second.at[0] : 0) || !add(t.caption, behind, (int)strlen(behind), 0))
+        !add(t.caption, first.at, first.len, start ? second.at[0] : 0) ||
+        !add(t.caption, behind, (int)strlen(behind), 0))
         return false;
     for (int i = 0; i < 2; i++) { /* centres rounded down, so that the second swap leads back */
         const layout_object *o = &l->object[!i];

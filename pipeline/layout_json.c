@@ -1,4 +1,5 @@
-/* layout_json.c - layouts as JSON: the record of layout.h, and that of the published files, which calls its members otherwise. */
+/* layout_json.c - layouts as JSON: the record of layout.h, and that of the published files, which calls its members
+ * otherwise. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,9 +40,11 @@ static bool object(layout_object *o, json_value v, char problem[LAYOUT_WHY]) {
     bool pair = v.kind == JSON_ARRAY;
     json_value box = pair ? json_at(v, 1) : member(v, "box", "bounding_box", "bbox");
     double n[4];
-    if (!text(o->name, sizeof o->name, pair ? json_at(v, 0) : json_loose_get(v, "name"), "objects: name", problem)) return false;
+    if (!text(o->name, sizeof o->name, pair ? json_at(v, 0) : json_loose_get(v, "name"), "objects: name", problem))
+        return false;
     if (!o->name[0]) return bad(problem, "objects: name", "expected a name that is not empty");
-    if (box.kind != JSON_ARRAY || json_as_nums(box, n, 4, NULL) != 4) return bad(problem, "objects: box", "expected four numbers");
+    if (box.kind != JSON_ARRAY || json_as_nums(box, n, 4, NULL) != 4)
+        return bad(problem, "objects: box", "expected four numbers");
     for (int i = 0; i < 4; i++) n[i] = floor(fmin(fmax(n[i], -1e6), 1e6) + 0.5);
     o->x = (int)n[0], o->y = (int)n[1], o->w = (int)n[2], o->h = (int)n[3];
     return true;
@@ -49,7 +52,8 @@ static bool object(layout_object *o, json_value v, char problem[LAYOUT_WHY]) {
 
 bool layout_from_json(layout *l, json_value v, char problem[LAYOUT_WHY]) {
     char category[LAYOUT_NAME];
-    json_value objects = member(v, "objects", "bounding_boxes", NULL), negative = member(v, "negative", "negative_prompt", NULL);
+    json_value objects = member(v, "objects", "bounding_boxes", NULL),
+               negative = member(v, "negative", "negative_prompt", NULL);
     *l = (layout){ 0 };
     problem[0] = 0;
     if (v.kind != JSON_OBJECT) return bad(problem, "layout", "expected an object");
@@ -58,7 +62,8 @@ bool layout_from_json(layout *l, json_value v, char problem[LAYOUT_WHY]) {
         (json_has(negative) && !text(l->negative, LAYOUT_TEXT, negative, "negative", problem)) ||
         !text(category, LAYOUT_NAME, json_loose_get(v, "category"), "category", problem))
         return false;
-    if (!layout_category(l->category, category)) return bad(problem, "category", "expected relation(...) or counting(...)");
+    if (!layout_category(l->category, category))
+        return bad(problem, "category", "expected relation(...) or counting(...)");
     if (objects.kind != JSON_ARRAY) return bad(problem, "objects", "expected an array");
     if (json_len(objects) > LAYOUT_OBJECTS) return bad(problem, "objects", "expected at most 32");
     for (json_iter it = json_each(objects); json_next(&it); l->n++)
@@ -74,7 +79,8 @@ void layout_put_members(json_writer *w, const layout *l) {
         json_begin_object(w, NULL);
         json_put_str(w, "name", o->name);
         json_begin_array(w, "box");
-        json_put_int(w, NULL, o->x), json_put_int(w, NULL, o->y), json_put_int(w, NULL, o->w), json_put_int(w, NULL, o->h);
+        json_put_int(w, NULL, o->x), json_put_int(w, NULL, o->y), json_put_int(w, NULL, o->w),
+            json_put_int(w, NULL, o->h);
         json_close_array(w);
         json_close_object(w);
     }

@@ -28,7 +28,7 @@ typedef struct {
     llm_stage stage;
 } asking;
 
-/* --- demonstrations ----------------------------------------------------------------------------------------------------- */
+/* --- demonstrations ----------------------------------------------------------------------------------------------- */
 static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
     const layout_job *j = ctx;
     layout l;
@@ -40,17 +40,27 @@ static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
 }
 
 vm_status layout_open_prompts(layout_job *j, vm_error *e) {
-    static const struct { const char *category, *fields, *balance; } p[LAYOUT_PROMPTS] = {
-        { "relation", "label things", "label" }, { "counting", "number things", "number" }, { "caption", "caption", "kind" } };
+    static const struct { const char *category, *fields, *balance;
+    } p[LAYOUT_PROMPTS] = { { "relation", "label things", "label" },
+                            { "counting", "number things", "number" },
+                            { "caption", "caption", "kind" } };
     for (int k = 0; k < LAYOUT_PROMPTS && !e->status; k++)
         if (j->mode == LAYOUT_FROM_CAPTION ? k == CAPTION : k != CAPTION && j->want[k])
-            prompt_open(&j->prompt[k], &(prompt_options){ .stage = "layout", .category = p[k].category, .dir = arg_str(j->a, "prompt-dir"), .fields = p[k].fields,
-                                                          .shots = j->how.shots, .seed = (uint64_t)arg_int(j->a, "seed"), .check = check_demo, .ctx = j,
-                                                          .balance = p[k].balance }, e);
+            prompt_open(&j->prompt[k],
+                        &(prompt_options){ .stage = "layout",
+                                           .category = p[k].category,
+                                           .dir = arg_str(j->a, "prompt-dir"),
+                                           .fields = p[k].fields,
+                                           .shots = j->how.shots,
+                                           .seed = (uint64_t)arg_int(j->a, "seed"),
+                                           .check = check_demo,
+                                           .ctx = j,
+                                           .balance = p[k].balance },
+                        e);
     return e->status;
 }
 
-/* --- asking ------------------------------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------------------------- */
 static void put_text(json_writer *w, const char *key, int least, int most) {
     json_begin_object(w, key);
     json_put_str(w, "type", "string"), json_put_int(w, "minLength", least), json_put_int(w, "maxLength", most);
@@ -73,7 +83,8 @@ static void put_required(json_writer *w, const char *const *name, int n) {
     json_put_bool(w, "additionalProperties", false);
 }
 
-/* Two objects of a relation, or as many as are counted. spans: of a caption that is given, names are runs of its words. */
+/* Two objects of a relation, or as many as are counted. spans: of a caption that is given, names are runs
+ * of its words. */
 static void put_objects(json_writer *w, const item *x, bool spans) {
     int n = x->rel != REL_NONE ? 2 : x->number;
     json_begin_object(w, "objects");
@@ -120,14 +131,15 @@ static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_err
     if (it->caption) ask->field[ask->fields++] = (prompt_field){ "caption", it->caption->caption };
     else {
         bool related = it->kind == LAYOUTS_RELATION;
-        ask->field[ask->fields++] = (prompt_field){ related ? "label" : "number", related ? relations[it->rel].label : number_word(it->number) };
+        ask->field[ask->fields++] = (prompt_field){ related ? "label" : "number",
+                                                    related ? relations[it->rel].label : number_word(it->number) };
         ask->field[ask->fields++] = (prompt_field){ "things", it->things };
     }
     ask->schema = schema_of(it, x->j->c && complete_spans(x->j->c), e);
     return e->status;
 }
 
-/* --- taking ------------------------------------------------------------------------------------------------------------- */
+/* --- taking ------------------------------------------------------------------------------------------------------- */
 typedef struct {
     const asking *x;
     const item *it;
@@ -183,7 +195,8 @@ static void read_answer(taking *k, const completion *c, vm_error *e) {
     while (!e->status && layout_next(&p, end, c->end == COMPLETE_STOP, &l, problem)) propose(k, &l, problem, e);
 }
 
-static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had, llm_taken *out, bool *more, vm_error *e) {
+static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had,
+                        llm_taken *out, bool *more, vm_error *e) {
     taking k = { .x = ctx, .it = u->item, .out = out };
     bool refused = true;
     if (layout_seen_new(&k.seen, e)) return STAGE_VOID;
@@ -198,10 +211,12 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
     return STAGE_VOID;
 }
 
-/* --- units -------------------------------------------------------------------------------------------------------------- */
+/* --- units -------------------------------------------------------------------------------------------------------- */
 static void add_unit(asking *x, const char *input) {
     item *it = &x->item[x->n];
-    x->unit[x->n++] = (stage_unit){ .key = it->key, .shard = it->caption ? it->caption->image_id : it->key, .input = input, .item = it };
+    x->unit[x->n++] = (stage_unit){
+        .key = it->key, .shard = it->caption ? it->caption->image_id : it->key, .input = input, .item = it
+    };
 }
 
 static void name_category(item *it) {
@@ -214,7 +229,9 @@ static vm_status bootstrap_units(asking *x, layout_kind kind, int64_t from, int6
     for (x->n = 0; x->n < n && !e->status;) {
         int64_t i = from + x->n;
         item *it = &x->item[x->n];
-        *it = (item){ .kind = kind, .rel = kind == LAYOUTS_RELATION ? layout_kind_relation(seed, i) : REL_NONE, .number = layout_kind_number(seed, i) };
+        *it = (item){ .kind = kind,
+                      .rel = kind == LAYOUTS_RELATION ? layout_kind_relation(seed, i) : REL_NONE,
+                      .number = layout_kind_number(seed, i) };
         snprintf(it->key, KEY, "%s:%08lld", layout_kind_name[kind], (long long)i);
         name_category(it);
         layout_world_topic(x->j->world, kind, it->rel, seed, i, it->things, e);
@@ -233,7 +250,8 @@ static bool read_caption(item *it, const char *text, const bool want[LAYOUT_KIND
     it->rel = n ? relation_of_word(at[0]) : REL_NONE, it->kind = n ? LAYOUTS_RELATION : LAYOUTS_COUNTING;
     if (!want[it->kind] || strlen(text) >= LAYOUT_TEXT) return false;
     if (!n && (numbers != 1 || it->number < 2 || it->number > 9)) return false;
-    if (n && (n > 2 || it->rel >= REL_SWAPPABLE || (n == 2 && relations[it->rel].inverse != relation_of_word(at[1])))) return false;
+    if (n && (n > 2 || it->rel >= REL_SWAPPABLE || (n == 2 && relations[it->rel].inverse != relation_of_word(at[1]))))
+        return false;
     if (n == 2) snprintf(it->category[1], LAYOUT_NAME, "relation(%s)", relations[relation_of_word(at[1])].label);
     name_category(it);
     return true;
@@ -248,7 +266,8 @@ static vm_status caption_units(asking *x, const captions *l) {
         sha256_hex(hex, c->caption, strlen(c->caption));
         snprintf(it->key, KEY, "%.70s:%.16s", c->image_id, hex);
         bool again = false;
-        for (int64_t k = x->n; k-- > 0 && !strcmp(x->item[k].caption->image_id, c->image_id);) again |= !strcmp(x->item[k].key, it->key);
+        for (int64_t k = x->n; k-- > 0 && !strcmp(x->item[k].caption->image_id, c->image_id);)
+            again |= !strcmp(x->item[k].key, it->key);
         if (!again && read_caption(it, c->caption, x->j->want)) add_unit(x, c->caption);
     }
     return VM_OK;
@@ -260,8 +279,9 @@ static vm_status room(asking *x, int64_t n, vm_error *e) {
     return x->item && x->unit ? VM_OK : vm_nomem(e, (size_t)n * sizeof *x->item, "units");
 }
 
-/* --- the two ways ------------------------------------------------------------------------------------------------------- */
-/* In blocks as large as what is missing, so that which units are asked depends on the answers alone, not on interruptions. */
+/* --- the two ways ------------------------------------------------------------------------------------------------- */
+/* In blocks as large as what is missing, so that which units are asked depends on the answers alone, not on
+ * interruptions. */
 static vm_status bootstrap(asking *x, layout_kind kind, stage *s, tally *counts, vm_error *e) {
     enum { LEAST = 64 };
     layout_job *j = x->j;
@@ -271,9 +291,11 @@ static vm_status bootstrap(asking *x, layout_kind kind, stage *s, tally *counts,
         if (room(x, n, e) || bootstrap_units(x, kind, from, n, e)) break;
         from += n;
         if (!s) return llm_stage_show(j->c, &x->stage, x->unit, x->n, e);
-        if (!llm_stage_run(s, j->c, &x->stage, x->unit, x->n, counts, e)) layouts_count(j->run, layout_kind_name[kind], s, &have, e);
+        if (!llm_stage_run(s, j->c, &x->stage, x->unit, x->n, counts, e))
+            layouts_count(j->run, layout_kind_name[kind], s, &have, e);
     }
-    if (!e->status) vm_info("%s: %lld layouts, %lld were wanted", layout_kind_name[kind], (long long)have, (long long)quota);
+    if (!e->status)
+        vm_info("%s: %lld layouts, %lld were wanted", layout_kind_name[kind], (long long)have, (long long)quota);
     return e->status;
 }
 
@@ -286,7 +308,11 @@ static vm_status from_captions(asking *x, stage *s, tally *counts, vm_error *e) 
     else if (!captions_read(&l, path, e) && !room(x, l.n, e)) {
         caption_units(x, &l);
         vm_info("%lld of %lld captions have one relation or one number", (long long)x->n, (long long)l.n);
-        if (!x->n) vm_fail(e, VM_EINPUT, "%s: no caption with one of left, right, top, bottom, below, above, under, or with one number from two to nine", path);
+        if (!x->n)
+            vm_fail(e, VM_EINPUT,
+                    "%s: no caption with one of left, right, top, bottom, below, above, under, or with one number from "
+                    "two to nine",
+                    path);
         else if (s) llm_stage_run(s, j->c, &x->stage, x->unit, x->n, counts, e);
         else llm_stage_show(j->c, &x->stage, x->unit, x->n, e);
     }

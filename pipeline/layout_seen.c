@@ -1,5 +1,5 @@
-/* layout_seen.c - L13: captions that were there, pairs and categories that are full. Three kinds of keys, counted in one table: c CAPTION (lower
- * case, no articles and punctuation), p NAME, NAME (unordered), l CATEGORY. */
+/* layout_seen.c - L13: captions that were there, pairs and categories that are full. Three kinds of keys, counted in
+ * one table: c CAPTION (lower case, no articles and punctuation), p NAME, NAME (unordered), l CATEGORY. */
 #include <stdio.h>
 #include <string.h>
 
@@ -37,7 +37,8 @@ static bool add(layout_seen *s, const char *key) {
 }
 
 layout_code layout_seen_add(layout_seen *s, const layout *l, const layout_rules *r, char why[LAYOUT_WHY], vm_error *e) {
-    char text[WORDS_MAX], caption[WORDS_MAX + 2], pair[2 * WORDS_MAX + 8] = "", label[LAYOUT_NAME + 2], name[2][WORDS_MAX];
+    char text[WORDS_MAX], caption[WORDS_MAX + 2], pair[2 * WORDS_MAX + 8] = "", label[LAYOUT_NAME + 2],
+                                                                       name[2][WORDS_MAX];
     phrase_key(text, l->caption);
     snprintf(caption, sizeof caption, "c %s", text);
     snprintf(label, sizeof label, "l %s", l->category);

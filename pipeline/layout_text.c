@@ -1,8 +1,8 @@
 /* layout_text.c - layouts as text: records found among prose, fields behind their labels, the two printed forms.
  *
  * A record begins at "Input:" or "Caption:", or at a list of boxes where no such label stands before it (the caption is
- * empty then), and ends where the next begins. Numbers of a list ("9."), Markdown fences and stars, commas before labels,
- * final full stops, a Category on the line of the negative prompt: all let pass. */
+ * empty then), and ends where the next begins. Numbers of a list ("9."), Markdown fences and stars, commas before
+ * labels, final full stops, a Category on the line of the negative prompt: all let pass. */
 #include "io/utf8.h"
 #include "pipeline/layout.h"
 
@@ -38,13 +38,16 @@ static const char *label_at(const char *from, const char *p, const char *end, in
 static bool list_at(const char *from, const char *p, const char *end) {
     if (*p != '[') return false;
     const char *q = p;
-    while (q > from && q[-1] != '\n' && (isspace((unsigned char)q[-1]) || isdigit((unsigned char)q[-1]) || q[-1] == '.')) q--;
+    while (q > from && q[-1] != '\n' &&
+           (isspace((unsigned char)q[-1]) || isdigit((unsigned char)q[-1]) || q[-1] == '.'))
+        q--;
     if (q > from && q[-1] != '\n') return false;
     for (p++; p < end && isspace((unsigned char)*p);) p++;
     return p < end && strchr("([{]'\"", *p);
 }
 
-/* The first place at or behind p where a record begins; *caption is behind its label, or NULL. end when there is none. */
+/* The first place at or behind p where a record begins; *caption is behind its label, or NULL. end when
+ * there is none. */
 static const char *record_start(const char *from, const char *p, const char *end, const char **caption) {
     for (*caption = NULL; p < end; p++) {
         if (*p == '[' && list_at(from, p, end)) return p;
@@ -57,8 +60,8 @@ static const char *record_start(const char *from, const char *p, const char *end
 
 static bool blank(char c) { return (unsigned char)c <= ' '; }
 
-/* What stands on the first line between two places, without blanks, quotes, stars, final commas and full stops around it. False when it
- * does not fit. */
+/* What stands on the first line between two places, without blanks, quotes, stars, final commas and full stops around
+ * it. False when it does not fit. */
 static bool field(char *out, size_t room, const char *from, const char *to) {
     const char *line = memchr(from, '\n', (size_t)(to - from));
     if (line) to = line;
@@ -78,7 +81,8 @@ static bool field(char *out, size_t room, const char *from, const char *to) {
 }
 
 static bool nothing(const char *s) {
-    return !strcasecmp(s, "none") || !strcasecmp(s, "n/a") || !strcmp(s, "-") || !strcasecmp(s, "no") || !strcasecmp(s, "empty");
+    return !strcasecmp(s, "none") || !strcasecmp(s, "n/a") || !strcmp(s, "-") || !strcasecmp(s, "no") ||
+           !strcasecmp(s, "empty");
 }
 
 bool layout_category(char out[LAYOUT_NAME], const char *text) {
@@ -170,11 +174,13 @@ static void fields(const char *p, const char *end, bool last, bool ended, layout
     else if (value[NEGATIVE] && !field(l->negative, LAYOUT_TEXT, value[NEGATIVE], stop[NEGATIVE]))
         snprintf(problem, LAYOUT_WHY, "negative prompt: too long, or no UTF-8");
     else if (!field(text, LAYOUT_NAME, value[CATEGORY], stop[CATEGORY]) || !layout_category(l->category, text))
-        snprintf(problem, LAYOUT_WHY, "category: found nothing or an open bracket, expected relation(...) or counting(...)");
+        snprintf(problem, LAYOUT_WHY,
+                 "category: found nothing or an open bracket, expected relation(...) or counting(...)");
     if (nothing(l->negative)) l->negative[0] = 0;
 }
 
-/* The first label of boxes, or bracket that begins them, from p on; *behind is where the list is. NULL: none before end. */
+/* The first label of boxes, or bracket that begins them, from p on; *behind is where the list is. NULL: none before
+ * end. */
 static const char *boxes_at(const char *from, const char *p, const char *end, const char **behind) {
     for (; p < end; p++) {
         if ((*p | 32) == 'b' || (*p | 32) == 'o')
@@ -210,7 +216,8 @@ bool layout_next(const char **p, const char *end, bool ended, layout *l, char pr
         while (caption > from && caption[-1] != '\n') caption--;
     }
     while (caption && caption < boxes && isspace((unsigned char)*caption)) caption++;
-    if (caption && !field(l->caption, LAYOUT_TEXT, caption, boxes)) snprintf(problem, LAYOUT_WHY, "caption: too long, or no UTF-8");
+    if (caption && !field(l->caption, LAYOUT_TEXT, caption, boxes))
+        snprintf(problem, LAYOUT_WHY, "caption: too long, or no UTF-8");
     char *wrong = problem[0] ? (char[LAYOUT_WHY]){ 0 } : problem;
     bool ok = layout_read_boxes(&list, end, l, wrong);
     bound = record_start(from, list, end, &next);
@@ -220,7 +227,8 @@ bool layout_next(const char **p, const char *end, bool ended, layout *l, char pr
             ok = false;
             if (!problem[0]) snprintf(problem, LAYOUT_WHY, "boxes: a name is no UTF-8");
         }
-    if (ok && !problem[0]) fields(list, bound < end ? without_number(list, bound) : bound, bound == end, ended, l, problem);
+    if (ok && !problem[0])
+        fields(list, bound < end ? without_number(list, bound) : bound, bound == end, ended, l, problem);
     return true;
 }
 

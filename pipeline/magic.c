@@ -30,11 +30,14 @@ typedef struct {
     int64_t n, cap;
 } job;
 
-/* --- units -------------------------------------------------------------------------------------------------------------- */
+/* --- units -------------------------------------------------------------------------------------------------------- */
 static vm_status add(job *j, const text_item *of, const char *phrase, const char *caption, vm_error *e) {
     if (!vm_grow(&j->item, &j->cap, j->n + 1, sizeof *j->item)) return vm_nomem(e, sizeof *j->item, "phrases");
     item *x = &j->item[j->n++];
-    *x = (item){ .of = of, .phrase = vm_strdup(phrase), .caption = vm_strdup(caption), .input = vm_asprintf("%s\n%s", phrase, caption) };
+    *x = (item){ .of = of,
+                 .phrase = vm_strdup(phrase),
+                 .caption = vm_strdup(caption),
+                 .input = vm_asprintf("%s\n%s", phrase, caption) };
     x->key = of->layout ? vm_asprintf("%s:%s", of->id, phrase) : vm_strdup(of->id);
     return x->key && x->phrase && x->caption && x->input ? VM_OK : vm_nomem(e, 256, "phrases");
 }
@@ -57,15 +60,19 @@ static vm_status make_units(job *j, vm_error *e) {
         if (x->layout) add_layout(j, x, e);
         else add(j, x, x->edited_phrase, x->edited_caption, e);
     }
-    if (!e->status && !(j->unit = vm_calloc((size_t)j->n + 1, sizeof *j->unit))) vm_nomem(e, (size_t)j->n * sizeof *j->unit, "phrases");
+    if (!e->status && !(j->unit = vm_calloc((size_t)j->n + 1, sizeof *j->unit)))
+        vm_nomem(e, (size_t)j->n * sizeof *j->unit, "phrases");
     for (int64_t i = 0; i < j->n && j->unit; i++)
-        j->unit[i] = (stage_unit){ .key = j->item[i].key, .shard = j->item[i].of->image, .input = j->item[i].input, .item = &j->item[i] };
+        j->unit[i] = (stage_unit){
+            .key = j->item[i].key, .shard = j->item[i].of->image, .input = j->item[i].input, .item = &j->item[i]
+        };
     return e->status;
 }
 
-/* --- asking and taking -------------------------------------------------------------------------------------------------- */
+/* --- asking and taking -------------------------------------------------------------------------------------------- */
 static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
-    const char *phrase = json_as_str(json_need(demo, "phrase", JSON_STRING, e), e), *caption = json_as_str(json_need(demo, "caption", JSON_STRING, e), e);
+    const char *phrase = json_as_str(json_need(demo, "phrase", JSON_STRING, e), e),
+               *caption = json_as_str(json_need(demo, "caption", JSON_STRING, e), e);
     json_value list = json_need(json_get(demo, "answer"), "enhanced", JSON_ARRAY, e);
     const job *j = ctx;
     variants v = { 0 };
@@ -79,11 +86,16 @@ static vm_status check_demo(json_value demo, void *ctx, vm_error *e) {
 }
 
 static vm_status ask(void *ctx, const stage_unit *u, int t, llm_ask *ask, vm_error *e) {
-    static const char schema[] = "{\"type\":\"object\",\"properties\":{\"enhanced\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":5,\"items\":"
-                                 "{\"type\":\"string\",\"minLength\":3,\"maxLength\":80}}},\"required\":[\"enhanced\"],\"additionalProperties\":false}";
+    static const char schema[] =
+        "{\"type\":\"object\",\"properties\":{\"enhanced\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":5,\"items\":"
+        "{\"type\":\"string\",\"minLength\":3,\"maxLength\":80}}},\"required\":[\"enhanced\"],\"additionalProperties\":"
+        "false}";
     job *j = ctx;
     const item *x = u->item;
-    *ask = (llm_ask){ .prompt = j->prompt, .field = { { "phrase", x->phrase }, { "caption", x->caption } }, .fields = 2, .schema = vm_strdup(schema) };
+    *ask = (llm_ask){ .prompt = j->prompt,
+                      .field = { { "phrase", x->phrase }, { "caption", x->caption } },
+                      .fields = 2,
+                      .schema = vm_strdup(schema) };
     return ask->schema ? VM_OK : vm_nomem(e, sizeof schema, "a schema");
 }
 
@@ -108,7 +120,8 @@ static bool read_answer(const job *j, variants *v, const char *text, const item 
     }
     if (found || e->status) return found;
     s = json_loose_start(text, strlen(text));
-    for (json_doc *d; !found && json_loose_next(&s, '[', &d, e); json_free(d)) found = true, take_list(j, v, json_root(d), x, out);
+    for (json_doc *d; !found && json_loose_next(&s, '[', &d, e); json_free(d))
+        found = true, take_list(j, v, json_root(d), x, out);
     return found;
 }
 
@@ -116,7 +129,9 @@ static void put_record(json_writer *w, const item *x, const variants *v, vm_erro
     char *text = magic_prompt(v, x->phrase, x->caption);
     json_begin_object(w, NULL);
     if (x->of->layout) json_put_str(w, "layout_id", x->of->id), json_put_str(w, "name", x->phrase);
-    else json_put_str(w, "edit_id", x->of->id), json_put_str(w, "image_id", x->of->image), json_put_str(w, "phrase", x->phrase);
+    else
+        json_put_str(w, "edit_id", x->of->id), json_put_str(w, "image_id", x->of->image),
+            json_put_str(w, "phrase", x->phrase);
     json_begin_array(w, "enhanced");
     for (int i = 0; i < v->n; i++) json_put_str(w, NULL, v->text[i]);
     json_close_array(w);
@@ -126,7 +141,8 @@ static void put_record(json_writer *w, const item *x, const variants *v, vm_erro
     vm_free(text);
 }
 
-static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had, llm_taken *out, bool *more, vm_error *e) {
+static stage_state take(void *ctx, const stage_unit *u, int t, const completion *c, int n, json_value had,
+                        llm_taken *out, bool *more, vm_error *e) {
     job *j = ctx;
     const item *x = u->item;
     variants v = { 0 };
@@ -148,7 +164,7 @@ static stage_state take(void *ctx, const stage_unit *u, int t, const completion 
     return STAGE_VOID;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 static char *config_of(const job *j, vm_error *e) {
     json_writer w = json_to_memory(JSON_COMPACT);
     json_begin_object(&w, NULL);
@@ -176,7 +192,8 @@ static vm_status work(job *j, vm_error *e) {
 static vm_status open_kinds(job *j, vm_error *e) {
     char *text, *name;
     size_t n;
-    if (!embedded_read(&text, &n, &name, arg_str(j->a, "prompt-dir"), "kinds.csv", e)) sha256_hex(j->kinds_hash, text, n), magic_kinds_new(&j->kinds, text, name, e);
+    if (!embedded_read(&text, &n, &name, arg_str(j->a, "prompt-dir"), "kinds.csv", e))
+        sha256_hex(j->kinds_hash, text, n), magic_kinds_new(&j->kinds, text, name, e);
     vm_free(text), vm_free(name);
     return e->status;
 }
@@ -187,8 +204,16 @@ static vm_status run(const vm_args *a, vm_error *e) {
     const char *model = arg_str(a, "tokenizer");
     if (model && (model = arg_model(a, model, e))) tok_open(&j.tok, model, e);
     if (!e->status && !open_kinds(&j, e) && !preset_read(&j.how, "magic", a, e) &&
-        !prompt_open(&j.prompt, &(prompt_options){ .stage = "magic", .dir = arg_str(a, "prompt-dir"), .fields = "phrase caption", .shots = j.how.shots,
-                                                   .seed = (uint64_t)arg_int(a, "seed"), .check = check_demo, .ctx = &j, .balance = "kind" }, e) &&
+        !prompt_open(&j.prompt,
+                     &(prompt_options){ .stage = "magic",
+                                        .dir = arg_str(a, "prompt-dir"),
+                                        .fields = "phrase caption",
+                                        .shots = j.how.shots,
+                                        .seed = (uint64_t)arg_int(a, "seed"),
+                                        .check = check_demo,
+                                        .ctx = &j,
+                                        .balance = "kind" },
+                     e) &&
         !text_items_read(&j.list, arg_pos(a, 0), a, e) && !make_units(&j, e) && !complete_open(&j.c, a, e))
         st = work(&j, e);
     complete_close(j.c);
@@ -196,7 +221,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
     preset_free(&j.how);
     tok_free(j.tok);
     magic_kinds_free(j.kinds);
-    for (int64_t i = 0; i < j.n; i++) vm_free(j.item[i].key), vm_free(j.item[i].phrase), vm_free(j.item[i].caption), vm_free(j.item[i].input);
+    for (int64_t i = 0; i < j.n; i++)
+        vm_free(j.item[i].key), vm_free(j.item[i].phrase), vm_free(j.item[i].caption), vm_free(j.item[i].input);
     vm_free(j.item), vm_free(j.unit);
     text_items_free(&j.list);
     return e->status ? e->status : st;
@@ -204,7 +230,8 @@ static vm_status run(const vm_args *a, vm_error *e) {
 
 static const vm_opt opts[] = {
     TEXT_ITEMS_OPTS,
-    { "tokenizer", OPT_STR, NULL, "MODEL", "folder of the text encoder: versions that its context has no room for are dropped", 0, 0 },
+    { "tokenizer", OPT_STR, NULL, "MODEL",
+      "folder of the text encoder: versions that its context has no room for are dropped", 0, 0 },
     { "tokens", OPT_INT, "77", "N", "that context, with its special tokens", 8, 1 << 20 },
     STAGE_OPTS,
     LLM_OPTS,
@@ -215,8 +242,10 @@ const vm_command cmd_magic = {
     .name = "magic",
     .summary = "richer versions of the phrases to be painted, by a language model",
     .usage = "RUN --llm native:DIR | http:URL | replay:FILE [options]",
-    .about = "For the new phrase of every accepted edit, and every thing of a layout: up to five versions that name the same thing more vividly. They pass the\n"
-             "rules M01 to M06 (--explain counts what they reject) or are dropped. RUN/magic gets a line for each phrase; its member \"prompt\" is the text for\n"
+    .about = "For the new phrase of every accepted edit, and every thing of a layout: up to five versions that name "
+             "the same thing more vividly. They pass the\n"
+             "rules M01 to M06 (--explain counts what they reject) or are dropped. RUN/magic gets a line for each "
+             "phrase; its member \"prompt\" is the text for\n"
              "a diffusion model: the phrase, three versions, the caption.\n\n"
              "  vismin magic run --llm native:mistral-7b-instruct --tokenizer stable-diffusion-2-inpainting/tokenizer\n"
              "  vismin magic run --llm http:http://127.0.0.1:8000 --of layouts",

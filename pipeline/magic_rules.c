@@ -64,15 +64,18 @@ static bool names(const char *text, const char *head, const magic_kinds *kinds) 
 
 /* A word of the caption that says something, and that the phrase does not have. */
 static bool foreign(word w, const char *phrase) {
-    static const char *const small[] = { "the", "and", "with", "for", "from", "into", "onto", "over", "under", "near", "that", "this", "its", "his", "her",
-                                         "their", "are", "was", "were", "has", "have", "had", "out", "off", "not", "very", "some", "while", "who", "which" };
+    static const char *const small[] = { "the",   "and",  "with", "for",   "from", "into", "onto", "over",
+                                         "under", "near", "that", "this",  "its",  "his",  "her",  "their",
+                                         "are",   "was",  "were", "has",   "have", "had",  "out",  "off",
+                                         "not",   "very", "some", "while", "who",  "which" };
     char text[WORDS_MAX];
     if (w.len < 3 || w.len >= WORDS_MAX || word_any(w, small, VM_LEN(small)) >= 0) return false;
     snprintf(text, sizeof text, "%.*s", w.len, w.at);
     return !phrase_mentions(phrase, text);
 }
 
-magic_code magic_check(const char *text, const char *phrase, const char *caption, const variants *v, const magic_kinds *kinds) {
+magic_code magic_check(const char *text, const char *phrase, const char *caption, const variants *v,
+                       const magic_kinds *kinds) {
     char head[WORDS_MAX], a[WORDS_MAX], b[WORDS_MAX];
     int n = word_count(text);
     for (const char *s = text; *s; s++)
@@ -90,7 +93,9 @@ magic_code magic_check(const char *text, const char *phrase, const char *caption
     }
     p = text;
     for (word w; word_next(&p, &w);)
-        if (word_number(w) >= 0 && !word_is(w, "no") && !phrase_find(phrase, (snprintf(a, sizeof a, "%.*s", w.len, w.at), a)).at) return M04;
+        if (word_number(w) >= 0 && !word_is(w, "no") &&
+            !phrase_find(phrase, (snprintf(a, sizeof a, "%.*s", w.len, w.at), a)).at)
+            return M04;
     phrase_key(a, text), phrase_key(b, phrase);
     if (!strcmp(a, b)) return M05;
     for (int i = 0; i < v->n; i++) {
@@ -107,7 +112,8 @@ magic_code magic_add(variants *v, const char *text, const char *phrase, const ch
         if (*text != ' ' || (k && out[k - 1] != ' ')) out[k++] = *text;
     while (k && (out[k - 1] == ' ' || out[k - 1] == '.' || out[k - 1] == ',')) k--;
     out[k] = 0;
-    if (isupper((unsigned char)out[0]) && !isupper((unsigned char)out[1])) out[0] = (char)tolower((unsigned char)out[0]);
+    if (isupper((unsigned char)out[0]) && !isupper((unsigned char)out[1]))
+        out[0] = (char)tolower((unsigned char)out[0]);
     magic_code c = magic_check(out, phrase, caption, v, kinds);
     if (!c && v->n < MAGIC_MOST) snprintf(v->text[v->n++], MAGIC_TEXT, "%.*s", MAGIC_TEXT - 1, out);
     return c;
@@ -115,11 +121,13 @@ magic_code magic_add(variants *v, const char *text, const char *phrase, const ch
 
 char *magic_prompt(const variants *v, const char *phrase, const char *caption) {
     char list[MAGIC_USED * (MAGIC_TEXT + 2) + 1] = "";
-    for (int i = 0; i < v->n && i < MAGIC_USED; i++) snprintf(list + strlen(list), sizeof list - strlen(list), ", %s", v->text[i]);
+    for (int i = 0; i < v->n && i < MAGIC_USED; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), ", %s", v->text[i]);
     return vm_asprintf("%s%s. %s", phrase, list, caption);
 }
 
-vm_status magic_fit(variants *v, const char *phrase, const char *caption, tok *t, int64_t most, int *gone, vm_error *e) {
+vm_status magic_fit(variants *v, const char *phrase, const char *caption, tok *t, int64_t most, int *gone,
+                    vm_error *e) {
     tok_ids ids = { 0 };
     int used = VM_MIN(v->n, MAGIC_USED);
     *gone = 0;

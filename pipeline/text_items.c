@@ -15,7 +15,8 @@ typedef struct {
 static vm_status add_verdict(void *ctx, const char *key, json_value rec, vm_error *e) {
     reading *r = ctx;
     const char *id = json_as_str(json_need(rec, "edit_id", JSON_STRING, e), e);
-    if (!e->status && !strcmp(json_str(rec, "verdict", "", e), "accept") && keymap_put_text(&r->accepted, id) < 0) vm_nomem(e, 64, "verdicts");
+    if (!e->status && !strcmp(json_str(rec, "verdict", "", e), "accept") && keymap_put_text(&r->accepted, id) < 0)
+        vm_nomem(e, 64, "verdicts");
     return e->status;
 }
 
@@ -27,7 +28,8 @@ static char *copy(json_value rec, const char *name, bool need, vm_error *e) {
 }
 
 static text_item *next(text_items *l, vm_error *e) {
-    if (!vm_grow(&l->item, &l->cap, l->n + 1, sizeof *l->item)) return vm_nomem(e, sizeof *l->item, "edits and layouts"), NULL;
+    if (!vm_grow(&l->item, &l->cap, l->n + 1, sizeof *l->item))
+        return vm_nomem(e, sizeof *l->item, "edits and layouts"), NULL;
     l->item[l->n] = (text_item){ 0 };
     return &l->item[l->n++];
 }
@@ -38,9 +40,11 @@ static vm_status add_edit(void *ctx, const char *key, json_value rec, vm_error *
     if (e->status || (!r->all && keymap_find(&r->accepted, id, strlen(id)) < 0)) return e->status;
     text_item *x = next(r->l, e);
     if (!x) return e->status;
-    x->id = copy(rec, "edit_id", true, e), x->image = copy(rec, "image_id", true, e), x->caption = copy(rec, "caption", true, e);
+    x->id = copy(rec, "edit_id", true, e), x->image = copy(rec, "image_id", true, e),
+    x->caption = copy(rec, "caption", true, e);
     x->edited_caption = copy(rec, "edited_caption", true, e), x->input_phrase = copy(rec, "input_phrase", true, e);
-    x->edited_phrase = copy(rec, "edited_phrase", true, e), x->region = copy(rec, "edited_region_phrase", false, e), x->category = copy(rec, "category", true, e);
+    x->edited_phrase = copy(rec, "edited_phrase", true, e), x->region = copy(rec, "edited_region_phrase", false, e),
+    x->category = copy(rec, "category", true, e);
     return e->status;
 }
 
@@ -58,7 +62,9 @@ static vm_status read_edits(text_items *l, const char *run, const vm_args *a, bo
     run_tags made, vetted;
     if (run_dir_tags(&made, run, "instruct", e) || (!made.n && !asked)) return e->status;
     if (!run_dir_tags(&vetted, run, "vet", e) && !vetted.n && !r.all && made.n)
-        return vm_fail(e, VM_EINPUT, "%s: its edits have not been vetted; run `vismin vet`, or give --unvetted to take all of them", run);
+        return vm_fail(e, VM_EINPUT,
+                       "%s: its edits have not been vetted; run `vismin vet`, or give --unvetted to take all of them",
+                       run);
     if (!r.all) stage_records(run, "vet", add_verdict, &r, e);
     if (!e->status) stage_records(run, "instruct", add_edit, &r, e);
     keymap_free(&r.accepted);
@@ -73,14 +79,19 @@ vm_status text_items_read(text_items *l, const char *run, const vm_args *a, vm_e
     l->edits = l->n;
     if (!e->status && (layouts || both)) layouts_each(run, add_layout, l, e);
     if (!e->status && !l->n)
-        vm_fail(e, VM_EINPUT, "%s: no %s in it; make them with `vismin instruct` and `vismin vet`, or `vismin layout`", run, both ? "accepted edits and no layouts" : edits ? "accepted edits" : "layouts");
+        vm_fail(e, VM_EINPUT, "%s: no %s in it; make them with `vismin instruct` and `vismin vet`, or `vismin layout`",
+                run,
+                both    ? "accepted edits and no layouts"
+                : edits ? "accepted edits"
+                        : "layouts");
     return e->status;
 }
 
 void text_items_free(text_items *l) {
     for (int64_t i = 0; i < l->n; i++) {
         text_item *x = &l->item[i];
-        vm_free(x->id), vm_free(x->image), vm_free(x->caption), vm_free(x->edited_caption), vm_free(x->input_phrase), vm_free(x->edited_phrase);
+        vm_free(x->id), vm_free(x->image), vm_free(x->caption), vm_free(x->edited_caption), vm_free(x->input_phrase),
+            vm_free(x->edited_phrase);
         vm_free(x->region), vm_free(x->category), vm_free(x->layout);
     }
     vm_free(l->item);

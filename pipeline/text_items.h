@@ -1,4 +1,4 @@
-/* text_items.h - what the stages behind `vet` and `layout` work on: the edits that were accepted, and the layouts, of a run directory. */
+/* text_items.h - what the stages behind `vet` and `layout` work on: accepted edits and layouts of a run directory. */
 #ifndef VM_TEXT_ITEMS_H
 #define VM_TEXT_ITEMS_H
 #include "pipeline/command.h"
@@ -23,7 +23,8 @@ vm_status text_items_read(text_items *l, const char *run, const vm_args *a, vm_e
 void text_items_free(text_items *l);
 vm_status text_item_layout(layout *l, const text_item *x, vm_error *e);
 
-#define TEXT_ITEMS_OPTS                                                                                                        \
-    { "of", OPT_STR, "both", "WHICH", "edits, layouts or both (what RUN has of them)", 0, 0 },                                 \
-        { "unvetted", OPT_FLAG, NULL, NULL, "all edits of `instruct`, not only those that `vet` has accepted", 0, 0 }
+#define TEXT_ITEMS_OPTS                                                                                                \
+    { "of", OPT_STR, "both", "WHICH", "edits, layouts or both (what RUN has of them)", 0, 0 }, {                       \
+        "unvetted", OPT_FLAG, NULL, NULL, "all edits of `instruct`, not only those that `vet` has accepted", 0, 0      \
+    }
 #endif

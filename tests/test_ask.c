@@ -13,7 +13,8 @@ static const char *shown(const questions *l) {
     out[0] = 0;
     for (int i = 0; i < l->n; i++) {
         const question *q = &l->q[i];
-        n += (size_t)snprintf(out + n, sizeof out - n, "%s %s [%s]", ask_kind_name[q->kind], q->question, q->choice[q->answer]);
+        n += (size_t)snprintf(out + n, sizeof out - n, "%s %s [%s]", ask_kind_name[q->kind], q->question,
+                              q->choice[q->answer]);
         for (int k = 0; k < q->n; k++)
             if (k != q->answer) n += (size_t)snprintf(out + n, sizeof out - n, " %s", q->choice[k]);
         n += (size_t)snprintf(out + n, sizeof out - n, "\n");
@@ -30,8 +31,12 @@ static void edit(const ask_edit *x, const char *global_want, const char *local_w
 }
 
 TEST(edits) {
-    edit(&(ask_edit){ .caption = "A dog sits on a bench.", .edited_caption = "An owl sits on a bench.", .input_phrase = "dog", .edited_phrase = "owl",
-                      .region = "An owl", .category = "object" },
+    edit(&(ask_edit){ .caption = "A dog sits on a bench.",
+                      .edited_caption = "An owl sits on a bench.",
+                      .input_phrase = "dog",
+                      .edited_phrase = "owl",
+                      .region = "An owl",
+                      .category = "object" },
          "identity Which description fits the picture? [An owl sits on a bench.] A dog sits on a bench.\n"
          "exist Does \"An owl sits on a bench.\" describe the picture? [yes] no\n"
          "absent Does \"A dog sits on a bench.\" describe the picture? [no] yes\n"
@@ -44,7 +49,10 @@ TEST(edits) {
          "identity Is this an owl rather than a dog? [yes] no\n"
          "exist Can you see an owl here? [yes] no\n"
          "absent Can you see a dog here? [no] yes\n");
-    edit(&(ask_edit){ .caption = "Two red kites", .edited_caption = "Two dark green kites", .input_phrase = "red kites", .edited_phrase = "dark green kites",
+    edit(&(ask_edit){ .caption = "Two red kites",
+                      .edited_caption = "Two dark green kites",
+                      .input_phrase = "red kites",
+                      .edited_phrase = "dark green kites",
                       .category = "attribute(color)" },
          "identity Which description fits the picture? [Two dark green kites] Two red kites\n"
          "exist Does \"Two dark green kites\" describe the picture? [yes] no\n"
@@ -89,7 +97,9 @@ static question of(const char *text, ask_kind kind, int answer, int n, const cha
     q.answer = answer;
     return q;
 }
-#define Q(text, kind, answer, ...) of(text, kind, answer, (int)(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *)), (const char *[]){ __VA_ARGS__ })
+#define Q(text, kind, answer, ...)                                                                                     \
+    of(text, kind, answer, (int)(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *)),                            \
+       (const char *[]){ __VA_ARGS__ })
 
 TEST(rules) {
     question q = Q("Is there an owl?", ASK_EXIST, 0, "yes", "no");
@@ -152,9 +162,12 @@ static const char *json(const char *text) {
 }
 
 TEST(json_forms) {
-    const char *own = "{\"question\":\"Is there a dog?\",\"choices\":[\"yes\",\"no\"],\"answer_index\":1,\"kind\":\"absent\"}";
+    const char *own =
+        "{\"question\":\"Is there a dog?\",\"choices\":[\"yes\",\"no\"],\"answer_index\":1,\"kind\":\"absent\"}";
     EXPECT_STR(json(own), own);
-    EXPECT_STR(json("{\"Question\":\" Is  there a dog?\",\"choices\":[\"Yes\",\"No\"],\"answer\":\"no\",\"kind\":\"Absent\"}"), own);
+    EXPECT_STR(
+        json("{\"Question\":\" Is  there a dog?\",\"choices\":[\"Yes\",\"No\"],\"answer\":\"no\",\"kind\":\"Absent\"}"),
+        own);
     EXPECT_STR(json("{\"question\":\"How many?\",\"choices\":[1,2],\"answer\":\"2\"}"),
                "{\"question\":\"How many?\",\"choices\":[\"1\",\"2\"],\"answer_index\":1,\"kind\":\"identity\"}");
     EXPECT_STR(json("{\"choices\":[1,2],\"answer\":\"2\"}"), "!question");
@@ -167,7 +180,10 @@ TEST(json_forms) {
 
 TEST(layouts) {
     questions l = { 0 };
-    layout x = { .caption = "A dog with a cat on the left", .category = "relation(left of)", .n = 2, .object = { { .name = "a dog" }, { .name = "a cat" } } };
+    layout x = { .caption = "A dog with a cat on the left",
+                 .category = "relation(left of)",
+                 .n = 2,
+                 .object = { { .name = "a dog" }, { .name = "a cat" } } };
     EXPECT(!ask_of_layout(&l, &x, &err));
     EXPECT_STR(shown(&l), "relation Is the cat to the left of the dog? [yes] no\n"
                           "relation Is the dog to the left of the cat? [no] yes\n"
@@ -185,10 +201,14 @@ TEST(layouts) {
                           "count How many cats does this picture show? [1] 0 3 2\n"
                           "count Is there more than one cat in this picture? [no] yes\n");
     questions_free(&l);
-    x = (layout){ .caption = "Two apples on a table", .category = "counting(two)", .n = 2, .object = { { .name = "an apple" }, { .name = "apple" } } };
+    x = (layout){ .caption = "Two apples on a table",
+                  .category = "counting(two)",
+                  .n = 2,
+                  .object = { { .name = "an apple" }, { .name = "apple" } } };
     EXPECT(!ask_of_layout(&l, &x, &err) && questions_balanced(&l));
     EXPECT_HAS(shown(&l), "count How many apples are there in the picture? [2]");
-    EXPECT_HAS(shown(&l), "count Are there exactly 2 apples in the picture? [yes] no\ncount Are there exactly 3 apples in the picture? [no] yes\n");
+    EXPECT_HAS(shown(&l), "count Are there exactly 2 apples in the picture? [yes] no\ncount Are there exactly 3 apples "
+                          "in the picture? [no] yes\n");
     questions_free(&l);
     EXPECT(!ask_of_object(&l, &x, 0, &err) && l.n == 5 && questions_balanced(&l));
     questions_free(&l);
@@ -223,6 +243,12 @@ TEST(every_enumerated_layout) { /* at least four questions of each object, six o
 }
 
 int main(void) {
-    RUN(edits); RUN(some_of_it); RUN(rules); RUN(mixed_answers); RUN(json_forms); RUN(layouts); RUN(every_enumerated_layout);
+    RUN(edits);
+    RUN(some_of_it);
+    RUN(rules);
+    RUN(mixed_answers);
+    RUN(json_forms);
+    RUN(layouts);
+    RUN(every_enumerated_layout);
     return test_end();
 }

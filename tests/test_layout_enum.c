@@ -1,4 +1,5 @@
-/* test_layout_enum.c - enumerated layouts: ten thousand of them satisfy every rule, as do their twins; balance, order, own tables. */
+/* test_layout_enum.c - enumerated layouts: ten thousand of them satisfy every rule, as do their twins; balance, order,
+ * own tables. */
 #include "pipeline/layout_enum.h"
 
 #include "tests/test.h"
@@ -22,7 +23,9 @@ static layout_world *world(void) {
 }
 
 static bool same(const layout *a, const layout *b) {
-    if (strcmp(a->caption, b->caption) || strcmp(a->background, b->background) || strcmp(a->category, b->category) || a->n != b->n) return false;
+    if (strcmp(a->caption, b->caption) || strcmp(a->background, b->background) || strcmp(a->category, b->category) ||
+        a->n != b->n)
+        return false;
     for (int i = 0; i < a->n; i++) {
         const layout_object *p = &a->object[i], *q = &b->object[i];
         if (strcmp(p->name, q->name) || p->x != q->x || p->y != q->y || p->w != q->w || p->h != q->h) return false;
@@ -90,9 +93,11 @@ TEST(seeds_and_bounds) {
     layout_rules r = layout_rules_default;
     layout a, b;
     int64_t n, fewer;
-    EXPECT(!layout_world_make(w, LAYOUTS_RELATION, &r, 1, 0, &a, &err) && !layout_world_make(w, LAYOUTS_RELATION, &r, 2, 0, &b, &err));
+    EXPECT(!layout_world_make(w, LAYOUTS_RELATION, &r, 1, 0, &a, &err) &&
+           !layout_world_make(w, LAYOUTS_RELATION, &r, 2, 0, &b, &err));
     EXPECT(!same(&a, &b));
-    EXPECT(!layout_world_count(w, LAYOUTS_RELATION, 20, &n, &err) && !layout_world_count(w, LAYOUTS_RELATION, 5, &fewer, &err) && n == 4 * fewer);
+    EXPECT(!layout_world_count(w, LAYOUTS_RELATION, 20, &n, &err) &&
+           !layout_world_count(w, LAYOUTS_RELATION, 5, &fewer, &err) && n == 4 * fewer);
     EXPECT(layout_world_make(w, LAYOUTS_RELATION, &r, 1, n, &a, &err) == VM_EINPUT);
     EXPECT_HAS(err.msg, "there are");
     vm_error_clear(&err);
@@ -104,7 +109,8 @@ TEST(seeds_and_bounds) {
 }
 
 TEST(own_tables) {
-    const char *objects = "name,size_class,aspect,contexts,stackable,article\nowl,1,80,barn,no,\nhay bale,1,120,barn,no,\nheirloom,1,,barn loft,no,\n";
+    const char *objects = "name,size_class,aspect,contexts,stackable,article\nowl,1,80,barn,no,\nhay "
+                          "bale,1,120,barn,no,\nheirloom,1,,barn loft,no,\n";
     const char *scenes = "place,background,contexts\nin a barn,an old barn,barn\nin a loft,a dark loft,loft\n";
     layout_world *w = NULL;
     int64_t n;

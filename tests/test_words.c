@@ -18,7 +18,8 @@ TEST(words) {
     const char *p = "Top";
     word w;
     EXPECT(word_next(&p, &w) && word_is(w, "top") && !word_is(w, "to") && !word_is(w, "tops"));
-    EXPECT(word_any(w, (const char *const[]){ "left", "top" }, 2) == 1 && word_any(w, (const char *const[]){ "left" }, 1) < 0);
+    EXPECT(word_any(w, (const char *const[]){ "left", "top" }, 2) == 1 &&
+           word_any(w, (const char *const[]){ "left" }, 1) < 0);
 }
 
 static int place(const char *text, const char *phrase) {
@@ -28,13 +29,19 @@ static int place(const char *text, const char *phrase) {
 
 TEST(phrases) {
     EXPECT(place("A laptop on top of it", "top") == 1203);
-    EXPECT(place("a red kite above a Red  Kite.", "Red kite") == 208 && phrase_count("a red kite above a Red  Kite.", "red kite") == 2);
-    EXPECT(place("a red, kite", "red kite") < 0 && place("dogs", "dog") < 0 && place("x", "") < 0 && place("", "x") < 0);
+    EXPECT(place("a red kite above a Red  Kite.", "Red kite") == 208 &&
+           phrase_count("a red kite above a Red  Kite.", "red kite") == 2);
+    EXPECT(place("a red, kite", "red kite") < 0 && place("dogs", "dog") < 0 && place("x", "") < 0 &&
+           place("", "x") < 0);
     EXPECT(place("black and black and white", "black and white") == 1015);
     EXPECT(place("a red, white flag", "red, white") == 210); /* as in the phrase */
     EXPECT(phrase_count("a a a a", "a a") == 2);
-    EXPECT_STR(phrase_bare("the dog"), "dog"); EXPECT_STR(phrase_bare("A dog"), "dog"); EXPECT_STR(phrase_bare("another"), "another");
-    EXPECT_STR(phrase_bare("a"), "a"); EXPECT_STR(phrase_bare("a-frame"), "a-frame"); EXPECT_STR(phrase_bare(" an  owl"), "owl");
+    EXPECT_STR(phrase_bare("the dog"), "dog");
+    EXPECT_STR(phrase_bare("A dog"), "dog");
+    EXPECT_STR(phrase_bare("another"), "another");
+    EXPECT_STR(phrase_bare("a"), "a");
+    EXPECT_STR(phrase_bare("a-frame"), "a-frame");
+    EXPECT_STR(phrase_bare(" an  owl"), "owl");
     phrase_key(out, "The red, Kite on AN oak."); EXPECT_STR(out, "red kite on oak");
     phrase_key(out, ""); EXPECT_STR(out, "");
 }
@@ -42,8 +49,19 @@ TEST(phrases) {
 TEST(articles) {
     static const char *const a[] = { "dog", "unicorn", "one-way street", "European flag", "used car",
                                      "utensil", "TV", "UFO", "7", "U-turn", "" };
-    static const char *const an[] = { "apple", "hour", "honest man", "SUV", "LCD screen", "X-ray", "8", "18 wheeler", "umbrella",
-                                      "unimportant note", "uninflated balloon", "MP3 player", "ORANGE" };
+    static const char *const an[] = { "apple",
+                                      "hour",
+                                      "honest man",
+                                      "SUV",
+                                      "LCD screen",
+                                      "X-ray",
+                                      "8",
+                                      "18 wheeler",
+                                      "umbrella",
+                                      "unimportant note",
+                                      "uninflated balloon",
+                                      "MP3 player",
+                                      "ORANGE" };
     for (int i = 0; i < VM_LEN(a); i++)
         if (strcmp(phrase_article(a[i]), "a")) MISMATCH("an %s\n", a[i]);
     for (int i = 0; i < VM_LEN(an); i++)
@@ -52,15 +70,38 @@ TEST(articles) {
 
 TEST(numbers_of_nouns) {
     static const char *const both[][2] = {
-        { "dog", "dogs" },           { "bus", "buses" },           { "box", "boxes" },           { "knife", "knives" },
-        { "person", "people" },      { "policeman", "policemen" }, { "human", "humans" },        { "mouse", "mice" },
-        { "berry", "berries" },      { "toy", "toys" },            { "cookie", "cookies" },      { "toothbrush", "toothbrushes" },
-        { "wine glass", "wine glasses" },                          { "cup of tea", "cups of tea" },
-        { "red tie", "red ties" },   { "shoe", "shoes" },          { "potato", "potatoes" },     { "piano", "pianos" },
-        { "sheep", "sheep" },        { "goldfish", "goldfish" },   { "bookshelf", "bookshelves" }, { "vase", "vases" },
-        { "horse", "horses" },       { "watch", "watches" },       { "Child", "children" },      { "city", "cities" },
-        { "man in a hat", "men in a hat" },                        { "pizza", "pizzas" },        { "scissors", "scissors" },
-        { "pair of skis", "pairs of skis" },                       { "mattress", "mattresses" }, { "price", "prices" },
+        { "dog", "dogs" },
+        { "bus", "buses" },
+        { "box", "boxes" },
+        { "knife", "knives" },
+        { "person", "people" },
+        { "policeman", "policemen" },
+        { "human", "humans" },
+        { "mouse", "mice" },
+        { "berry", "berries" },
+        { "toy", "toys" },
+        { "cookie", "cookies" },
+        { "toothbrush", "toothbrushes" },
+        { "wine glass", "wine glasses" },
+        { "cup of tea", "cups of tea" },
+        { "red tie", "red ties" },
+        { "shoe", "shoes" },
+        { "potato", "potatoes" },
+        { "piano", "pianos" },
+        { "sheep", "sheep" },
+        { "goldfish", "goldfish" },
+        { "bookshelf", "bookshelves" },
+        { "vase", "vases" },
+        { "horse", "horses" },
+        { "watch", "watches" },
+        { "Child", "children" },
+        { "city", "cities" },
+        { "man in a hat", "men in a hat" },
+        { "pizza", "pizzas" },
+        { "scissors", "scissors" },
+        { "pair of skis", "pairs of skis" },
+        { "mattress", "mattresses" },
+        { "price", "prices" },
     };
     for (int i = 0; i < VM_LEN(both); i++) {
         phrase_plural(out, both[i][0]); EXPECT_STR(out, both[i][1]);
@@ -76,7 +117,8 @@ TEST(numbers_of_nouns) {
     phrase_head(out, "glasses"); EXPECT_STR(out, "glasses");
     phrase_head(out, ""); EXPECT_STR(out, "");
     EXPECT(phrase_mentions("Is there a knife? Knives!", "knife") && phrase_mentions("two mice", "mouse") &&
-           phrase_mentions("two wine glasses", "glass") && !phrase_mentions("a laptop", "top") && !phrase_mentions("", "x") && phrase_mentions("skis", "skis"));
+           phrase_mentions("two wine glasses", "glass") && !phrase_mentions("a laptop", "top") &&
+           !phrase_mentions("", "x") && phrase_mentions("skis", "skis"));
     EXPECT(noun_is_pair("red scissors") && !noun_is_pair("wine glasses") && !noun_is_pair("dogs"));
 }
 
@@ -93,8 +135,11 @@ TEST(long_texts) { /* cut at a character, never beyond the buffer */
 }
 
 TEST(numbers) {
-    static const struct { const char *text; int n; } cases[] = { { "Three", 3 }, { "no", 0 }, { "ten", 10 }, { "12", 12 }, { "999", 999 },
-                                                                 { "1000", -1 }, { "tenth", -1 }, { "3x", -1 }, { "zero", 0 } };
+    static const struct {
+        const char *text;
+        int n;
+    } cases[] = { { "Three", 3 }, { "no", 0 },     { "ten", 10 }, { "12", 12 }, { "999", 999 },
+                  { "1000", -1 }, { "tenth", -1 }, { "3x", -1 },  { "zero", 0 } };
     for (int i = 0; i < VM_LEN(cases); i++) {
         const char *p = cases[i].text;
         word w;

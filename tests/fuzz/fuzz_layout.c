@@ -1,4 +1,5 @@
-/* fuzz_layout.c - any text as layouts: ends, moves on, and what is read and printed reads the same. The first byte says whether the text is whole. */
+/* fuzz_layout.c - any text as layouts: ends, moves on, and what is read and printed reads the same. The first byte says
+ * whether the text is whole. */
 #include "pipeline/layout.h"
 
 #include <string.h>
