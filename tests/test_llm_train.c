@@ -73,7 +73,13 @@ TEST(pieces_have_the_gradients_of_the_whole) {
     EXPECT_NEAR(sum, whole.loss, 1e-6);
     vm_free(b);
     llm_trainer_free(t);
+    optimizer_bytes own;
+    size_t kept = 0, again_kept = 0;
+    t = trainer(m, (llm_train_config){ .dtype = VM_F32 });
+    EXPECT(!llm_trainer_memory(t, ROWS, T, &own, &kept, &err) && own.moments == 2 * own.weights);
+    llm_trainer_free(t);
     again = trainer(m, (llm_train_config){ .dtype = VM_F32, .recompute = true });
+    EXPECT(!llm_trainer_memory(again, ROWS, T, &own, &again_kept, &err) && again_kept < kept);
     EXPECT(!llm_trainer_gradients(again, 1, &(llm_piece){ ROWS, T, ids, targets }, &parts, &err) && parts.loss == whole.loss);
     b = gradients(m, &n2);
     EXPECT(n2 == n && !memcmp(a, b, (size_t)n * sizeof *a));

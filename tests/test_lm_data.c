@@ -107,12 +107,12 @@ TEST(bad_lines) {
     EXPECT(vm_mem_used() > 0); /* the tokenizer alone */
 }
 
-/* 40 texts of 1 to 40 learnt letters, each with its number as its first letter's count. */
+/* 40 texts of 1 to 40 learnt letters, half of them behind a prompt. */
 static void many(lm_data *d) {
     static char lines[40000];
     char *p = lines;
     for (int i = 0; i < 40; i++) {
-        p += sprintf(p, "{\"text\":\"");
+        p += sprintf(p, i & 1 ? "{\"prompt\":\"~ ~\",\"completion\":\"" : "{\"text\":\"");
         for (int k = 0; k <= (i * 17) % 40; k++) p += sprintf(p, "~ ");
         p += sprintf(p, "\"}\n");
     }

@@ -87,6 +87,7 @@ TEST(verdicts_are_balanced_and_right) {
         for (int k = 0; k < a.n; k++) {
             const scene_phrase *x = &a.phrase[k], *y = &b.phrase[k];
             classes += x->class != y->class;
+            for (int j = 0; j < k; j++) EXPECT(b.phrase[j].class != y->class);
             looks += (x->colour != y->colour) + (x->texture != y->texture);
             others += x->count != y->count || x->size != y->size || (x->colour == SCENE_UNSAID) != (y->colour == SCENE_UNSAID) ||
                       (x->texture == SCENE_UNSAID) != (y->texture == SCENE_UNSAID);
