@@ -2,13 +2,15 @@
  * the token, over a vocabulary of 32,000 (all bytes, words with and without a blank before them, marks of JSON
  * together; or --tokenizer DIR). Texts are drawn uniformly from the masks. Rows: schemas of the text stages with one
  * form for all texts, and with a form of its own for each text (the phrases of a caption); a form within twice the
- * tokens that it needs, where ends are kept in sight; a grammar. "sample" is the draw itself. */
+ * tokens that it needs, where ends are kept in sight; a grammar. "sample" is the draw itself, "decoding step" one of a
+ * small model. */
 #include "bench/measure.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/tok_parts.h"
 #include "io/unicode.h"
 #include "models/constrain.h"
+#include "models/llm_decode.h"
 #include "models/llm_sample.h"
 
 enum { V = 32000 };
@@ -141,6 +143,37 @@ static void row(const char *name, const token_trie *trie, const char *form, bool
     fflush(stdout);
 }
 
+/* What a step of a small model costs beside it: 12 layers of 768, 134 M parameters, f32, one text. */
+static void decode_row(const char *dir) {
+    static const char config[] =
+        "{\"model_type\":\"llama\",\"vocab_size\":32000,\"hidden_size\":768,\"intermediate_size\":2048,"
+        "\"num_hidden_layers\":12,\"num_attention_heads\":12,\"max_position_embeddings\":512}";
+    enum { STEPS = 24 };
+    char path[64];
+    vm_error e = { 0 };
+    llm_config c;
+    llm *m = NULL;
+    llm_engine *en = NULL;
+    llm_seq s = { 0 };
+    float *logits = vm_alloc(V * sizeof *logits);
+    int32_t ids[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+    if (!wanted("decoding step")) return;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    if (file_write(path, config, strlen(config), &e) || llm_config_read(&c, dir, &e)) die(&e);
+    remove(path);
+    if (llm_new(&m, vm_backend_cpu(), &c, 1, &e) ||
+        llm_engine_new(&en, m, VM_F32, &(llm_engine_options){ .tokens = 512 }, &e) ||
+        llm_prefill(en, &s, ids, 8, logits, &e) || llm_decode(en, 1, (llm_seq *[]){ &s }, ids, logits, &e))
+        die(&e);
+    double t = since(0);
+    for (int k = 0; k < STEPS; k++)
+        if (llm_decode(en, 1, (llm_seq *[]){ &s }, ids, logits, &e)) die(&e);
+    printf("{\"bench\":\"constrain\",\"row\":\"decoding step\",\"threads\":%d,\"parameters\":134105856,\"us\":%.0f}\n",
+           threads, since(t) / STEPS * 1e6);
+    llm_seq_free(en, &s);
+    llm_engine_free(en), llm_free(m), vm_free(logits);
+}
+
 int main(int argc, char **argv) {
     const char *given = NULL;
     for (int k = 1; k + 1 < argc; k++)
@@ -150,7 +183,8 @@ int main(int argc, char **argv) {
     vm_error e = { 0 };
     tok *t = NULL;
     token_trie *trie = NULL;
-    if (!given && !mkdtemp(dir)) return 1;
+    if (!mkdtemp(dir)) return 1;
+    decode_row(dir);
     if (!given) make_vocabulary(dir);
     if (tok_open(&t, given ? given : dir, &e)) die(&e);
     double from = since(0);
@@ -174,6 +208,7 @@ int main(int argc, char **argv) {
     row("sums", trie, sums, true, false, 0, sampler, logits);
     vm_free(spans), vm_free(any), vm_free(held), vm_free(logits);
     llm_sampler_free(sampler), token_trie_free(trie), tok_free(t);
-    if (!given) snprintf(path, sizeof path, "%s/tokenizer.json", dir), remove(path), remove(dir);
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    remove(path), remove(dir);
     return 0;
 }
