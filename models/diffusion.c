@@ -55,9 +55,10 @@ static void open_parts(diffusion *d, const char *dir, json_value index, vm_error
     char *u = path_join(dir, "unet"), *v = path_join(dir, "vae"), *s = path_join(dir, "scheduler");
     check_class(index, e);
     if (!u || !v || !s) vm_nomem(e, 256, "a path");
-    if (!e->status && !unet_open(&d->unet, d->be, u, false, e) && !vae_open(&d->vae, d->be, d->o.vae ? d->o.vae : v, false, e) && !sampler_config_read(&d->sampler, s, e))
+    if (!e->status && !(d->o.scratch ? unet_fresh(&d->unet, d->be, u, d->o.seed, e) : unet_open(&d->unet, d->be, u, d->o.train, e)) && !vae_open(&d->vae, d->be, d->o.vae ? d->o.vae : v, false, e) && !sampler_config_read(&d->sampler, s, e))
         for (int k = 0; k < DIFFUSION_TEXTS && !e->status; k++) open_text(d, index, dir, k, e);
     vm_free(u), vm_free(v), vm_free(s);
+    if (!e->status && d->o.adapter && !lora_open(&d->adapter, &d->unet->w, &d->unet->map, d->o.adapter, e)) lora_refresh(d->adapter, e);
     if (e->status) return;
     d->xl = d->unet->c.text_and_ids > 0;
     d->zero_negative = d->xl && json_bool(index, "force_zeros_for_empty_prompt", true, e);
@@ -87,6 +88,7 @@ void diffusion_free(diffusion *d) {
     vm_arena_free(&d->arena);
     unet_memory_free(d->step.k);
     for (int k = 0; k < DIFFUSION_TEXTS; k++) clip_text_free(d->text[k]), tok_free(d->tok[k]);
+    lora_free(d->adapter);
     unet_free(d->unet), vae_free(d->vae);
     vm_free(d->colour);
     vm_free(d);

@@ -19,9 +19,13 @@
 typedef struct diffusion diffusion;
 typedef struct {
     const char *vae;    /* folder of another autoencoder; NULL = the model's */
+    const char *adapter; /* a PEFT directory for the UNet; NULL = none */
     vm_type dtype;
     bool deterministic;
     int64_t tile;       /* side of the autoencoder's tiles, in latents; 0 = whole pictures while memory lasts */
+    bool train;         /* the UNet's weights are written to (diffusion_train.h) */
+    bool scratch;       /* and begin at random, by seed: only its configuration is read */
+    uint64_t seed;
 } diffusion_options;
 vm_status diffusion_open(diffusion **out, vm_backend *be, const char *dir, const diffusion_options *o, vm_error *e);
 void diffusion_free(diffusion *d); /* accepts NULL */

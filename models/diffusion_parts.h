@@ -4,6 +4,7 @@
 #include "io/tokenizer.h"
 #include "models/clip_text.h"
 #include "models/diffusion.h"
+#include "models/lora.h"
 #include "models/unet.h"
 #include "models/vae.h"
 
@@ -22,6 +23,7 @@ struct diffusion {
     tok *tok[DIFFUSION_TEXTS];
     int n_text;
     unet *unet;
+    lora *adapter;       /* NULL = none */
     vae *vae;
     sampler_config sampler;
     bool xl;             /* contexts of the last layer but one, and a pooled text */

@@ -52,7 +52,8 @@ static bool in_list(const char *list, const char *name, size_t len) {
 /* The module of a tie: "….layers.3.self_attn.q_proj.weight" without its end, when it is a matrix of a layer. */
 static size_t module_of(const weight_tie *t, const char **last) {
     const char *end = strrchr(t->name, '.');
-    if (t->nd != 2 || t->p->nd != 2 || t->flags || !end || strcmp(end, ".weight") || !strstr(t->name, ".layers.")) return 0;
+    if (t->nd != 2 || t->p->nd != 2 || t->flags || !end || strcmp(end, ".weight")) return 0;
+    if (!strstr(t->name, ".layers.") && !strstr(t->name, ".transformer_blocks.")) return 0;
     for (*last = end; *last > t->name && (*last)[-1] != '.';) --*last;
     return (size_t)(end - t->name);
 }

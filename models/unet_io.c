@@ -1,4 +1,5 @@
 /* unet_io.c - configurations and parameters of unet.h, under their names in the files. */
+#include <math.h>
 #include <string.h>
 
 #include "io/file.h"
@@ -140,17 +141,37 @@ static void make(unet *m) {
     m->norm_out = diffuse_norm(&k, c0, "conv_norm_out"), m->conv_out = diffuse_conv(&k, c->out, c0, 3, "conv_out");
 }
 
-vm_status unet_open(unet **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
+/* Without weights yet. */
+static unet *new_unet(vm_backend *be, const char *dir, vm_error *e) {
     unet *m = vm_calloc(1, sizeof *m);
-    *out = NULL;
-    if (!m) return vm_nomem(e, sizeof *m, "a UNet");
+    if (!m) return vm_nomem(e, sizeof *m, "a UNet"), NULL;
     m->w.be = be;
-    if (!unet_config_read(&m->c, dir, e)) {
-        make(m);
-        if (m->w.err.status) *e = m->w.err;
-        else if (m->map.err.status) *e = m->map.err;
-        else if (!st_open_base(&m->file, dir, "diffusion_pytorch_model", e))
-            weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
+    if (unet_config_read(&m->c, dir, e)) return m;
+    make(m);
+    if (m->w.err.status) *e = m->w.err;
+    else if (m->map.err.status) *e = m->map.err;
+    return m;
+}
+
+vm_status unet_open(unet **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
+    unet *m = new_unet(be, dir, e);
+    *out = NULL;
+    if (m && !e->status && !st_open_base(&m->file, dir, "diffusion_pytorch_model", e))
+        weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
+    if (e->status) unet_free(m);
+    else *out = m;
+    return e->status;
+}
+
+vm_status unet_fresh(unet **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e) {
+    unet *m = new_unet(be, dir, e);
+    *out = NULL;
+    for (int64_t i = 0; m && i < m->w.n && !e->status; i++) {
+        vm_param *p = m->w.p[i];
+        size_t n = strlen(p->name);
+        bool norm = p->nd == 1 && n > 7 && !strcmp(p->name + n - 7, ".weight");
+        if (p->nd > 1) weight_normal(p, seed, (uint64_t)i, sqrt(1 / (3.0 * (double)p->ne[1])), e);
+        else weight_fill(p, norm, e);
     }
     if (e->status) unet_free(m);
     else *out = m;

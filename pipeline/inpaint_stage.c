@@ -63,7 +63,7 @@ static vm_status open_models(inpaint_job *j, vm_error *e) {
 /* Everything that results depend on. */
 static char *config_of(const inpaint_job *j, vm_error *e) {
     const vm_args *a = j->a;
-    static const char *const texts[] = { "vae", "rng", "prompt-order", "fit", "composite", "masks" };
+    static const char *const texts[] = { "vae", "adapter", "rng", "prompt-order", "fit", "composite", "masks" };
     static const char *const ints[] = { "size", "only-masked", "mask-grow", "feather", "seed", "calls", "candidates", "max-boxes", "vae-tile" };
     static const char *const nums[] = { "rescale", "strength", "negative-p", "box-threshold", "text-threshold", "nms", "min-box-area", "max-box-area" };
     json_writer w = json_to_memory(JSON_COMPACT);

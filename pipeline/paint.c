@@ -39,7 +39,7 @@ vm_status paint_open(paint *p, const char *what, const vm_args *a, vm_error *e) 
     if (!arg_str(a, "model")) return vm_fail(e, VM_EUSAGE, "%s: --model DIR is needed, the folder of a diffusers pipeline", what);
     vm_backend *be = run_backend(a, e);
     if (e->status || !be || run_dtype(a, true, &p->dtype, e) || !(p->dir = arg_model(a, arg_str(a, "model"), e))) return e->status;
-    const diffusion_options o = { .vae = vae, .dtype = p->dtype, .deterministic = arg_flag(a, "deterministic"), .tile = arg_int(a, "vae-tile") };
+    const diffusion_options o = { .vae = vae, .adapter = arg_str(a, "adapter"), .dtype = p->dtype, .deterministic = arg_flag(a, "deterministic"), .tile = arg_int(a, "vae-tile") };
     if (diffusion_open(&p->d, be, p->dir, &o, e)) return e->status;
     if (diffusion_unused(p->d)) vm_warn("%s", diffusion_unused(p->d));
     if (steps) sampler_by_name(diffusion_sampler(p->d), steps, e);

@@ -55,6 +55,7 @@ vm_status paint_inpaint(paint *p, const paint_edit *how, const vm_image *im, con
 #define PAINT_OPTS                                                                                                                            \
     { "model", OPT_STR, NULL, "DIR", "folder of a diffusers pipeline, or org/name in the cache", 0, 0 },                                       \
         { "vae", OPT_STR, NULL, "DIR", "folder of another autoencoder", 0, 0 },                                                               \
+        { "adapter", OPT_STR, NULL, "DIR", "a low-rank adapter of the UNet, a PEFT directory", 0, 0 },                                        \
         { "negative", OPT_STR, NULL, "TEXT", "what the picture should not be", 0, 0 },                                                        \
         { "sampler", OPT_STR, NULL, "NAME", "ddim, pndm, euler, euler_a, dpm++_2m, dpm++_3m, dpm++_sde (each with _karras), ddpm, lcm; default: the model's", 0, 0 }, \
         { "steps", OPT_INT, NULL, "N", "steps of the sampler (30)", 1, 1000 },                                                                \

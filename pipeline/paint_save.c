@@ -35,6 +35,7 @@ void paint_put(const paint *p, const paint_record *x, json_writer *w) {
     json_begin_object(w, "model");
     json_put_str(w, "file", p->dir);
     if (*p->hash) json_put_text(w, "sha256", p->hash, 16);
+    if (arg_str(p->a, "adapter")) json_put_str(w, "adapter", arg_str(p->a, "adapter"));
     json_close_object(w);
     json_put_raw(w, "seed", seed, strlen(seed));
     json_put_str(w, "rng", p->rng == NOISE_CPU ? "cpu" : "philox");

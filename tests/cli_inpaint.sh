@@ -11,7 +11,7 @@ check() { # NAME CONDITION
 same() { cmp -s "$dir/$1" "$dir/$2"; }
 "$vismin" scene --out "$dir/pool" --scenes 2 > /dev/null 2>&1
 one=$(find "$dir/pool" -name '*.png' | sort | head -1)
-inpaint() { "$vismin" inpaint --model $xl --image "$one" --prompt "a red cat" --steps 3 --dtype f32 --deterministic "$@"; }
+inpaint() { "$vismin" inpaint --model $xl --image "$one" --prompt "a red cat" --steps 3 --dtype f32 --deterministic --threads 1 "$@"; }
 
 inpaint --box 10,12,30,40 --count 2 --seed 5 --out "$dir/a.png" --preview "$dir/p.png" --preview-every 1 --json > "$dir/json" 2> "$dir/err"; rc=$?
 check runs '[ $rc = 0 ] && [ -s "$dir/a-0.png" ] && [ -s "$dir/a-1.png" ] && ! same a-0.png a-1.png'
@@ -30,7 +30,7 @@ check img2img '[ $rc = 0 ] && grep -aq "Sampler: PLMS" "$dir/m.png"'
 inpaint --mask "$dir/m.png" --only-masked 4 --fit stretch --mask-grow 2 --feather 0 --out "$dir/e.png" 2> "$dir/err"; rc=$?
 check mask_file '[ $rc = 0 ] && grep -q "seed 0: 0 of" "$dir/err"'
 for s in ddim euler euler_karras euler_a dpm++_2m_karras dpm++_3m dpm++_sde ddpm lcm; do
-    "$vismin" text2img --model $sd --prompt "a ball of the größe ünd" --sampler $s --steps 3 --width 32 --height 24 --out "$dir/$s.png" --quiet || echo $s >> "$dir/failed"
+    "$vismin" text2img --model $sd --prompt "a ball of the größe ünd" --sampler $s --threads 1 --steps 3 --width 32 --height 24 --out "$dir/$s.png" --quiet || echo $s >> "$dir/failed"
 done
 check samplers '[ ! -e "$dir/failed" ] && ! same ddim.png euler.png && grep -aq "größe ünd" "$dir/ddim.png"'
 "$vismin" text2img --model $xl --prompt "a red cat" --steps 2 --out "$dir/t.png" --quiet; rc=$?
@@ -48,7 +48,7 @@ check no_pipeline '[ $rc = 6 ] && grep -q "no model_index.json" "$dir/err"'
 check sampler_name '[ $rc = 2 ] && grep -q "euler_karras" "$dir/err"'
 inpaint --box 1,1,20,20 --out "$dir/no/such/f.png" 2> "$dir/err"; rc=$?
 check no_folder '[ $rc != 0 ] && grep -q "no/such" "$dir/err"'
-"$vismin" text2img --model $sd --prompt a --steps 900 --width 128 --height 128 --out "$dir/g.png" --quiet & pid=$!
+"$vismin" text2img --model $sd --prompt a --threads 1 --steps 900 --width 128 --height 128 --out "$dir/g.png" --quiet & pid=$!
 sleep 1; kill -INT $pid; wait $pid; rc=$?
 check interrupted '[ $rc = 130 ] && [ ! -e "$dir/g.png" ]'
 [ ! -e "$dir/f.png" ] || { echo "FAIL cli_inpaint.no_file_after_errors"; bad=1; }

@@ -24,7 +24,7 @@ box=',"bounding_boxes":[[0.2,0.2,0.6,0.6],[0.7,0.7,0.9,0.9]]'
 start() { # DIR ARGS...: in this process
     to=$1; shift
     exec "$vismin" inpaint "$dir/$to" --model $model --edits "$dir/edits.jsonl" --images "$dir/pool/images" --judge-model weights/tiny/clip-hn --steps 2 --calls 2 \
-        --candidates 2 --dtype f32 --deterministic --seed 7 --accept 9 "$@"
+        --candidates 2 --dtype f32 --deterministic --threads 1 --seed 7 --accept 9 "$@"
 }
 run() { (start "$@"); }
 # what became of the edits, without times: one line each, in order

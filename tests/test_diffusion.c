@@ -216,6 +216,7 @@ TEST(what_cannot_be) {
 int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/diffusion.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(tmp)) return 1;
+    vm_threads(1); /* tiny networks: more would only wait for each other */
     RUN(sdxl_inpainting);
     RUN(sd_text_picture_mask);
     RUN(each_picture_alone);

@@ -153,6 +153,7 @@ TEST(crops) {
 int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/inpaint.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(tmp)) return 1;
+    vm_threads(1); /* tiny networks: more would only wait for each other */
     prepare();
     RUN(crops);
     RUN(out_of_memory);

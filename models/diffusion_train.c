@@ -1,0 +1,238 @@
+/* diffusion_train.c - see diffusion_train.h. */
+#include "models/diffusion_train.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/philox.h"
+#include "models/diffusion_parts.h"
+
+enum { PLANS = 6 };
+typedef struct {
+    int64_t B, h, w, T;
+    bool learns;
+    uint64_t used;
+    vm_graph *g;
+} plan;
+
+struct diffusion_trainer {
+    diffusion *d;
+    diffusion_train_config c;
+    optimizer opt;
+    lora *adapter;
+    sampler *levels;   /* alphas of the schedule */
+    plan plans[PLANS];
+    vm_arena arena;
+    uint64_t clock;
+    double most_loss, most_norm;
+};
+
+/* --- life --------------------------------------------------------------------------------------------------------------- */
+static vm_status adapt(diffusion_trainer *t, const lora_options *o, const char *dir, vm_error *e) {
+    unet *m = t->d->unet;
+    if (!o->r && !dir) return VM_OK;
+    for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->trainable = false;
+    lora_options all = *o;
+    all.usual = "to_q,to_k,to_v";
+    return dir ? lora_open(&t->adapter, &m->w, &m->map, dir, e) : lora_new(&t->adapter, &m->w, &m->map, &all, e);
+}
+
+vm_status diffusion_trainer_new(diffusion_trainer **out, diffusion *d, const diffusion_train_config *c, const lora_options *fresh, const char *adapter, vm_error *e) {
+    diffusion_trainer *t = *out = vm_calloc(1, sizeof *t);
+    if (!t) return vm_nomem(e, sizeof *t, "a trainer");
+    weight_set *w = &d->unet->w;
+    t->d = d, t->c = *c, t->most_loss = t->most_norm = INFINITY, t->opt = (optimizer){ .w = w, .c = c->optimizer };
+    if (!adapt(t, fresh, adapter, e)) sampler_new(&t->levels, &d->sampler, 1, e);
+    for (int64_t i = 0; i < w->n; i++) w->p[i]->decay = w->p[i]->nd > 1;
+    if (e->status) diffusion_trainer_free(t), *out = NULL;
+    return e->status;
+}
+
+void diffusion_trainer_free(diffusion_trainer *t) {
+    if (!t) return;
+    for (int k = 0; k < PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_arena_free(&t->arena);
+    optimizer_free(&t->opt);
+    lora_free(t->adapter);
+    sampler_free(t->levels);
+    vm_free(t);
+}
+
+const lora *diffusion_trainer_adapter(const diffusion_trainer *t) { return t->adapter; }
+weight_set *diffusion_trainer_weights(const diffusion_trainer *t) { return &t->d->unet->w; }
+void diffusion_trainer_limit(diffusion_trainer *t, double loss, double grad_norm) { t->most_loss = loss, t->most_norm = grad_norm; }
+int64_t diffusion_trainer_updates(const diffusion_trainer *t) { return t->opt.updates; }
+
+/* --- plans ---------------------------------------------------------------------------------------------------------------- */
+/* by: roots of the weights w_t, for every element. */
+static void build(const diffusion_trainer *t, vm_graph *g, int64_t B, int64_t h, int64_t w, int64_t T, bool learns) {
+    const unet_config *c = &t->d->unet->c;
+    int64_t ne[] = { B, h, w, c->out }, in[] = { B, h, w, c->in };
+    g->training = learns, g->deterministic = t->c.deterministic;
+    unet_input x = { .sample = vm_input(g, "sample", VM_F32, 4, in), .timestep = vm_input(g, "time", VM_F32, 1, &B),
+                     .context = vm_input(g, "context", VM_F32, 3, (int64_t[]){ B, T, c->context }) };
+    if (c->text_and_ids) {
+        int64_t P = t->d->text[t->d->n_text - 1]->c.embed;
+        x.text = vm_input(g, "text", VM_F32, 2, (int64_t[]){ B, P }), x.ids = vm_input(g, "ids", VM_F32, 2, (int64_t[]){ B, (c->text_and_ids - P) / c->time_ids });
+    }
+    vm_val y = unet_run(g, t->d->unet, &x), by = vm_input(g, "by", VM_F32, 4, ne);
+    vm_scope(g, "loss");
+    vm_val off = vm_binary(g, y, vm_input(g, "target", VM_F32, 4, ne), VM_SUB);
+    vm_val loss = vm_mean(g, vm_unary(g, vm_binary(g, off, by, VM_MUL), VM_SQUARE, VM_F32));
+    vm_output(g, "loss", loss), vm_output(g, "error", vm_mean(g, vm_unary(g, off, VM_SQUARE, VM_F32)));
+    if (learns) vm_backward(g, 1, &loss, NULL, 0, NULL);
+}
+
+static vm_graph *plan_for(diffusion_trainer *t, int64_t B, int64_t h, int64_t w, int64_t T, bool learns, vm_error *e) {
+    plan *p = &t->plans[0];
+    for (int k = 0; k < PLANS; k++) {
+        plan *q = &t->plans[k];
+        if (q->g && q->B == B && q->h == h && q->w == w && q->T == T && q->learns == learns) return q->used = ++t->clock, q->g;
+        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
+    }
+    vm_graph_free(p->g);
+    *p = (plan){ B, h, w, T, learns, ++t->clock, vm_graph_new(t->d->be, t->d->o.dtype) };
+    if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
+    p->g->shared = &t->arena;
+    build(t, p->g, B, h, w, T, learns);
+    if (!vm_plan(p->g)) return p->g;
+    *e = p->g->err;
+    vm_graph_free(p->g);
+    p->g = NULL;
+    return NULL;
+}
+
+/* --- a batch ---------------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    int64_t B, h, w, C, in, T, P, ids;
+    float *sample, *time, *context, *text, *sizes, *target, *by; /* what the graph reads */
+    float *mean, *logvar, *pixels;                               /* of one picture */
+} batch;
+
+static void free_batch(batch *b) {
+    float *all[] = { b->sample, b->time, b->context, b->text, b->sizes, b->target, b->by, b->mean, b->logvar, b->pixels };
+    for (int k = 0; k < VM_LEN(all); k++) vm_free(all[k]);
+}
+
+static vm_status new_batch(const diffusion_trainer *t, batch *b, int64_t n, int64_t W, int64_t H, vm_error *e) {
+    const unet_config *c = &t->d->unet->c;
+    int64_t f = diffusion_multiple(t->d);
+    *b = (batch){ .B = n, .h = H / f, .w = W / f, .C = c->out, .in = c->in };
+    if (W % f || H % f) return vm_fail(e, VM_EINPUT, "pictures of %lld x %lld: sides are multiples of %lld with this model", (long long)W, (long long)H, (long long)f);
+    int64_t HW = b->h * b->w;
+    const struct { float **p; int64_t n; } rooms[] = { { &b->sample, n * HW * b->in }, { &b->time, n }, { &b->target, n * HW * b->C }, { &b->by, n * HW * b->C }, { &b->mean, HW * b->C },
+                                                       { &b->logvar, HW * b->C }, { &b->pixels, W * H * 3 } };
+    for (int k = 0; k < VM_LEN(rooms); k++)
+        if (!(*rooms[k].p = vm_alloc((size_t)rooms[k].n * sizeof(float)))) return vm_nomem(e, (size_t)rooms[k].n * sizeof(float), "a batch");
+    return VM_OK;
+}
+
+/* A sample of the picture's latent, without what the mask hides if there is one. */
+static vm_status encode(diffusion_trainer *t, batch *b, const diffusion_sample *s, const vm_image *mask, vm_rng *r, float *out, int64_t step, vm_error *e) {
+    const vae_config *v = &t->d->vae->c;
+    diffusion_report none = { 0 };
+    for (int64_t i = 0; i < (int64_t)s->image->w * s->image->h * 3; i++) b->pixels[i] = mask && mask->px[i / 3] ? 0 : (float)s->image->px[i] / 255 * 2 - 1;
+    if (diffusion_vae_encode(t->d, b->pixels, b->h, b->w, b->mean, b->logvar, &none, e)) return e->status;
+    for (int64_t i = 0; i < b->h * b->w * b->C; i++)
+        out[i / b->C * step + i % b->C] = (float)(((double)b->mean[i] + exp(0.5 * (double)b->logvar[i]) * vm_rng_normal(r) - v->shift) * v->scale);
+    return VM_OK;
+}
+
+/* The text of sample k into the batch, whose room is made with the first one. */
+static vm_status read_text(diffusion_trainer *t, batch *b, int64_t k, const char *text, vm_error *e) {
+    diffusion_prompt p;
+    const diffusion_call call = { .prompt = text ? text : "", .truncate = true, .guidance = 1 };
+    if (diffusion_encode_prompt(t->d, &call, &p, e)) return e->status;
+    int64_t D = t->d->unet->c.context, n = p.T * D;
+    if (!b->context) {
+        b->T = p.T, b->P = p.P, b->ids = p.P ? (t->d->unet->c.text_and_ids - p.P) / t->d->unet->c.time_ids : 0;
+        b->context = vm_alloc((size_t)(b->B * n) * sizeof *b->context), b->text = vm_alloc((size_t)(b->B * p.P) * sizeof *b->text + 1);
+        b->sizes = vm_alloc((size_t)(b->B * b->ids) * sizeof *b->sizes + 1);
+        if (!b->context || !b->text || !b->sizes) vm_nomem(e, (size_t)(b->B * n) * sizeof *b->context, "texts");
+    }
+    if (!e->status && !text && t->d->zero_negative) memset(p.context, 0, (size_t)n * sizeof *p.context), memset(p.pooled, 0, (size_t)p.P * sizeof *p.pooled);
+    if (!e->status) memcpy(b->context + k * n, p.context, (size_t)n * sizeof *p.context), memcpy(b->text + k * p.P, p.pooled, (size_t)p.P * sizeof *p.pooled);
+    const float f = (float)diffusion_multiple(t->d), H = (float)b->h * f, W = (float)b->w * f, sizes[] = { H, W, 0, 0, b->ids == 5 ? 6 : H, W };
+    if (!e->status) memcpy(b->sizes + k * b->ids, sizes, (size_t)b->ids * sizeof *sizes);
+    diffusion_prompt_free(&p);
+    return e->status;
+}
+
+static double weight_of(const diffusion_trainer *t, double a) {
+    double snr = a / (1 - a), least = fmin(snr, t->c.gamma);
+    if (!(t->c.gamma > 0)) return 1;
+    return t->d->sampler.predicts == PREDICTS_NOISE ? least / snr : t->d->sampler.predicts == PREDICTS_V ? least / (snr + 1) : least;
+}
+
+static vm_status add_sample(diffusion_trainer *t, batch *b, int64_t k, const diffusion_sample *s, int64_t step, vm_error *e) {
+    int64_t HW = b->h * b->w, C = b->C, in = b->in, T = t->d->sampler.T;
+    vm_rng r = vm_rng_at(t->c.seed, (uint64_t)step << 16 | (uint64_t)k);
+    float *x = b->sample + k * HW * in, *target = b->target + k * HW * C, *by = b->by + k * HW * C;
+    int64_t time = vm_rng_below(&r, (uint32_t)T);
+    double a = (double)sampler_alphas(t->levels)[time], root = sqrt(a), other = sqrt(1 - a), w = sqrt(weight_of(t, a));
+    b->time[k] = (float)time;
+    if (read_text(t, b, k, s->text, e) || encode(t, b, s, NULL, &r, x, in, e) || (in > C && encode(t, b, s, s->mask, &r, x + C + 1, in, e))) return e->status;
+    const int64_t f = diffusion_multiple(t->d);
+    for (int64_t i = 0; i < HW; i++) {
+        for (int64_t c = 0; c < C; c++) {
+            double z = (double)x[i * in + c], n = vm_rng_normal(&r);
+            x[i * in + c] = (float)(root * z + other * n), by[i * C + c] = (float)w;
+            target[i * C + c] = (float)(t->d->sampler.predicts == PREDICTS_NOISE ? n : t->d->sampler.predicts == PREDICTS_V ? root * n - other * z : z);
+        }
+        if (in > C) x[i * in + C] = s->mask->px[i / b->w * f * s->mask->w + i % b->w * f] ? 1 : 0;
+    }
+    return VM_OK;
+}
+
+static vm_status run(diffusion_trainer *t, int64_t n, const diffusion_sample *s, int64_t step, bool learns, double *loss, double *error, vm_error *e) {
+    batch b;
+    vm_real x = 0, y = 0;
+    const bool inpaints = diffusion_inpaints(t->d);
+    if (new_batch(t, &b, n, s[0].image->w, s[0].image->h, e)) goto done;
+    for (int64_t k = 0; k < n && !e->status; k++) {
+        const vm_image *im = s[k].image, *m = s[k].mask;
+        if (im->c != 3 || im->w != s[0].image->w || im->h != s[0].image->h || (inpaints && (!m || m->c != 1 || m->w != im->w || m->h != im->h)))
+            vm_fail(e, VM_EINPUT, "picture %lld of a batch: all are RGB of one size, with a mask of it where the model reads masks", (long long)k);
+        else add_sample(t, &b, k, &s[k], step, e);
+    }
+    vm_graph *g = e->status || lora_refresh(t->adapter, e) ? NULL : plan_for(t, n, b.h, b.w, b.T, learns, e);
+    if (!g) goto done;
+    bool bad = vm_set(g, "sample", b.sample) || vm_set(g, "time", b.time) || vm_set(g, "context", b.context) || vm_set(g, "target", b.target) || vm_set(g, "by", b.by);
+    if (!bad && b.P) bad = vm_set(g, "text", b.text) || vm_set(g, "ids", b.sizes);
+    if (bad || vm_run(g) || vm_get(g, "loss", &x) || vm_get(g, "error", &y)) *e = g->err;
+    *loss = (double)x, *error = (double)y;
+done:
+    free_batch(&b);
+    return e->status;
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------------------------- */
+vm_status diffusion_trainer_loss(diffusion_trainer *t, int64_t n, const diffusion_sample *s, int64_t step, double *loss, vm_error *e) {
+    double weighted;
+    return run(t, n, s, step, false, &weighted, loss, e);
+}
+
+vm_status diffusion_trainer_step(diffusion_trainer *t, int64_t n, const diffusion_sample *s, int64_t step, double lr, diffusion_train_step *out, vm_error *e) {
+    *out = (diffusion_train_step){ 0 };
+    if (run(t, n, s, step, true, &out->loss, &out->error, e) || optimizer_norm(&t->opt, &out->grad_norm, e)) return e->status;
+    out->skipped = !isfinite(out->loss) || !isfinite(out->grad_norm) || out->loss > t->most_loss || out->grad_norm > t->most_norm;
+    if (out->skipped || optimizer_update(&t->opt, lr, out->grad_norm, e)) return e->status;
+    return optimizer_average(&t->opt, e);
+}
+
+/* --- on disk ------------------------------------------------------------------------------------------------------------------- */
+static const char file[] = "diffusion_pytorch_model";
+
+vm_status diffusion_trainer_export(const diffusion_trainer *t, const char *dir, st_dtype type, vm_error *e) {
+    return weights_save(&t->d->unet->map, dir, "diffusion_pytorch_model.safetensors", type, NULL, e);
+}
+
+vm_status diffusion_trainer_save(const diffusion_trainer *t, const char *dir, vm_error *e) {
+    vm_status st = t->adapter ? lora_save(t->adapter, dir, NULL, e) : diffusion_trainer_export(t, dir, ST_F32, e);
+    return st ? st : optimizer_save(&t->opt, dir, e);
+}
+
+vm_status diffusion_trainer_load(diffusion_trainer *t, const char *dir, int64_t updates, vm_error *e) {
+    vm_status st = t->adapter ? lora_load(t->adapter, dir, e) : weights_restore(&t->d->unet->map, dir, file, e);
+    return st ? st : optimizer_load(&t->opt, dir, updates, e);
+}

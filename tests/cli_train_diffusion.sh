@@ -1,0 +1,47 @@
+#!/bin/sh
+# cli_train_diffusion.sh - `vismin train diffusion`: a run, killed and gone on with, the pipeline it writes, adapters, random weights, errors.
+vismin=${VISMIN:-build/vismin}
+sd=tests/golden/pipeline/sd xl=tests/golden/pipeline/xl
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+bad=0
+check() { # NAME CONDITION
+    if eval "$2"; then echo "ok cli_train_diffusion.$1"; else echo "FAIL cli_train_diffusion.$1"; bad=1; fi
+}
+"$vismin" scene --out "$dir/pool" --scenes 5 > /dev/null 2>&1
+for i in 0 1 2 3 4; do printf '{"image":"00000%s.png","caption":"a red cat on the table"}\n' $i; done > "$dir/data.jsonl"
+printf '{"image":"missing.png","caption":"a blue ball"}\n' >> "$dir/data.jsonl"
+start() { # OUT ARGS...: in this process
+    out=$1; shift
+    exec "$vismin" train diffusion --data "$dir/data.jsonl" --images "$dir/pool/images" --out "$dir/$out" --size 32 --batch 2 --steps 12 --lr 1e-3 --warmup 0 --save-every 2 \
+        --dtype f32 --deterministic --threads 1 --log-every 1 "$@"
+}
+run() { (start "$@"); }
+
+run whole --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 > /dev/null 2> "$dir/err"; rc=$?
+check runs '[ $rc = 0 ] && grep -q "pipeline in .*model-ema" "$dir/err" && grep -q "missing.png.*next picture takes its place" "$dir/err"'
+check pipeline '[ -s "$dir/whole/model/model_index.json" ] && [ -s "$dir/whole/model/vae/config.json" ] && [ -s "$dir/whole/model/unet/diffusion_pytorch_model.safetensors" ]'
+check log '[ "$(grep -c "\"error\":" "$dir/whole/log.jsonl")" = 12 ] && grep -q "\"bad_pictures\":[1-9]" "$dir/whole/log.jsonl"'
+"$vismin" text2img --model "$dir/whole/model" --prompt "a red cat" --steps 2 --out "$dir/a.png" --quiet; rc=$?
+check draws '[ $rc = 0 ] && [ -s "$dir/a.png" ]'
+start killed --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 > /dev/null 2>&1 & pid=$!
+while ! ls "$dir/killed/checkpoints" 2> /dev/null | grep -q step; do sleep 0.05; done
+kill -9 $pid; wait $pid 2> /dev/null
+run killed --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 > /dev/null 2> "$dir/err"; rc=$?
+check killed_same_bytes '[ $rc = 0 ] && cmp -s "$dir/killed/model/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model/unet/diffusion_pytorch_model.safetensors" && cmp -s "$dir/killed/model-ema/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model-ema/unet/diffusion_pytorch_model.safetensors"'
+
+run lora --init $sd --lora 4,8 --val "$dir/data.jsonl" --steps 3 > /dev/null 2> "$dir/err"; rc=$?
+check adapter '[ $rc = 0 ] && [ -s "$dir/lora/adapter/adapter_model.safetensors" ] && grep -q "validation: error" "$dir/err" && [ ! -e "$dir/lora/model" ]'
+for k in "" "--adapter $dir/lora/adapter"; do "$vismin" text2img --model $sd $k --prompt "a red cat" --steps 2 --width 32 --height 32 --out "$dir/b$(echo $k | wc -w).png" --quiet --no-metadata; done
+check adapter_draws '[ -s "$dir/b0.png" ] && [ -s "$dir/b2.png" ] && ! cmp -s "$dir/b0.png" "$dir/b2.png"'
+cp -r $sd "$dir/bare"; rm "$dir/bare/unet/diffusion_pytorch_model.safetensors"
+run scratch --scratch "$dir/bare" --steps 2 > /dev/null 2> "$dir/err"; rc=$?
+check scratch '[ $rc = 0 ] && [ -s "$dir/scratch/model/unet/diffusion_pytorch_model.safetensors" ]'
+
+run none --init $sd --scratch $sd > /dev/null 2> "$dir/err"; rc=$?
+check one_start '[ $rc = 2 ] && grep -q "one of --init DIR" "$dir/err"'
+run none --init $sd --size 33 > /dev/null 2> "$dir/err"; rc=$?
+check size '[ $rc = 3 ] && grep -q "multiples of 2" "$dir/err"'
+run whole --init $xl --lr 1e-2 > /dev/null 2> "$dir/err"; rc=$?
+check other_options '[ $rc = 3 ] && grep -q "snr-gamma\|lr\|ema" "$dir/err"'
+exit $bad
