@@ -153,7 +153,11 @@ static bool wanted(const inpaint_job *j, const stage_unit *u) {
     return p.state == STAGE_NEW || p.state == STAGE_ERROR || (p.state == STAGE_VOID && arg_flag(j->a, "retry-failed"));
 }
 
-static vm_status work_all(inpaint_job *j, const inpaint_edits *l, vm_error *e) {
+/* Of one part. */
+static vm_status work_all(void *ctx, stage *s, tally *counts, vm_error *e) {
+    inpaint_job *j = ctx;
+    const inpaint_edits *l = &j->edits;
+    j->stage = s;
     int64_t todo = 0, done = 0, limit = arg_int(j->a, "limit");
     progress *bar = NULL;
     for (int pass = 0; pass < 2 && !e->status; pass++) { /* counted first */
@@ -174,14 +178,16 @@ static vm_status work_all(inpaint_job *j, const inpaint_edits *l, vm_error *e) {
     return e->status;
 }
 
-static vm_status run_stage(inpaint_job *j, const inpaint_edits *l, vm_error *e) {
+static vm_status run_stage(inpaint_job *j, vm_error *e) {
     if (open_models(j, e) || mend_journals(j, e)) return e->status;
     char *config = config_of(j, e);
     vm_status st = e->status;
-    if (config) {
-        sha256_hex(j->tag, config, strlen(config));
-        if (!stage_open(&j->stage, "inpaint", j->run, config, j->a, e)) work_all(j, l, e);
-        st = stage_close(j->stage, !e->status && !arg_int(j->a, "limit"), NULL, e);
+    stage *s = NULL;
+    if (config) sha256_hex(j->tag, config, strlen(config));
+    if (config && !arg_int(j->a, "limit")) st = stage_parts("inpaint", j->run, config, j->a, work_all, j, e);
+    else if (config && !stage_open(&s, "inpaint", j->run, config, j->a, e)) { /* some of the part: it is not finished */
+        work_all(j, s, &(tally){ 0 }, e);
+        stage_close(s, false, NULL, e);
     }
     vm_free(config);
     return e->status ? e->status : st;
@@ -189,10 +195,9 @@ static vm_status run_stage(inpaint_job *j, const inpaint_edits *l, vm_error *e) 
 
 vm_status inpaint_run(const vm_args *a, vm_error *e) {
     inpaint_job j = { .a = a, .run = arg_pos(a, 0) };
-    inpaint_edits l = { 0 };
     vm_status st = VM_OK;
-    if (!check(a, &j, e) && !open_places(&j, e) && !inpaint_edits_read(&l, j.run, a, e)) st = arg_flag(a, "dry-run") ? dry_run(&j, &l, e) : run_stage(&j, &l, e);
-    inpaint_edits_free(&l);
+    if (!check(a, &j, e) && !open_places(&j, e) && !inpaint_edits_read(&j.edits, j.run, a, e)) st = arg_flag(a, "dry-run") ? dry_run(&j, &j.edits, e) : run_stage(&j, e);
+    inpaint_edits_free(&j.edits);
     media_close(&j.places);
     judge_close(j.judge);
     detector_free(j.detector);

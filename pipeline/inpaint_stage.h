@@ -37,6 +37,7 @@ typedef struct {
     const vm_args *a;
     const char *run;
     media_places places;
+    inpaint_edits edits;
     paint paint;
     paint_edit how;
     detector *detector;    /* NULL = none */

@@ -86,6 +86,8 @@ check damaged_journal '[ $rc = 1 ] && grep -q "1 damaged lines" "$dir/err" && [ 
 start both --shard 0/2 > /dev/null 2>&1 & one=$!
 run both --shard 1/2 > /dev/null 2>&1; wait $one
 check shards 'is_whole both'
+run free --shard any/3 > /dev/null 2>&1
+check any_shard 'is_whole free && [ "$(ls "$dir/free/inpaint" | grep -c "done$")" = 3 ]'
 start twice > /dev/null 2>&1 & one=$!
 while [ ! -s "$dir/twice/manifest.json" ]; do sleep 0.05; done
 run twice > /dev/null 2> "$dir/err"; rc=$?
