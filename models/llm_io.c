@@ -288,7 +288,7 @@ vm_status llm_save_weights(const llm *m, const char *dir, st_dtype t, vm_error *
     return e->status;
 }
 
-/* config.json as it was, but for the type of the weights. */
+/* config.json as it was, but for the type of the weights, which are numbers now whatever they were. */
 static vm_status save_config(const char *from, const char *dir, st_dtype t, vm_error *e) {
     char *path = path_join(from, "config.json");
     json_doc *d = path ? json_open(path, e) : NULL;
@@ -298,7 +298,7 @@ static vm_status save_config(const char *from, const char *dir, st_dtype t, vm_e
     json_writer w = json_to_memory(JSON_PRETTY);
     json_begin_object(&w, NULL);
     for (json_iter it = json_each(json_root(d)); json_next(&it);)
-        if (strcmp(it.key, "dtype") && strcmp(it.key, "torch_dtype")) json_put_value(&w, it.key, it.value);
+        if (strcmp(it.key, "dtype") && strcmp(it.key, "torch_dtype") && strcmp(it.key, "quantization_config")) json_put_value(&w, it.key, it.value);
     json_put_str(&w, "torch_dtype", t == ST_F16 ? "float16" : t == ST_BF16 ? "bfloat16" : "float32");
     json_close_object(&w);
     json_free(d);

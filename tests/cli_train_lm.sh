@@ -77,6 +77,13 @@ check adapter_goes_on '[ $rc = 0 ] && [ -s "$dir/lora2/adapter/adapter_model.saf
 train --data "$dir/half.jsonl" --init "$dir/base/model" --lora 4,8 --dora --batch 8 --steps 20 --lr 5e-3 --out "$dir/dora"; rc=$?
 check magnitudes '[ $rc = 0 ] && grep -q "\"use_dora\": true" "$dir/dora/adapter/adapter_config.json" && grep -aq lora_magnitude_vector "$dir/dora/adapter/adapter_model.safetensors"'
 
+# --- a base in 4 bits: adapters learn on it, a whole training makes numbers of it ---
+"$vismin" convert "$dir/base/model" "$dir/nf4" --quantize nf4 --quiet 2> "$dir/err"; rc=$?
+train --data "$dir/half.jsonl" --init "$dir/nf4" --lora 4 --dora --batch 8 --steps 3 --out "$dir/qlora"; rc=$?
+check four_bits '[ $rc = 0 ] && "$vismin" generate "$dir/nf4" --adapter "$dir/qlora/adapter" --prompt "edit object : a red ball =>" --max-new 4 --temperature 0 --quiet > "$dir/out3"'
+train --data "$dir/half.jsonl" --init "$dir/nf4" --batch 8 --steps 2 --out "$dir/dense"; rc=$?
+check four_bits_whole '[ $rc = 0 ] && ! grep -q quantization_config "$dir/dense/model/config.json" && grep -q quantization_config "$dir/nf4/config.json"'
+
 # --- what is refused ---
 train --data "$dir/t/texts.jsonl" --batch 8 --steps 3 --out "$dir/x"; rc=$?
 check no_model '[ $rc = 2 ] && grep -q "one of --init DIR (weights to start from) and --init-config DIR" "$dir/err"'
