@@ -27,7 +27,8 @@ vm_status llm_trainer_new(llm_trainer **out, llm *m, const llm_train_config *c, 
     m->recompute = c->recompute;
     t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY;
     t->opt = (optimizer){ .w = &m->w, .c = c->optimizer };
-    for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->decay = m->w.p[i]->nd > 1 || lora_has(m->w.p[i]); /* magnitudes too, as transformers does */
+    for (int64_t i = 0; i < m->w.n; i++)
+        m->w.p[i]->decay = m->w.p[i]->nd > 1 || lora_has(m->w.p[i]); /* magnitudes too, as transformers does */
     return VM_OK;
 }
 
@@ -42,7 +43,7 @@ void llm_trainer_free(llm_trainer *t) {
 void llm_trainer_limit(llm_trainer *t, double loss, double grad_norm) { t->most_loss = loss, t->most_norm = grad_norm; }
 int64_t llm_trainer_updates(const llm_trainer *t) { return t->opt.updates; }
 
-/* --- plans ------------------------------------------------------------------------------------------------------------ */
+/* --- plans ------------------------------------------------------------------------------------------------------- */
 static void build(const llm_trainer *t, vm_graph *g, int64_t B, int64_t T, bool learns) {
     const int64_t ne[] = { B, T };
     vm_val ids = vm_input(g, "ids", VM_I32, 2, ne), positions = vm_input(g, "positions", VM_I32, 2, ne),
@@ -90,11 +91,13 @@ static int64_t count(const llm_piece *p) {
 }
 
 /* The arena is shared: what stands in it is set anew for every run. */
-static vm_status run(llm_trainer *t, vm_graph *g, const llm_piece *p, float share, bool adds, double *loss, vm_error *e) {
+static vm_status run(llm_trainer *t, vm_graph *g, const llm_piece *p, float share, bool adds, double *loss,
+                     vm_error *e) {
     vm_real x = 0, part = share;
     g->accumulate = adds;
     if (set_positions(g, p->B, p->T, e)) return e->status;
-    if (vm_set(g, "ids", p->ids) || vm_set(g, "targets", p->targets) || vm_set(g, "share", &part) || vm_run(g) || vm_get(g, "loss", &x))
+    if (vm_set(g, "ids", p->ids) || vm_set(g, "targets", p->targets) || vm_set(g, "share", &part) || vm_run(g) ||
+        vm_get(g, "loss", &x))
         *e = g->err;
     *loss = (double)x;
     return e->status;
@@ -106,7 +109,7 @@ vm_status llm_trainer_loss(llm_trainer *t, const llm_piece *p, double *loss, int
     return g ? run(t, g, p, 1, false, loss, e) : e->status;
 }
 
-/* --- a step ------------------------------------------------------------------------------------------------------------ */
+/* --- a step ------------------------------------------------------------------------------------------------------ */
 vm_status llm_trainer_gradients(llm_trainer *t, int n, const llm_piece *pieces, llm_train_step *out, vm_error *e) {
     *out = (llm_train_step){ 0 };
     if (lora_refresh(t->m->adapter, e)) return e->status;
@@ -120,14 +123,17 @@ vm_status llm_trainer_gradients(llm_trainer *t, int n, const llm_piece *pieces, 
     return e->status;
 }
 
-vm_status llm_trainer_step(llm_trainer *t, int n, const llm_piece *pieces, double lr, llm_train_step *out, vm_error *e) {
+vm_status llm_trainer_step(llm_trainer *t, int n, const llm_piece *pieces, double lr, llm_train_step *out,
+                           vm_error *e) {
     if (llm_trainer_gradients(t, n, pieces, out, e) || optimizer_norm(&t->opt, &out->grad_norm, e)) return e->status;
-    out->skipped = !out->counted || !isfinite(out->loss) || !isfinite(out->grad_norm) || out->loss > t->most_loss || out->grad_norm > t->most_norm;
+    out->skipped = !out->counted || !isfinite(out->loss) || !isfinite(out->grad_norm) || out->loss > t->most_loss ||
+                   out->grad_norm > t->most_norm;
     if (out->skipped || optimizer_update(&t->opt, lr, out->grad_norm, e)) return e->status;
     return optimizer_average(&t->opt, e);
 }
 
-vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_bytes *own, size_t *activations, vm_error *e) {
+vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_bytes *own, size_t *activations,
+                             vm_error *e) {
     vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
     *own = optimizer_memory(&t->opt);
     if (!g) return vm_nomem(e, sizeof *g, "a graph");
@@ -138,7 +144,7 @@ vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_byt
     return e->status;
 }
 
-/* --- on disk ------------------------------------------------------------------------------------------------------------ */
+/* --- on disk ----------------------------------------------------------------------------------------------------- */
 vm_status llm_trainer_save(const llm_trainer *t, const char *dir, vm_error *e) {
     vm_status st = t->m->adapter ? lora_save(t->m->adapter, dir, NULL, e) : llm_save_weights(t->m, dir, ST_F32, e);
     return st ? st : optimizer_save(&t->opt, dir, e);

@@ -2,9 +2,9 @@
  *
  *   L = 1/K sum over the K marked tokens of -log p(token | what stands before it)
  *
- * A step is made of pieces, each a plan of its own: the gradients of all of them add up with the weight that their tokens have in
- * the whole step, so the number of pieces changes nothing but memory. Products in the dtype of the configuration, masters, norms,
- * softmax, loss and moments in f32. Matrices decay, vectors do not. */
+ * A step is made of pieces, each a plan of its own: the gradients of all of them add up with the weight that their
+ * tokens have in the whole step, so the number of pieces changes nothing but memory. Products in the dtype of the
+ * configuration, masters, norms, softmax, loss and moments in f32. Matrices decay, vectors do not. */
 #ifndef VM_LLM_TRAIN_H
 #define VM_LLM_TRAIN_H
 #include "models/llm.h"
@@ -17,7 +17,8 @@ typedef struct {
     bool recompute; /* keep only the inputs of layers and compute the rest again in the backward pass */
 } llm_train_config;
 
-/* Texts side by side, filled up on the right with any token; target -100 = does not count, else what follows the token. */
+/* Texts side by side, filled up on the right with any token; target -100 = does not count, else what follows the token.
+ */
 typedef struct {
     int64_t B, T;
     const int32_t *ids, *targets; /* (B,T) */
@@ -41,10 +42,11 @@ vm_status llm_trainer_loss(llm_trainer *t, const llm_piece *piece, double *loss,
 void llm_trainer_limit(llm_trainer *t, double loss, double grad_norm);
 int64_t llm_trainer_updates(const llm_trainer *t);
 /* Bytes of weights, gradients and moments, and of activations for a piece of this size, before they are allocated. */
-vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_bytes *own, size_t *activations, vm_error *e);
+vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_bytes *own, size_t *activations,
+                             vm_error *e);
 
-/* A checkpoint in an existing directory (model.safetensors, or the adapter when there is one, and optim.safetensors); and back, bit for
- * bit. */
+/* A checkpoint in an existing directory (model.safetensors, or the adapter when there is one, and optim.safetensors);
+ * and back, bit for bit. */
 vm_status llm_trainer_save(const llm_trainer *t, const char *dir, vm_error *e);
 vm_status llm_trainer_load(llm_trainer *t, const char *dir, int64_t updates, vm_error *e);
 #endif

@@ -59,7 +59,8 @@ vm_status optimizer_norm(optimizer *o, double *norm, vm_error *e) {
 
 vm_status optimizer_update(optimizer *o, double lr, double norm, vm_error *e) {
     double k = (double)++o->updates, clip = o->c.clip_norm > 0 && norm > o->c.clip_norm ? o->c.clip_norm / norm : 1;
-    vm_real hyper[4] = { (vm_real)lr, (vm_real)(1 - pow(o->c.adam.beta1, k)), (vm_real)(1 - pow(o->c.adam.beta2, k)), (vm_real)clip };
+    vm_real hyper[4] = { (vm_real)lr, (vm_real)(1 - pow(o->c.adam.beta1, k)), (vm_real)(1 - pow(o->c.adam.beta2, k)),
+                         (vm_real)clip };
     return vm_set(o->update, "hyper", hyper) || vm_run(o->update) ? failed(o->update, e) : VM_OK;
 }
 
@@ -73,11 +74,13 @@ optimizer_bytes optimizer_memory(const optimizer *o) {
     size_t learn = 0;
     for (int64_t i = 0; i < o->w->n; i++)
         if (o->w->p[i]->trainable) learn += (size_t)vm_param_count(o->w->p[i]);
-    return (optimizer_bytes){ .weights = (size_t)weight_count(o->w) * sizeof(vm_real), .gradients = learn * sizeof(vm_real),
-                              .moments = 2 * learn * sizeof(float), .average = o->c.ema > 0 ? learn * sizeof(vm_real) : 0 };
+    return (optimizer_bytes){ .weights = (size_t)weight_count(o->w) * sizeof(vm_real),
+                              .gradients = learn * sizeof(vm_real),
+                              .moments = 2 * learn * sizeof(float),
+                              .average = o->c.ema > 0 ? learn * sizeof(vm_real) : 0 };
 }
 
-/* --- on disk -------------------------------------------------------------------------------------------------------- */
+/* --- on disk ----------------------------------------------------------------------------------------------------- */
 static const char *const kept[] = { "m", "v", "average" };
 
 vm_status optimizer_save(const optimizer *o, const char *dir, vm_error *e) {
@@ -125,7 +128,9 @@ vm_status optimizer_load(optimizer *o, const char *dir, int64_t updates, vm_erro
                 vm_mirror_close(&at, true, e);
                 continue;
             }
-            if (s->len != vm_param_count(p)) vm_fail(e, VM_EMODEL, "%s: %s has %lld elements, the model %lld", st_path(f, s), name, (long long)s->len, (long long)vm_param_count(p));
+            if (s->len != vm_param_count(p))
+                vm_fail(e, VM_EMODEL, "%s: %s has %lld elements, the model %lld", st_path(f, s), name,
+                        (long long)s->len, (long long)vm_param_count(p));
             else if (!*x && !(*x = p->be->alloc(p->be, bytes))) vm_nomem(e, bytes, name);
             else if (!vm_mirror_open(&at, p->be, *x, bytes, false, e)) {
                 st_read_f32(f, s, 0, s->len, at.host, e);

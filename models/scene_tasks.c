@@ -6,13 +6,15 @@
 
 #include "models/scene_parts.h"
 
-const char *const scene_task_name[] = { "instruct.object", "instruct.attribute", "vet.object", "vet.attribute", "layout.caption", "magic",
-                                        "ask.global",      "ask.local",          "ask.layout", "ask.judge" };
+const char *const scene_task_name[] = { "instruct.object", "instruct.attribute", "vet.object",
+                                        "vet.attribute",   "layout.caption",     "magic",
+                                        "ask.global",      "ask.local",          "ask.layout",
+                                        "ask.judge" };
 
 /* A caption and one that differs in `changed` of its phrases. */
 typedef struct {
     scene_text before, after;
-    int k;       /* the phrase */
+    int k; /* the phrase */
     scene_aspect aspect;
 } edit;
 
@@ -25,7 +27,8 @@ static uint8_t another(vm_rng *r, uint8_t now, int n) {
     return (uint8_t)(v + (v >= now));
 }
 
-static void draw_caption(scene_text *t, uint64_t seed, uint64_t variant, const scene_opts *o, scene_mode mode, vm_rng *r) {
+static void draw_caption(scene_text *t, uint64_t seed, uint64_t variant, const scene_opts *o, scene_mode mode,
+                         vm_rng *r) {
     scene s;
     scene_sample_variant(seed, 1000 + variant, o, &s);
     scene_describe(&s, r, mode, t);
@@ -35,7 +38,7 @@ static scene_mode any_mode(vm_rng *r) { return scene_chance(r, 70) ? SCENE_ORDIN
 
 static bool is_counted(const scene_phrase *p) { return p->count >= 2 && p->count <= 5; } /* "two" ... "five" */
 
-/* --- edits -------------------------------------------------------------------------------------------------------------- */
+/* --- edits ------------------------------------------------------------------------------------------------------- */
 static uint8_t new_class(const scene_text *t, vm_rng *r) {
     unsigned used = 0;
     uint8_t class;
@@ -52,7 +55,8 @@ static void change(edit *x, bool attribute, vm_rng *r) {
     scene_phrase *p = &x->after.phrase[x->k];
     x->aspect = SCENE_OF_CLASS;
     if (!attribute) p->class = new_class(&x->before, r);
-    else if (p->texture == SCENE_UNSAID || (p->colour != SCENE_UNSAID && scene_chance(r, 75))) x->aspect = SCENE_OF_COLOUR, p->colour = another(r, p->colour, SCENE_COLOURS);
+    else if (p->texture == SCENE_UNSAID || (p->colour != SCENE_UNSAID && scene_chance(r, 75)))
+        x->aspect = SCENE_OF_COLOUR, p->colour = another(r, p->colour, SCENE_COLOURS);
     else x->aspect = SCENE_OF_TEXTURE, p->texture = (uint8_t)(SCENE_TEXTURES - p->texture);
     scene_write(&x->after);
 }
@@ -108,8 +112,17 @@ static void instruct(scene_exercise *q, json_writer *w, const scene_text *t, boo
     json_close_array(w);
 }
 
-/* --- vet ---------------------------------------------------------------------------------------------------------------- */
-typedef enum { WRONG_NOTHING, WRONG_OTHER, WRONG_COUNT, WRONG_RELATION, WRONG_SIZE, WRONG_ADDED, WRONG_TWO, WRONGS } wrong;
+/* --- vet --------------------------------------------------------------------------------------------------------- */
+typedef enum {
+    WRONG_NOTHING,
+    WRONG_OTHER,
+    WRONG_COUNT,
+    WRONG_RELATION,
+    WRONG_SIZE,
+    WRONG_ADDED,
+    WRONG_TWO,
+    WRONGS
+} wrong;
 static const char *const wrong_name[] = { "unchanged", "category", "count", "relation", "size", "added", "several" };
 
 /* What is wrong with an edit of the caption, made so; false when this caption does not allow it. */
@@ -187,7 +200,7 @@ static bool vet(scene_exercise *q, json_writer *w, const scene_text *t, bool att
     return true;
 }
 
-/* --- layout ------------------------------------------------------------------------------------------------------------- */
+/* --- layout ------------------------------------------------------------------------------------------------------ */
 enum { GRID = 16, EDGE = 16, CANVAS = 512 };
 typedef struct {
     int x, y, w, h;
@@ -195,12 +208,14 @@ typedef struct {
 
 static int grid(vm_rng *r, int lo, int hi) { return (lo + GRID * below(r, (hi - lo) / GRID + 1)); } /* lo ... hi */
 
-/* Subject and reference of a relation: the second lies to the right of or below the first when its numbers are larger. */
+/* Subject and reference of a relation: the second lies to the right of or below the first when its numbers are larger.
+ */
 static void place_two(box b[2], scene_relation rel, vm_rng *r) {
     for (int k = 0; k < 2; k++) b[k] = (box){ .w = grid(r, 96, 128), .h = grid(r, 96, 128) };
     bool upright = rel == SCENE_ABOVE || rel == SCENE_BELOW, turned = rel == SCENE_RIGHT || rel == SCENE_BELOW;
     box *first = &b[turned], *second = &b[!turned];
-    int gap = grid(r, 48, 112), aside = grid(r, -32, 32), long1 = upright ? first->h : first->w, long2 = upright ? second->h : second->w;
+    int gap = grid(r, 48, 112), aside = grid(r, -32, 32), long1 = upright ? first->h : first->w,
+        long2 = upright ? second->h : second->w;
     int along = grid(r, EDGE, (CANVAS - EDGE - long1 - gap - long2) / GRID * GRID), across = grid(r, 64, 320);
     if (upright) first->y = along, second->y = along + long1 + gap, first->x = across, second->x = across + aside;
     else first->x = along, second->x = along + long1 + gap, first->y = across, second->y = across + aside;
@@ -212,7 +227,8 @@ static void place_alike(box *b, int n, vm_rng *r) {
     int w = grid(r, 80, 128), h = grid(r, 80, 128), k = 0;
     while (__builtin_popcount(cells) < n) cells |= 1u << below(r, 6);
     for (int c = 0; c < 6; c++)
-        if (cells >> c & 1) b[k++] = (box){ EDGE + c % 3 * 160 + grid(r, 0, 144 - w), EDGE + c / 3 * 240 + grid(r, 0, 224 - h), w, h };
+        if (cells >> c & 1)
+            b[k++] = (box){ EDGE + c % 3 * 160 + grid(r, 0, 144 - w), EDGE + c / 3 * 240 + grid(r, 0, 224 - h), w, h };
 }
 
 static void put_box(json_writer *w, const char *name, const box *b) {
@@ -263,11 +279,12 @@ static bool layout(scene_exercise *q, json_writer *w, const scene_text *t, bool 
     return true;
 }
 
-/* --- magic, ask ---------------------------------------------------------------------------------------------------------- */
+/* --- magic, ask -------------------------------------------------------------------------------------------------- */
 static void magic(scene_exercise *q, json_writer *w, const scene_text *t, vm_rng *r) {
     static const char *const word[] = { "shiny", "smooth", "painted", "glossy", "clean", "soft" };
     char phrase[SCENE_TEXT], richer[SCENE_TEXT + 16];
-    int n = 2 + below(r, 2), at = below(r, VM_LEN(word)), by = scene_chance(r, 50) ? 1 : 5; /* steps that meet each word once */
+    int n = 2 + below(r, 2), at = below(r, VM_LEN(word)),
+        by = scene_chance(r, 50) ? 1 : 5; /* steps that meet each word once */
     cut(phrase, t, below(r, t->n), false);
     add_field(q, "phrase", phrase), add_field(q, "caption", t->text);
     json_begin_object(w, NULL);
@@ -320,12 +337,14 @@ static question which(const edit *x, vm_rng *r) {
     question q = { .n = 2, .answer = below(r, 2), .kind = x->aspect == SCENE_OF_CLASS ? "identity" : "attribute" };
     if (x->aspect == SCENE_OF_CLASS) {
         q.choice[q.answer] = nouns[is->class], q.choice[!q.answer] = nouns[was->class];
-        snprintf(q.text, sizeof q.text, single ? "is it a %s or a %s?" : "are they %s or %s?", q.choice[0], q.choice[1]);
+        snprintf(q.text, sizeof q.text, single ? "is it a %s or a %s?" : "are they %s or %s?", q.choice[0],
+                 q.choice[1]);
         return q;
     }
     q.choice[q.answer] = colour ? scene_colour_name[is->colour] : scene_texture_name[is->texture];
     q.choice[!q.answer] = colour ? scene_colour_name[was->colour] : scene_texture_name[was->texture];
-    snprintf(q.text, sizeof q.text, "%s the %s %s or %s?", single ? "is" : "are", nouns[is->class], q.choice[0], q.choice[1]);
+    snprintf(q.text, sizeof q.text, "%s the %s %s or %s?", single ? "is" : "are", nouns[is->class], q.choice[0],
+             q.choice[1]);
     return q;
 }
 
@@ -342,8 +361,8 @@ static question how_many(const scene_phrase *p, vm_rng *r) {
 static question where(const scene_text *t, vm_rng *r) {
     question q = { .choice = { "yes", "no" }, .n = 2, .answer = below(r, 2), .kind = "relation" };
     scene_relation rel = (scene_relation)t->relation;
-    snprintf(q.text, sizeof q.text, "is the %s %s the %s?", scene_class_name[t->phrase[0].class], scene_relation_name[q.answer ? scene_opposite(rel) : rel],
-             scene_class_name[t->phrase[1].class]);
+    snprintf(q.text, sizeof q.text, "is the %s %s the %s?", scene_class_name[t->phrase[0].class],
+             scene_relation_name[q.answer ? scene_opposite(rel) : rel], scene_class_name[t->phrase[1].class]);
     return q;
 }
 
@@ -421,11 +440,13 @@ static bool judge(scene_exercise *x, json_writer *w, const scene_text *t, vm_rng
     return true;
 }
 
-/* --- all ---------------------------------------------------------------------------------------------------------------- */
-static bool try_task(scene_exercise *q, json_writer *w, uint64_t seed, uint64_t variant, scene_task task, int max_objects) {
+/* --- all --------------------------------------------------------------------------------------------------------- */
+static bool try_task(scene_exercise *q, json_writer *w, uint64_t seed, uint64_t variant, scene_task task,
+                     int max_objects) {
     vm_rng r = stream(seed, variant), coin = stream(seed, COIN);
     bool good = scene_chance(&coin, 50); /* whatever captions are tried: the verdicts stay balanced */
-    bool other = scene_chance(&coin, 50), laid = task == TASK_LAYOUT || task == TASK_ASK_LAYOUT; /* other: counting instead of a relation */
+    bool other = scene_chance(&coin, 50),
+         laid = task == TASK_LAYOUT || task == TASK_ASK_LAYOUT; /* other: counting instead of a relation */
     scene_opts o = { laid ? other ? SCENE_GROUP : SCENE_TWO : SCENE_MIX, laid ? 0 : max_objects };
     scene_text t;
     draw_caption(&t, seed, variant, &o, laid ? SCENE_SPECIFIC : any_mode(&r), &r);

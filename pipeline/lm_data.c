@@ -18,9 +18,11 @@ typedef struct {
     tok_ids a, b; /* of the text at hand */
 } reader;
 
-/* --- one text --------------------------------------------------------------------------------------------------------- */
+/* --- one text ---------------------------------------------------------------------------------------------------- */
 static bool add(lm_data *d, int32_t id, bool learnt) {
-    if (!vm_grow(&d->id, &d->cap_ids, d->n_ids + 1, sizeof *d->id) || !vm_grow(&d->learnt, &d->cap_marks, d->n_ids + 1, 1)) return false;
+    if (!vm_grow(&d->id, &d->cap_ids, d->n_ids + 1, sizeof *d->id) ||
+        !vm_grow(&d->learnt, &d->cap_marks, d->n_ids + 1, 1))
+        return false;
     d->id[d->n_ids] = id, d->learnt[d->n_ids++] = learnt;
     return true;
 }
@@ -35,15 +37,16 @@ static vm_status encode(reader *r, const char *text, int flags, tok_ids *out, vm
     return tok_encode(r->t, text, strlen(text), flags, 0, out, e);
 }
 
-/* The prompt as a model will get it. Encoded with the completion behind it, it may tell more about the completion's first token (whether it begins a
- * word), unless both grow together there. */
+/* The prompt as a model will get it. Encoded with the completion behind it, it may tell more about the completion's
+ * first token (whether it begins a word), unless both grow together there. */
 static vm_status add_pair(reader *r, const char *prompt, const char *completion, vm_error *e) {
     char *whole = vm_asprintf("%s%s", prompt, completion);
     if (!whole) return vm_nomem(e, strlen(prompt) + strlen(completion), "a text");
     if (!encode(r, prompt, 0, &r->b, e) && !encode(r, whole, 0, &r->a, e)) {
         bool apart = r->a.n >= r->b.n && (!r->b.n || !memcmp(r->a.id, r->b.id, (size_t)r->b.n * sizeof *r->b.id));
         if (!apart) encode(r, completion, TOK_NO_SPECIAL, &r->a, e);
-        if (!e->status && (!add_ids(r->d, &r->b, 0, false) || !add_ids(r->d, &r->a, apart ? r->b.n : 0, true) || (r->o->end >= 0 && !add(r->d, r->o->end, true))))
+        if (!e->status && (!add_ids(r->d, &r->b, 0, false) || !add_ids(r->d, &r->a, apart ? r->b.n : 0, true) ||
+                           (r->o->end >= 0 && !add(r->d, r->o->end, true))))
             vm_nomem(e, 64, "texts");
     }
     vm_free(whole);
@@ -52,27 +55,31 @@ static vm_status add_pair(reader *r, const char *prompt, const char *completion,
 
 static vm_status add_plain(reader *r, const char *text, vm_error *e) {
     if (encode(r, text, 0, &r->a, e)) return e->status;
-    return add_ids(r->d, &r->a, 0, true) && (r->o->end < 0 || add(r->d, r->o->end, true)) ? VM_OK : vm_nomem(e, 64, "texts");
+    return add_ids(r->d, &r->a, 0, true) && (r->o->end < 0 || add(r->d, r->o->end, true)) ? VM_OK
+                                                                                          : vm_nomem(e, 64, "texts");
 }
 
 /* A stretch of the conversation's text. */
 static vm_status add_stretch(reader *r, const char *text, size_t n, bool learnt, vm_error *e) {
-    bool own = r->d->n_ids == r->d->text[r->d->n].at && !chat_has_bos(r->o->chat); /* the tokenizer's start token stands first */
+    bool own = r->d->n_ids == r->d->text[r->d->n].at &&
+               !chat_has_bos(r->o->chat); /* the tokenizer's start token stands first */
     char *part = vm_strndup(text, n);
     if (!part) return vm_nomem(e, n, "a text");
-    if (n && !encode(r, part, own ? 0 : TOK_NO_SPECIAL, &r->a, e) && !add_ids(r->d, &r->a, 0, learnt)) vm_nomem(e, n, "texts");
+    if (n && !encode(r, part, own ? 0 : TOK_NO_SPECIAL, &r->a, e) && !add_ids(r->d, &r->a, 0, learnt))
+        vm_nomem(e, n, "texts");
     vm_free(part);
     return e->status;
 }
 
-/* The text of the conversation up to each answer, and with it: what both begin with was said before, the rest is learnt, the mark that ends an
- * answer included. */
+/* The text of the conversation up to each answer, and with it: what both begin with was said before, the rest is
+ * learnt, the mark that ends an answer included. */
 static vm_status add_turn(reader *r, const chat_message *m, int k, size_t *done, vm_error *e) {
     char *before = NULL, *with = NULL;
     if (!chat_text(&before, r->o->chat, m, k, e) && !chat_text(&with, r->o->chat, m, k + 1, e)) {
         size_t same = *done;
         while (before[same] && before[same] == with[same]) same++;
-        if (!add_stretch(r, with + *done, same - *done, false, e)) add_stretch(r, with + same, strlen(with + same), true, e);
+        if (!add_stretch(r, with + *done, same - *done, false, e))
+            add_stretch(r, with + same, strlen(with + same), true, e);
         *done = strlen(with);
     }
     vm_free(before), vm_free(with);
@@ -84,15 +91,21 @@ static vm_status add_talk(reader *r, json_value list, vm_error *e) {
     int n = 0, turns = 0;
     size_t done = 0;
     lm_data *d = r->d;
-    if (!r->o->chat) return json_fail(list, e, "messages need the layout of a conversation, which this model states none of; give --chat-template");
-    if (json_len(list) < 1 || json_len(list) > MESSAGES) return json_fail(list, e, "%lld messages, 1 to %d are possible", (long long)json_len(list), MESSAGES);
+    if (!r->o->chat)
+        return json_fail(list, e,
+                         "messages need the layout of a conversation, which this model states none of; give "
+                         "--chat-template");
+    if (json_len(list) < 1 || json_len(list) > MESSAGES)
+        return json_fail(list, e, "%lld messages, 1 to %d are possible", (long long)json_len(list), MESSAGES);
     for (json_iter it = json_each(list); json_next(&it); n++)
-        m[n] = (chat_message){ json_as_str(json_need(it.value, "role", JSON_STRING, e), e), json_as_str(json_need(it.value, "content", JSON_STRING, e), e) };
+        m[n] = (chat_message){ json_as_str(json_need(it.value, "role", JSON_STRING, e), e),
+                               json_as_str(json_need(it.value, "content", JSON_STRING, e), e) };
     for (int k = 0; k < n && !e->status; k++)
         if (!strcmp(m[k].role, "assistant")) add_turn(r, m, k, &done, e), turns++;
     if (e->status) return e->status;
     if (!turns) return json_fail(list, e, "no message is the assistant's, so there is nothing to learn");
-    bool open = !chat_stop(r->o->chat) && r->o->end >= 0 && d->id[d->n_ids - 1] != r->o->end; /* a layout without a mark of its own */
+    bool open = !chat_stop(r->o->chat) && r->o->end >= 0 &&
+                d->id[d->n_ids - 1] != r->o->end; /* a layout without a mark of its own */
     return open && !add(d, r->o->end, true) ? vm_nomem(e, 64, "texts") : VM_OK;
 }
 
@@ -103,7 +116,8 @@ static vm_status add_line(reader *r, json_value root, vm_error *e) {
         const char *s = json_as_str(text, e);
         return e->status ? e->status : add_plain(r, s, e);
     }
-    const char *prompt = json_as_str(json_need(root, "prompt", JSON_STRING, e), e), *completion = e->status ? NULL : json_as_str(json_need(root, "completion", JSON_STRING, e), e);
+    const char *prompt = json_as_str(json_need(root, "prompt", JSON_STRING, e), e),
+               *completion = e->status ? NULL : json_as_str(json_need(root, "completion", JSON_STRING, e), e);
     return e->status ? e->status : add_pair(r, prompt, completion, e);
 }
 
@@ -150,8 +164,13 @@ vm_status lm_data_read(lm_data *d, const char *const *paths, int n, tok *t, cons
     for (int k = 0; k < n && !e->status; k++) read_file(&r, paths[k], e);
     tok_ids_free(&r.a), tok_ids_free(&r.b);
     if (e->status) return e->status;
-    if (!d->n && d->bad) return vm_fail(e, VM_EINPUT, "%s: none of %lld lines can be used; the first: %s", paths[0], (long long)d->bad, d->first_bad);
-    if (!d->n) return vm_fail(e, VM_EINPUT, "%s: no text to learn from; expected JSON lines with prompt and completion, messages, or text", paths[0]);
+    if (!d->n && d->bad)
+        return vm_fail(e, VM_EINPUT, "%s: none of %lld lines can be used; the first: %s", paths[0], (long long)d->bad,
+                       d->first_bad);
+    if (!d->n)
+        return vm_fail(e, VM_EINPUT,
+                       "%s: no text to learn from; expected JSON lines with prompt and completion, messages, or text",
+                       paths[0]);
     sha256_start(&s);
     sha256_add(&s, d->id, (size_t)d->n_ids * sizeof *d->id);
     sha256_add(&s, d->learnt, (size_t)d->n_ids);
@@ -165,9 +184,10 @@ void lm_data_free(lm_data *d) {
     *d = (lm_data){ 0 };
 }
 
-/* --- batches ---------------------------------------------------------------------------------------------------------- */
+/* --- batches ----------------------------------------------------------------------------------------------------- */
 vm_status lm_feed_new(lm_feed *f, vm_error *e) {
-    f->chosen = vm_calloc((size_t)f->rows + 1, sizeof *f->chosen), f->piece = vm_calloc((size_t)f->pieces, sizeof *f->piece);
+    f->chosen = vm_calloc((size_t)f->rows + 1, sizeof *f->chosen),
+    f->piece = vm_calloc((size_t)f->pieces, sizeof *f->piece);
     return f->chosen && f->piece ? VM_OK : vm_nomem(e, (size_t)f->rows * sizeof *f->chosen, "a batch");
 }
 
@@ -176,11 +196,13 @@ void lm_feed_free(lm_feed *f) {
     *f = (lm_feed){ 0 };
 }
 
-/* Longest first; equal ones in the order in which they were drawn (insertion sort: a batch is short and half sorted). */
+/* Longest first; equal ones in the order in which they were drawn (insertion sort: a batch is short and half sorted).
+ */
 static void sort(lm_feed *f) {
     for (int64_t i = 1; i < f->rows; i++) {
         int64_t x = f->chosen[i], k = i;
-        for (; k && (f->chosen[k - 1] < 0 ? -1 : f->d->text[f->chosen[k - 1]].n) < (x < 0 ? -1 : f->d->text[x].n); k--) f->chosen[k] = f->chosen[k - 1];
+        for (; k && (f->chosen[k - 1] < 0 ? -1 : f->d->text[f->chosen[k - 1]].n) < (x < 0 ? -1 : f->d->text[x].n); k--)
+            f->chosen[k] = f->chosen[k - 1];
         f->chosen[k] = x;
     }
 }
@@ -200,12 +222,14 @@ static vm_status deal(lm_feed *f, vm_error *e) {
     sort(f);
     for (int64_t k = 0; k < f->pieces; k++) {
         int64_t first = f->chosen[k * each];
-        f->piece[k] = (llm_piece){ .B = each, .T = ((first < 0 ? 1 : f->d->text[first].n) + ROUND - 1) / ROUND * ROUND };
+        f->piece[k] = (llm_piece){ .B = each,
+                                   .T = ((first < 0 ? 1 : f->d->text[first].n) + ROUND - 1) / ROUND * ROUND };
         all += each * f->piece[k].T;
     }
     if (all > f->room) {
         vm_free(f->id), vm_free(f->target);
-        f->id = vm_alloc((size_t)all * sizeof *f->id), f->target = vm_alloc((size_t)all * sizeof *f->target), f->room = 0;
+        f->id = vm_alloc((size_t)all * sizeof *f->id), f->target = vm_alloc((size_t)all * sizeof *f->target),
+        f->room = 0;
         if (!f->id || !f->target) return vm_nomem(e, (size_t)all * sizeof *f->id, "a batch");
         f->room = all;
     }

@@ -1,6 +1,7 @@
 /* lm_data.h - texts for the training of a language model: JSON Lines of
  *     {"prompt": "...", "completion": "..."}     the completion and the end token behind it are learnt
- *     {"messages": [{"role", "content"}, ...]}   in the model's layout of conversations; what the assistant says is learnt
+ *     {"messages": [{"role", "content"}, ...]}   in the model's layout of conversations; what the assistant says is
+ * learnt
  *     {"text": "..."}                            all of it is learnt
  * as tokens in memory with a mark for each that is learnt. */
 #ifndef VM_LM_DATA_H
@@ -20,7 +21,8 @@ typedef struct {
     uint8_t *learnt; /* is this token a target? */
     int64_t n_ids, cap_ids, cap_marks;
     int64_t marked;          /* tokens that are learnt */
-    int64_t bad, cut, empty; /* lines that cannot be read; texts that were shortened to the longest length; texts with nothing to learn, left out */
+    int64_t bad, cut, empty; /* lines that cannot be read; texts that were shortened to the longest length; texts with
+                                nothing to learn, left out */
     char first_bad[400];     /* "FILE:LINE: what", the first of them */
     char digest[65];         /* SHA-256 of tokens and marks */
 } lm_data;
@@ -35,9 +37,9 @@ typedef struct {
 vm_status lm_data_read(lm_data *d, const char *const *paths, int n, tok *t, const lm_options *o, vm_error *e);
 void lm_data_free(lm_data *d);
 
-/* Batch number `step` of `rows` texts: the order of an epoch is a permutation of (seed, epoch), or with in_order that of the files. The
- * texts of the step are sorted by length and dealt to `pieces` pieces of rows / pieces each, every one as long as its longest text, rounded up
- * to 16 tokens, so that little is computed for nothing. */
+/* Batch number `step` of `rows` texts: the order of an epoch is a permutation of (seed, epoch), or with in_order that
+ * of the files. The texts of the step are sorted by length and dealt to `pieces` pieces of rows / pieces each, every
+ * one as long as its longest text, rounded up to 16 tokens, so that little is computed for nothing. */
 typedef struct {
     const lm_data *d;
     int64_t rows, pieces;
@@ -48,7 +50,7 @@ typedef struct {
     llm_piece *piece;
     int64_t room;
 } lm_feed;
-vm_status lm_feed_new(lm_feed *f, vm_error *e);  /* the first four fields are set */
+vm_status lm_feed_new(lm_feed *f, vm_error *e); /* the first four fields are set */
 vm_status lm_feed_batch(lm_feed *f, int64_t step, vm_error *e);
 /* Texts first.. as one batch, without a permutation; rows of it stay empty behind the last text. */
 vm_status lm_feed_rows(lm_feed *f, int64_t first, vm_error *e);

@@ -1,8 +1,9 @@
 /* scene_texts.c - see scene_texts.h.
  *
- * The tokenizer is byte-level as Llama 3's: 256 bytes, and every word of the texts whole (ignore_merges), so that no merges are needed and
- * any other text is still its bytes. A word is a run of letters with the blank before it, a number, or the marks of JSON around a key: none
- * that both end a prompt and begin an answer, which a model gets apart. */
+ * The tokenizer is byte-level as Llama 3's: 256 bytes, and every word of the texts whole (ignore_merges), so that no
+ * merges are needed and any other text is still its bytes. A word is a run of letters with the blank before it, a
+ * number, or the marks of JSON around a key: none that both end a prompt and begin an answer, which a model gets apart.
+ */
 #include "pipeline/scene_texts.h"
 
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 #include "models/scene_tasks.h"
 #include "pipeline/run.h"
 
-static const char word_pattern[] = "[\"\\[\\]{},?)]*\"[A-Za-z_]+\":[\"\\[{]*|[\"\\[\\]{},?)]+| ?[A-Za-z]+|[0-9]+| ?[^\\sA-Za-z0-9\"\\[\\]{},?)]+|\\s";
+static const char word_pattern[] = "[\"\\[\\]{},?)]*\"[A-Za-z_]+\":[\"\\[{]*|[\"\\[\\]{},?)]+| ?[A-Za-z]+|[0-9]+| "
+                                   "?[^\\sA-Za-z0-9\"\\[\\]{},?)]+|\\s";
 
 typedef struct {
     char *template[SCENE_TASKS];
@@ -24,13 +26,14 @@ typedef struct {
     keymap seen; /* the distinct words */
 } maker;
 
-/* --- prompts ------------------------------------------------------------------------------------------------------------ */
+/* --- prompts ----------------------------------------------------------------------------------------------------- */
 static vm_status read_templates(maker *m, const char *dir, vm_error *e) {
     for (int k = 0; k < SCENE_TASKS && !e->status; k++) {
         char *name = vm_asprintf("%s.txt", scene_task_name[k]), *path = name ? path_join(dir, name) : NULL;
         size_t n = 0;
         if (!path) vm_nomem(e, 256, "a path");
-        else if (!file_read(&m->template[k], &n, path, 0, e) && n && m->template[k][n - 1] == '\n') m->template[k][n - 1] = 0;
+        else if (!file_read(&m->template[k], &n, path, 0, e) && n && m->template[k][n - 1] == '\n')
+            m->template[k][n - 1] = 0;
         vm_free(name), vm_free(path);
     }
     return e->status;
@@ -42,12 +45,16 @@ static char *fill(const char *text, const scene_exercise *q, vm_error *e) {
     while (out && *text) {
         const char *open = strchr(text, '{'), *close = open ? strchr(open, '}') : NULL, *value = NULL;
         for (int k = 0; close && k < q->n; k++)
-            if (strlen(q->field[k].name) == (size_t)(close - open - 1) && !strncmp(q->field[k].name, open + 1, (size_t)(close - open - 1))) value = q->field[k].value;
+            if (strlen(q->field[k].name) == (size_t)(close - open - 1) &&
+                !strncmp(q->field[k].name, open + 1, (size_t)(close - open - 1)))
+                value = q->field[k].value;
         if (close && !value) {
-            vm_fail(e, VM_EINPUT, "prompt \"%.60s\": nothing fills the place %.*s", text, (int)(close + 1 - open), open);
+            vm_fail(e, VM_EINPUT, "prompt \"%.60s\": nothing fills the place %.*s", text, (int)(close + 1 - open),
+                    open);
             break;
         }
-        char *more = vm_asprintf("%s%.*s%s", out, close ? (int)(open - text) : (int)strlen(text), text, close ? value : "");
+        char *more = vm_asprintf("%s%.*s%s", out, close ? (int)(open - text) : (int)strlen(text), text,
+                                 close ? value : "");
         vm_free(out);
         out = more;
         text = close ? close + 1 : text + strlen(text);
@@ -56,7 +63,7 @@ static char *fill(const char *text, const scene_exercise *q, vm_error *e) {
     return out;
 }
 
-/* --- words -------------------------------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------------------------- */
 static vm_status collect(maker *m, const char *text, vm_error *e) {
     size_t n = strlen(text), at = 0, from, to;
     while (regex_find(m->words, text, n, at, &from, &to) > 0) {
@@ -68,7 +75,8 @@ static vm_status collect(maker *m, const char *text, vm_error *e) {
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* The character that stands for a byte in byte-level vocabularies (GPT-2): printable ones of Latin-1 themselves, the others from U+0100 on. */
+/* The character that stands for a byte in byte-level vocabularies (GPT-2): printable ones of Latin-1 themselves, the
+ * others from U+0100 on. */
 static void put_byte(char *out, unsigned byte) {
     unsigned c = byte, at = 0;
     for (unsigned b = 0; b <= byte; b++) {
@@ -88,7 +96,7 @@ static void put_word(json_writer *w, const char *text, int64_t id) {
     json_put_int(w, name, id);
 }
 
-/* --- the model's folder -------------------------------------------------------------------------------------------------- */
+/* --- the model's folder ------------------------------------------------------------------------------------------ */
 enum { BYTES = 256 };
 static const char end_token[] = "<|end|>";
 
@@ -116,19 +124,22 @@ static vm_status write_tokenizer(const char *dir, const char *const *word, int64
     json_close_object(&w);
     json_begin_object(&w, NULL);
     json_put_str(&w, "type", "ByteLevel");
-    json_put_bool(&w, "add_prefix_space", false), json_put_bool(&w, "trim_offsets", true), json_put_bool(&w, "use_regex", false);
+    json_put_bool(&w, "add_prefix_space", false), json_put_bool(&w, "trim_offsets", true),
+        json_put_bool(&w, "use_regex", false);
     json_close_object(&w);
     json_close_array(&w);
     json_close_object(&w);
     json_put_null(&w, "post_processor");
     json_begin_object(&w, "decoder");
     json_put_str(&w, "type", "ByteLevel");
-    json_put_bool(&w, "add_prefix_space", true), json_put_bool(&w, "trim_offsets", true), json_put_bool(&w, "use_regex", true);
+    json_put_bool(&w, "add_prefix_space", true), json_put_bool(&w, "trim_offsets", true),
+        json_put_bool(&w, "use_regex", true);
     json_close_object(&w);
     json_begin_object(&w, "model");
     json_put_str(&w, "type", "BPE");
     json_put_null(&w, "dropout"), json_put_null(&w, "unk_token");
-    json_put_bool(&w, "fuse_unk", false), json_put_bool(&w, "byte_fallback", false), json_put_bool(&w, "ignore_merges", true);
+    json_put_bool(&w, "fuse_unk", false), json_put_bool(&w, "byte_fallback", false),
+        json_put_bool(&w, "ignore_merges", true);
     json_begin_object(&w, "vocab");
     for (int b = 0; b < BYTES; b++) {
         char name[8] = "";
@@ -165,8 +176,10 @@ static vm_status write_config(const char *dir, int64_t tokens, vm_error *e) {
     json_put_int(&w, "num_attention_heads", 6), json_put_int(&w, "num_key_value_heads", 3);
     json_put_int(&w, "max_position_embeddings", 1024);
     json_put_str(&w, "hidden_act", "silu");
-    json_put_num(&w, "rms_norm_eps", 1e-5), json_put_num(&w, "rope_theta", 10000), json_put_num(&w, "initializer_range", 0.02);
-    json_put_bool(&w, "tie_word_embeddings", true), json_put_bool(&w, "attention_bias", false), json_put_bool(&w, "mlp_bias", false);
+    json_put_num(&w, "rms_norm_eps", 1e-5), json_put_num(&w, "rope_theta", 10000),
+        json_put_num(&w, "initializer_range", 0.02);
+    json_put_bool(&w, "tie_word_embeddings", true), json_put_bool(&w, "attention_bias", false),
+        json_put_bool(&w, "mlp_bias", false);
     json_put_null(&w, "bos_token_id");
     json_put_int(&w, "eos_token_id", tokens - 1), json_put_int(&w, "pad_token_id", tokens - 1);
     json_put_str(&w, "torch_dtype", "float32");
@@ -188,7 +201,7 @@ static vm_status write_model(const maker *m, const char *parent, vm_error *e) {
     return e->status;
 }
 
-/* --- texts -------------------------------------------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------------------------------------- */
 static vm_status one(maker *m, const scene_texts *o, int64_t i, scene_task task, vm_out *out, vm_error *e) {
     uint64_t seed = scene_seed(o->split, o->first + (uint64_t)i);
     double at = (double)i / (double)o->n;
@@ -198,7 +211,8 @@ static vm_status one(maker *m, const scene_texts *o, int64_t i, scene_task task,
     char *prompt = fill(m->template[task], &q, e), *both = prompt ? vm_asprintf("%s%s", prompt, q.answer) : NULL;
     json_writer w = json_to_out(out, JSON_COMPACT);
     json_begin_object(&w, NULL);
-    json_put_str(&w, "prompt", prompt), json_put_str(&w, "completion", q.answer), json_put_str(&w, "task", scene_task_name[task]);
+    json_put_str(&w, "prompt", prompt), json_put_str(&w, "completion", q.answer),
+        json_put_str(&w, "task", scene_task_name[task]);
     json_close_object(&w);
     json_newline(&w);
     json_end(&w, e);
@@ -224,7 +238,9 @@ vm_status scene_write_texts(const char *dir, const scene_texts *o, vm_error *e) 
     char *path = path_join(dir, "texts.jsonl");
     progress *bar = NULL;
     if (!path) vm_nomem(e, 256, "a path");
-    if (e->status || find_task(&task, o->task, e) || read_templates(&m, o->prompts, e) || regex_new(&m.words, word_pattern, false, e) || vm_out_open(&out, path, e)) goto done;
+    if (e->status || find_task(&task, o->task, e) || read_templates(&m, o->prompts, e) ||
+        regex_new(&m.words, word_pattern, false, e) || vm_out_open(&out, path, e))
+        goto done;
     bar = progress_start("texts", o->n, "texts");
     for (int64_t i = 0; i < o->n && !e->status; i++) {
         if (run_stopping()) e->status = VM_ESTOP;

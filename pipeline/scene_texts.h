@@ -5,13 +5,14 @@
 #include "models/scene.h"
 
 typedef struct {
-    const char *prompts;  /* folder of the templates */
+    const char *prompts; /* folder of the templates */
     scene_split split;
-    uint64_t first;       /* number of the first seed */
+    uint64_t first; /* number of the first seed */
     int64_t n;
-    bool curriculum;      /* one object per caption in the first 5 %, two until 15 % */
-    bool model;           /* also DIR/model: configuration and tokenizer of the small language model, every word of the texts one token */
-    const char *task;     /* only this one; NULL = a mix */
+    bool curriculum; /* one object per caption in the first 5 %, two until 15 % */
+    bool model; /* also DIR/model: configuration and tokenizer of the small language model, every word of the texts one
+                   token */
+    const char *task; /* only this one; NULL = a mix */
 } scene_texts;
 
 /* DIR/texts.jsonl: {"prompt","completion","task"}; DIR exists. VM_ESTOP after a signal. */

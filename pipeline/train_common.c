@@ -19,36 +19,57 @@ int train_one_of(const vm_args *a, const char *option, const char *const *known,
 }
 
 vm_status train_read_common(train_options *o, const vm_args *a, vm_error *e) {
-    static const char *const schedules[] = { "cosine", "const", "const-cooldown", "linear", NULL }, *const resume[] = { "auto", "never", "force", NULL };
+    static const char *const schedules[] = { "cosine", "const", "const-cooldown", "linear", NULL }, *const resume[] = {
+        "auto", "never", "force", NULL
+    };
     static const char *const full[] = { "continue", "pause", NULL };
     int how = train_one_of(a, "resume", resume, e);
-    *o = (train_options){ .out = arg_str(a, "out"), .command = arg_line(a), .args = a, .resume = how != 1, .resume_forced = how == 2,
-                          .wait_for_room = train_one_of(a, "on-enospc", full, e) == 1, .skip_z = arg_float(a, "skip-z"), .steps = arg_int(a, "steps"),
-                          .log_every = arg_int(a, "log-every"), .save_every = arg_int(a, "save-every"), .val_every = arg_int(a, "val-every"),
+    *o = (train_options){ .out = arg_str(a, "out"),
+                          .command = arg_line(a),
+                          .args = a,
+                          .resume = how != 1,
+                          .resume_forced = how == 2,
+                          .wait_for_room = train_one_of(a, "on-enospc", full, e) == 1,
+                          .skip_z = arg_float(a, "skip-z"),
+                          .steps = arg_int(a, "steps"),
+                          .log_every = arg_int(a, "log-every"),
+                          .save_every = arg_int(a, "save-every"),
+                          .val_every = arg_int(a, "val-every"),
                           .keep_last = (int)arg_int(a, "keep-last") };
-    o->schedule = (lr_schedule){ .kind = (lr_kind)train_one_of(a, "schedule", schedules, e), .lr = arg_float(a, "lr"), .warm = arg_int(a, "warmup"),
-                                 .cooldown = arg_int(a, "cooldown"), .power = arg_float(a, "cooldown-power"), .end = arg_float(a, "cooldown-end") };
+    o->schedule = (lr_schedule){ .kind = (lr_kind)train_one_of(a, "schedule", schedules, e),
+                                 .lr = arg_float(a, "lr"),
+                                 .warm = arg_int(a, "warmup"),
+                                 .cooldown = arg_int(a, "cooldown"),
+                                 .power = arg_float(a, "cooldown-power"),
+                                 .end = arg_float(a, "cooldown-end") };
     if (e->status) return e->status;
     if (arg_given(a, "cooldown") != (o->schedule.kind == LR_CONST_COOLDOWN))
         return vm_fail(e, VM_EUSAGE, "--schedule const-cooldown and --cooldown N go together");
-    if (arg_given(a, "steps") && arg_given(a, "epochs")) return vm_fail(e, VM_EUSAGE, "--steps and --epochs say the same; give one");
+    if (arg_given(a, "steps") && arg_given(a, "epochs"))
+        return vm_fail(e, VM_EUSAGE, "--steps and --epochs say the same; give one");
     return VM_OK;
 }
 
 optimizer_config train_read_adam(const vm_args *a) {
-    return (optimizer_config){ .adam = { (float)arg_float(a, "beta1"), (float)arg_float(a, "beta2"), (float)arg_float(a, "eps"), (float)arg_float(a, "wd") },
+    return (optimizer_config){ .adam = { (float)arg_float(a, "beta1"), (float)arg_float(a, "beta2"),
+                                         (float)arg_float(a, "eps"), (float)arg_float(a, "wd") },
                                .clip_norm = (float)arg_float(a, "clip-norm") };
 }
 
 vm_status train_read_lora(lora_options *l, const char **adapter, const vm_args *a, vm_error *e) {
     const char *text = arg_str(a, "lora");
     char *end = NULL;
-    *l = (lora_options){ .targets = arg_str(a, "lora-targets"), .seed = (uint64_t)arg_int(a, "seed"), .dora = arg_flag(a, "dora") }, *adapter = arg_str(a, "adapter");
+    *l = (lora_options){ .targets = arg_str(a, "lora-targets"),
+                         .seed = (uint64_t)arg_int(a, "seed"),
+                         .dora = arg_flag(a, "dora") },
+    *adapter = arg_str(a, "adapter");
     if (text) l->r = strtoll(text, &end, 10);
     if (text && *end == ',') l->alpha = strtod(end + 1, &end);
     if (text && (*end || l->r < 1 || l->r > 65536 || !(l->alpha >= 0)))
         return vm_fail(e, VM_EUSAGE, "--lora %s: a rank, or rank,alpha is needed", text);
-    if (text && *adapter) return vm_fail(e, VM_EUSAGE, "--lora makes a new adapter and --adapter goes on with one; give one of them");
-    if ((l->targets || l->dora) && !text) return vm_fail(e, VM_EUSAGE, "--%s goes with --lora", l->dora ? "dora" : "lora-targets");
+    if (text && *adapter)
+        return vm_fail(e, VM_EUSAGE, "--lora makes a new adapter and --adapter goes on with one; give one of them");
+    if ((l->targets || l->dora) && !text)
+        return vm_fail(e, VM_EUSAGE, "--%s goes with --lora", l->dora ? "dora" : "lora-targets");
     return VM_OK;
 }

@@ -12,7 +12,7 @@ typedef struct {
     llm_trainer *t;
     lm_feed feed, look; /* look: of the validation */
     llm_train_step last;
-    double since;       /* when the tokens were counted from */
+    double since;                        /* when the tokens were counted from */
     int64_t tokens, places, rate_tokens; /* learnt and all places since the last line */
     double val_loss;
 } lm_task;
@@ -43,12 +43,13 @@ static vm_status step(train_task *x, double lr, double most_loss, double most_no
 
 static int64_t updates(const train_task *x) { return llm_trainer_updates(((const lm_task *)x)->t); }
 
-/* --- what is said ------------------------------------------------------------------------------------------------------ */
+/* --- what is said ------------------------------------------------------------------------------------------------ */
 static void log_tokens(train_task *x, train_log *l) {
     lm_task *c = (lm_task *)x;
     double now = run_seconds();
     c->rate_tokens = (int64_t)((double)c->places / VM_MAX(now - c->since, 1e-9));
-    train_log_num(l, "learnt_share", (double)c->tokens / (double)VM_MAX(c->places, (int64_t)1)); /* of all places that are computed */
+    train_log_num(l, "learnt_share",
+                  (double)c->tokens / (double)VM_MAX(c->places, (int64_t)1)); /* of all places that are computed */
     train_log_num(l, "tokens_per_s", (double)c->rate_tokens);
     c->since = now, c->tokens = c->places = 0;
 }
@@ -65,7 +66,7 @@ static void evidence(const train_task *x, json_writer *w) {
     json_close_array(w);
 }
 
-/* --- validation --------------------------------------------------------------------------------------------------------- */
+/* --- validation -------------------------------------------------------------------------------------------------- */
 static vm_status validate(train_task *x, double *rank, vm_error *e) {
     lm_task *c = (lm_task *)x;
     double sum = 0, loss;
@@ -73,7 +74,8 @@ static vm_status validate(train_task *x, double *rank, vm_error *e) {
     for (int64_t at = 0; at < c->look.d->n && !e->status; at += c->look.rows) {
         if (run_stopping()) return e->status = VM_ESTOP;
         if (lm_feed_rows(&c->look, at, e)) break;
-        for (int64_t k = 0; k < c->look.pieces && !llm_trainer_loss(c->t, &c->look.piece[k], &loss, &n, e); k++) sum += loss * (double)n, all += n;
+        for (int64_t k = 0; k < c->look.pieces && !llm_trainer_loss(c->t, &c->look.piece[k], &loss, &n, e); k++)
+            sum += loss * (double)n, all += n;
     }
     *rank = c->val_loss = sum / (double)VM_MAX(all, (int64_t)1);
     if (!e->status) vm_info("validation: loss %.4f, perplexity %.3f a token", c->val_loss, exp(c->val_loss));
@@ -84,9 +86,13 @@ static void log_validation(const train_task *x, train_log *l) {
     train_log_num(l, "val_loss", c->val_loss), train_log_num(l, "val_perplexity", exp(c->val_loss));
 }
 
-/* --- state -------------------------------------------------------------------------------------------------------------- */
-static vm_status save(train_task *x, const char *dir, vm_error *e) { return llm_trainer_save(((lm_task *)x)->t, dir, e); }
-static vm_status load(train_task *x, const char *dir, int64_t n, vm_error *e) { return llm_trainer_load(((lm_task *)x)->t, dir, n, e); }
+/* --- state ------------------------------------------------------------------------------------------------------- */
+static vm_status save(train_task *x, const char *dir, vm_error *e) {
+    return llm_trainer_save(((lm_task *)x)->t, dir, e);
+}
+static vm_status load(train_task *x, const char *dir, int64_t n, vm_error *e) {
+    return llm_trainer_load(((lm_task *)x)->t, dir, n, e);
+}
 
 /* What the run will take for its longest text, against what there is. */
 static vm_status say_memory(const lm_task *c, const lm_data *d, vm_error *e) {
@@ -96,21 +102,37 @@ static vm_status say_memory(const lm_task *c, const lm_data *d, vm_error *e) {
     for (int64_t i = 0; i < d->n; i++) longest = VM_MAX(longest, d->text[i].n);
     if (llm_trainer_memory(c->t, c->o->batch / c->o->pieces, longest, &own, &activations, e)) return e->status;
     double all = (double)(own.weights + own.gradients + own.moments + own.average + activations);
-    vm_info("memory: weights %.2f GB, gradients %.2f, moments %.2f, average %.2f, activations %.2f for the longest texts (%lld tokens): %.2f GB", (double)own.weights * 1e-9,
-            (double)own.gradients * 1e-9, (double)own.moments * 1e-9, (double)own.average * 1e-9, (double)activations * 1e-9, (long long)longest, all * 1e-9);
+    vm_info("memory: weights %.2f GB, gradients %.2f, moments %.2f, average %.2f, activations %.2f for the longest "
+            "texts (%lld tokens): %.2f GB",
+            (double)own.weights * 1e-9, (double)own.gradients * 1e-9, (double)own.moments * 1e-9,
+            (double)own.average * 1e-9, (double)activations * 1e-9, (long long)longest, all * 1e-9);
     if (has && all > (double)has)
-        vm_warn("that is more than the %.2f GB of this machine; --accum K, --recompute, --max-length N and --lora R need less", (double)has * 1e-9);
+        vm_warn("that is more than the %.2f GB of this machine; --accum K, --recompute, --max-length N and --lora R "
+                "need less",
+                (double)has * 1e-9);
     return VM_OK;
 }
 
 vm_status train_lm_run(llm *m, const lm_data *data, const lm_data *val, const train_lm_options *o, vm_error *e) {
     lm_task c = { .o = o };
-    c.task = (train_task){ .w = &m->w, .digest = data->digest, .samples = o->batch, .start = start, .batch = batch, .step = step, .updates = updates,
-                           .log = log_tokens, .text = text_of, .evidence = evidence, .validate = val ? validate : NULL, .log_validation = log_validation,
-                           .save = save, .load = load };
+    c.task = (train_task){ .w = &m->w,
+                           .digest = data->digest,
+                           .samples = o->batch,
+                           .start = start,
+                           .batch = batch,
+                           .step = step,
+                           .updates = updates,
+                           .log = log_tokens,
+                           .text = text_of,
+                           .evidence = evidence,
+                           .validate = val ? validate : NULL,
+                           .log_validation = log_validation,
+                           .save = save,
+                           .load = load };
     c.feed = (lm_feed){ .d = data, .rows = o->batch, .pieces = o->pieces, .seed = o->seed, .in_order = o->in_order };
     c.look = (lm_feed){ .d = val, .rows = o->batch / o->pieces, .pieces = 1 };
-    if (!llm_trainer_new(&c.t, m, &o->train, e) && !lm_feed_new(&c.feed, e) && !lm_feed_new(&c.look, e) && !say_memory(&c, data, e) && !o->dry_run)
+    if (!llm_trainer_new(&c.t, m, &o->train, e) && !lm_feed_new(&c.feed, e) && !lm_feed_new(&c.look, e) &&
+        !say_memory(&c, data, e) && !o->dry_run)
         train_loop_run(&c.task, &o->run, e);
     lm_feed_free(&c.feed), lm_feed_free(&c.look);
     llm_trainer_free(c.t);

@@ -12,7 +12,7 @@
 #include "pipeline/run.h"
 #include "pipeline/train_parts.h"
 
-/* --- what is said ------------------------------------------------------------------------------------------------- */
+/* --- what is said ------------------------------------------------------------------------------------------------ */
 static void log_step(train_loop *l, const train_step *s, double lr) {
     if (!l->log) return;
     double now = run_seconds(), steps = (double)VM_MAX(l->step - l->at_log, (int64_t)1);
@@ -43,7 +43,7 @@ static void write_report(train_loop *l) {
     train_log_report(l->log, title, l->o.command);
 }
 
-/* --- checkpoints -------------------------------------------------------------------------------------------------- */
+/* --- checkpoints ------------------------------------------------------------------------------------------------- */
 static void wait_for_room(train_loop *l, const char *why) {
     if (!l->unsaved) vm_warn("%s; the training waits for room in %s", why, l->o.out);
     l->unsaved = true;
@@ -84,7 +84,7 @@ static vm_status check_room(const train_loop *l, bool resumed, vm_error *e) {
                    l->o.out, (double)room / 1e6, (double)bytes / 1e6, need / 1e6);
 }
 
-/* --- going back --------------------------------------------------------------------------------------------------- */
+/* --- going back -------------------------------------------------------------------------------------------------- */
 /* Data and logs for going on behind l->step. */
 static vm_status start_at(train_loop *l, vm_error *e) {
     train_log_close(l->log);
@@ -109,7 +109,7 @@ static vm_status go_back(train_loop *l, vm_error *e) {
     return start_at(l, e);
 }
 
-/* --- validation --------------------------------------------------------------------------------------------------- */
+/* --- validation -------------------------------------------------------------------------------------------------- */
 static vm_status validate(train_loop *l, vm_error *e) {
     double value;
     bool late = l->val_due; /* the checkpoint of this step exists already, and says that this was missing */
@@ -130,7 +130,7 @@ static vm_status validate(train_loop *l, vm_error *e) {
     return best ? save(l, false, e) : VM_OK;
 }
 
-/* --- steps -------------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------------------------- */
 /* What a step that was not taken leaves behind: a line, and evidence. Every rank has the same numbers, and its own
  * samples. */
 static void tell_skipped(train_loop *l, const train_step *s) {
@@ -203,10 +203,10 @@ static vm_status run_steps(train_loop *l, vm_error *e) {
 static vm_status begin(train_loop *l, vm_error *e) {
     bool resumed = false, first = !l->comm->rank;
     if (first && !l->o.resume && checkpoint_any(l->o.out))
-        return vm_fail(
-            e, VM_EUSAGE,
-            "%s: holds checkpoints and --resume never would mix two runs; give another --out, or remove them",
-            l->o.out);
+        return vm_fail(e, VM_EUSAGE,
+                       "%s: holds checkpoints and --resume never would mix two runs; give another --out, or remove "
+                       "them",
+                       l->o.out);
     if (first && train_run_begin(l, e)) return e->status;
     if (l->o.resume && train_state_read(l, false, &resumed, e)) return e->status;
     if (resumed) vm_info("going on at step %lld of %lld", (long long)l->step, (long long)l->o.steps);
@@ -217,7 +217,9 @@ static vm_status begin(train_loop *l, vm_error *e) {
 }
 
 vm_status train_loop_run(train_task *t, const train_options *o, vm_error *e) {
-    train_loop l = { .o = *o, .task = t, .guard = train_guard_new(o->skip_z), .comm = o->comm ? o->comm : vm_comm_self() };
+    train_loop l = {
+        .o = *o, .task = t, .guard = train_guard_new(o->skip_z), .comm = o->comm ? o->comm : vm_comm_self()
+    };
     l.best = NAN, l.best_step = l.saved_step = -1;
     l.o.schedule.total = o->steps;
     if (!begin(&l, e)) run_steps(&l, e);

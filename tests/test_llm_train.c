@@ -1,5 +1,5 @@
-/* test_llm_train.c - steps of a language model: what counts, pieces of a batch, recomputation, learning by heart, adapters, and the bits of
- * a run that goes on. */
+/* test_llm_train.c - steps of a language model: what counts, pieces of a batch, recomputation, learning by heart,
+ * adapters, and the bits of a run that goes on. */
 #include <unistd.h>
 
 #include "io/file.h"
@@ -11,8 +11,21 @@ static vm_error err;
 enum { V = 50, ROWS = 4, T = 16 };
 static int32_t ids[ROWS * T], targets[ROWS * T];
 
-static const llm_config config = { .vocab = V, .width = 32, .mlp = 48, .layers = 2, .context = 64, .NH = 4, .NKV = 2, .HS = 8, .eps = 1e-5f, .act = VM_SILU,
-                                   .tied = true, .rope = { .columns = 8, .base = 10000, .factor = 1 }, .bos = -1, .pad = -1, .stops = 0 };
+static const llm_config config = { .vocab = V,
+                                   .width = 32,
+                                   .mlp = 48,
+                                   .layers = 2,
+                                   .context = 64,
+                                   .NH = 4,
+                                   .NKV = 2,
+                                   .HS = 8,
+                                   .eps = 1e-5f,
+                                   .act = VM_SILU,
+                                   .tied = true,
+                                   .rope = { .columns = 8, .base = 10000, .factor = 1 },
+                                   .bos = -1,
+                                   .pad = -1,
+                                   .stops = 0 };
 
 static llm *fresh(void) {
     llm *m = NULL;
@@ -61,13 +74,17 @@ TEST(pieces_have_the_gradients_of_the_whole) {
     EXPECT(!llm_trainer_gradients(t, 1, &(llm_piece){ ROWS, T, ids, targets }, &whole, &err));
     vm_real *a = gradients(m, &n);
     EXPECT(whole.counted == 2 + 3 + 4 + 5 && n == weight_count(&m->w));
-    EXPECT(!llm_trainer_gradients(t, 3, (llm_piece[]){ { 1, T, ids, targets }, { 2, T, ids + T, targets + T }, { 1, T, ids + 3 * T, targets + 3 * T } }, &parts, &err));
+    EXPECT(!llm_trainer_gradients(
+        t, 3,
+        (llm_piece[]){ { 1, T, ids, targets }, { 2, T, ids + T, targets + T }, { 1, T, ids + 3 * T, targets + 3 * T } },
+        &parts, &err));
     vm_real *b = gradients(m, &n2);
     EXPECT(n2 == n && parts.counted == whole.counted);
     EXPECT_NEAR(parts.loss, whole.loss, 1e-6);
     EXPECT_NEAR(difference(a, b, n), 0, 1e-5);
     for (int r = 0; r < ROWS; r++) { /* the mean over tokens, not over texts */
-        EXPECT(!llm_trainer_loss(t, &(llm_piece){ 1, T, ids + r * T, targets + r * T }, &loss, &counted, &err) && counted == r + 2);
+        EXPECT(!llm_trainer_loss(t, &(llm_piece){ 1, T, ids + r * T, targets + r * T }, &loss, &counted, &err) &&
+               counted == r + 2);
         sum += loss * (double)counted / 14;
     }
     EXPECT_NEAR(sum, whole.loss, 1e-6);
@@ -80,7 +97,8 @@ TEST(pieces_have_the_gradients_of_the_whole) {
     llm_trainer_free(t);
     again = trainer(m, (llm_train_config){ .dtype = VM_F32, .recompute = true });
     EXPECT(!llm_trainer_memory(again, ROWS, T, &own, &again_kept, &err) && again_kept < kept);
-    EXPECT(!llm_trainer_gradients(again, 1, &(llm_piece){ ROWS, T, ids, targets }, &parts, &err) && parts.loss == whole.loss);
+    EXPECT(!llm_trainer_gradients(again, 1, &(llm_piece){ ROWS, T, ids, targets }, &parts, &err) &&
+           parts.loss == whole.loss);
     b = gradients(m, &n2);
     EXPECT(n2 == n && !memcmp(a, b, (size_t)n * sizeof *a));
     llm_trainer_free(again);
@@ -98,16 +116,19 @@ TEST(what_does_not_count) {
     memcpy(other, ids, sizeof ids);
     for (int r = 0; r < ROWS; r++)
         for (int k = r + 5; k < T; k++) other[r * T + k] = (other[r * T + k] + 1) % V;
-    EXPECT(!llm_trainer_loss(t, &(llm_piece){ ROWS, T, ids, targets }, &a, &n, &err) && !llm_trainer_loss(t, &(llm_piece){ ROWS, T, other, targets }, &b, &n, &err));
+    EXPECT(!llm_trainer_loss(t, &(llm_piece){ ROWS, T, ids, targets }, &a, &n, &err) &&
+           !llm_trainer_loss(t, &(llm_piece){ ROWS, T, other, targets }, &b, &n, &err));
     EXPECT(a == b);
     other[0] = (ids[0] + 1) % V; /* but what stands before does */
     EXPECT(!llm_trainer_loss(t, &(llm_piece){ ROWS, T, other, targets }, &b, &n, &err) && a != b);
     llm_train_step s;
     int32_t none[ROWS * T];
     for (int i = 0; i < ROWS * T; i++) none[i] = -100;
-    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, none }, 1e-3, &s, &err) && s.skipped && !s.counted && !llm_trainer_updates(t));
+    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, none }, 1e-3, &s, &err) && s.skipped && !s.counted &&
+           !llm_trainer_updates(t));
     llm_trainer_limit(t, 0.1, INFINITY);
-    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 1e-3, &s, &err) && s.skipped && s.counted == 14);
+    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 1e-3, &s, &err) && s.skipped &&
+           s.counted == 14);
     llm_trainer_free(t);
     llm_free(m);
 }
@@ -119,7 +140,8 @@ TEST(by_heart) { /* in bf16, too */
         llm_train_step s, first;
         EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 5e-3, &first, &err));
         EXPECT_NEAR(first.loss, log(V), 0.5);
-        for (int i = 0; i < 100; i++) EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 5e-3, &s, &err));
+        for (int i = 0; i < 100; i++)
+            EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 5e-3, &s, &err));
         EXPECT(s.loss < 0.05 && llm_trainer_updates(t) == 101);
         llm_trainer_free(t);
         llm_free(m);
@@ -146,7 +168,8 @@ static void goes_on(bool adapter) {
         const vm_param *a = m[0]->w.p[i], *b = m[1]->w.p[i];
         size_t bytes = (size_t)vm_param_count(a) * sizeof(vm_real);
         EXPECT(!memcmp(a->data, b->data, bytes));
-        if (adapter && i < start->w.n) EXPECT(!memcmp(a->data, start->w.p[i]->data, bytes) && !a->grad); /* the base is as it was */
+        if (adapter && i < start->w.n)
+            EXPECT(!memcmp(a->data, start->w.p[i]->data, bytes) && !a->grad); /* the base is as it was */
         if (adapter && i >= start->w.n) EXPECT(a->grad && a->m);
     }
     llm_free(start);
@@ -164,10 +187,11 @@ TEST(saved_models_compute_the_same) {
     snprintf(dir, sizeof dir, "%s/saved", tmp);
     for (int k = 0; k < 2; k++) { /* Phi-3's files have fused tensors */
         const char *from = k ? "tests/golden/llm/phi3" : "tests/golden/llm/llama";
-        if (llm_open(&m, vm_backend_cpu(), from, true, &err) || dir_make(dir, &err) || llm_save(m, from, dir, ST_F32, &err) ||
-            llm_open(&back, vm_backend_cpu(), dir, false, &err))
+        if (llm_open(&m, vm_backend_cpu(), from, true, &err) || dir_make(dir, &err) ||
+            llm_save(m, from, dir, ST_F32, &err) || llm_open(&back, vm_backend_cpu(), dir, false, &err))
             MISMATCH("%s\n", err.msg);
-        llm_trainer *x = trainer(m, (llm_train_config){ .dtype = VM_F32 }), *y = trainer(back, (llm_train_config){ .dtype = VM_F32 });
+        llm_trainer *x = trainer(m, (llm_train_config){ .dtype = VM_F32 }),
+                    *y = trainer(back, (llm_train_config){ .dtype = VM_F32 });
         EXPECT(!llm_trainer_loss(x, &p, &a, &n, &err) && !llm_trainer_loss(y, &p, &b, &n, &err) && a == b);
         llm_trainer_free(x), llm_trainer_free(y);
         llm_free(m), llm_free(back);

@@ -1,4 +1,5 @@
-/* test_lm_data.c - texts for the training of a language model: what of a line is learnt, in every layout; bad lines; batches. */
+/* test_lm_data.c - texts for the training of a language model: what of a line is learnt, in every layout; bad lines;
+ * batches. */
 #include <unistd.h>
 
 #include "io/file.h"
@@ -49,7 +50,8 @@ TEST(what_is_learnt) {
     EXPECT(!strstr(end, "cup")); /* nothing of a plain text is only given, but for a start token */
     vm_free(end);
     lm_data_free(&d);
-    EXPECT(!read_lines(&d, "{\"prompt\":\"a red\",\"completion\":\" ball\"}\n", &(lm_options){ .end = -1, .longest = 400 }));
+    EXPECT(!read_lines(&d, "{\"prompt\":\"a red\",\"completion\":\" ball\"}\n",
+                       &(lm_options){ .end = -1, .longest = 400 }));
     EXPECT(d.id[d.n_ids - 1] != 2); /* no end token is known */
     lm_data_free(&d);
 }
@@ -58,8 +60,10 @@ TEST(what_is_learnt) {
 TEST(prompts_stay_whole) {
     lm_data d;
     tok_ids prompt = { 0 };
-    EXPECT(!read_lines(&d, "{\"prompt\":\"the re\",\"completion\":\"d\"}\n", &(lm_options){ .end = -1, .longest = 400 }));
-    EXPECT(!tok_encode(t, "the re", 6, 0, 0, &prompt, &err) && prompt.n < d.n_ids && !memcmp(prompt.id, d.id, (size_t)prompt.n * sizeof *prompt.id));
+    EXPECT(
+        !read_lines(&d, "{\"prompt\":\"the re\",\"completion\":\"d\"}\n", &(lm_options){ .end = -1, .longest = 400 }));
+    EXPECT(!tok_encode(t, "the re", 6, 0, 0, &prompt, &err) && prompt.n < d.n_ids &&
+           !memcmp(prompt.id, d.id, (size_t)prompt.n * sizeof *prompt.id));
     for (int64_t i = 0; i < d.n_ids; i++) EXPECT(d.learnt[i] == (i >= prompt.n));
     char *learnt = part(&d, 0, true);
     EXPECT_STR(learnt, "d");
@@ -71,19 +75,24 @@ TEST(prompts_stay_whole) {
 TEST(conversations) {
     lm_data d;
     lm_options o = { .end = 2, .longest = 400, .chat = chat_by_name("chatml", &err) };
-    const char *talk = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a?\"},{\"role\":\"assistant\",\"content\":\"b!\"},"
-                       "{\"role\":\"user\",\"content\":\"c?\"},{\"role\":\"assistant\",\"content\":\"d!\"},{\"role\":\"user\",\"content\":\"e?\"}]}\n";
+    const char *talk = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a?\"},{"
+                       "\"role\":\"assistant\",\"content\":\"b!\"},"
+                       "{\"role\":\"user\",\"content\":\"c?\"},{\"role\":\"assistant\",\"content\":\"d!\"},{\"role\":"
+                       "\"user\",\"content\":\"e?\"}]}\n";
     EXPECT(!read_lines(&d, talk, &o) && d.n == 1);
     if (d.n) { /* the last question has no answer, and is left out */
         char *given = part(&d, 0, false), *learnt = part(&d, 0, true);
-        EXPECT_HAS(given, "<|im_start|>user\na?<|im_end|>\n<|im_start|>assistant\n<|im_start|>user\nc?<|im_end|>\n<|im_start|>assistant\n");
+        EXPECT_HAS(given, "<|im_start|>user\na?<|im_end|>\n<|im_start|>assistant\n<|im_start|>user\nc?<|im_end|>\n<|im_"
+                          "start|>assistant\n");
         EXPECT_STR(learnt, "b!<|im_end|>\nd!<|im_end|>\n");
         EXPECT(!strstr(given, "e?"));
         vm_free(given), vm_free(learnt);
     }
     lm_data_free(&d);
     o.chat = chat_by_name("raw", &err);
-    EXPECT(!read_lines(&d, "{\"messages\":[{\"role\":\"user\",\"content\":\"a?\"},{\"role\":\"assistant\",\"content\":\"b!\"}]}\n", &o));
+    EXPECT(!read_lines(
+        &d, "{\"messages\":[{\"role\":\"user\",\"content\":\"a?\"},{\"role\":\"assistant\",\"content\":\"b!\"}]}\n",
+        &o));
     EXPECT(d.id[d.n_ids - 1] == 2 && d.learnt[d.n_ids - 1]); /* no mark of its own: the end token */
     lm_data_free(&d);
 }
@@ -91,9 +100,12 @@ TEST(conversations) {
 TEST(bad_lines) {
     lm_data d;
     const lm_options o = { .end = 2, .longest = 6 };
-    EXPECT(!read_lines(&d, "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":1}\n{\n{\"prompt\":\"a\"}\n{\"text\":\"a long text of many words and more\"}\n"
-                           "{\"prompt\":\"many words before the answer that is too late\",\"completion\":\"x\"}\n"
-                           "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n\n", &o));
+    EXPECT(!read_lines(&d,
+                       "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":1}\n{\n{\"prompt\":\"a\"}\n{\"text\":\"a "
+                       "long text of many words and more\"}\n"
+                       "{\"prompt\":\"many words before the answer that is too late\",\"completion\":\"x\"}\n"
+                       "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n\n",
+                       &o));
     EXPECT(d.n == 2 && d.bad == 4 && d.cut == 2 && d.empty == 1 && d.text[1].n == 6);
     EXPECT_HAS(d.first_bad, "x.jsonl:2");
     EXPECT(d.text[1].at + d.text[1].n == d.n_ids);
@@ -165,7 +177,8 @@ TEST(batches) {
 }
 
 int main(void) {
-    if (!mkdtemp(tmp) || tok_open(&t, "tests/golden/tokenizer/bytes_qwen2", &err)) return fprintf(stderr, "%s\n", err.msg), 1;
+    if (!mkdtemp(tmp) || tok_open(&t, "tests/golden/tokenizer/bytes_qwen2", &err))
+        return fprintf(stderr, "%s\n", err.msg), 1;
     RUN(what_is_learnt);
     RUN(prompts_stay_whole);
     RUN(conversations);

@@ -1,4 +1,5 @@
-/* test_scene_tasks.c - questions about captions of the miniature world: their answers keep the rules that the stages check. */
+/* test_scene_tasks.c - questions about captions of the miniature world: their answers keep the rules that the stages
+ * check. */
 #include "models/scene_tasks.h"
 #include "tests/test.h"
 
@@ -38,7 +39,8 @@ static void replaced(char out[400], const char *caption, const char *phrase, con
     times(caption, phrase, &at);
     size_t n = (size_t)(at - caption);
     snprintf(out, 400, "%.*s", (int)n, caption);
-    bool an = n >= 3 && !strcmp(out + n - 3, "an "), a = !an && n >= 2 && !strcmp(out + n - 2, "a ") && (n == 2 || out[n - 3] == ' ');
+    bool an = n >= 3 && !strcmp(out + n - 3, "an "),
+         a = !an && n >= 2 && !strcmp(out + n - 2, "a ") && (n == 2 || out[n - 3] == ' ');
     if (a || an) snprintf(out + n - (an ? 3 : 2), 10, "%s ", strchr("aeiou", *by) ? "an" : "a");
     snprintf(out + strlen(out), 400 - strlen(out), "%s%s", by, at + strlen(phrase));
 }
@@ -55,15 +57,20 @@ TEST(edits_are_minimal) {
         empty += !n, two += n == 2;
         EXPECT(n <= 2 && (n || attribute) && scene_parse(caption, &t));
         for (json_iter it = json_each(json_root(d)); json_next(&it);) {
-            const char *from = json_str(it.value, "SelectedPhrase", "", &err), *to = json_str(it.value, "EditedPhrase", "", &err),
-                       *region = json_str(it.value, "EditedRegionPhrase", "", &err), *whole = json_str(it.value, "EditedCaption", "", &err),
+            const char *from = json_str(it.value, "SelectedPhrase", "", &err),
+                       *to = json_str(it.value, "EditedPhrase", "", &err),
+                       *region = json_str(it.value, "EditedRegionPhrase", "", &err),
+                       *whole = json_str(it.value, "EditedCaption", "", &err),
                        *category = json_str(it.value, "Category", "", &err), *at;
             char want[400];
             replaced(want, caption, from, to);
             EXPECT_STR(whole, want);
-            EXPECT(times(caption, from, &at) == 1 && strcmp(from, to) && strcmp(whole, caption) && strcmp(to, edited) && scene_parse(whole, &t));
-            EXPECT(strlen(region) > strlen(to) && !strcmp(region + strlen(region) - strlen(to), to) && strstr(whole, region));
-            EXPECT(attribute ? !strcmp(last_word(from), last_word(to)) && (!strcmp(category, "attribute(color)") || !strcmp(category, "attribute(pattern)"))
+            EXPECT(times(caption, from, &at) == 1 && strcmp(from, to) && strcmp(whole, caption) && strcmp(to, edited) &&
+                   scene_parse(whole, &t));
+            EXPECT(strlen(region) > strlen(to) && !strcmp(region + strlen(region) - strlen(to), to) &&
+                   strstr(whole, region));
+            EXPECT(attribute ? !strcmp(last_word(from), last_word(to)) &&
+                                   (!strcmp(category, "attribute(color)") || !strcmp(category, "attribute(pattern)"))
                              : strcmp(last_word(from), last_word(to)) && !strcmp(category, "object"));
             edited = to;
         }
@@ -89,7 +96,8 @@ TEST(verdicts_are_balanced_and_right) {
             classes += x->class != y->class;
             for (int j = 0; j < k; j++) EXPECT(b.phrase[j].class != y->class);
             looks += (x->colour != y->colour) + (x->texture != y->texture);
-            others += x->count != y->count || x->size != y->size || (x->colour == SCENE_UNSAID) != (y->colour == SCENE_UNSAID) ||
+            others += x->count != y->count || x->size != y->size ||
+                      (x->colour == SCENE_UNSAID) != (y->colour == SCENE_UNSAID) ||
                       (x->texture == SCENE_UNSAID) != (y->texture == SCENE_UNSAID);
         }
         EXPECT(accept == (!others && (attribute ? looks == 1 && !classes : classes == 1 && !looks)));
@@ -104,7 +112,10 @@ TEST(verdicts_are_balanced_and_right) {
 typedef struct {
     int64_t x, y, w, h;
 } box;
-static bool apart(const box *a, const box *b, int gap) { return a->x + a->w + gap <= b->x || b->x + b->w + gap <= a->x || a->y + a->h + gap <= b->y || b->y + b->h + gap <= a->y; }
+static bool apart(const box *a, const box *b, int gap) {
+    return a->x + a->w + gap <= b->x || b->x + b->w + gap <= a->x || a->y + a->h + gap <= b->y ||
+           b->y + b->h + gap <= a->y;
+}
 
 TEST(layouts_are_true) {
     int mixed = 0; /* a group and another thing */
@@ -123,7 +134,8 @@ TEST(layouts_are_true) {
             json_value v = json_get(it.value, "box");
             int64_t *p = &b[n].x;
             for (int k = 0; k < 4; k++) p[k] = json_as_int(json_at(v, k), 0, 512, &err);
-            EXPECT(b[n].x >= 8 && b[n].y >= 8 && b[n].w >= 24 && b[n].h >= 24 && b[n].x + b[n].w <= 504 && b[n].y + b[n].h <= 504);
+            EXPECT(b[n].x >= 8 && b[n].y >= 8 && b[n].w >= 24 && b[n].h >= 24 && b[n].x + b[n].w <= 504 &&
+                   b[n].y + b[n].h <= 504);
             for (int k = 0; k < n; k++) EXPECT(apart(&b[n], &b[k], 4));
         }
         int group = t.n == 2 && t.phrase[1].count <= 5; /* the phrase with the number */
@@ -133,11 +145,13 @@ TEST(layouts_are_true) {
         else snprintf(want, sizeof want, "relation(%s)", scene_relation_name[t.relation]);
         EXPECT_STR(json_str(root, "category", "", &err), want);
         if (!counting) {
-            int64_t dx = 2 * b[1].x + b[1].w - 2 * b[0].x - b[0].w, dy = 2 * b[1].y + b[1].h - 2 * b[0].y - b[0].h; /* twice the centres' */
+            int64_t dx = 2 * b[1].x + b[1].w - 2 * b[0].x - b[0].w,
+                    dy = 2 * b[1].y + b[1].h - 2 * b[0].y - b[0].h; /* twice the centres' */
             bool upright = t.relation == SCENE_ABOVE || t.relation == SCENE_BELOW;
             int64_t main = upright ? dy : dx, other = upright ? dx : dy;
             EXPECT(t.relation == SCENE_LEFT || t.relation == SCENE_ABOVE ? main > 0 : main < 0);
-            EXPECT(llabs(main) * 10 >= llabs(other) * 12 && llabs(main) >= 123 && 2 * VM_MIN(b[0].w * b[0].h, b[1].w * b[1].h) >= VM_MAX(b[0].w * b[0].h, b[1].w * b[1].h));
+            EXPECT(llabs(main) * 10 >= llabs(other) * 12 && llabs(main) >= 123 &&
+                   2 * VM_MIN(b[0].w * b[0].h, b[1].w * b[1].h) >= VM_MAX(b[0].w * b[0].h, b[1].w * b[1].h));
         }
         done(&q, d);
     }
@@ -154,9 +168,13 @@ TEST(questions_have_answers) {
         for (json_iter it = json_each(json_root(d)); json_next(&it);) {
             json_value choices = json_get(it.value, "choices");
             int64_t n = json_len(choices), k = json_int(it.value, "answer_index", -1, 0, n - 1, &err);
-            const char *kind = json_str(it.value, "kind", "", &err), *text = json_str(it.value, "question", "", &err), *right = json_as_str(json_at(choices, k), &err);
+            const char *kind = json_str(it.value, "kind", "", &err), *text = json_str(it.value, "question", "", &err),
+                       *right = json_as_str(json_at(choices, k), &err);
             char thing[200];
-            snprintf(thing, sizeof thing, "%s", strstr(text, "there a") ? strchr(strstr(text, "there a"), ' ') + 3 : strstr(text, "there ") ? strstr(text, "there ") + 6 : "");
+            snprintf(thing, sizeof thing, "%s",
+                     strstr(text, "there a")  ? strchr(strstr(text, "there a"), ' ') + 3
+                     : strstr(text, "there ") ? strstr(text, "there ") + 6
+                                              : "");
             thing[strcspn(thing, "?")] = 0;
             const char *name = thing[0] == ' ' ? thing + 1 : thing; /* behind "an" */
             EXPECT(n >= 2 && n <= 5 && k >= 0 && strchr(text, '?'));
@@ -173,7 +191,8 @@ TEST(letters_are_right) {
     for (uint64_t i = 0; i < MANY; i++) {
         scene_exercise q;
         json_doc *d = answer(&q, i, TASK_ASK_JUDGE);
-        const char *text = field(&q, "text"), *question = field(&q, "question"), *choices = field(&q, "choices"), *letter = json_str(json_root(d), "answer", "", &err);
+        const char *text = field(&q, "text"), *question = field(&q, "question"), *choices = field(&q, "choices"),
+                   *letter = json_str(json_root(d), "answer", "", &err);
         char mark[4], right[40];
         snprintf(mark, sizeof mark, "%s) ", letter);
         const char *at = strstr(choices, mark);
@@ -207,13 +226,16 @@ TEST(questions_about_layouts) {
         json_doc *d = answer(&q, i, TASK_ASK_LAYOUT);
         scene_text t;
         int no = 0;
-        EXPECT(scene_parse(field(&q, "caption"), &t) && json_len(json_root(d)) == (t.n == 1 ? 3 : 4) && strlen(field(&q, "things")) > 4);
+        EXPECT(scene_parse(field(&q, "caption"), &t) && json_len(json_root(d)) == (t.n == 1 ? 3 : 4) &&
+               strlen(field(&q, "things")) > 4);
         for (json_iter it = json_each(json_root(d)); json_next(&it);) {
             const char *kind = json_str(it.value, "kind", "", &err), *text = json_str(it.value, "question", "", &err);
-            const char *right = json_as_str(json_at(json_get(it.value, "choices"), json_int(it.value, "answer_index", 0, 0, 2, &err)), &err);
+            const char *right = json_as_str(
+                json_at(json_get(it.value, "choices"), json_int(it.value, "answer_index", 0, 0, 2, &err)), &err);
             no += !strcmp(right, "no");
             if (!strcmp(kind, "count")) EXPECT_STR(right, scene_number_name[t.phrase[0].count]);
-            if (!strcmp(kind, "relation")) EXPECT((strstr(text, scene_relation_name[t.relation]) != NULL) == !strcmp(right, "yes"));
+            if (!strcmp(kind, "relation"))
+                EXPECT((strstr(text, scene_relation_name[t.relation]) != NULL) == !strcmp(right, "yes"));
         }
         EXPECT(no >= 1);
         done(&q, d);
@@ -225,7 +247,8 @@ TEST(the_same_seed_is_the_same_question) {
         scene_exercise a, b;
         scene_task task = scene_task_pick(i);
         counts[task]++;
-        EXPECT(!scene_task_make(&a, i, task, (int)(i % 3), &err) && !scene_task_make(&b, i, task, (int)(i % 3), &err) && !strcmp(a.answer, b.answer));
+        EXPECT(!scene_task_make(&a, i, task, (int)(i % 3), &err) && !scene_task_make(&b, i, task, (int)(i % 3), &err) &&
+               !strcmp(a.answer, b.answer));
         vm_free(a.answer), vm_free(b.answer);
     }
     for (int k = 0; k < SCENE_TASKS; k++) EXPECT(counts[k] > 0);

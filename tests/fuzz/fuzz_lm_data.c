@@ -1,5 +1,6 @@
-/* fuzz_lm_data.c - any bytes as texts for the training of a language model: lines are refused with a sentence and counted, or they are texts
- * within their length with something to learn, and batches of them are whole. The first byte chooses layout, length and end token. */
+/* fuzz_lm_data.c - any bytes as texts for the training of a language model: lines are refused with a sentence and
+ * counted, or they are texts within their length with something to learn, and batches of them are whole. The first byte
+ * chooses layout, length and end token. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,7 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         snprintf(path, sizeof path, "/dev/shm/fuzz_lm_data.%d", (int)getpid());
         if (tok_open(&t, "tests/golden/tokenizer/bytes_qwen2", &e)) __builtin_trap();
     }
-    const lm_options o = { .chat = data[0] & 1 ? chat_by_name(layouts[data[0] >> 1 & 3], &e) : NULL, .end = data[0] & 8 ? 2 : -1, .longest = data[0] & 16 ? 5 : 1000 };
+    const lm_options o = { .chat = data[0] & 1 ? chat_by_name(layouts[data[0] >> 1 & 3], &e) : NULL,
+                           .end = data[0] & 8 ? 2 : -1,
+                           .longest = data[0] & 16 ? 5 : 1000 };
     if (file_write(path, data + 1, bytes - 1, &e)) __builtin_trap();
     if (!lm_data_read(&d, (const char *const[]){ path }, 1, t, &o, &e)) check(&d, o.longest), batches(&d);
     else if (e.status != VM_EINPUT || !e.msg[0]) __builtin_trap();
