@@ -9,7 +9,7 @@
 #include "io/json_lines.h"
 #include "kernels/philox.h"
 
-enum { MESSAGES = 256, ROUND = 16 };
+enum { MESSAGES = 256, STEP = 16 };
 
 typedef struct {
     lm_data *d;
@@ -215,6 +215,13 @@ static void fill(const lm_data *d, int64_t text, int32_t *id, int32_t *target, i
     }
 }
 
+/* Few different sizes, as each is a plan of its own: multiples of 16 up to 128, then four to every doubling. */
+static int64_t rounded(int64_t n) {
+    int64_t step = STEP;
+    while (n > 8 * step) step *= 2;
+    return (n + step - 1) / step * step;
+}
+
 /* Pieces of the chosen texts. */
 static vm_status deal(lm_feed *f, vm_error *e) {
     const int64_t each = f->rows / f->pieces;
@@ -223,7 +230,7 @@ static vm_status deal(lm_feed *f, vm_error *e) {
     for (int64_t k = 0; k < f->pieces; k++) {
         int64_t first = f->chosen[k * each];
         f->piece[k] = (llm_piece){ .B = each,
-                                   .T = ((first < 0 ? 1 : f->d->text[first].n) + ROUND - 1) / ROUND * ROUND };
+                                   .T = rounded(first < 0 ? 1 : f->d->text[first].n) };
         all += each * f->piece[k].T;
     }
     if (all > f->room) {

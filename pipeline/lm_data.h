@@ -39,7 +39,7 @@ void lm_data_free(lm_data *d);
 
 /* Batch number `step` of `rows` texts: the order of an epoch is a permutation of (seed, epoch), or with in_order that
  * of the files. The texts of the step are sorted by length and dealt to `pieces` pieces of rows / pieces each, every
- * one as long as its longest text, rounded up to 16 tokens, so that little is computed for nothing. */
+ * one as long as its longest text, rounded up to one of a few sizes, so that little is computed for nothing. */
 typedef struct {
     const lm_data *d;
     int64_t rows, pieces;

@@ -25,14 +25,15 @@ mkdir "$dir/p" && for f in weights/tiny/llm/prompts/*.txt; do sed 's/{caption}/{
 "$vismin" scene --out "$dir/one" --texts 20 --prompt-dir "$dir/p" --quiet 2> "$dir/err"; rc=$?
 check unknown_place '[ $rc = 3 ] && grep -q "nothing fills the place {title}" "$dir/err"'
 
-# --- training ---
+# --- training, on texts of one task, which are short and of like length: what a size of a batch needs is made once ---
+rm -rf "$dir/t" && "$vismin" scene --out "$dir/t" --texts 400 --split train --task ask.judge --model --quiet
 sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 1/; s/"hidden_size": [0-9]*/"hidden_size": 48/' "$dir/t/model/config.json" > "$dir/c" && mv "$dir/c" "$dir/t/model/config.json"
 start() { # OUT: the command under test in place of this shell
     exec "$vismin" train lm --data "$dir/t/texts.jsonl" --val "$dir/one/texts.jsonl" --init-config "$dir/t/model" --batch 8 --accum 2 --steps 60 --lr 1e-3 \
         --warmup 5 --save-every 11 --val-every 20 --log-every 10 --threads 1 --dtype f32 --out "$1"
 }
 run() { (start "$1"); }
-"$vismin" scene --out "$dir/one" --texts 20 --split val --quiet
+"$vismin" scene --out "$dir/one" --texts 20 --split val --task ask.judge --quiet
 run "$dir/whole" 2> "$dir/err"; rc=$?
 check undisturbed '[ $rc = 0 ] && [ -s "$dir/whole/model/model.safetensors" ] && [ -s "$dir/whole/model/tokenizer.json" ] && grep -q "step 60/60" "$dir/err"'
 check log '[ "$(grep -c val_loss "$dir/whole/log.jsonl")" = 3 ] && grep -q "^{\"step\":60,\"loss\":.*\"tokens_per_s\"" "$dir/whole/log.jsonl" && [ -s "$dir/whole/report/index.html" ]'

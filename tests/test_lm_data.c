@@ -176,6 +176,27 @@ TEST(batches) {
     lm_data_free(&d);
 }
 
+/* Long texts have few sizes, and no less than they need. */
+TEST(sizes) {
+    lm_data d = { 0 };
+    static int32_t id[3000];
+    static uint8_t learnt[3000];
+    lm_text text = { 0, 0 };
+    int sizes = 0;
+    int64_t last = 0;
+    d.text = &text, d.n = 1, d.id = id, d.learnt = learnt;
+    lm_feed f = { .d = &d, .rows = 1, .pieces = 1, .in_order = true };
+    EXPECT(!lm_feed_new(&f, &err));
+    for (text.n = 2; text.n <= 2048; text.n++) {
+        EXPECT(!lm_feed_batch(&f, 0, &err));
+        int64_t T = f.piece[0].T;
+        EXPECT(T >= text.n && T >= last && (T - text.n < 16 || 4 * (T - text.n) < T));
+        sizes += T != last, last = T;
+    }
+    EXPECT(sizes == 24);
+    lm_feed_free(&f);
+}
+
 int main(void) {
     if (!mkdtemp(tmp) || tok_open(&t, "tests/golden/tokenizer/bytes_qwen2", &err))
         return fprintf(stderr, "%s\n", err.msg), 1;
@@ -184,6 +205,7 @@ int main(void) {
     RUN(conversations);
     RUN(bad_lines);
     RUN(batches);
+    RUN(sizes);
     tok_free(t);
     EXPECT(vm_mem_used() == 0);
     dir_remove(tmp, &err);
