@@ -7,7 +7,7 @@
  *
  *     json_loose s = json_loose_start(text, bytes);
  *     while (json_loose_next(&s, '{', &d, e)) use(json_root(d)), json_free(d);        // every outermost object
- * */
+ */
 #ifndef VM_IO_JSON_LOOSE_H
 #define VM_IO_JSON_LOOSE_H
 #include "io/json.h"

@@ -7,7 +7,7 @@
 typedef vm_status (*checkpoint_writer)(const char *dir, const void *ctx, vm_error *e); /* writes files into dir */
 
 /* Which of them stay: the newest `last`, and that of the step `best` (-1 = none), to which a link of that name points.
- * */
+ */
 typedef struct {
     int last;
     int64_t best;

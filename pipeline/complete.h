@@ -9,7 +9,7 @@
  *     completer *c;
  *     complete_open(&c, a, e);                  // options COMPLETE_OPTS
  *     complete(c, list, n, e);                  // done() of each is called as soon as its answer is there
- * */
+ */
 #ifndef VM_COMPLETE_H
 #define VM_COMPLETE_H
 #include "pipeline/command.h"

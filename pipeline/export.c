@@ -8,7 +8,8 @@
 #include "io/log.h"
 #include "pipeline/run.h"
 
-static const export_layout *const layouts[] = { &export_instruct, &export_vet, &export_layouts, &export_magic, &export_ask, &export_inpaint };
+static const export_layout *const layouts[] = { &export_instruct, &export_vet, &export_layouts,
+                                                &export_magic,    &export_ask, &export_inpaint };
 
 static const export_layout *find_layout(const char *name, vm_error *e) {
     char known[200] = "";
@@ -92,11 +93,15 @@ const vm_command cmd_export = {
     .summary = "what a stage has made, in the published layout or as JSON lines",
     .usage = "RUN STAGE [--format original|jsonl] [--out FILE]",
     .about = "  vismin export run instruct --out llm_edits.json          {image_id: {caption: [edits]}}\n"
-             "  vismin export run vet --out filtered.json                {image_id: {edit_id: {\"reject\", \"output\"}}}\n"
-             "  vismin export run layout --out llm_layout.json           {id: {\"prompt\", \"bounding_boxes\", \"background_prompt\", ...}}\n"
+             "  vismin export run vet --out filtered.json                {image_id: {edit_id: {\"reject\", "
+             "\"output\"}}}\n"
+             "  vismin export run layout --out llm_layout.json           {id: {\"prompt\", \"bounding_boxes\", "
+             "\"background_prompt\", ...}}\n"
              "  vismin export run magic --out magic_prompt.json          {image_id: {edit_id: [texts]}}\n"
-             "  vismin export run ask --out qa_annotations.json          {image_id: {edit_id: {\"generated_questions_full_caption\", ...}}}\n"
-             "  vismin export run inpaint --out coco_sdxl_edited_train/  IMAGE_ID/EDIT_ID.png, IMAGE_ID/annotations.json\n"
+             "  vismin export run ask --out qa_annotations.json          {image_id: {edit_id: "
+             "{\"generated_questions_full_caption\", ...}}}\n"
+             "  vismin export run inpaint --out coco_sdxl_edited_train/  IMAGE_ID/EDIT_ID.png, "
+             "IMAGE_ID/annotations.json\n"
              "  vismin export run instruct --format jsonl | head",
     .opts = export_opts,
     .min_pos = 2,

@@ -37,9 +37,9 @@ static vm_status read_shard(const vm_args *a, int64_t *part, int64_t *parts, vm_
     const char *text = arg_str(a, "shard");
     int i, n, end = 0;
     if (sscanf(text, "%d/%d%n", &i, &n, &end) != 2 || text[end] || n < 1 || n > PARTS || i < 0 || i >= n)
-        return vm_fail(
-            e, VM_EUSAGE,
-            "--shard %s: expected I/N with I from 0 to N - 1 and N at most %d (or any/N in the text stages)", text, PARTS);
+        return vm_fail(e, VM_EUSAGE,
+                       "--shard %s: expected I/N with I from 0 to N - 1 and N at most %d (or any/N in the text stages)",
+                       text, PARTS);
     *part = i, *parts = n;
     return VM_OK;
 }
@@ -100,7 +100,8 @@ vm_status stage_parts(const char *name, const char *run, const char *config, con
     for (int64_t i = 0; i < parts && !e->status; i++) {
         stage *s = NULL;
         vm_error own = { 0 };
-        if (any ? stage_open_part(&s, name, run, config, a, i, parts, &own) : stage_open(&s, name, run, config, a, &own)) {
+        if (any ? stage_open_part(&s, name, run, config, a, i, parts, &own)
+                : stage_open(&s, name, run, config, a, &own)) {
             if (any && own.status == VM_ELOCKED) busy++;
             else *e = own;
             continue;
