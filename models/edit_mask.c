@@ -71,6 +71,13 @@ vm_status edit_mask_grow(vm_image *mask, int px, vm_error *e) {
     return e->status;
 }
 
+vm_status edit_mask_feather(vm_image *mask, int px, vm_error *e) {
+    uint16_t *d = px > 0 ? distances(mask, px + 1, e) : NULL;
+    for (int64_t i = 0; d && i < (int64_t)mask->w * mask->h; i++) mask->px[i] = (uint8_t)((255 * (px + 1 - d[i]) + (px + 1) / 2) / (px + 1));
+    vm_free(d);
+    return e->status;
+}
+
 int64_t edit_mask_count(const vm_image *mask) {
     int64_t n = 0;
     for (int64_t i = 0; i < (int64_t)mask->w * mask->h; i++) n += mask->px[i] != 0;

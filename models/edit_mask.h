@@ -12,6 +12,7 @@ vm_status edit_mask_boxes(vm_image *out, int w, int h, const float *boxes, int64
 /* Any picture as a mask of w x h: gray, half and above is white; of another size it is scaled. */
 vm_status edit_mask_picture(vm_image *out, const vm_image *im, int w, int h, vm_error *e);
 vm_status edit_mask_grow(vm_image *mask, int px, vm_error *e); /* by squares */
+vm_status edit_mask_feather(vm_image *mask, int px, vm_error *e); /* falls from white to black over px pixels around it (in squares) */
 int64_t edit_mask_count(const vm_image *mask);                 /* pixels to repaint */
 
 typedef enum {

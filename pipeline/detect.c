@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "models/detector.h"
+#include "models/edit_mask.h"
 #include "pipeline/box_draw.h"
 #include "pipeline/run.h"
 
@@ -18,7 +19,6 @@ typedef struct {
     const vm_args *a;
     detector *d;
     detector_options how;
-    box_mask_options mask;
     json_writer coco;
     int64_t boxes, bad;
     vm_error first;            /* of the pictures that could not be read */
@@ -125,11 +125,14 @@ static vm_status write_picture(const char *dir, const char *path, const vm_image
 
 static vm_status draw_mask(const job *j, const char *dir, const char *path, const vm_image *im, const detector_found *f, vm_error *e) {
     vm_image mask = { 0 };
-    if (!box_mask(&mask, im->w, im->h, NULL, 0, &j->mask, e)) {
-        for (int64_t i = 0; i < f->n; i++) box_mask_add(&mask, f->box[i].box, &j->mask);
+    float *boxes = vm_alloc((size_t)f->n * 4 * sizeof *boxes + 1);
+    for (int64_t i = 0; i < f->n && boxes; i++) memcpy(boxes + 4 * i, f->box[i].box, sizeof f->box[i].box);
+    if (!boxes) vm_nomem(e, (size_t)f->n * 4 * sizeof *boxes, "a mask");
+    else if (!edit_mask_boxes(&mask, im->w, im->h, boxes, f->n, (int)arg_int(j->a, "mask-min-side"), (int)arg_int(j->a, "mask-grow"), e) &&
+             !edit_mask_feather(&mask, (int)arg_int(j->a, "mask-feather"), e))
         write_picture(dir, path, &mask, e);
-    }
     image_free(&mask);
+    vm_free(boxes);
     return e->status;
 }
 
@@ -222,7 +225,7 @@ static vm_status save_coco(job *j, const char *path, vm_error *e) {
 static vm_status run(const vm_args *a, vm_error *e) {
     const char *const *phrases, *dir;
     const int64_t n = arg_list(a, "phrase", &phrases);
-    job j = { .a = a, .mask = { (int)arg_int(a, "mask-grow"), (int)arg_int(a, "mask-feather"), (int)arg_int(a, "mask-min-side") }, .how = { .threshold = arg_float(a, "threshold"), .text_threshold = arg_float(a, "text-threshold"), .nms = arg_float(a, "nms"),
+    job j = { .a = a, .how = { .threshold = arg_float(a, "threshold"), .text_threshold = arg_float(a, "text-threshold"), .nms = arg_float(a, "nms"),
                                .min_area = arg_float(a, "min-area"), .max_area = arg_float(a, "max-area"), .min_score = arg_float(a, "min-box-score"), .most = arg_int(a, "max-boxes"),
                                .batch = arg_int(a, "batch") } };
     vm_type dtype;

@@ -1,57 +1,22 @@
-/* test_box_draw.c - masks of boxes and frames with labels, pixel by pixel. */
+/* test_box_draw.c - frames with labels and feathered masks, pixel by pixel. */
+#include "models/edit_mask.h"
 #include "pipeline/box_draw.h"
 #include "pipeline/letters.h"
 #include "tests/test.h"
 
 static int at(const vm_image *im, int x, int y) { return im->px[(y * im->w + x) * im->c]; }
 
-TEST(union_of_boxes) {
-    const float boxes[][4] = { { 2.9f, 1.2f, 5.9f, 4 }, { 5, 3, 9.5f, 6.9f } };
+TEST(feathered) {
+    const float box[] = { 4, 4, 6, 6 }, two[] = { 0, 0, 4, 4, 6, 0, 9, 4 };
     vm_image m;
     vm_error e = { 0 };
-    EXPECT(!box_mask(&m, 12, 8, boxes, 2, &(box_mask_options){ 0 }, &e) && m.c == 1);
-    for (int y = 0; y < 8; y++)
-        for (int x = 0; x < 12; x++) {
-            const bool in = (x >= 2 && x < 5 && y >= 1 && y < 4) || (x >= 5 && x < 9 && y >= 3 && y < 6); /* cut to whole pixels towards 0 */
-            EXPECT(at(&m, x, y) == (in ? 255 : 0));
-        }
-    image_free(&m);
-}
-
-TEST(grown_and_feathered) {
-    const float box[][4] = { { 4, 4, 6, 6 } };
-    vm_image m;
-    vm_error e = { 0 };
-    EXPECT(!box_mask(&m, 16, 16, box, 1, &(box_mask_options){ .grow = 1, .feather = 3 }, &e)); /* white 3..6 */
+    EXPECT(!edit_mask_boxes(&m, 16, 16, box, 1, 0, 1, &e) && !edit_mask_feather(&m, 3, &e)); /* white 3..6 */
     EXPECT(at(&m, 3, 3) == 255 && at(&m, 6, 6) == 255);
     EXPECT(at(&m, 7, 5) == 191 && at(&m, 8, 5) == 128 && at(&m, 9, 5) == 64 && at(&m, 10, 5) == 0); /* 3/4, 2/4, 1/4 */
-    EXPECT(at(&m, 2, 5) == 191 && at(&m, 0, 5) == 64);
-    EXPECT(at(&m, 7, 7) == 165 && at(&m, 9, 9) == 0); /* 1 - sqrt 2 / 4; 1 - 3 sqrt 2 / 4 < 0 */
+    EXPECT(at(&m, 2, 5) == 191 && at(&m, 0, 5) == 64 && at(&m, 7, 7) == 191 && at(&m, 9, 9) == 64);
     image_free(&m);
-    const float two[][4] = { { 0, 0, 4, 4 }, { 6, 0, 9, 4 } };
-    EXPECT(!box_mask(&m, 10, 4, two, 2, &(box_mask_options){ .feather = 3 }, &e));
-    EXPECT(at(&m, 4, 1) == 191 && at(&m, 5, 1) == 191 && at(&m, 6, 1) == 255); /* the larger of both */
-    image_free(&m);
-}
-
-TEST(at_least_so_wide) {
-    const float boxes[][4] = { { 10, 10, 11, 11 }, { 0, 19, 3, 20 } };
-    vm_image m;
-    vm_error e = { 0 };
-    int white = 0;
-    for (int k = 0; k < 2; k++) { /* the second stands in a corner and moves inwards */
-        EXPECT(!box_mask(&m, 20, 20, &boxes[k], 1, &(box_mask_options){ .least = 8 }, &e));
-        white = 0;
-        for (int i = 0; i < 400; i++) white += m.px[i] == 255;
-        EXPECT(white == 64);
-        EXPECT(k ? at(&m, 0, 19) == 255 && at(&m, 7, 12) == 255 : at(&m, 10, 10) == 255);
-        image_free(&m);
-    }
-    const float outside[][4] = { { 30, 2, 40, 5 } };
-    EXPECT(!box_mask(&m, 6, 6, outside, 1, &(box_mask_options){ .feather = 2 }, &e));
-    for (int i = 0; i < 36; i++) EXPECT(m.px[i] == 0);
-    image_free(&m);
-    EXPECT(!box_mask(&m, 5, 5, boxes, 1, &(box_mask_options){ .least = 8 }, &e)); /* no picture is made larger */
+    EXPECT(!edit_mask_boxes(&m, 10, 4, two, 2, 0, 0, &e) && !edit_mask_feather(&m, 3, &e));
+    EXPECT(at(&m, 4, 1) == 191 && at(&m, 5, 1) == 191 && at(&m, 6, 1) == 255); /* of the nearer one */
     image_free(&m);
 }
 
@@ -101,9 +66,7 @@ TEST(letters) {
 }
 
 int main(void) {
-    RUN(union_of_boxes);
-    RUN(grown_and_feathered);
-    RUN(at_least_so_wide);
+    RUN(feathered);
     RUN(frames_with_labels);
     RUN(letters);
     return test_end();
