@@ -38,6 +38,12 @@ check left_out_is_said 'grep -q "1 pictures could not be read; they are left out
 "$vismin" eval detect $model --data "$dir/w/boxes.json" --limit 2 --dtype f32 --json > "$dir/c.json" 2> /dev/null
 check limit 'grep -q "\"n_pictures\": 2" "$dir/c.json" && grep -q "\"partial\": true" "$dir/c.json"'
 
+# the committed detector on scenes that it has not seen
+"$vismin" scene --out "$dir/v" --scenes 40 --split val --boxes --quiet
+"$vismin" eval detect weights/tiny/grounding_dino --data "$dir/v/boxes.json" --json > "$dir/tiny.json" 2> /dev/null
+ap=$(sed -n '/"pooled"/,/}/s/^ *"AP50": \([0-9.]*\).*/\1/p' "$dir/tiny.json")
+check committed_weights 'awk "BEGIN { exit !(${ap:-0} > 75) }"'
+
 "$vismin" eval detect $model 2> "$dir/err"; rc=$?
 check data_is_needed '[ $rc = 2 ] && grep -q -- "--data FILE is needed" "$dir/err"'
 printf '[{"image_id":1,"category_id":77,"bbox":[0,0,1,1],"score":1}]' > "$dir/odd.json"

@@ -8,9 +8,9 @@ mkdir -p "$work"
 [ -f "$work/scenes-val/boxes.json" ] || "$vismin" scene --out "$work/scenes-val" --scenes 200 --split val --boxes --quiet
 [ -f "$work/scenes-test/boxes.json" ] || "$vismin" scene --out "$work/scenes-test" --scenes 500 --split test --boxes --quiet
 
-options="--data world --scratch world --curriculum 420,1260 --batch 16 --steps 6000 --lr 5e-4 --lr-vision 1 --lr-text 1 --warmup 100 --clip-norm 1 --ema 0.998"
-schedule="--schedule const-cooldown --cooldown 1500 --cooldown-end 2e-5 --flip 0.5 --dtype f32"
-"$vismin" train detect $options $schedule ${THREADS:+--threads "$THREADS"} $RESUME --val "$work/scenes-val/boxes.json" --val-every 500 --keep-best --log-every 50 --save-every 250 \
+options="--data world --scratch world --curriculum 420,1260 --batch 16 --steps 4700 --lr 5e-4 --lr-vision 1 --lr-text 1 --warmup 100 --clip-norm 1 --ema 0.998"
+schedule="--schedule const-cooldown --cooldown 1300 --cooldown-end 2e-5 --flip 0.5 --dtype f32"
+"$vismin" train detect $options $schedule ${THREADS:+--threads "$THREADS"} --val "$work/scenes-val/boxes.json" --val-every 500 --keep-best --log-every 50 --save-every 250 \
     --save-dtype f16 --out "$work/$name"
 
 "$vismin" eval detect "$work/$name/model-ema" --name "$name" --data "$work/scenes-test/boxes.json" --json --quiet > "$work/$name/scores.json"
