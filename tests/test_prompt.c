@@ -16,6 +16,12 @@ static void put(const char *name, const char *text) {
     vm_free(path);
 }
 
+static void drop(const char *name) {
+    char *path = path_join(dir, name);
+    EXPECT(!unlink(path));
+    vm_free(path);
+}
+
 static vm_status odd_is_bad(json_value demo, void *ctx, vm_error *e) {
     const char *c = json_str(demo, "caption", "", e);
     return strstr(c, "bad") ? json_fail(json_get(demo, "caption"), e, "breaks the rule of this test") : VM_OK;
@@ -127,10 +133,10 @@ TEST(refused) {
     put("s.c.demos.jsonl", "\n");
     EXPECT(!open_it(2, 0, &e));
     EXPECT_HAS(e.msg, "no demonstrations");
-    unlink(path_join(dir, "s.c.demos.jsonl"));
+    drop("s.c.demos.jsonl");
     EXPECT(!open_it(2, 0, &e));
     EXPECT_HAS(e.msg, "there is no s.c.demos.jsonl");
-    unlink(path_join(dir, "s.c.txt"));
+    drop("s.c.txt");
     EXPECT(!open_it(2, 0, &e));
     EXPECT_HAS(e.msg, "s.c.txt: there is no such prompt");
 }
