@@ -23,7 +23,7 @@ vm_real vm_activation(double x, vm_unary_kind k) {
 vm_gemm *vm_gemm_node(vm_graph *g, vm_node *n, int k, vm_gemm_shape s) {
     vm_gemm **p = n->cache ? n->cache : (n->cache = vm_calloc(2, sizeof *p));
     if (!p) return vm_nomem(&g->err, 2 * sizeof *p, "a matrix product"), NULL;
-    s.deterministic = g->deterministic, s.add = vm_adds(g, n, 0);
+    s.deterministic = g->deterministic;
     if (p[k] && vm_gemm_of(p[k])->add != s.add) vm_gemm_free(p[k]), p[k] = NULL;
     return p[k] ? p[k] : (p[k] = vm_gemm_new(&s, &g->err));
 }

@@ -28,8 +28,8 @@ void vm_gemm_free(vm_gemm *m);
 const vm_gemm_shape *vm_gemm_of(const vm_gemm *m);
 vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bias, void *c, vm_error *e);
 
-/* Product number k (0 or 1: of tiles of a weight the whole ones, and the last) of node n, made at its first run, sizes being fixed;
- * deterministic as the graph is, and adding where out[0] of the node does, which may change from run to run, though rarely. */
+/* Product number k (0 or 1: of tiles of a weight the whole ones, and the last) of node n, made at its first run, sizes being fixed, and
+ * again when it now adds or no longer does (which changes rarely); deterministic as the graph is. */
 vm_gemm *vm_gemm_node(vm_graph *g, vm_node *n, int k, vm_gemm_shape s);
 void vm_gemm_node_free(vm_node *n); /* vm_op.free_node of such ops */
 

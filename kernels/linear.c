@@ -24,11 +24,12 @@ VM_CUDA_DECLARE(linear_dx_cuda);
 VM_CUDA_DECLARE(linear_dw_cuda);
 VM_CUDA_DECLARE(linear_db_cuda);
 
-/* Room for a few rows of x, or a tile of a weight in another type. */
+/* Room for a few rows of x, or a tile of a weight in another type and its results. */
 static void stays_workspace(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
-    if (vm_stays_few(g, vm_rows(g, n->in[0]))) vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_few_room(w.ne[1]) });
-    else if (w.type != x.type) vm_node_out(g, n, x.type, 2, (int64_t[]){ vm_tile_lines(w.ne[0], w.ne[1], x.type), w.ne[1] });
+    int64_t M = vm_rows(g, n->in[0]), lines = vm_tile_lines(w.ne[0], w.ne[1], x.type);
+    if (vm_stays_few(g, M)) vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_few_room(w.ne[1]) });
+    else if (w.type != x.type) vm_node_out(g, n, x.type, 2, (int64_t[]){ lines, w.ne[1] }), vm_node_out(g, n, VM_F32, 2, (int64_t[]){ M, lines });
 }
 
 /* Room for the 16-bit copy of a weight, as a further output; kernels find it behind their result. */

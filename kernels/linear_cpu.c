@@ -1,4 +1,5 @@
 /* linear_cpu.c - the products of linear.c and matmul.c through gemm.h, and the column sums of the bias gradient. */
+#include "kernels/columns.h"
 #include "kernels/few_rows.h"
 
 /* w as the product of type t wants it: itself, packed once (inference), or rounded into the node's workspace out[1]. */
@@ -38,18 +39,18 @@ static vm_status stays(vm_graph *g, vm_node *n) {
         few_rows_run(&(few_product){ x, y, w.data, w.type, N, K, bias, act, vm_adds(g, n, 0), vm_o(g, n, 1) }, 0, M);
         return VM_OK;
     }
-    bool other = w.type != x->type;
+    bool other = w.type != x->type, add = vm_adds(g, n, 0); /* other: by tiles in the type of x, whose results are tiles too */
     int64_t lines = other ? vm_dim(g, n->out[1], 0) : N;
     for (int64_t n0 = 0; n0 < N; n0 += lines) {
         int64_t now = VM_MIN(lines, N - n0);
-        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = K, .tb = true, .ldc = N, .a = x->type, .b = x->type, .c = y->type,
-                            .bias = bias != NULL, .alpha = 1, .act = act };
+        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = K, .tb = true, .a = x->type, .b = x->type, .c = other ? VM_F32 : y->type,
+                            .bias = bias != NULL, .alpha = 1, .act = act, .add = add && !other };
         vm_gemm *m = vm_gemm_node(g, n, now < lines, s);
         const void *b = (const char *)w.data + (size_t)(n0 * K) * vm_type_size(w.type);
         if (!m) return g->err.status;
         if (other) convert(vm_o(g, n, 1), x->type, b, w.type, now * K), b = vm_o(g, n, 1);
-        if (vm_gemm_run(m, x->data, b, bias ? (const float *)(bias + n0) : NULL, (char *)y->data + (size_t)n0 * vm_type_size(y->type), &g->err))
-            return g->err.status;
+        if (vm_gemm_run(m, x->data, b, bias ? (const float *)(bias + n0) : NULL, other ? vm_o(g, n, 2) : y->data, &g->err)) return g->err.status;
+        if (other) vm_put_columns(vm_o(g, n, 2), M, now, y->data, y->type, N, n0, add);
     }
     return VM_OK;
 }
@@ -60,7 +61,7 @@ vm_status VM_KERNEL(linear_cpu)(vm_graph *g, vm_node *n) {
     vm_type t = g->v[x].type;
     vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, x), .N = vm_dim(g, w, 0), .K = vm_cols(g, x), .tb = true,
                         .a = t, .b = t, .c = g->v[n->out[0]].type, .bias = n->in[2] != 0, .alpha = 1,
-                        .act = (vm_unary_kind)n->i[1], .packed = packs(g, w) };
+                        .act = (vm_unary_kind)n->i[1], .packed = packs(g, w), .add = vm_adds(g, n, 0) };
     vm_gemm *m = vm_gemm_node(g, n, 0, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);
@@ -71,7 +72,7 @@ vm_status VM_KERNEL(linear_dx_cpu)(vm_graph *g, vm_node *n) {
     vm_val dy = n->in[0], w = n->in[1];
     vm_type t = g->v[dy].type;
     vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, dy), .N = vm_dim(g, w, 1), .K = vm_cols(g, dy), .a = t, .b = t,
-                        .c = g->v[n->out[0]].type, .alpha = 1, .packed = packs(g, w) };
+                        .c = g->v[n->out[0]].type, .alpha = 1, .packed = packs(g, w), .add = vm_adds(g, n, 0) };
     vm_gemm *m = vm_gemm_node(g, n, 0, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);
@@ -81,7 +82,7 @@ vm_status VM_KERNEL(linear_dx_cpu)(vm_graph *g, vm_node *n) {
 vm_status VM_KERNEL(linear_dw_cpu)(vm_graph *g, vm_node *n) {
     vm_val dy = n->in[0], x = n->in[1];
     vm_gemm_shape s = { .batch = 1, .M = vm_cols(g, dy), .N = vm_cols(g, x), .K = vm_rows(g, dy), .ta = true,
-                        .a = g->v[dy].type, .b = g->v[x].type, .c = VM_F32, .alpha = 1 };
+                        .a = g->v[dy].type, .b = g->v[x].type, .c = VM_F32, .alpha = 1, .add = vm_adds(g, n, 0) };
     vm_gemm *m = vm_gemm_node(g, n, 0, s);
     return m ? vm_gemm_run(m, vm_in(g, n, 0), vm_in(g, n, 1), NULL, vm_o(g, n, 0), &g->err) : g->err.status;
 }
@@ -114,7 +115,7 @@ vm_status VM_KERNEL(matmul_cpu)(vm_graph *g, vm_node *n) {
     int64_t M = vm_dim(g, c, -2), N = vm_dim(g, c, -1), K = vm_dim(g, a, ta ? -2 : -1);
     int64_t batch = M > 0 && N > 0 ? vm_count(g, c) / (M * N) : 0;
     vm_gemm_shape s = { .batch = batch, .M = M, .N = N, .K = K, .ta = ta, .tb = tb, .sa = M * K, .sb = K * N,
-                        .sc = M * N, .a = g->v[a].type, .b = g->v[b].type, .c = g->v[c].type, .alpha = (float)n->f[0] };
+                        .sc = M * N, .a = g->v[a].type, .b = g->v[b].type, .c = g->v[c].type, .alpha = (float)n->f[0], .add = vm_adds(g, n, 0) };
     vm_gemm *m = vm_gemm_node(g, n, 0, s);
     return m ? vm_gemm_run(m, vm_in(g, n, 0), vm_in(g, n, 1), NULL, vm_o(g, n, 0), &g->err) : g->err.status;
 }

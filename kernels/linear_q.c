@@ -36,7 +36,7 @@ static bool check_weight(vm_graph *g, vm_node *n) {
     return true;
 }
 
-/* in LQ_*; out y (...,N), and on the CPU room for rows of x (few of them) or for a tile of the weight */
+/* in LQ_*; out y (...,N), and on the CPU room for rows of x (few of them), or for a tile of the weight and its results */
 static vm_status infer(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[LQ_X]];
     char a[64], b[64];
@@ -57,10 +57,9 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     }
     vm_gpu_planned(g, n, x.type, 1, M, N, K, false, g->deterministic);
     if (g->be->device != VM_CPU_DEV) return VM_OK;
-    if (lq_few(g, x.type, M))
-        vm_node_out(g, n, VM_F32, 2, (int64_t[]){ LQ_ROWS, lq_room(K) });
-    else
-        vm_node_out(g, n, x.type, 2, (int64_t[]){ vm_tile_lines(N, K, x.type), K });
+    int64_t lines = vm_tile_lines(N, K, x.type);
+    if (lq_few(g, x.type, M)) vm_node_out(g, n, VM_F32, 2, (int64_t[]){ LQ_ROWS, lq_room(K) });
+    else vm_node_out(g, n, x.type, 2, (int64_t[]){ lines, K }), vm_node_out(g, n, VM_F32, 2, (int64_t[]){ M, lines });
     return VM_OK;
 }
 
@@ -74,15 +73,17 @@ static void cost(const vm_graph *g, const vm_node *n, double *flops, double *byt
               (double)vm_count(g, n->out[0]) * (double)vm_type_size(g->v[n->out[0]].type);
 }
 
-/* in dy (...,N), the weight; out dx (...,K), on the CPU a tile of columns of the weight */
+/* in dy (...,N), the weight; out dx (...,K), on the CPU a tile of columns of the weight and its results */
 static vm_status infer_dx(vm_graph *g, vm_node *n) {
     vm_value dy = g->v[n->in[LQ_X]];
     dy.ne[dy.nd - 1] = n->i[LQ_K];
     vm_node_out(g, n, (vm_type)n->i[LQ_OUT], dy.nd, dy.ne);
     vm_gpu_planned(g, n, dy.type, 1, vm_rows(g, n->in[LQ_X]), n->i[LQ_K], n->i[LQ_N], false, g->deterministic);
+    if (g->be->device != VM_CPU_DEV) return VM_OK;
     vm_type t = dy.type == VM_F16 ? VM_F32 : dy.type;
-    if (g->be->device == VM_CPU_DEV)
-        vm_node_out(g, n, t, 2, (int64_t[]){ n->i[LQ_N], vm_tile_lines(n->i[LQ_K], n->i[LQ_N], t) });
+    int64_t columns = vm_tile_lines(n->i[LQ_K], n->i[LQ_N], t);
+    vm_node_out(g, n, t, 2, (int64_t[]){ n->i[LQ_N], columns });
+    vm_node_out(g, n, VM_F32, 2, (int64_t[]){ vm_rows(g, n->in[LQ_X]), columns });
     return VM_OK;
 }
 static const vm_op linear_q_dx = { .name = "linear_q_dx", .infer = infer_dx, .cost = cost, .cpu = VM_CPU(linear_q_dx_cpu),

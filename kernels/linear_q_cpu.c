@@ -1,5 +1,6 @@
 /* linear_q_cpu.c - see linear_q.c. Few rows: unpack.h, rows of the weight shared among the threads, each sum taken by one of them in a
  * fixed order. More: tiles of the weight through gemm.h. */
+#include "kernels/columns.h"
 #include "kernels/dequant.h"
 #include "kernels/gemm.h"
 #include "kernels/linear_q.h"
@@ -176,14 +177,12 @@ vm_status VM_KERNEL(linear_q_cpu)(vm_graph *g, vm_node *n) {
     int64_t lines = vm_dim(g, n->out[1], 0);
     for (int64_t n0 = 0; n0 < w.N; n0 += lines) {
         int64_t now = VM_MIN(lines, w.N - n0);
-        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.K, .tb = true, .ldc = w.N, .a = t, .b = t, .c = y.type,
-                            .bias = bias != NULL, .alpha = 1 };
+        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.K, .tb = true, .a = t, .b = t, .c = VM_F32, .bias = bias != NULL, .alpha = 1 };
         vm_gemm *p = vm_gemm_node(g, n, now < lines, s);
         if (!p) return g->err.status;
         fill_tile(&w, n0, now, 0, w.K, vm_o(g, n, 1), t);
-        if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), bias ? (const float *)(bias + n0) : NULL,
-                        (char *)y.data + (size_t)n0 * vm_type_size(y.type), &g->err))
-            return g->err.status;
+        if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), bias ? (const float *)(bias + n0) : NULL, vm_o(g, n, 2), &g->err)) return g->err.status;
+        vm_put_columns(vm_o(g, n, 2), M, now, y.data, y.type, w.N, n0, vm_adds(g, n, 0));
     }
     return VM_OK;
 }
@@ -224,12 +223,12 @@ vm_status VM_KERNEL(linear_q_dx_cpu)(vm_graph *g, vm_node *n) {
             dx_of_f16(g, n, &w, vm_o(g, n, 1), k, now);
             continue;
         }
-        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.N, .ldc = w.K, .a = t, .b = t, .c = dx.type, .alpha = 1 };
+        vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.N, .a = t, .b = t, .c = VM_F32, .alpha = 1 };
         vm_gemm *p = vm_gemm_node(g, n, now < columns, s);
         if (!p) return g->err.status;
         fill_tile(&w, 0, w.N, k, now, vm_o(g, n, 1), t);
-        if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), NULL, (char *)dx.data + (size_t)k * vm_type_size(dx.type), &g->err))
-            return g->err.status;
+        if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), NULL, vm_o(g, n, 2), &g->err)) return g->err.status;
+        vm_put_columns(vm_o(g, n, 2), M, now, dx.data, dx.type, w.K, k, vm_adds(g, n, 0));
     }
     return VM_OK;
 }
