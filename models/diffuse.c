@@ -1,6 +1,7 @@
 /* diffuse.c - see diffuse.h. */
 #include "models/diffuse.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,17 @@ diffuse_pair diffuse_conv(diffuse_maker *m, int64_t out, int64_t in, int k, cons
 diffuse_pair diffuse_norm(diffuse_maker *m, int64_t C, const char *fmt, ...) {
     NAMED(fmt);
     return (diffuse_pair){ make(m, 1, &C, &C, 1, name, ".weight"), make(m, 1, &C, &C, 1, name, ".bias") };
+}
+
+vm_status diffuse_random(weight_set *w, uint64_t seed, vm_error *e) {
+    for (int64_t i = 0; i < w->n && !e->status; i++) {
+        vm_param *p = w->p[i];
+        size_t n = strlen(p->name);
+        bool norm = p->nd == 1 && n > 7 && !strcmp(p->name + n - 7, ".weight");
+        if (p->nd > 1) weight_normal(p, seed, (uint64_t)i, sqrt(1 / (3.0 * (double)p->ne[1])), e);
+        else weight_fill(p, norm, e);
+    }
+    return e->status;
 }
 
 void diffuse_resnet_new(diffuse_maker *m, diffuse_resnet *r, int64_t in, int64_t out, int64_t T, const char *name) {

@@ -16,6 +16,9 @@ typedef struct {
     weight_map *map;
 } diffuse_maker;
 
+/* Random weights: matrices normal of a variance of 1/(3 columns), vectors 0, norms 1. */
+vm_status diffuse_random(weight_set *w, uint64_t seed, vm_error *e);
+
 typedef struct { vm_param *w, *b; } diffuse_pair; /* a linear layer, a convolution or a norm; b may be NULL */
 diffuse_pair diffuse_linear(diffuse_maker *m, int64_t out, int64_t in, bool bias, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 diffuse_pair diffuse_conv(diffuse_maker *m, int64_t out, int64_t in, int k, const char *fmt, ...) __attribute__((format(printf, 5, 6))); /* k x k */

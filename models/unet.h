@@ -43,7 +43,7 @@ typedef struct {
 bool unet_is_unet(const char *dir);
 vm_status unet_config_read(unet_config *c, const char *dir, vm_error *e);
 vm_status unet_open(unet **out, vm_backend *be, const char *dir, bool writable, vm_error *e);
-/* Random weights for the folder's configuration: normal of a variance of 1/(3 columns), vectors 0, norms 1. */
+/* Random weights (diffuse_random) for the folder's configuration. */
 vm_status unet_fresh(unet **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e);
 void unet_free(unet *m); /* accepts NULL */
 

@@ -1,5 +1,4 @@
 /* unet_io.c - configurations and parameters of unet.h, under their names in the files. */
-#include <math.h>
 #include <string.h>
 
 #include "io/file.h"
@@ -166,13 +165,7 @@ vm_status unet_open(unet **out, vm_backend *be, const char *dir, bool writable, 
 vm_status unet_fresh(unet **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e) {
     unet *m = new_unet(be, dir, e);
     *out = NULL;
-    for (int64_t i = 0; m && i < m->w.n && !e->status; i++) {
-        vm_param *p = m->w.p[i];
-        size_t n = strlen(p->name);
-        bool norm = p->nd == 1 && n > 7 && !strcmp(p->name + n - 7, ".weight");
-        if (p->nd > 1) weight_normal(p, seed, (uint64_t)i, sqrt(1 / (3.0 * (double)p->ne[1])), e);
-        else weight_fill(p, norm, e);
-    }
+    if (m && !e->status) diffuse_random(&m->w, seed, e);
     if (e->status) unet_free(m);
     else *out = m;
     return e->status;

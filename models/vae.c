@@ -55,7 +55,7 @@ static void new_resnet(diffuse_maker *k, vae_level *l, int j, int64_t in, int64_
 static diffuse_pair attn_linear(diffuse_maker *k, const st_file *f, int64_t C, const char *now, const char *before, const char *name) {
     char key[120];
     snprintf(key, sizeof key, "%s.%s.weight", name, before);
-    const st_tensor *t = st_find(f, key);
+    const st_tensor *t = f ? st_find(f, key) : NULL;
     if (!t) return diffuse_linear(k, C, C, true, "%s.%s", name, now);
     return t->nd == 4 ? diffuse_conv(k, C, C, 1, "%s.%s", name, before) : diffuse_linear(k, C, C, true, "%s.%s", name, before);
 }
@@ -103,17 +103,34 @@ static void make(vae *m) {
     h->norm_out = diffuse_norm(&k, x, "decoder.conv_norm_out"), h->conv_out = diffuse_conv(&k, c->out, x, 3, "decoder.conv_out");
 }
 
-vm_status vae_open(vae **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
+/* Without weights yet; f names the tensors, NULL: as they are called now. */
+static vae *new_vae(vm_backend *be, const char *dir, st_file *f, vm_error *e) {
     vae *m = vm_calloc(1, sizeof *m);
+    if (!m) return st_close(f), vm_nomem(e, sizeof *m, "an autoencoder"), NULL;
+    m->w.be = be, m->file = f;
+    if (e->status || vae_config_read(&m->c, dir, e)) return m;
+    make(m);
+    if (m->w.err.status) *e = m->w.err;
+    else if (m->map.err.status) *e = m->map.err;
+    return m;
+}
+
+vm_status vae_open(vae **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
+    st_file *f = NULL;
+    vae_config c;
     *out = NULL;
-    if (!m) return vm_nomem(e, sizeof *m, "an autoencoder");
-    m->w.be = be;
-    if (!vae_config_read(&m->c, dir, e) && !st_open_base(&m->file, dir, "diffusion_pytorch_model", e)) {
-        make(m);
-        if (m->w.err.status) *e = m->w.err;
-        else if (m->map.err.status) *e = m->map.err;
-        else weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
-    }
+    if (vae_config_read(&c, dir, e) || st_open_base(&f, dir, "diffusion_pytorch_model", e)) return e->status;
+    vae *m = new_vae(be, dir, f, e);
+    if (!e->status) weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
+    if (e->status) vae_free(m);
+    else *out = m;
+    return e->status;
+}
+
+vm_status vae_fresh(vae **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e) {
+    vae *m = new_vae(be, dir, NULL, e);
+    *out = NULL;
+    if (!e->status) diffuse_random(&m->w, seed, e);
     if (e->status) vae_free(m);
     else *out = m;
     return e->status;

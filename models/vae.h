@@ -42,6 +42,8 @@ typedef struct {
 bool vae_is_vae(const char *dir);
 vm_status vae_config_read(vae_config *c, const char *dir, vm_error *e);
 vm_status vae_open(vae **out, vm_backend *be, const char *dir, bool writable, vm_error *e);
+/* Random weights (diffuse_random) for the folder's configuration. */
+vm_status vae_fresh(vae **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e);
 void vae_free(vae *m); /* accepts NULL */
 
 /* pixels (B,H,W,3) in [-1,1] -> mean and log variance (B,h,w,latent), the latter within [-30,20]. */

@@ -38,6 +38,22 @@ cp -r $sd "$dir/bare"; rm "$dir/bare/unet/diffusion_pytorch_model.safetensors"
 run scratch --scratch "$dir/bare" --steps 2 > /dev/null 2> "$dir/err"; rc=$?
 check scratch '[ $rc = 0 ] && [ -s "$dir/scratch/model/unet/diffusion_pytorch_model.safetensors" ]'
 
+# the autoencoder: killed and gone on with; the pipeline draws with it
+vae() { exec "$vismin" train vae --data "$dir/data.jsonl" --images "$dir/pool/images" --init $sd --out "$dir/$1" --size 32 --batch 2 --steps 30 --lr 3e-3 --warmup 0 --save-every 5 \
+    --dtype f32 --deterministic --threads 1 --log-every 1 --val "$dir/data.jsonl"; }
+(vae v1) > /dev/null 2> "$dir/err"; rc=$?
+mean() { sed -n "$1p" "$dir/v1/log.jsonl" | sed 's/.*"distance":\([0-9.]*\).*/\1/' | awk '{ s += $1 } END { print int(1e6 * s / NR) }'; }
+check vae '[ $rc = 0 ] && grep -q "autoencoder in .*, scale " "$dir/err" && [ "$(mean 26,30)" -lt "$(mean 1,5)" ]'
+vae v2 > /dev/null 2>&1 & pid=$!
+while ! ls "$dir/v2/checkpoints" 2> /dev/null | grep -q step; do sleep 0.05; done
+kill -9 $pid; wait $pid 2> /dev/null
+(vae v2) > /dev/null 2>&1
+check vae_killed '[ -s "$dir/v1/model/config.json" ] && cmp -s "$dir/v1/model/config.json" "$dir/v2/model/config.json" && cmp -s "$dir/v1/model/diffusion_pytorch_model.safetensors" "$dir/v2/model/diffusion_pytorch_model.safetensors"'
+"$vismin" text2img --model $sd --vae "$dir/v1/model" --prompt "a red cat" --steps 2 --width 32 --height 32 --out "$dir/c.png" --quiet --no-metadata; rc=$?
+check vae_draws '[ $rc = 0 ] && ! cmp -s "$dir/c.png" "$dir/b0.png"'
+"$vismin" train vae --data "$dir/data.jsonl" --images "$dir/pool/images" --scratch $sd/vae --out "$dir/v3" --size 32 --batch 2 --steps 2 --loss l2 --quiet; rc=$?
+check vae_scratch '[ $rc = 0 ] && [ -s "$dir/v3/model/diffusion_pytorch_model.safetensors" ]'
+
 run none --init $sd --scratch $sd > /dev/null 2> "$dir/err"; rc=$?
 check one_start '[ $rc = 2 ] && grep -q "one of --init DIR" "$dir/err"'
 run none --init $sd --size 33 > /dev/null 2> "$dir/err"; rc=$?

@@ -1,0 +1,124 @@
+/* vae_train.c - see vae_train.h. */
+#include "models/vae_train.h"
+
+#include <math.h>
+
+#include "kernels/philox.h"
+
+enum { PLANS = 4 };
+typedef struct {
+    int64_t B, H, W;
+    bool learns;
+    uint64_t used;
+    vm_graph *g;
+} plan;
+
+struct vae_trainer {
+    vae *m;
+    vae_train_config c;
+    optimizer opt;
+    plan plans[PLANS];
+    vm_arena arena;
+    uint64_t clock;
+    double most_loss, most_norm;
+};
+
+vm_status vae_trainer_new(vae_trainer **out, vae *m, const vae_train_config *c, vm_error *e) {
+    vae_trainer *t = *out = vm_calloc(1, sizeof *t);
+    if (!t) return vm_nomem(e, sizeof *t, "a trainer");
+    t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY, t->opt = (optimizer){ .w = &m->w, .c = c->optimizer };
+    for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->decay = m->w.p[i]->nd > 1;
+    return VM_OK;
+}
+
+void vae_trainer_free(vae_trainer *t) {
+    if (!t) return;
+    for (int k = 0; k < PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_arena_free(&t->arena);
+    optimizer_free(&t->opt);
+    vm_free(t);
+}
+
+void vae_trainer_limit(vae_trainer *t, double loss, double grad_norm) { t->most_loss = loss, t->most_norm = grad_norm; }
+int64_t vae_trainer_updates(const vae_trainer *t) { return t->opt.updates; }
+
+/* --- plans -------------------------------------------------------------------------------------------------------------- */
+static void build(const vae_trainer *t, vm_graph *g, int64_t B, int64_t H, int64_t W, bool learns) {
+    vm_val x = vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ B, H, W, t->m->c.in }), mean, logvar;
+    g->training = learns, g->deterministic = t->c.deterministic;
+    vae_encode(g, t->m, x, &mean, &logvar);
+    if (!mean) return;
+    vm_val y = vae_decode(g, t->m, vae_sample(g, mean, logvar, vm_input(g, "noise", VM_F32, 4, g->v[mean].ne)));
+    vm_scope(g, "loss");
+    vm_val off = vm_binary(g, y, x, VM_SUB), kl = vae_kl(g, mean, logvar);
+    vm_val size = t->c.l1 ? vm_binary(g, vm_unary(g, off, VM_RELU, VM_F32), vm_unary(g, vm_scale(g, off, -1, 0), VM_RELU, VM_F32), VM_ADD) : vm_unary(g, off, VM_SQUARE, VM_F32);
+    vm_val distance = vm_mean(g, size), loss = vm_binary(g, distance, vm_scale(g, kl, (float)t->c.kl, 0), VM_ADD);
+    vm_output(g, "loss", loss), vm_output(g, "distance", distance), vm_output(g, "kl", kl);
+    vm_output(g, "squares", vm_mean(g, vm_unary(g, mean, VM_SQUARE, VM_F32)));
+    if (learns) vm_backward(g, 1, &loss, NULL, 0, NULL);
+}
+
+static vm_graph *plan_for(vae_trainer *t, int64_t B, int64_t H, int64_t W, bool learns, vm_error *e) {
+    plan *p = &t->plans[0];
+    for (int k = 0; k < PLANS; k++) {
+        plan *q = &t->plans[k];
+        if (q->g && q->B == B && q->H == H && q->W == W && q->learns == learns) return q->used = ++t->clock, q->g;
+        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
+    }
+    vm_graph_free(p->g);
+    *p = (plan){ B, H, W, learns, ++t->clock, vm_graph_new(t->m->w.be, t->c.dtype) };
+    if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
+    p->g->shared = &t->arena;
+    build(t, p->g, B, H, W, learns);
+    if (!vm_plan(p->g)) return p->g;
+    *e = p->g->err;
+    vm_graph_free(p->g);
+    p->g = NULL;
+    return NULL;
+}
+
+/* --- steps --------------------------------------------------------------------------------------------------------------- */
+static vm_status run(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, bool learns, vae_train_step *out, double *deviation, vm_error *e) {
+    int64_t H = im[0]->h, W = im[0]->w, f = vae_factor(&t->m->c), px = H * W * 3, z = H / f * (W / f) * t->m->c.latent;
+    vm_real loss = 0, distance = 0, kl = 0, squares = 0;
+    *out = (vae_train_step){ 0 };
+    for (int64_t k = 0; k < n; k++)
+        if (im[k]->c != 3 || im[k]->w != W || im[k]->h != H || W % f || H % f) return vm_fail(e, VM_EINPUT, "picture %lld of a batch: all are RGB of one size, sides multiples of %lld", (long long)k, (long long)f);
+    float *x = vm_alloc((size_t)(n * px) * sizeof *x), *noise = vm_alloc((size_t)(n * z) * sizeof *noise);
+    vm_graph *g = x && noise ? plan_for(t, n, H, W, learns, e) : NULL;
+    if (!x || !noise) vm_nomem(e, (size_t)(n * px) * sizeof *x, "a batch");
+    for (int64_t k = 0; k < n && g; k++) {
+        vm_rng r = vm_rng_at(t->c.seed, (uint64_t)step << 16 | (uint64_t)k);
+        for (int64_t i = 0; i < px; i++) x[k * px + i] = (float)im[k]->px[i] / 255 * 2 - 1;
+        for (int64_t i = 0; i < z; i++) noise[k * z + i] = (float)vm_rng_normal(&r);
+    }
+    if (g && (vm_set(g, "pixels", x) || vm_set(g, "noise", noise) || vm_run(g) || vm_get(g, "loss", &loss) || vm_get(g, "distance", &distance) || vm_get(g, "kl", &kl) ||
+              vm_get(g, "squares", &squares)))
+        *e = g->err;
+    out->loss = (double)loss, out->distance = (double)distance, out->kl = (double)kl, *deviation = sqrt((double)squares);
+    vm_free(x), vm_free(noise);
+    return e->status;
+}
+
+vm_status vae_trainer_look(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, vae_train_step *out, double *deviation, vm_error *e) {
+    return run(t, n, im, step, false, out, deviation, e);
+}
+
+vm_status vae_trainer_step(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, double lr, vae_train_step *out, vm_error *e) {
+    double deviation;
+    if (run(t, n, im, step, true, out, &deviation, e) || optimizer_norm(&t->opt, &out->grad_norm, e)) return e->status;
+    out->skipped = !isfinite(out->loss) || !isfinite(out->grad_norm) || out->loss > t->most_loss || out->grad_norm > t->most_norm;
+    if (out->skipped || optimizer_update(&t->opt, lr, out->grad_norm, e)) return e->status;
+    return optimizer_average(&t->opt, e);
+}
+
+/* --- on disk -------------------------------------------------------------------------------------------------------------- */
+vm_status vae_trainer_export(const vae_trainer *t, const char *dir, st_dtype type, vm_error *e) {
+    return weights_save(&t->m->map, dir, "diffusion_pytorch_model.safetensors", type, NULL, e);
+}
+vm_status vae_trainer_save(const vae_trainer *t, const char *dir, vm_error *e) {
+    return vae_trainer_export(t, dir, ST_F32, e) ? e->status : optimizer_save(&t->opt, dir, e);
+}
+vm_status vae_trainer_load(vae_trainer *t, const char *dir, int64_t updates, vm_error *e) {
+    return weights_restore(&t->m->map, dir, "diffusion_pytorch_model", e) ? e->status : optimizer_load(&t->opt, dir, updates, e);
+}

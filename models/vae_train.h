@@ -1,0 +1,37 @@
+/* vae_train.h - one training step of the autoencoder of latent diffusion: pictures in, updated weights out.
+ *
+ *   L = mean |y - x| or mean (y - x)^2 over all numbers of the pictures + kl KL,  y = decode(mean + exp(logvar/2) n),  KL as vae_kl
+ *
+ * Source: Kingma and Welling 2014; without the adversarial and perceptual terms that the published models had beside it. */
+#ifndef VM_VAE_TRAIN_H
+#define VM_VAE_TRAIN_H
+#include "io/image.h"
+#include "models/optimizer.h"
+#include "models/vae.h"
+
+typedef struct {
+    optimizer_config optimizer;
+    vm_type dtype;
+    bool deterministic, l1;
+    double kl;
+    uint64_t seed; /* of the noise: a function of seed, step and place in the batch */
+} vae_train_config;
+typedef struct {
+    double loss, grad_norm; /* before the step */
+    double distance, kl;    /* its parts, without weights */
+    bool skipped;           /* non-finite, or beyond the limits: no weight was changed */
+} vae_train_step;
+
+typedef struct vae_trainer vae_trainer;
+vm_status vae_trainer_new(vae_trainer **out, vae *m, const vae_train_config *c, vm_error *e);
+void vae_trainer_free(vae_trainer *t); /* not the model; accepts NULL */
+void vae_trainer_limit(vae_trainer *t, double loss, double grad_norm); /* as diffusion_trainer_limit */
+/* n RGB pictures of one size, sides multiples of vae_factor. */
+vm_status vae_trainer_step(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, double lr, vae_train_step *out, vm_error *e);
+/* Of pictures that are only looked at; deviation: of the latents' means about 0, whose inverse is the scale that diffusion wants. */
+vm_status vae_trainer_look(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, vae_train_step *out, double *deviation, vm_error *e);
+int64_t vae_trainer_updates(const vae_trainer *t);
+vm_status vae_trainer_export(const vae_trainer *t, const char *dir, st_dtype type, vm_error *e); /* diffusion_pytorch_model.safetensors */
+vm_status vae_trainer_save(const vae_trainer *t, const char *dir, vm_error *e); /* a checkpoint in an existing directory; and back, bit for bit */
+vm_status vae_trainer_load(vae_trainer *t, const char *dir, int64_t updates, vm_error *e);
+#endif
