@@ -33,7 +33,7 @@ static vm_status hash_weights(paint *p, vm_error *e) {
 
 vm_status paint_open(paint *p, const char *what, const vm_args *a, vm_error *e) {
     *p = (paint){ .a = a, .what = what };
-    const char *rng = arg_str(a, "rng"), *steps = arg_str(a, "sampler"), *vae = arg_model(a, arg_str(a, "vae"), e);
+    const char *rng = arg_str(a, "rng"), *wanted = arg_str(a, "sampler"), *vae = arg_model(a, arg_str(a, "vae"), e);
     p->rng = !strcmp(rng, "philox") ? NOISE_PHILOX : NOISE_CPU;
     if (p->rng == NOISE_CPU && strcmp(rng, "cpu")) return vm_fail(e, VM_EUSAGE, "--rng %s: known are cpu, philox", rng);
     if (!arg_str(a, "model")) return vm_fail(e, VM_EUSAGE, "%s: --model DIR is needed, the folder of a diffusers pipeline", what);
@@ -42,7 +42,7 @@ vm_status paint_open(paint *p, const char *what, const vm_args *a, vm_error *e) 
     const diffusion_options o = { .vae = vae, .adapter = arg_str(a, "adapter"), .dtype = p->dtype, .deterministic = arg_flag(a, "deterministic"), .tile = arg_int(a, "vae-tile") };
     if (diffusion_open(&p->d, be, p->dir, &o, e)) return e->status;
     if (diffusion_unused(p->d)) vm_warn("%s", diffusion_unused(p->d));
-    if (steps) sampler_by_name(diffusion_sampler(p->d), steps, e);
+    if (wanted) sampler_by_name(diffusion_sampler(p->d), wanted, e);
     if (!e->status && !arg_flag(a, "no-metadata")) hash_weights(p, e);
     if (e->status) paint_close(p);
     return e->status;

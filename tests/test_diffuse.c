@@ -23,6 +23,43 @@ TEST(text_of_sd) { goldens("tests/golden/clip_text/sd15", 3, 36); }           /*
 TEST(text_of_sdxl) { goldens("tests/golden/clip_text/projected", 3, 37); } /* by the largest id; a projection */
 TEST(autoencoder) { goldens("tests/golden/vae", 5, 124); }
 
+/* Files from before the attentions had one name: query, key, value, proj_attn, as convolutions of 1 x 1. */
+TEST(old_names_of_the_attention) {
+    static const char *const now[] = { "to_q", "to_k", "to_v", "to_out.0" }, *const before[] = { "query", "key", "value", "proj_attn" };
+    char path[600], name[300];
+    vm_error e = { 0 };
+    st_file *f = NULL;
+    st_writer *w = NULL;
+    vae *a = NULL, *b = NULL;
+    snprintf(path, sizeof path, "%s/diffusion_pytorch_model.safetensors", tmp);
+    EXPECT(!st_open(&f, "tests/golden/vae", &e) && !st_writer_open(&w, path, 0, &e) && !file_copy_named("tests/golden/vae", tmp, "config.json", &e));
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; f && i < st_len(f); i++) {
+            const st_tensor *t = st_at(f, i);
+            int64_t ne[ST_MAX_DIMS] = { 1, 1, 1, 1 }, nd = t->nd;
+            memcpy(ne, t->shape, (size_t)t->nd * sizeof *ne);
+            snprintf(name, sizeof name, "%s", t->name);
+            for (int k = 0; k < 4; k++) {
+                char *at = strstr(name, now[k]);
+                if (!at || !strstr(name, "mid_block.attentions")) continue;
+                snprintf(at, sizeof name - (size_t)(at - name), "%s%s", before[k], t->name + (at - name) + strlen(now[k]));
+                if (t->nd == 2) nd = 4, ne[2] = ne[3] = 1;
+                break;
+            }
+            if (!pass) EXPECT(!st_writer_add(w, name, t->dtype, (int)nd, ne, &e));
+            else EXPECT(!st_writer_put(w, name, t->data, &e));
+        }
+    st_close(f);
+    EXPECT(!st_writer_commit(w, &e));
+    EXPECT(!vae_open(&a, vm_backend_cpu(), "tests/golden/vae", true, &e) && !vae_open(&b, vm_backend_cpu(), tmp, true, &e));
+    for (int64_t i = 0; a && b && i < a->w.n; i++)
+        EXPECT(vm_param_count(a->w.p[i]) == vm_param_count(b->w.p[i]) && !memcmp(a->w.p[i]->data, b->w.p[i]->data, (size_t)vm_param_count(a->w.p[i]) * sizeof(vm_real)));
+    vae_free(a), vae_free(b);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/config.json", tmp);
+    unlink(path);
+}
+
 static const char *refused(const char *config, bool of_vae) {
     static char out[1100];
     char path[600];
@@ -61,6 +98,7 @@ int main(int argc, char **argv) {
     RUN(text_of_sd);
     RUN(text_of_sdxl);
     RUN(autoencoder);
+    RUN(old_names_of_the_attention);
     RUN(configurations);
     rmdir(tmp);
     return test_end();
