@@ -36,7 +36,8 @@ static void open_text(diffusion *d, json_value index, const char *dir, int k, vm
     else if (!clip_text_open(&d->text[n], d->be, model, false, e)) tok_open(&d->tok[n], t, e);
     vm_free(model), vm_free(t);
     if (!e->status && tok_get_info(d->tok[n])->vocab_len > d->text[n]->c.vocab)
-        vm_fail(e, VM_EMODEL, "%s: the tokenizer has %lld entries, the text encoder %lld", dir, (long long)tok_get_info(d->tok[n])->vocab_len, (long long)d->text[n]->c.vocab);
+        vm_fail(e, VM_EMODEL, "%s: the tokenizer has %lld entries, the text encoder %lld", dir, (long long)tok_get_info(d->tok[n])->vocab_len,
+                (long long)d->text[n]->c.vocab);
 }
 
 /* Do the parts fit each other? */
@@ -55,7 +56,8 @@ static void open_parts(diffusion *d, const char *dir, json_value index, vm_error
     char *u = path_join(dir, "unet"), *v = path_join(dir, "vae"), *s = path_join(dir, "scheduler");
     check_class(index, e);
     if (!u || !v || !s) vm_nomem(e, 256, "a path");
-    if (!e->status && !(d->o.scratch ? unet_fresh(&d->unet, d->be, u, d->o.seed, e) : unet_open(&d->unet, d->be, u, d->o.train, e)) && !vae_open(&d->vae, d->be, d->o.vae ? d->o.vae : v, false, e) && !sampler_config_read(&d->sampler, s, e))
+    if (!e->status) d->o.scratch ? unet_fresh(&d->unet, d->be, u, d->o.seed, e) : unet_open(&d->unet, d->be, u, d->o.train, e);
+    if (!e->status && !vae_open(&d->vae, d->be, d->o.vae ? d->o.vae : v, false, e) && !sampler_config_read(&d->sampler, s, e))
         for (int k = 0; k < DIFFUSION_TEXTS && !e->status; k++) open_text(d, index, dir, k, e);
     vm_free(u), vm_free(v), vm_free(s);
     if (!e->status && d->o.adapter && !lora_open(&d->adapter, &d->unet->w, &d->unet->map, d->o.adapter, e)) lora_refresh(d->adapter, e);

@@ -262,7 +262,9 @@ static vm_status check(const diffusion *d, const diffusion_call *c, vm_error *e)
     if (c->width < f || c->height < f || c->width % f || c->height % f || c->width > 1 << 14 || c->height > 1 << 14)
         return vm_fail(e, VM_EUSAGE, "pictures of %lld x %lld: sides are multiples of %lld with this model", (long long)c->width, (long long)c->height, (long long)f);
     if (c->mask && !c->image) return vm_fail(e, VM_EUSAGE, "a mask needs a picture");
-    if (diffusion_inpaints(d) && !c->mask) return vm_fail(e, VM_EUSAGE, "this model repaints what a mask marks (its UNet has %lld channels) and cannot draw without one; take a model of %lld channels", (long long)d->unet->c.in, (long long)d->vae->c.latent);
+    if (diffusion_inpaints(d) && !c->mask)
+        return vm_fail(e, VM_EUSAGE, "this model repaints what a mask marks (its UNet has %lld channels) and cannot draw without one; take a model of %lld channels",
+                       (long long)d->unet->c.in, (long long)d->vae->c.latent);
     if (c->image && !(c->strength > 0 && c->strength <= 1)) return vm_fail(e, VM_EUSAGE, "strength %g is not above 0 and at most 1", c->strength);
     if (c->steps < 1) return vm_fail(e, VM_EUSAGE, "%lld steps", (long long)c->steps);
     return VM_OK;

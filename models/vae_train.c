@@ -83,7 +83,8 @@ static vm_status run(vae_trainer *t, int64_t n, const vm_image *const *im, int64
     vm_real loss = 0, distance = 0, kl = 0, squares = 0;
     *out = (vae_train_step){ 0 };
     for (int64_t k = 0; k < n; k++)
-        if (im[k]->c != 3 || im[k]->w != W || im[k]->h != H || W % f || H % f) return vm_fail(e, VM_EINPUT, "picture %lld of a batch: all are RGB of one size, sides multiples of %lld", (long long)k, (long long)f);
+        if (im[k]->c != 3 || im[k]->w != W || im[k]->h != H || W % f || H % f)
+            return vm_fail(e, VM_EINPUT, "picture %lld of a batch: all are RGB of one size, sides multiples of %lld", (long long)k, (long long)f);
     float *x = vm_alloc((size_t)(n * px) * sizeof *x), *noise = vm_alloc((size_t)(n * z) * sizeof *noise);
     vm_graph *g = x && noise ? plan_for(t, n, H, W, learns, e) : NULL;
     if (!x || !noise) vm_nomem(e, (size_t)(n * px) * sizeof *x, "a batch");

@@ -171,7 +171,8 @@ vm_status convert_ldm(const vm_args *a, const weight_source *given, size_t prefi
         else
             vm_info("%s: Stable Diffusion %s%s, %" PRId64 " channels, %s; %" PRId64 " tensors of the checkpoint are no part of it", out, c.xl ? "XL" : c.linear ? "2" : "1",
                     c.refiner ? " refiner" : "", c.in, prediction, j.unused);
-        if (!e->status && c.linear && !c.xl && c.in == c.latent && !arg_given(a, "prediction")) vm_info("models of Stable Diffusion 2 for 768 x 768 need --prediction v_prediction, which weights do not show");
+        if (!e->status && c.linear && !c.xl && c.in == c.latent && !arg_given(a, "prediction"))
+            vm_info("models of Stable Diffusion 2 for 768 x 768 need --prediction v_prediction, which weights do not show");
     }
     vm_free(tmp), vm_free(j.p), vm_free(t);
     return e->status;

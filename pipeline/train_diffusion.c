@@ -30,7 +30,8 @@ static vm_status read_options(job *j, train_diffusion_options *o, diffusion_trai
     o->run.keep_best = arg_flag(a, "keep-best");
     if (!o->run.out) return vm_fail(e, VM_EUSAGE, "train diffusion: --out DIR is needed");
     if (!arg_given(a, "val") && (arg_given(a, "val-every") || o->run.keep_best)) return vm_fail(e, VM_EUSAGE, "train diffusion: --val FILE says what to validate on");
-    if (arg_given(a, "init") == arg_given(a, "scratch")) return vm_fail(e, VM_EUSAGE, "train diffusion: one of --init DIR (a pipeline) and --scratch DIR (a pipeline whose UNet is a configuration) is needed");
+    if (arg_given(a, "init") == arg_given(a, "scratch"))
+        return vm_fail(e, VM_EUSAGE, "train diffusion: one of --init DIR (a pipeline) and --scratch DIR (a pipeline whose UNet is a configuration) is needed");
     if (arg_given(a, "scratch") && (j->lora.r || j->adapter)) return vm_fail(e, VM_EUSAGE, "train diffusion: an adapter belongs to weights, --init DIR");
     return VM_OK;
 }
