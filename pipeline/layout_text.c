@@ -104,9 +104,7 @@ bool layout_category(char out[LAYOUT_NAME], const char *text) {
     const char *label = !strcmp(out, "relation") && r != REL_NONE       ? relations[r].label
                         : !strcmp(out, "counting") && number_word(number) ? number_word(number)
                                                                           : sub;
-    if (k + strlen(label) + 3 > LAYOUT_NAME) return false;
-    snprintf(out + k, LAYOUT_NAME - k, "(%s)", label);
-    return true;
+    return (size_t)snprintf(out + k, LAYOUT_NAME - k, "(%s)", label) < LAYOUT_NAME - k;
 }
 
 void layout_caption(char out[LAYOUT_TEXT], const char *text) {
