@@ -62,6 +62,7 @@ vm_status quant_form_keep(quant_form *q, weight_set *set, vm_param *p, vm_error 
     to->kind = (int)q->kind, to->block = q->block;
     to->codes = part_of(set, p, "codes", VM_U8, 2, (int64_t[]){ q->N, q->K / per_byte }, q->own ? q->own : (void *)(uintptr_t)q->codes, !q->own, e);
     if (q->nested) {
+        vm_free(q->scales); /* those that the codes of scales were made of, where that was now */
         to->scales = part_of(set, p, "scales", VM_U8, 1, &scales, q->scale_codes, false, e);
         to->nested = part_of(set, p, "nested", VM_F32, 1, &nested, q->nested, false, e);
     } else {
