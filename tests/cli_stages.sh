@@ -21,8 +21,7 @@ lines() { cp -r "$t/$1" "$t/c"; "$vismin" compact "$t/c" --quiet 2>>"$t/err"; ca
 wait_lines() { n=0; until [ "$(cat "$t/$1"/instruct/part-*.jsonl 2>/dev/null | wc -l)" -ge "$2" ] || [ $n -gt 500 ]; do sleep 0.01; n=$((n + 1)); done; }
 
 mkdir "$t/whole" && world_run "$t/whole" 40 && world_answers "$t/whole" "$t/fast.jsonl"
-sed 's/"delay_ms":0/"delay_ms":2/' "$t/fast.jsonl" >"$t/slow.jsonl"
-sed 's/"delay_ms":0/"delay_ms":8/' "$t/fast.jsonl" >"$t/slower.jsonl"
+sed 's/"delay_ms":0/"delay_ms":8/' "$t/fast.jsonl" >"$t/slow.jsonl"
 
 # an undisturbed run
 ins whole --llm "replay:$t/slow.jsonl" --stats-json "$t/stats.json" --explain >"$t/out"; check status 0 $?
@@ -38,35 +37,35 @@ has json '"units":40,"ok":30,"void":10,"error":0,"records":170,' "$(cat "$t/out"
 check nothing_twice "$before" "$(cat "$t/whole/instruct/part-0000-of-0001.jsonl" | wc -l)"
 "$vismin" check "$t/whole" >"$t/out" 2>"$t/err"; check whole 0 $?
 
-# killed at any moment, once more in the middle of a line
-new killed; n=0 rc=137
-for after in .1 .2 .06 .3 .15 .25 .1 .2 9; do
+# killed as soon as there are so many lines, once more in the middle of a line; n is wait_lines' own
+new killed; kills=0 rc=137
+for upto in 1 3 6 9 13 17 22 27 0; do
     start killed --llm "replay:$t/slow.jsonl" --quiet & pid=$!
-    [ $after = 9 ] || { sleep 0$after && kill -9 $pid 2>/dev/null; }
+    [ $upto = 0 ] || { wait_lines killed $upto; kill -9 $pid 2>/dev/null; }
     wait $pid 2>/dev/null; rc=$?
     [ $rc = 137 ] || break
-    n=$((n + 1))
-    [ $n = 4 ] && [ -e "$t/killed/instruct/part-0000-of-0001.jsonl" ] && printf '{"k":"torn' >>"$t/killed/instruct/part-0000-of-0001.jsonl"
+    kills=$((kills + 1))
+    [ $kills = 4 ] && [ -e "$t/killed/instruct/part-0000-of-0001.jsonl" ] && printf '{"k":"torn' >>"$t/killed/instruct/part-0000-of-0001.jsonl"
 done
-check killed_status 0 $rc; [ $n -gt 3 ]; check killed_often 0 $?
+check killed_status 0 $rc; [ $kills -gt 3 ]; check killed_often 0 $?
 check killed_result "$want" "$(result killed)"; check killed_lines "$want_lines" "$(lines killed)"
 "$vismin" check "$t/killed" >"$t/out" 2>"$t/err"; check killed_whole 0 $?
 
 # stopped
 for s in INT TERM; do
-    new $s; start $s --llm "replay:$t/slower.jsonl" & pid=$!
+    new $s; start $s --llm "replay:$t/slow.jsonl" & pid=$!
     wait_lines $s 5; kill -$s $pid; wait $pid; check stopped_$s $([ $s = INT ] && echo 130 || echo 143) $?
     has hint_$s 'stopped; the same command goes on where it was' "$(err)"
-    ins $s --llm "replay:$t/slower.jsonl"; check stopped_result_$s "$want" "$(result $s)"
+    ins $s --llm "replay:$t/slow.jsonl"; check stopped_result_$s "$want" "$(result $s)"
 done
 
 # two workers on one shard
 new two
-"$vismin" instruct "$t/two" --categories object --llm "replay:$t/slower.jsonl" --quiet 2>"$t/err1" & pid=$!
-wait_lines two 1; ins two --llm "replay:$t/slower.jsonl"; check locked 5 $?
+"$vismin" instruct "$t/two" --categories object --llm "replay:$t/slow.jsonl" --quiet 2>"$t/err1" & pid=$!
+wait_lines two 1; ins two --llm "replay:$t/slow.jsonl"; check locked 5 $?
 has owner "part-0000-of-0001.jsonl: locked by host $(uname -n), process $pid, since 20" "$(err)"
-kill -9 $pid; wait $pid 2>/dev/null; n0=$(cat "$t"/two/instruct/part-*.jsonl | wc -l); start two --llm "replay:$t/slower.jsonl" --quiet & pid=$!
-wait_lines two $((n0 + 2)); "$vismin" instruct "$t/two" --categories object --llm "replay:$t/slower.jsonl" --wait 2>"$t/err1"; check waited 0 $?
+kill -9 $pid; wait $pid 2>/dev/null; n0=$(cat "$t"/two/instruct/part-*.jsonl | wc -l); start two --llm "replay:$t/slow.jsonl" --quiet & pid=$!
+wait_lines two $((n0 + 2)); "$vismin" instruct "$t/two" --categories object --llm "replay:$t/slow.jsonl" --wait 2>"$t/err1"; check waited 0 $?
 has waiting 'waiting for it' "$(cat "$t/err1")"; wait $pid
 check two_result "$want" "$(result two)"
 
@@ -75,9 +74,9 @@ new parts; for i in 0 1 2; do ins parts --llm "replay:$t/fast.jsonl" --shard $i/
 check shards 3 "$(ls "$t/parts/instruct" | grep -c 'part-000.-of-0003.jsonl$')"; check shards_result "$want" "$(result parts)"
 ins parts --llm "replay:$t/fast.jsonl"; check other_cut 0 "$(cat "$t/parts/instruct/part-0000-of-0001.jsonl" | wc -l)"
 ins parts --llm none --shard 3/3; check shard_usage 2 $?
-new anyone; "$vismin" instruct "$t/anyone" --categories object --llm "replay:$t/slower.jsonl" --shard any/4 2>"$t/err1" & pid=$!
-ins anyone --llm "replay:$t/slower.jsonl" --shard any/4; check any 0 $?; wait $pid; check any_too 0 $?
-ins anyone --llm "replay:$t/slower.jsonl" --shard any/4; check any_rest 0 $?; check any_result "$want" "$(result anyone)"
+new anyone; "$vismin" instruct "$t/anyone" --categories object --llm "replay:$t/slow.jsonl" --shard any/4 2>"$t/err1" & pid=$!
+ins anyone --llm "replay:$t/slow.jsonl" --shard any/4; check any 0 $?; wait $pid; check any_too 0 $?
+ins anyone --llm "replay:$t/slow.jsonl" --shard any/4; check any_rest 0 $?; check any_result "$want" "$(result anyone)"
 has any_busy 'parts are with other workers' "$(cat "$t/err1"; err)"; "$vismin" check "$t/anyone" >"$t/out" 2>"$t/err"; check any_whole 0 $?
 
 # nonsense: counted, then too much of it

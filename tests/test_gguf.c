@@ -31,7 +31,10 @@ static void put_tensor(bytes *b, const char *name, uint32_t type, int nd, const 
     int64_t each, len = 1;
     size_t block;
     put_text(b, name), put32(b, (uint32_t)nd);
-    for (int k = nd - 1; k >= 0; k--) put64(b, (uint64_t)ne[k]), len *= ne[k];
+    for (int k = nd - 1; k >= 0; k--) {
+        put64(b, (uint64_t)ne[k]);
+        len = (int64_t)((uint64_t)len * (uint64_t)ne[k]); /* may overflow: a case of its own */
+    }
     put32(b, type), put64(b, (uint64_t)b->data);
     gguf_type_size(type, &each, &block);
     b->data += (int64_t)((size_t)(len / each) * block + 31) / 32 * 32;
