@@ -39,19 +39,17 @@ check undisturbed '[ $rc = 0 ] && [ -s "$dir/whole/model/model.safetensors" ] &&
 check log '[ "$(grep -c val_loss "$dir/whole/log.jsonl")" = 3 ] && grep -q "^{\"step\":60,\"loss\":.*\"tokens_per_s\"" "$dir/whole/log.jsonl" && [ -s "$dir/whole/report/index.html" ]'
 check generates '"$vismin" generate "$dir/whole/model" --prompt "edit object : a red ball =>" --max-new 4 --temperature 0 --quiet > "$dir/out" && [ -s "$dir/out" ]'
 
-seed=$(date +%s) kills=0 tries=0 rc=1
-while [ $rc != 0 ] && [ $tries -lt 40 ]; do
-    tries=$((tries + 1))
+# killed before the first checkpoint, then as soon as a further one is there
+kills=0 rc=1
+for upto in log.jsonl checkpoints/step-00000011 checkpoints/step-00000022 checkpoints/step-00000044 end; do
     start "$dir/killed" 2>> "$dir/killed.err" & pid=$!
-    if [ $kills -lt 5 ]; then
-        seed=$(((seed * 1103515245 + 12345) % 2147483648))
-        sleep 0.$(printf %02d $((5 + seed / 65536 % 25)))
-        kill -9 $pid 2> /dev/null && kills=$((kills + 1))
-    fi
+    n=0; while [ $upto != end ] && [ ! -e "$dir/killed/$upto" ] && [ $n -lt 2000 ]; do sleep 0.005; n=$((n + 1)); done
+    [ $upto = end ] || { kill -9 $pid 2> /dev/null && kills=$((kills + 1)); }
     wait $pid 2> /dev/null; rc=$?
+    [ $rc = 0 ] && break
 done
 same() { cmp -s "$dir/whole/model/model.safetensors" "$1/model/model.safetensors"; }
-check killed_same_bytes '[ $rc = 0 ] && [ $kills -ge 1 ] && same "$dir/killed"'
+check killed_same_bytes '[ $rc = 0 ] && [ $kills -ge 2 ] && same "$dir/killed"'
 check killed_same_log '[ "$(grep -o "{\"step\":[0-9]*,\"[a-z_]*loss\":[0-9.e-]*" "$dir/killed/log.jsonl")" = "$(grep -o "{\"step\":[0-9]*,\"[a-z_]*loss\":[0-9.e-]*" "$dir/whole/log.jsonl")" ]'
 start "$dir/TERM" 2> "$dir/err" & pid=$!
 n=0; while [ ! -e "$dir/TERM/checkpoints/step-00000011" ] && [ $n -lt 1000 ]; do sleep 0.02; n=$((n + 1)); done
