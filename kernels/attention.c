@@ -48,8 +48,8 @@ static vm_status check_bias(vm_graph *g, const vm_node *n, int64_t B, int64_t Tq
                   vm_type_name(b->type), vm_shape_text(g, n->in[ATTN_BIAS], s), n->i[ATTN_NH], Tq, Tk, B);
 }
 
-static vm_status check_cache(vm_graph *g, const vm_node *n, int64_t B) {
-    const vm_value *len = &g->v[n->in[ATTN_LENGTHS]], *pages = &g->v[n->in[ATTN_PAGES]];
+static vm_status check_rows(vm_graph *g, const vm_node *n, int64_t B, int64_t Tq) {
+    const vm_value *len = &g->v[n->in[ATTN_LENGTHS]], *pages = &g->v[n->in[ATTN_PAGES]], *first = &g->v[n->in[ATTN_FIRST]];
     char s[64];
     if (n->in[ATTN_LENGTHS] && (len->type != VM_I32 || len->nd != 1 || len->ne[0] != B))
         return vm_bad(g, "attention: the lengths are %s%s, i32[%" PRId64 "] is needed", vm_type_name(len->type),
@@ -57,6 +57,9 @@ static vm_status check_cache(vm_graph *g, const vm_node *n, int64_t B) {
     if (n->in[ATTN_PAGES] && (pages->type != VM_I32 || pages->nd != 2 || pages->ne[0] != B))
         return vm_bad(g, "attention: the pages are %s%s, i32[%" PRId64 ",pages] is needed", vm_type_name(pages->type),
                       vm_shape_text(g, n->in[ATTN_PAGES], s), B);
+    if (n->in[ATTN_FIRST] && (first->type != VM_I32 || first->nd != 2 || first->ne[0] != B || first->ne[1] != Tq))
+        return vm_bad(g, "attention: the first keys are %s%s, i32[%" PRId64 ",%" PRId64 "] is needed",
+                      vm_type_name(first->type), vm_shape_text(g, n->in[ATTN_FIRST], s), B, Tq);
     if (n->in[ATTN_PAGES] && n->i[ATTN_PACKED]) return vm_bad(g, "attention: packed queries, keys and values have no pages");
     if (!(n->f[1] >= 0)) return vm_bad(g, "attention: softcap %g is not positive", n->f[1]);
     return VM_OK;
@@ -74,7 +77,7 @@ static vm_status infer(vm_graph *g, vm_node *n) {
                           n->in[k] ? vm_shape_text(g, n->in[k], s) : "missing");
     if (!(n->f[0] >= 0)) return vm_bad(g, "attention: scale %g is not positive", n->f[0]);
     const vm_value *q = &g->v[n->in[0]];
-    if (check_cache(g, n, q->ne[0])) return VM_EMODEL;
+    if (check_rows(g, n, q->ne[0], q->ne[1])) return VM_EMODEL;
     int64_t B = q->ne[0], Tq = q->ne[1], Tk = Tq, heads = packed ? NH + 2 * NKV : NH, HS = q->ne[2] / heads;
     if (HS < 1 || HS > ATTN_MAX_HS || HS * heads != q->ne[2])
         return vm_bad(g, "attention: %s has not %" PRId64 " heads of 1 to %d columns", vm_shape_text(g, n->in[0], s),
@@ -120,7 +123,7 @@ static vm_status infer_bias_back(vm_graph *g, vm_node *n) { /* out dbias, D on t
 }
 
 /* --- cost ---------------------------------------------------------------------------------------------------------- */
-static double visible_pairs(const attn_call *a) {
+static double visible_pairs(const attn_call *a) { /* as if every query began at key 0, which only a run knows better */
     double pairs = 0;
     for (int64_t i = 0; i < a->Tq; i++) pairs += (double)VM_MAX(attn_hi(a, i) - attn_lo(a, i), (int64_t)0);
     return pairs * (double)(a->B * a->NH);
@@ -188,7 +191,7 @@ static const vm_op attention = {
 static vm_val append(vm_graph *g, vm_val q, vm_val k, vm_val v, vm_attn a, bool packed) {
     vm_node init = { .f = { (double)a.scale, (double)a.softcap },
                      .i = { a.NH, a.NKV, 0, a.causal, VM_MAX(a.window, 0), packed, 0 } };
-    return vm_append1(g, &attention, ATTN_N_IN, (vm_val[]){ q, k, v, a.key_mask, a.bias, a.lengths, a.pages },
+    return vm_append1(g, &attention, ATTN_N_IN, (vm_val[]){ q, k, v, a.key_mask, a.bias, a.lengths, a.pages, a.first },
                       &init);
 }
 vm_val vm_attention(vm_graph *g, vm_val q, vm_val k, vm_val v, vm_attn a) { return append(g, q, k, v, a, false); }

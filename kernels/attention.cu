@@ -27,7 +27,7 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
 
     /* keys that some row of the block sees, and this split's share of their tiles */
     int first = a.heads > 1 ? 0 : row0, last = a.heads > 1 ? a.Tq - 1 : flash_clamp(row0 + per_block - 1, 0, a.Tq - 1);
-    int lo = flash_lo(a, len, first), hi = flash_hi(a, len, last), begin = lo / a.bn, end = (hi + a.bn - 1) / a.bn;
+    int lo = flash_lo(a, len, b, first), hi = flash_hi(a, len, last), begin = lo / a.bn, end = (hi + a.bn - 1) / a.bn;
     int share = end > begin ? (end - begin + a.splits - 1) / a.splits : 0;
     begin += split * share;
     if (begin + share < end) end = begin + share;
@@ -149,7 +149,7 @@ flash flash_of(vm_graph *g, vm_node *n, const attn_call *c, vm_type T) {
     flash a = {};
     a.q = flash_rows_of(c, &c->q, T), a.k = flash_rows_of(c, &c->k, T), a.v = flash_rows_of(c, &c->v, T);
     a.k.paged = a.v.paged = c->pages != NULL;
-    a.mask = c->mask, a.lengths = c->lengths, a.pages = c->pages;
+    a.mask = c->mask, a.lengths = c->lengths, a.pages = c->pages, a.first = c->firsts;
     a.bias = c->bias, a.bias_b = c->bias_b, a.bias_h = c->bias_h;
     a.B = (int)c->B, a.Tq = (int)c->Tq, a.Tk = (int)c->Tk, a.NH = (int)c->NH, a.NKV = (int)c->NKV;
     a.group = a.NH / a.NKV, a.HS = (int)c->HS, a.HSp = (a.HS + 15) / 16 * 16;

@@ -7,8 +7,8 @@
 
 /* Inputs of the forward node and, at the same places, of the backward nodes. Packed: q is the one tensor, k and v
  * are 0. */
-enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_MASK, ATTN_BIAS, ATTN_LENGTHS, ATTN_PAGES, ATTN_N_IN, ATTN_DY = ATTN_N_IN, ATTN_Y,
-       ATTN_LSE, ATTN_N_BACK };
+enum { ATTN_Q, ATTN_K, ATTN_V, ATTN_MASK, ATTN_BIAS, ATTN_LENGTHS, ATTN_PAGES, ATTN_FIRST, ATTN_N_IN,
+       ATTN_DY = ATTN_N_IN, ATTN_Y, ATTN_LSE, ATTN_N_BACK };
 /* Attributes vm_node.i; f[0] is the scale, f[1] the cap of scores or 0. WANT (backward): bits 0, 1, 2 for dq, dk, dv. */
 enum { ATTN_NH, ATTN_NKV, ATTN_HS, ATTN_CAUSAL, ATTN_WINDOW, ATTN_PACKED, ATTN_WANT };
 
@@ -38,6 +38,8 @@ typedef struct {
     const int32_t *lengths; /* (B) or NULL */
     const int32_t *pages;   /* (B, n_pages) or NULL: then k and v are (P, block, row) */
     int64_t n_pages, block, P;
+    const int32_t *firsts;  /* (B,Tq) or NULL */
+    const int32_t *first;   /* after attn_batch those of one sequence */
 } attn_call;
 
 static inline int64_t attn_at(const attn_call *a, const attn_rows *x, int64_t b, int64_t h, int64_t t) {
@@ -67,7 +69,7 @@ static inline attn_call attn_of(const vm_graph *g, const vm_node *n) {
     a.B = q->ne[0], a.Tq = q->ne[1], a.Tk = k->ne[1], a.NH = n->i[ATTN_NH], a.NKV = n->i[ATTN_NKV], a.HS = n->i[ATTN_HS];
     a.window = n->i[ATTN_WINDOW], a.causal = n->i[ATTN_CAUSAL] != 0, a.scale = n->f[0], a.softcap = n->f[1];
     a.mask = (const int32_t *)vm_in(g, n, ATTN_MASK), a.bias = (const vm_real *)vm_in(g, n, ATTN_BIAS);
-    a.lengths = (const int32_t *)vm_in(g, n, ATTN_LENGTHS);
+    a.lengths = (const int32_t *)vm_in(g, n, ATTN_LENGTHS), a.firsts = (const int32_t *)vm_in(g, n, ATTN_FIRST);
     if (pages) {
         a.pages = (const int32_t *)pages->data, a.n_pages = pages->ne[1], a.P = k->ne[0], a.block = k->ne[1];
         a.Tk = a.n_pages * a.block;
@@ -104,16 +106,19 @@ static inline int64_t attn_split_room(const vm_graph *g, const vm_node *n) {
     return splits > 1 ? splits * a.B * a.NH * a.Tq * (a.HS + 2) : 0;
 }
 
-/* The call as the sequence b sees it. On the CPU: reads lengths. */
+/* The call as the sequence b sees it. On the CPU: reads lengths, as attn_lo reads first. */
 static inline attn_call attn_batch(const attn_call *a, int64_t b) {
     attn_call one = *a;
     if (a->lengths) one.len = a->lengths[b];
+    if (a->firsts) one.first = a->firsts + b * a->Tq;
     return one;
 }
 
-/* Keys [lo, hi) that causality, window and length leave to query i. */
+/* Keys [lo, hi) that causality, window, length and first key leave to query i; neither falls from query to query. */
 static inline int64_t attn_lo(const attn_call *a, int64_t i) {
-    return a->window ? VM_MIN(VM_MAX(i + a->len - a->Tq - a->window + 1, (int64_t)0), a->len) : 0;
+    int64_t lo = a->window ? i + a->len - a->Tq - a->window + 1 : 0;
+    if (a->first) lo = VM_MAX(lo, (int64_t)a->first[i]);
+    return VM_MIN(VM_MAX(lo, (int64_t)0), a->len);
 }
 static inline int64_t attn_hi(const attn_call *a, int64_t i) {
     return a->causal ? VM_MIN(VM_MAX(i + a->len - a->Tq + 1, (int64_t)0), a->len) : a->len;

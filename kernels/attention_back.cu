@@ -45,7 +45,7 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
     int c0 = chunk * a.cols, len = flash_len(a, b), ld = flash_ld<T>(a.HSp);
     T *q = room, *dy = q + per_block * ld, *stage = dy + per_block * ld;
     const int32_t *mask = a.mask ? a.mask + (int64_t)b * a.Tk : NULL;
-    int lo = flash_lo(a, len, row0), hi = flash_hi(a, len, flash_clamp(row0 + per_block - 1, 0, a.Tq - 1));
+    int lo = flash_lo(a, len, b, row0), hi = flash_hi(a, len, flash_clamp(row0 + per_block - 1, 0, a.Tq - 1));
     int begin = lo / a.bn, end = (hi + a.bn - 1) / a.bn;
 
     flash_sees w = flash_sees_keys(a, len, b, h, row0 + warp * 16);
@@ -100,7 +100,7 @@ template <class T, int HC> __global__ void __launch_bounds__(FLASH_THREADS, 2) f
     /* queries that see some key of the block, head after head: tile `it` of all is the tile begin + it % per_head of
      * its head */
     int most = row0 + per_block < len ? row0 + per_block : len;
-    int lo = flash_from(a, len, row0), hi = row0 < len ? flash_to(a, len, most - 1) : 0;
+    int lo = flash_from(a, len, row0), hi = row0 < len ? flash_to(a, len, b, most - 1) : 0;
     int begin = lo / a.bn, per_head = hi > lo ? (hi + a.bn - 1) / a.bn - begin : 0, end = per_head * a.group;
 
     float dk[CT][4], dv[CT][4];

@@ -89,7 +89,15 @@ static int64_t query_lo(const attn_call *a, const scratch *t, int64_t j) {
 }
 static int64_t query_hi(const attn_call *a, const scratch *t, int64_t j) {
     int64_t i = a->window ? j - (a->len - a->Tq) + a->window - t->q0 : t->nq;
-    return VM_MIN(VM_MAX(i, (int64_t)0), t->nq);
+    i = VM_MIN(VM_MAX(i, (int64_t)0), t->nq);
+    if (!a->first) return i;
+    int64_t lo = 0; /* queries below lo begin at j or before, those from i on see nothing of it */
+    while (lo < i) {
+        int64_t mid = (lo + i) / 2;
+        if (a->first[t->q0 + mid] <= j) lo = mid + 1;
+        else i = mid;
+    }
+    return lo;
 }
 
 /* P^T of keys j .. j+m (rows of the tile) into t->p, their dS^T into t->ds; queries [*c0, *c1) see them, the rest of

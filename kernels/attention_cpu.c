@@ -192,7 +192,7 @@ static void run_block(const attn_call *a, int64_t b, int64_t h, int64_t q0, int6
     store(a, &t, b, h, q0, nq, lse);
 }
 
-/* What the kernels below rely on: lengths within the keys, and pages that exist where tokens are. */
+/* What the kernels below rely on: lengths within the keys, pages that exist where tokens are, first keys that do not fall. */
 static vm_status check_keys(vm_graph *g, const attn_call *a) {
     for (int64_t b = 0; b < a->B; b++) {
         int64_t len = a->lengths ? a->lengths[b] : a->Tk;
@@ -203,6 +203,12 @@ static vm_status check_keys(vm_graph *g, const attn_call *a) {
             if (a->pages[b * a->n_pages + p] < 0 || a->pages[b * a->n_pages + p] >= a->P)
                 return vm_fail(&g->err, VM_EINPUT, "attention: page %d of sequence %lld, there are %lld pages",
                                (int)a->pages[b * a->n_pages + p], (long long)b, (long long)a->P);
+        for (int64_t i = 1; a->firsts && i < a->Tq; i++)
+            if (a->firsts[b * a->Tq + i] < a->firsts[b * a->Tq + i - 1])
+                return vm_fail(&g->err, VM_EINPUT,
+                               "attention: first key %d of query %lld of sequence %lld, after %d of the query before it",
+                               (int)a->firsts[b * a->Tq + i], (long long)i, (long long)b,
+                               (int)a->firsts[b * a->Tq + i - 1]);
     }
     return VM_OK;
 }

@@ -34,7 +34,7 @@ typedef struct {
     float *lse, *delta;                    /* (B,NH,Tq) */
     float *part;                           /* results of splits, ATTN_SPLIT_KEYS in attention.h */
     float *dbias;
-    const int32_t *mask, *lengths, *pages; /* or NULL */
+    const int32_t *mask, *lengths, *pages, *first; /* or NULL */
     const float *bias;                     /* or NULL */
     int64_t bias_b, bias_h;
     int B, Tq, Tk, NH, NKV, group, HS, HSp; /* HSp: HS rounded up to 16 */
@@ -61,8 +61,14 @@ __device__ __forceinline__ int flash_len(const flash &a, int b) {
     }
     return len;
 }
-__device__ __forceinline__ int flash_lo(const flash &a, int len, int i) {
-    return a.window ? flash_clamp(i + len - a.Tq - a.window + 1, 0, len) : 0;
+__device__ __forceinline__ int flash_lo(const flash &a, int len, int b, int i) {
+    int lo = a.window ? i + len - a.Tq - a.window + 1 : 0;
+    if (a.first) {
+        const int32_t *first = a.first + (int64_t)b * a.Tq + i;
+        if (i && first[0] < first[-1]) gpu_fault(a.fault, a.node, first[0]);
+        lo = first[0] > lo ? first[0] : lo;
+    }
+    return flash_clamp(lo, 0, len);
 }
 __device__ __forceinline__ int flash_hi(const flash &a, int len, int i) {
     return a.causal ? flash_clamp(i + len - a.Tq + 1, 0, len) : len;
@@ -71,8 +77,15 @@ __device__ __forceinline__ int flash_hi(const flash &a, int len, int i) {
 __device__ __forceinline__ int flash_from(const flash &a, int len, int j) {
     return a.causal ? flash_clamp(j - (len - a.Tq), 0, a.Tq) : 0;
 }
-__device__ __forceinline__ int flash_to(const flash &a, int len, int j) {
-    return a.window ? flash_clamp(j - (len - a.Tq) + a.window, 0, a.Tq) : a.Tq;
+__device__ __forceinline__ int flash_to(const flash &a, int len, int b, int j) {
+    int to = a.window ? flash_clamp(j - (len - a.Tq) + a.window, 0, a.Tq) : a.Tq, lo = 0;
+    if (!a.first) return to;
+    while (lo < to) { /* queries below lo begin at j or before, those from `to` on see nothing of it */
+        int mid = (lo + to) / 2;
+        if (a.first[(int64_t)b * a.Tq + mid] <= j) lo = mid + 1;
+        else to = mid;
+    }
+    return lo;
 }
 
 /* --- tiles -------------------------------------------------------------------------------------------------------- */
@@ -265,16 +278,16 @@ typedef struct {
 /* Rows are queries, from row r0 of the matrix of `heads` heads on. */
 __device__ __forceinline__ flash_sees flash_sees_keys(const flash &a, int len, int b, int h, int r0) {
     flash_sees w;
-    int first = a.heads > 1 ? 0 : r0, last = a.heads > 1 ? a.Tq - 1 : flash_clamp(r0 + 15, 0, a.Tq - 1);
-    w.any_lo = flash_lo(a, len, first), w.any_hi = flash_hi(a, len, last);
-    w.all_lo = flash_lo(a, len, last), w.all_hi = a.mask ? -1 : flash_hi(a, len, first);
+    int first = a.heads > 1 ? 0 : flash_clamp(r0, 0, a.Tq - 1), last = a.heads > 1 ? a.Tq - 1 : flash_clamp(r0 + 15, 0, a.Tq - 1);
+    w.any_lo = flash_lo(a, len, b, first), w.any_hi = flash_hi(a, len, last);
+    w.all_lo = flash_lo(a, len, b, last), w.all_hi = a.mask ? -1 : flash_hi(a, len, first);
     w.step = 1;
 #pragma unroll
     for (int e = 0; e < 2; e++) {
         int r = r0 + (int)threadIdx.x % 32 / 4 + 8 * e;
         bool there = r < a.rows;
         int i = there ? r % a.Tq : 0, hh = there ? h + r / a.Tq : h;
-        w.lo[e] = flash_lo(a, len, i), w.hi[e] = there ? flash_hi(a, len, i) : 0;
+        w.lo[e] = flash_lo(a, len, b, i), w.hi[e] = there ? flash_hi(a, len, i) : 0;
         w.bias[e] = a.bias ? a.bias + b * a.bias_b + hh * a.bias_h + (int64_t)i * a.Tk : NULL;
     }
     if (r0 >= a.rows) w.any_hi = -1;
@@ -284,14 +297,14 @@ __device__ __forceinline__ flash_sees flash_sees_keys(const flash &a, int len, i
 __device__ __forceinline__ flash_sees flash_sees_queries(const flash &a, int len, int b, int h, int j0) {
     flash_sees w;
     int last = j0 + 15 < len ? j0 + 15 : len - 1;
-    w.any_lo = flash_from(a, len, j0), w.any_hi = j0 < len ? flash_to(a, len, last) : -1;
-    w.all_lo = flash_from(a, len, last), w.all_hi = a.mask || j0 + 15 >= len ? -1 : flash_to(a, len, j0);
+    w.any_lo = flash_from(a, len, j0), w.any_hi = j0 < len ? flash_to(a, len, b, last) : -1;
+    w.all_lo = flash_from(a, len, last), w.all_hi = a.mask || j0 + 15 >= len ? -1 : flash_to(a, len, b, j0);
     w.step = a.Tk;
 #pragma unroll
     for (int e = 0; e < 2; e++) {
         int j = j0 + (int)threadIdx.x % 32 / 4 + 8 * e;
         bool there = j < len && (!a.mask || a.mask[(int64_t)b * a.Tk + j]);
-        w.lo[e] = flash_from(a, len, j), w.hi[e] = there ? flash_to(a, len, j) : 0;
+        w.lo[e] = flash_from(a, len, j), w.hi[e] = there ? flash_to(a, len, b, j) : 0;
         w.bias[e] = a.bias ? a.bias + b * a.bias_b + h * a.bias_h + (there ? j : 0) : NULL;
     }
     return w;

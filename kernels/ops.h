@@ -53,6 +53,8 @@ typedef struct {
     vm_val lengths;     /* 0, or (B) i32: only the first lengths[b] keys exist; what lies beyond is not read */
     vm_val pages;       /* 0, or (B,n) i32: k and v are then (P,block,NKV*HS), caches in pages of `block` tokens, and token t of
                            sequence b is row t % block of page pages[b][t / block]; Tk = n*block. No gradient of k and v */
+    vm_val first;       /* 0, or (B,Tq) i32: query i does not see the keys before first[b][i], which may not fall along the row:
+                           where the text of query i begins when several stand in one row, with causal each by itself */
     float softcap;      /* 0, or scores become softcap tanh(score / softcap) before bias and masks */
 } vm_attn;
 /* y (B,Tq,NH*HS) act. Scores are never stored; a row with every key hidden gives 0 and gradient 0. Keeps lse (B,NH,Tq). */

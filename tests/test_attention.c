@@ -10,6 +10,7 @@ typedef struct {
     float range; /* of q and k: large ones make rows with one dominant key */
     int lengths, block, probe; /* lengths: NaN beyond them; pages of `block` tokens (no gradients); see leaks */
     float cap;
+    int texts; /* of a row: every query has a first key */
 } shape;
 
 /* The call in plain loops on double; views of q, k, v as in attention.h but in doubles. */
@@ -17,7 +18,7 @@ typedef struct {
     const shape *s;
     int Tk;
     const double *q, *k, *v, *mask, *bias;
-    const double *len; /* or NULL */
+    const double *len, *first; /* or NULL */
     int64_t row_q, row_k, row_v;
     double *y, *lse, *dq, *dk, *dv, *dbias, *slope;
 } plain;
@@ -41,7 +42,7 @@ static void plain_row(const plain *p, const double *dy, int b, int h, int i, dou
         p->slope[j] = 1 - (cap > 0 ? pow(tanh(w[j] / cap), 2) : 0);
         if (cap > 0) w[j] = cap * tanh(w[j] / cap);
         if (p->bias) w[j] += p->bias[bias_at(p, b, h, i, j)];
-        if ((s->causal && j > i + off) || (s->window && j <= i + off - s->window) ||
+        if ((s->causal && j > i + off) || (p->first && j < p->first[b * s->Tq + i]) || (s->window && j <= i + off - s->window) ||
             (p->mask && !p->mask[b * p->Tk + j]))
             w[j] = -INFINITY;
         most = fmax(most, w[j]);
@@ -124,6 +125,18 @@ static vm_val pages_of(op_case *c, const shape *s, int Tk, int ck, const double 
     return v;
 }
 
+/* Texts of odd sizes side by side: where the text of each query begins, along Tk keys. The last one of a second row begins
+ * behind all keys. */
+static vm_val firsts_of(op_case *c, const shape *s, int Tk) {
+    vm_val v = op_input(c, VM_I32, 2, (int64_t[]){ s->B, s->Tq }, 0, 1);
+    for (int b = 0; b < s->B; b++)
+        for (int i = 0, text = 0, begin = -b; i < s->Tq; i++) {
+            if (i >= s->Tq * (2 * text + b + 1) / (2 * s->texts)) begin = VM_MAX(i + Tk - s->Tq, 0), text++;
+            op_put(c, c->n_x - 1, b * s->Tq + i, b == 1 && i == s->Tq - 1 ? Tk + 3 : begin);
+        }
+    return v;
+}
+
 /* A leak probe: scores of all real keys are far below 0, growing (1) or falling (2) along the keys, so that what a
  * kernel admits wrongly, zeros of padding or the next key, takes all. */
 static void make_probe(op_case *c, const shape *s, int Tk, int cq, int ck) {
@@ -166,6 +179,10 @@ static void check(shape s) {
     if (s.lengths) {
         a.lengths = lengths_of(&c, &s, Tk, packed ? -1 : 1, ck);
         p.len = c.x[c.n_x - 1];
+    }
+    if (s.texts) {
+        a.first = firsts_of(&c, &s, Tk);
+        p.first = c.x[c.n_x - 1];
     }
     if (s.block) a.pages = pages_of(&c, &s, Tk, ck, p.len, flat);
     int wanted = s.block ? 0 : n + (s.biased != 0);
@@ -274,12 +291,27 @@ TEST(tiles) { /* one below, at and above the tiles of the device, and the head s
     check_types((shape){ 1, 197, 0, 2, 1, 32, .causal = 0 });
     also_f16 = false;
 }
+TEST(texts) { /* several in a row, each of which sees itself */
+    also_f16 = true;
+    check_types((shape){ 1, 40, 0, 2, 1, 24, .texts = 3, .causal = 1 });
+    check_types((shape){ 2, 33, 0, 4, 2, 16, .texts = 4, .causal = 1, .window = 5 });
+    also_f16 = false;
+    check_types((shape){ 3, 150, 0, 2, 2, 40, .texts = 2, .causal = 1, .masked = 1 });
+    check_types((shape){ 2, 61, 0, 1, 1, 17, .texts = 5 });
+    check_types((shape){ 2, 20, 50, 2, 1, 72, .texts = 2, .causal = 1, .lengths = 1 });
+    check_types((shape){ 2, 31, 9, 2, 2, 24, .texts = 3, .causal = 1, .biased = 3 });
+    check_types((shape){ 1, 700, 0, 1, 1, 64, .texts = 23, .causal = 1, .cap = 5 });
+    check_types((shape){ 2, 3, 600, 8, 2, 32, .texts = 1, .causal = 1, .lengths = 1 }); /* heads of a group as rows */
+    check_types((shape){ 2, 4, 60, 2, 1, 24, .block = 5, .texts = 2, .causal = 1, .lengths = 1 });
+    for (int T = 1; T < 36; T++) check_types((shape){ 2, T, 0, 1, 1, 8, .texts = 1 + T % 7, .causal = 1 });
+}
 TEST(leaks) {
     for (int probe = 1; probe <= 2; probe++) {
         check_types((shape){ 1, 33, 65, 1, 1, 16, .probe = probe });
         check_types((shape){ 2, 20, 50, 2, 1, 24, .probe = probe, .causal = 1 });
         check_types((shape){ 2, 70, 67, 1, 1, 16, .probe = probe, .causal = 1, .window = 11 });
         check_types((shape){ 2, 17, 63, 1, 1, 16, .probe = probe, .masked = 1 });
+        check_types((shape){ 2, 70, 70, 1, 1, 16, .probe = probe, .texts = 4, .causal = 1 });
         check_types((shape){ 3, 3, 61, 2, 1, 16, .probe = probe, .lengths = 1, .causal = 1 });
     }
 }
@@ -330,6 +362,18 @@ TEST(bad_cache) { /* lengths beyond the keys and pages that do not exist end the
                                                         "page -1 of sequence 0" }[bad]));
         op_end(&c);
     }
+}
+TEST(falling_first) { /* first keys that fall end the run */
+    op_case c = op_begin(VM_F32);
+    vm_val x = op_input(&c, VM_F32, 3, (int64_t[]){ 2, 6, 24 }, -1, 1),
+           first = op_input(&c, VM_I32, 2, (int64_t[]){ 2, 6 }, 3, 3.9);
+    op_put(&c, 1, 6 + 4, 2);
+    vm_output(c.g, "y", vm_attention_packed(c.g, x, (vm_attn){ .NH = 1, .NKV = 1, .first = first }));
+    for (int i = 0; i < 2; i++) vm_set(c.g, i ? "x1" : "x0", c.raw[i]);
+    if (!vm_run(c.g)) vm_wait(c.g);
+    EXPECT(c.g->err.status == VM_EINPUT);
+    EXPECT_HAS(c.g->err.msg, op_on_device() ? "value 2" : "first key 2 of query 4 of sequence 1, after 3");
+    op_end(&c);
 }
 TEST(degenerate) {
     check_types((shape){ 1, 1, 0, 1, 1, 1, .causal = 1 });
@@ -384,13 +428,15 @@ TEST(messages) {
         { 3, 3, 0, 24, 24, 7, 0, "i32[2,6] is needed" },
         { 3, 3, 0, 24, 24, 6, 2, "the bias is f32[2,4,6]" },
         { 1, 1, 0, 1024, 1024, 0, 0, "1 heads of 1 to 512" },
+        { 3, 3, 0, 24, 24, -5, 0, "the first keys are i32[2,5], i32[2,4] is needed" },
     };
     for (int t = 0; t < VM_LEN(bad); t++) {
         vm_graph *g = vm_graph_new(vm_backend_cpu(), VM_F32);
         vm_attn a = { .NH = bad[t].NH, .NKV = bad[t].NKV, .scale = bad[t].scale };
         vm_val q = vm_input(g, "q", VM_F32, 3, (int64_t[]){ 2, 4, bad[t].q }),
                k = vm_input(g, "k", VM_F32, 3, (int64_t[]){ 2, 6, bad[t].k });
-        if (bad[t].mask) a.key_mask = vm_input(g, "mask", VM_I32, 2, (int64_t[]){ 2, bad[t].mask });
+        if (bad[t].mask < 0) a.first = vm_input(g, "first", VM_I32, 2, (int64_t[]){ 2, -bad[t].mask });
+        if (bad[t].mask > 0) a.key_mask = vm_input(g, "mask", VM_I32, 2, (int64_t[]){ 2, bad[t].mask });
         if (bad[t].bias) a.bias = vm_input(g, "bias", VM_F32, 3, (int64_t[]){ bad[t].bias, 4, 6 });
         EXPECT(vm_attention(g, q, k, k, a) == 0);
         EXPECT_HAS(g->err.msg, bad[t].words);
@@ -406,12 +452,14 @@ int main(void) {
     RUN(long_rows);
     RUN(large_scores);
     RUN(tiles);
+    RUN(texts);
     RUN(leaks);
     RUN(lengths);
     RUN(decoding);
     RUN(pages);
     RUN(caps);
     RUN(bad_cache);
+    RUN(falling_first);
     RUN(degenerate);
     RUN(nothing_to_see);
     RUN(nan_stays);
