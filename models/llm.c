@@ -88,9 +88,10 @@ static vm_val angles(vm_graph *g, const llm *m, vm_val positions, int64_t length
 }
 
 /* x: where keys and values are kept; NULL = nowhere, all of them are h's own. */
-static vm_val attention(vm_graph *g, const llm *m, const llm_layer *l, int64_t i, vm_val h, vm_val table, vm_val key_mask, const llm_step *x) {
+static vm_val attention(vm_graph *g, const llm *m, const llm_layer *l, int64_t i, vm_val h, vm_val table, vm_val key_mask, vm_val first,
+                        const llm_step *x) {
     const llm_config *c = &m->c;
-    vm_attn how = { .NH = (int)c->NH, .NKV = (int)c->NKV, .causal = true, .key_mask = key_mask,
+    vm_attn how = { .NH = (int)c->NH, .NKV = (int)c->NKV, .causal = true, .key_mask = key_mask, .first = first,
                     .window = i >= c->window_from ? (int)c->window : 0 };
     vm_val q = nn_linear(g, h, l->q_w, l->q_b, VM_NONE, 0, g->dtype), k = nn_linear(g, h, l->k_w, l->k_b, VM_NONE, 0, g->dtype),
            v = nn_linear(g, h, l->v_w, l->v_b, VM_NONE, 0, g->dtype);
@@ -125,7 +126,8 @@ static vm_val mlp(vm_graph *g, const llm *m, const llm_layer *l, vm_val h, vm_va
     return nn_linear(g, vm_glu(g, up, gate, m->c.act, g->dtype), l->down_w, l->down_b, VM_NONE, residual, VM_F32);
 }
 
-static vm_val hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm_val key_mask, int64_t length, const llm_step *step) {
+static vm_val hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm_val key_mask, vm_val first, int64_t length,
+                     const llm_step *step) {
     const llm_config *c = &m->c;
     vm_scope(g, m->embed->name);
     vm_val x = vm_embedding(g, vm_weight(g, m->embed), ids), table = angles(g, m, positions, length);
@@ -134,7 +136,7 @@ static vm_val hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm
         const llm_layer *l = &m->layer[i];
         vm_scope(g, l->ln1->name);
         if (m->recompute && g->training) vm_checkpoint_begin(g);
-        vm_val y = attention(g, m, l, i, norm(g, m, x, l->ln1, g->dtype), table, key_mask, step);
+        vm_val y = attention(g, m, l, i, norm(g, m, x, l->ln1, g->dtype), table, key_mask, first, step);
         x = nn_linear(g, y, l->o_w, l->o_b, VM_NONE, x, VM_F32);
         x = mlp(g, m, l, norm(g, m, x, l->ln2, g->dtype), x);
         if (m->recompute && g->training) vm_checkpoint_end(g);
@@ -143,10 +145,10 @@ static vm_val hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm
     return norm(g, m, x, m->norm, VM_F32);
 }
 
-vm_val llm_hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm_val key_mask, int64_t length) {
-    return hidden(g, m, ids, positions, key_mask, length, NULL);
+vm_val llm_hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm_val key_mask, vm_val first, int64_t length) {
+    return hidden(g, m, ids, positions, key_mask, first, length, NULL);
 }
-vm_val llm_cached(vm_graph *g, const llm *m, const llm_step *x) { return hidden(g, m, x->ids, x->positions, 0, x->length, x); }
+vm_val llm_cached(vm_graph *g, const llm *m, const llm_step *x) { return hidden(g, m, x->ids, x->positions, 0, 0, x->length, x); }
 
 vm_val llm_logits(vm_graph *g, const llm *m, vm_val hidden) {
     vm_scope(g, m->head->name);

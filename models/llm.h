@@ -67,9 +67,10 @@ vm_status llm_save(const llm *m, const char *from, const char *dir, st_dtype t, 
 /* Puts an adapter on it: a fresh one, or with dir that of a PEFT directory. Only it learns then. */
 vm_status llm_adapt(llm *m, const lora_options *fresh, const char *dir, vm_error *e);
 
-/* Hidden states behind the last norm, (B,T,H) f32. ids, positions (B,T) i32; key_mask (B,T) i32 or 0. length: tokens of the longest
- * sequence that the plan is for, which some kinds of rotary embedding depend on. */
-vm_val llm_hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm_val key_mask, int64_t length);
+/* Hidden states behind the last norm, (B,T,H) f32. ids, positions (B,T) i32; key_mask (B,T) i32 or 0. first (B,T) i32 or 0: several
+ * texts in a row, first is where that of each token begins (vm_attn). length: tokens of the longest sequence that the plan is for,
+ * which some kinds of rotary embedding depend on. */
+vm_val llm_hidden(vm_graph *g, const llm *m, vm_val ids, vm_val positions, vm_val key_mask, vm_val first, int64_t length);
 vm_val llm_logits(vm_graph *g, const llm *m, vm_val hidden); /* (...,H) -> (...,V) f32 */
 /* Mean of -log p over the targets (B,T) i32, -100 = none; target t stands behind token t (labels are shifted by the caller). */
 vm_val llm_loss(vm_graph *g, const llm *m, vm_val hidden, vm_val targets);

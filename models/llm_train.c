@@ -5,8 +5,8 @@
 
 enum { MAX_PLANS = 24 };
 typedef struct {
-    int64_t B, T;
-    bool learns;
+    int64_t B, T, length; /* length: of the longest text, where the rotary embedding depends on it, else 0 */
+    bool learns, packed;
     uint64_t used;
     vm_graph *g;
 } plan;
@@ -44,39 +44,56 @@ void llm_trainer_limit(llm_trainer *t, double loss, double grad_norm) { t->most_
 int64_t llm_trainer_updates(const llm_trainer *t) { return t->opt.updates; }
 
 /* --- plans ------------------------------------------------------------------------------------------------------- */
-static void build(const llm_trainer *t, vm_graph *g, int64_t B, int64_t T, bool learns) {
-    const int64_t ne[] = { B, T };
+static void build(const llm_trainer *t, vm_graph *g, const plan *p) {
+    const int64_t ne[] = { p->B, p->T };
     vm_val ids = vm_input(g, "ids", VM_I32, 2, ne), positions = vm_input(g, "positions", VM_I32, 2, ne),
-           targets = vm_input(g, "targets", VM_I32, 2, ne), share = vm_input(g, "share", VM_F32, 1, (int64_t[]){ 1 });
-    g->training = learns, g->deterministic = t->c.deterministic;
-    vm_val x = llm_hidden(g, t->m, ids, positions, 0, T);
+           targets = vm_input(g, "targets", VM_I32, 2, ne),
+           first = p->packed ? vm_input(g, "first", VM_I32, 2, ne) : 0, share = vm_input(g, "share", VM_F32, 1, (int64_t[]){ 1 });
+    g->training = p->learns, g->deterministic = t->c.deterministic;
+    vm_val x = llm_hidden(g, t->m, ids, positions, 0, first, p->length);
     vm_scope(g, "loss");
     vm_val loss = llm_loss(g, t->m, x, targets);
     vm_output(g, "loss", loss);
-    if (learns) vm_backward(g, 1, &loss, &share, 0, NULL);
+    if (p->learns) vm_backward(g, 1, &loss, &share, 0, NULL);
 }
 
-static vm_status set_positions(vm_graph *g, int64_t B, int64_t T, vm_error *e) {
-    int32_t *at = vm_alloc((size_t)(B * T) * sizeof *at);
-    if (!at) return vm_nomem(e, (size_t)(B * T) * sizeof *at, "positions");
-    for (int64_t i = 0; i < B * T; i++) at[i] = (int32_t)(i % T);
+/* Positions count from where the text begins. */
+static vm_status set_positions(vm_graph *g, const llm_piece *p, vm_error *e) {
+    int64_t n = p->B * p->T;
+    int32_t *at = vm_alloc((size_t)n * sizeof *at);
+    if (!at) return vm_nomem(e, (size_t)n * sizeof *at, "positions");
+    for (int64_t i = 0; i < n; i++) at[i] = (int32_t)(i % p->T) - (p->first ? p->first[i] : 0);
     if (vm_set(g, "positions", at)) *e = g->err;
     vm_free(at);
     return e->status;
 }
 
-static vm_graph *plan_for(llm_trainer *t, int64_t B, int64_t T, bool learns, vm_error *e) {
+/* Some rotary embeddings stretch with the longest text, which in packed rows is no longer the row. */
+static int64_t length_of(const llm_trainer *t, const llm_piece *p) {
+    const vm_rope_scaling s = t->m->c.rope.scaling;
+    int64_t longest = 1;
+    if (s != VM_ROPE_DYNAMIC && s != VM_ROPE_LONG) return 0;
+    if (!p->first) return p->T;
+    for (int64_t i = 0; i < p->B * p->T; i++) longest = VM_MAX(longest, i % p->T - p->first[i] + 1);
+    return VM_MAX(longest, t->m->c.rope.original);
+}
+
+static vm_graph *plan_for(llm_trainer *t, const llm_piece *x, bool learns, vm_error *e) {
+    const plan want = { x->B, x->T, length_of(t, x), learns, x->first != NULL, ++t->clock, NULL };
     plan *p = &t->plans[0];
     for (int k = 0; k < MAX_PLANS; k++) {
         plan *q = &t->plans[k];
-        if (q->g && q->B == B && q->T == T && q->learns == learns) return q->used = ++t->clock, q->g;
+        if (q->g && q->B == want.B && q->T == want.T && q->length == want.length && q->learns == learns &&
+            q->packed == want.packed)
+            return q->used = want.used, q->g;
         if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
     }
     vm_graph_free(p->g);
-    *p = (plan){ B, T, learns, ++t->clock, vm_graph_new(t->m->w.be, t->c.dtype) };
+    *p = want;
+    p->g = vm_graph_new(t->m->w.be, t->c.dtype);
     if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
     p->g->shared = &t->arena;
-    build(t, p->g, B, T, learns);
+    build(t, p->g, p);
     if (!vm_plan(p->g)) return p->g;
     *e = p->g->err;
     vm_graph_free(p->g);
@@ -95,8 +112,8 @@ static vm_status run(llm_trainer *t, vm_graph *g, const llm_piece *p, float shar
                      vm_error *e) {
     vm_real x = 0, part = share;
     g->accumulate = adds;
-    if (set_positions(g, p->B, p->T, e)) return e->status;
-    if (vm_set(g, "ids", p->ids) || vm_set(g, "targets", p->targets) || vm_set(g, "share", &part) || vm_run(g) ||
+    if (set_positions(g, p, e)) return e->status;
+    if ((p->first && vm_set(g, "first", p->first)) || vm_set(g, "ids", p->ids) || vm_set(g, "targets", p->targets) || vm_set(g, "share", &part) || vm_run(g) ||
         vm_get(g, "loss", &x))
         *e = g->err;
     *loss = (double)x;
@@ -104,7 +121,7 @@ static vm_status run(llm_trainer *t, vm_graph *g, const llm_piece *p, float shar
 }
 
 vm_status llm_trainer_loss(llm_trainer *t, const llm_piece *p, double *loss, int64_t *counted, vm_error *e) {
-    vm_graph *g = lora_refresh(t->m->adapter, e) ? NULL : plan_for(t, p->B, p->T, false, e);
+    vm_graph *g = lora_refresh(t->m->adapter, e) ? NULL : plan_for(t, p, false, e);
     *counted = count(p);
     return g ? run(t, g, p, 1, false, loss, e) : e->status;
 }
@@ -117,7 +134,7 @@ vm_status llm_trainer_gradients(llm_trainer *t, int n, const llm_piece *pieces, 
     for (int k = 0; k < n && !e->status; k++) {
         const llm_piece *p = &pieces[k];
         double share = (double)count(p) / (double)VM_MAX(out->counted, (int64_t)1), loss;
-        vm_graph *g = plan_for(t, p->B, p->T, true, e);
+        vm_graph *g = plan_for(t, p, true, e);
         if (g && !run(t, g, p, (float)share, k > 0, &loss, e)) out->loss += share * loss;
     }
     return e->status;
@@ -137,7 +154,7 @@ vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_byt
     vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
     *own = optimizer_memory(&t->opt);
     if (!g) return vm_nomem(e, sizeof *g, "a graph");
-    build(t, g, B, T, true);
+    build(t, g, &(plan){ .B = B, .T = T, .length = T, .learns = true });
     *activations = vm_plan_bytes(g);
     if (g->err.status) *e = g->err;
     vm_graph_free(g);

@@ -18,10 +18,12 @@ typedef struct {
 } llm_train_config;
 
 /* Texts side by side, filled up on the right with any token; target -100 = does not count, else what follows the token.
- */
+ * With `first` several stand in one row, each of which sees itself and has positions from 0 on: loss and gradients are
+ * those of the texts side by side, without what fills up. */
 typedef struct {
     int64_t B, T;
     const int32_t *ids, *targets; /* (B,T) */
+    const int32_t *first;         /* (B,T): where in its row the text of each token begins; NULL = at 0 */
 } llm_piece;
 
 typedef struct {

@@ -48,7 +48,7 @@ static vm_status run_graph(forward_case *c, llm *m, const batch *b, bool loss, v
     g->training = loss && c->grad;
     vm_val ids = vm_input(g, "ids", VM_I32, 2, b->shape->shape), positions = vm_input(g, "positions", VM_I32, 2, b->shape->shape);
     vm_val mask = b->mask ? vm_input(g, "mask", VM_I32, 2, b->shape->shape) : 0;
-    vm_val hidden = llm_hidden(g, m, ids, positions, mask, T);
+    vm_val hidden = llm_hidden(g, m, ids, positions, mask, 0, T);
     if (loss) {
         vm_val l = llm_loss(g, m, hidden, vm_input(g, "targets", VM_I32, 2, b->shape->shape));
         vm_output(g, "loss", l);

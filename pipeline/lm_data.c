@@ -7,9 +7,8 @@
 
 #include "io/hash.h"
 #include "io/json_lines.h"
-#include "kernels/philox.h"
 
-enum { MESSAGES = 256, STEP = 16 };
+enum { MESSAGES = 256 };
 
 typedef struct {
     lm_data *d;
@@ -182,81 +181,4 @@ vm_status lm_data_read(lm_data *d, const char *const *paths, int n, tok *t, cons
 void lm_data_free(lm_data *d) {
     vm_free(d->text), vm_free(d->id), vm_free(d->learnt);
     *d = (lm_data){ 0 };
-}
-
-/* --- batches ----------------------------------------------------------------------------------------------------- */
-vm_status lm_feed_new(lm_feed *f, vm_error *e) {
-    f->chosen = vm_calloc((size_t)f->rows + 1, sizeof *f->chosen),
-    f->piece = vm_calloc((size_t)f->pieces, sizeof *f->piece);
-    return f->chosen && f->piece ? VM_OK : vm_nomem(e, (size_t)f->rows * sizeof *f->chosen, "a batch");
-}
-
-void lm_feed_free(lm_feed *f) {
-    vm_free(f->id), vm_free(f->target), vm_free(f->chosen), vm_free(f->piece);
-    *f = (lm_feed){ 0 };
-}
-
-/* Longest first; equal ones in the order in which they were drawn (insertion sort: a batch is short and half sorted).
- */
-static void sort(lm_feed *f) {
-    for (int64_t i = 1; i < f->rows; i++) {
-        int64_t x = f->chosen[i], k = i;
-        for (; k && (f->chosen[k - 1] < 0 ? -1 : f->d->text[f->chosen[k - 1]].n) < (x < 0 ? -1 : f->d->text[x].n); k--)
-            f->chosen[k] = f->chosen[k - 1];
-        f->chosen[k] = x;
-    }
-}
-
-static void fill(const lm_data *d, int64_t text, int32_t *id, int32_t *target, int64_t T) {
-    const lm_text *x = text < 0 ? &(lm_text){ 0, 0 } : &d->text[text];
-    for (int64_t i = 0; i < T; i++) {
-        id[i] = i < x->n ? d->id[x->at + i] : 0;
-        target[i] = i + 1 < x->n && d->learnt[x->at + i + 1] ? d->id[x->at + i + 1] : -100;
-    }
-}
-
-/* Few different sizes, as each is a plan of its own: multiples of 16 up to 128, then four to every doubling. */
-static int64_t rounded(int64_t n) {
-    int64_t step = STEP;
-    while (n > 8 * step) step *= 2;
-    return (n + step - 1) / step * step;
-}
-
-/* Pieces of the chosen texts. */
-static vm_status deal(lm_feed *f, vm_error *e) {
-    const int64_t each = f->rows / f->pieces;
-    int64_t all = 0;
-    sort(f);
-    for (int64_t k = 0; k < f->pieces; k++) {
-        int64_t first = f->chosen[k * each];
-        f->piece[k] = (llm_piece){ .B = each,
-                                   .T = rounded(first < 0 ? 1 : f->d->text[first].n) };
-        all += each * f->piece[k].T;
-    }
-    if (all > f->room) {
-        vm_free(f->id), vm_free(f->target);
-        f->id = vm_alloc((size_t)all * sizeof *f->id), f->target = vm_alloc((size_t)all * sizeof *f->target),
-        f->room = 0;
-        if (!f->id || !f->target) return vm_nomem(e, (size_t)all * sizeof *f->id, "a batch");
-        f->room = all;
-    }
-    for (int64_t k = 0, at = 0; k < f->pieces; k++) {
-        const int64_t T = f->piece[k].T;
-        f->piece[k].ids = f->id + at, f->piece[k].targets = f->target + at;
-        for (int64_t i = 0; i < each; i++, at += T) fill(f->d, f->chosen[k * each + i], f->id + at, f->target + at, T);
-    }
-    return VM_OK;
-}
-
-vm_status lm_feed_batch(lm_feed *f, int64_t step, vm_error *e) {
-    for (int64_t i = 0; i < f->rows; i++) {
-        uint64_t at = (uint64_t)step * (uint64_t)f->rows + (uint64_t)i, n = (uint64_t)f->d->n;
-        f->chosen[i] = (int64_t)(f->in_order ? at % n : vm_shuffled(f->seed, at / n, at % n, n));
-    }
-    return deal(f, e);
-}
-
-vm_status lm_feed_rows(lm_feed *f, int64_t first, vm_error *e) {
-    for (int64_t i = 0; i < f->rows; i++) f->chosen[i] = first + i < f->d->n ? first + i : -1;
-    return deal(f, e);
 }

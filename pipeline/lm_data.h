@@ -36,23 +36,4 @@ typedef struct {
 /* Adds the lines of the files, in their order. VM_EINPUT when there is no text at all. */
 vm_status lm_data_read(lm_data *d, const char *const *paths, int n, tok *t, const lm_options *o, vm_error *e);
 void lm_data_free(lm_data *d);
-
-/* Batch number `step` of `rows` texts: the order of an epoch is a permutation of (seed, epoch), or with in_order that
- * of the files. The texts of the step are sorted by length and dealt to `pieces` pieces of rows / pieces each, every
- * one as long as its longest text, rounded up to one of a few sizes, so that little is computed for nothing. */
-typedef struct {
-    const lm_data *d;
-    int64_t rows, pieces;
-    uint64_t seed;
-    bool in_order;
-    int32_t *id, *target; /* room for all pieces */
-    int64_t *chosen;      /* texts of the batch, longest first */
-    llm_piece *piece;
-    int64_t room;
-} lm_feed;
-vm_status lm_feed_new(lm_feed *f, vm_error *e); /* the first four fields are set */
-vm_status lm_feed_batch(lm_feed *f, int64_t step, vm_error *e);
-/* Texts first.. as one batch, without a permutation; rows of it stay empty behind the last text. */
-vm_status lm_feed_rows(lm_feed *f, int64_t first, vm_error *e);
-void lm_feed_free(lm_feed *f);
 #endif

@@ -1,5 +1,5 @@
 #!/bin/sh
-# cli_train_lm.sh - texts of the miniature world and `vismin train lm` on them: killed at random moments, stopped by signals, adapters, what is
+# cli_train_lm.sh - texts of the miniature world and `vismin train lm` on them: killed at random moments, stopped by signals, packed rows, adapters, what is
 # refused. The same command goes on, and the final model has the bytes of an undisturbed run.
 vismin=${VISMIN:-build/vismin}
 dir=$(mktemp -d) || exit 1
@@ -28,11 +28,12 @@ check unknown_place '[ $rc = 3 ] && grep -q "nothing fills the place {title}" "$
 # --- training, on texts of one task, which are short and of like length: what a size of a batch needs is made once ---
 rm -rf "$dir/t" && "$vismin" scene --out "$dir/t" --texts 400 --split train --task ask.judge --model --quiet
 sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 1/; s/"hidden_size": [0-9]*/"hidden_size": 48/' "$dir/t/model/config.json" > "$dir/c" && mv "$dir/c" "$dir/t/model/config.json"
-start() { # OUT: the command under test in place of this shell
+start() { # OUT [OPTIONS]: the command under test in place of this shell
+    out=$1; shift
     exec "$vismin" train lm --data "$dir/t/texts.jsonl" --val "$dir/one/texts.jsonl" --init-config "$dir/t/model" --batch 8 --accum 2 --steps 60 --lr 1e-3 \
-        --warmup 5 --save-every 11 --val-every 20 --log-every 10 --threads 1 --dtype f32 --out "$1"
+        --warmup 5 --save-every 11 --val-every 20 --log-every 10 --threads 1 --dtype f32 --out "$out" "$@"
 }
-run() { (start "$1"); }
+run() { (start "$@"); }
 "$vismin" scene --out "$dir/one" --texts 20 --split val --task ask.judge --quiet
 run "$dir/whole" 2> "$dir/err"; rc=$?
 check undisturbed '[ $rc = 0 ] && [ -s "$dir/whole/model/model.safetensors" ] && [ -s "$dir/whole/model/tokenizer.json" ] && grep -q "step 60/60" "$dir/err"'
@@ -57,6 +58,19 @@ kill $pid; wait $pid; rc=$?
 check stopped '[ $rc = 143 ] && grep -q "stopped at step [0-9]* of 60; the same command goes on" "$dir/err"'
 run "$dir/TERM" 2> "$dir/err"; rc=$?
 check resumed '[ $rc = 0 ] && grep -q "going on at step" "$dir/err" && same "$dir/TERM"'
+
+# --- texts packed into rows: the same losses, fewer places, and a killed run has the bytes of an undisturbed one ---
+run "$dir/packed" --packing 2> "$dir/err"; rc=$?
+check packed '[ $rc = 0 ] && grep -q "a step has 2 pieces of 1 rows, up to [0-9]* tokens long, 9[0-9.]* % filled" "$dir/err"'
+last() { grep -o "\"$2\":[0-9.e-]*" "$1/log.jsonl" | tail -n 1 | cut -d: -f2; }
+near() { awk -v a="$(last "$dir/whole" "$1")" -v b="$(last "$dir/packed" "$1")" 'BEGIN { exit !(a > 0 && b > 0 && a - b < 2e-3 * a && b - a < 2e-3 * a) }'; }
+check packed_same_losses 'near loss && near val_loss'
+check packed_fill '[ "$(awk -v a="$(last "$dir/whole" fill)" -v b="$(last "$dir/packed" fill)" "BEGIN { print (b > 0.9 && b > a) }")" = 1 ]'
+start "$dir/packed_killed" --packing 2> "$dir/err" & pid=$!
+n=0; while [ ! -e "$dir/packed_killed/checkpoints/step-00000022" ] && [ $n -lt 2000 ]; do sleep 0.005; n=$((n + 1)); done
+kill -9 $pid 2> /dev/null; wait $pid 2> /dev/null
+run "$dir/packed_killed" --packing 2> "$dir/err"; rc=$?
+check packed_goes_on '[ $rc = 0 ] && grep -q "going on at step" "$dir/err" && cmp -s "$dir/packed/model/model.safetensors" "$dir/packed_killed/model/model.safetensors"'
 
 train() { "$vismin" train lm --threads 1 --dtype f32 --quiet "$@" 2> "$dir/err"; }
 train --data "$dir/t/texts.jsonl" --init-config "$dir/t/model" --batch 8 --steps 60 --out "$dir/TERM"; rc=$?

@@ -1,4 +1,4 @@
-/* test_llm_train.c - steps of a language model: what counts, pieces of a batch, recomputation, learning by heart,
+/* test_llm_train.c - steps of a language model: what counts, pieces of a batch, packed rows, recomputation, learning by heart,
  * adapters, and the bits of a run that goes on. */
 #include <unistd.h>
 
@@ -71,19 +71,19 @@ TEST(pieces_have_the_gradients_of_the_whole) {
     llm_train_step whole, parts;
     int64_t n, n2, counted;
     double loss, sum = 0;
-    EXPECT(!llm_trainer_gradients(t, 1, &(llm_piece){ ROWS, T, ids, targets }, &whole, &err));
+    EXPECT(!llm_trainer_gradients(t, 1, &(llm_piece){ ROWS, T, ids, targets, NULL }, &whole, &err));
     vm_real *a = gradients(m, &n);
     EXPECT(whole.counted == 2 + 3 + 4 + 5 && n == weight_count(&m->w));
     EXPECT(!llm_trainer_gradients(
         t, 3,
-        (llm_piece[]){ { 1, T, ids, targets }, { 2, T, ids + T, targets + T }, { 1, T, ids + 3 * T, targets + 3 * T } },
+        (llm_piece[]){ { 1, T, ids, targets, NULL }, { 2, T, ids + T, targets + T, NULL }, { 1, T, ids + 3 * T, targets + 3 * T, NULL } },
         &parts, &err));
     vm_real *b = gradients(m, &n2);
     EXPECT(n2 == n && parts.counted == whole.counted);
     EXPECT_NEAR(parts.loss, whole.loss, 1e-6);
     EXPECT_NEAR(difference(a, b, n), 0, 1e-5);
     for (int r = 0; r < ROWS; r++) { /* the mean over tokens, not over texts */
-        EXPECT(!llm_trainer_loss(t, &(llm_piece){ 1, T, ids + r * T, targets + r * T }, &loss, &counted, &err) &&
+        EXPECT(!llm_trainer_loss(t, &(llm_piece){ 1, T, ids + r * T, targets + r * T, NULL }, &loss, &counted, &err) &&
                counted == r + 2);
         sum += loss * (double)counted / 14;
     }
@@ -97,13 +97,52 @@ TEST(pieces_have_the_gradients_of_the_whole) {
     llm_trainer_free(t);
     again = trainer(m, (llm_train_config){ .dtype = VM_F32, .recompute = true });
     EXPECT(!llm_trainer_memory(again, ROWS, T, &own, &again_kept, &err) && again_kept < kept);
-    EXPECT(!llm_trainer_gradients(again, 1, &(llm_piece){ ROWS, T, ids, targets }, &parts, &err) &&
+    EXPECT(!llm_trainer_gradients(again, 1, &(llm_piece){ ROWS, T, ids, targets, NULL }, &parts, &err) &&
            parts.loss == whole.loss);
     b = gradients(m, &n2);
     EXPECT(n2 == n && !memcmp(a, b, (size_t)n * sizeof *a));
     llm_trainer_free(again);
     vm_free(a), vm_free(b);
     llm_free(m);
+}
+
+/* The texts of make_batch in two rows with a gap behind them: loss and gradients are those of the texts side by side, also
+ * with windows, and with rotary embeddings that stretch for the longest text. */
+TEST(packed_rows) {
+    enum { LONG = 32 };
+    int32_t id[2 * LONG], target[2 * LONG], first[2 * LONG];
+    for (int i = 0; i < 2 * LONG; i++) id[i] = 7, target[i] = -100, first[i] = i % LONG;
+    for (int r = 0, at[2] = { 0 }; r < ROWS; r++)
+        for (int t = 0, row = r % 2, begin = at[row]; t < r + 5; t++) {
+            int i = row * LONG + at[row]++;
+            id[i] = ids[r * T + t], target[i] = targets[r * T + t], first[i] = begin;
+        }
+    for (int kind = 0; kind < 4; kind++) {
+        llm_train_step apart, packed;
+        llm_config c = config;
+        int64_t n, n2;
+        if (kind == 1) c.window = 3;
+        if (kind == 2) c.rope.scaling = VM_ROPE_DYNAMIC, c.rope.factor = 2, c.rope.original = 8;
+        llm *m = NULL;
+        if (llm_new(&m, vm_backend_cpu(), &c, 7, &err)) MISMATCH("%s\n", err.msg);
+        llm_trainer *t = trainer(m, (llm_train_config){ .dtype = VM_F32, .recompute = kind == 3 });
+        /* as long as the longest text, which is what the embedding stretches for */
+        int32_t a_id[ROWS * (ROWS + 4)], a_target[ROWS * (ROWS + 4)];
+        for (int i = 0; i < ROWS * (ROWS + 4); i++) {
+            int at = i / (ROWS + 4) * T + i % (ROWS + 4);
+            a_id[i] = ids[at], a_target[i] = targets[at];
+        }
+        EXPECT(!llm_trainer_gradients(t, 1, &(llm_piece){ ROWS, ROWS + 4, a_id, a_target, NULL }, &apart, &err));
+        vm_real *a = gradients(m, &n);
+        EXPECT(!llm_trainer_gradients(t, 1, &(llm_piece){ 2, LONG, id, target, first }, &packed, &err));
+        vm_real *b = gradients(m, &n2);
+        EXPECT(n == n2 && packed.counted == apart.counted && packed.counted == 14);
+        EXPECT_NEAR(packed.loss, apart.loss, 1e-6);
+        EXPECT_NEAR(difference(a, b, n), 0, 1e-5);
+        vm_free(a), vm_free(b);
+        llm_trainer_free(t);
+        llm_free(m);
+    }
 }
 
 /* Padding, and what stands before the learnt part's end, says nothing about earlier tokens. */
@@ -116,18 +155,18 @@ TEST(what_does_not_count) {
     memcpy(other, ids, sizeof ids);
     for (int r = 0; r < ROWS; r++)
         for (int k = r + 5; k < T; k++) other[r * T + k] = (other[r * T + k] + 1) % V;
-    EXPECT(!llm_trainer_loss(t, &(llm_piece){ ROWS, T, ids, targets }, &a, &n, &err) &&
-           !llm_trainer_loss(t, &(llm_piece){ ROWS, T, other, targets }, &b, &n, &err));
+    EXPECT(!llm_trainer_loss(t, &(llm_piece){ ROWS, T, ids, targets, NULL }, &a, &n, &err) &&
+           !llm_trainer_loss(t, &(llm_piece){ ROWS, T, other, targets, NULL }, &b, &n, &err));
     EXPECT(a == b);
     other[0] = (ids[0] + 1) % V; /* but what stands before does */
-    EXPECT(!llm_trainer_loss(t, &(llm_piece){ ROWS, T, other, targets }, &b, &n, &err) && a != b);
+    EXPECT(!llm_trainer_loss(t, &(llm_piece){ ROWS, T, other, targets, NULL }, &b, &n, &err) && a != b);
     llm_train_step s;
     int32_t none[ROWS * T];
     for (int i = 0; i < ROWS * T; i++) none[i] = -100;
-    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, none }, 1e-3, &s, &err) && s.skipped && !s.counted &&
+    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, none, NULL }, 1e-3, &s, &err) && s.skipped && !s.counted &&
            !llm_trainer_updates(t));
     llm_trainer_limit(t, 0.1, INFINITY);
-    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 1e-3, &s, &err) && s.skipped &&
+    EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets, NULL }, 1e-3, &s, &err) && s.skipped &&
            s.counted == 14);
     llm_trainer_free(t);
     llm_free(m);
@@ -138,10 +177,10 @@ TEST(by_heart) { /* in bf16, too */
         llm *m = fresh();
         llm_trainer *t = trainer(m, (llm_train_config){ .dtype = k ? VM_BF16 : VM_F32, .optimizer.clip_norm = 1 });
         llm_train_step s, first;
-        EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 5e-3, &first, &err));
+        EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets, NULL }, 5e-3, &first, &err));
         EXPECT_NEAR(first.loss, log(V), 0.5);
         for (int i = 0; i < 100; i++)
-            EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets }, 5e-3, &s, &err));
+            EXPECT(!llm_trainer_step(t, 1, &(llm_piece){ ROWS, T, ids, targets, NULL }, 5e-3, &s, &err));
         EXPECT(s.loss < 0.05 && llm_trainer_updates(t) == 101);
         llm_trainer_free(t);
         llm_free(m);
@@ -153,7 +192,7 @@ static void goes_on(bool adapter) {
     llm *m[2];
     llm_trainer *t[2];
     llm_train_step s;
-    const llm_piece p = { ROWS, T, ids, targets };
+    const llm_piece p = { ROWS, T, ids, targets, NULL };
     for (int k = 0; k < 2; k++) {
         m[k] = fresh();
         if (adapter) EXPECT(!llm_adapt(m[k], &(lora_options){ .r = 3, .seed = 5 }, NULL, &err));
@@ -183,7 +222,7 @@ TEST(saved_models_compute_the_same) {
     char dir[600];
     double a, b;
     int64_t n;
-    const llm_piece p = { ROWS, T, ids, targets };
+    const llm_piece p = { ROWS, T, ids, targets, NULL };
     snprintf(dir, sizeof dir, "%s/saved", tmp);
     for (int k = 0; k < 2; k++) { /* Phi-3's files have fused tensors */
         const char *from = k ? "tests/golden/llm/phi3" : "tests/golden/llm/llama";
@@ -215,6 +254,7 @@ int main(void) {
     vm_threads(1);
     make_batch();
     RUN(pieces_have_the_gradients_of_the_whole);
+    RUN(packed_rows);
     RUN(what_does_not_count);
     RUN(by_heart);
     RUN(going_on_has_the_same_bits);

@@ -193,7 +193,7 @@ static void adapter_gradients(const char *dir, bool writable, float *out, int64_
     for (int i = 0; i < LENGTH; i++) positions[i] = i;
     g->training = true;
     vm_val ids = vm_input(g, "ids", VM_I32, 2, shape), at = vm_input(g, "at", VM_I32, 2, shape);
-    vm_val loss = llm_loss(g, m, llm_hidden(g, m, ids, at, 0, LENGTH), vm_input(g, "targets", VM_I32, 2, shape));
+    vm_val loss = llm_loss(g, m, llm_hidden(g, m, ids, at, 0, 0, LENGTH), vm_input(g, "targets", VM_I32, 2, shape));
     vm_output(g, "loss", loss);
     vm_backward(g, 1, &loss, NULL, 0, NULL);
     if (vm_set(g, "ids", text) || vm_set(g, "at", positions) || vm_set(g, "targets", text) || vm_run(g)) MISMATCH("%s\n", g->err.msg);

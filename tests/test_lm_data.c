@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
-#include "pipeline/lm_data.h"
+#include "pipeline/lm_feed.h"
 #include "tests/test.h"
 
 static char tmp[] = "/tmp/test_lm_dataXXXXXX", path[600];
@@ -134,7 +134,7 @@ static void many(lm_data *d) {
 TEST(batches) {
     lm_data d;
     many(&d);
-    lm_feed f = { .d = &d, .rows = 8, .pieces = 4, .seed = 3 };
+    lm_feed f = { .d = &d, .texts = 8, .pieces = 4, .seed = 3 };
     int seen[40] = { 0 };
     int64_t order[2][8];
     EXPECT(!lm_feed_new(&f, &err));
@@ -169,10 +169,55 @@ TEST(batches) {
     int64_t sum = 0;
     for (int i = 0; i < 8; i++) sum += f.chosen[i];
     EXPECT(sum == 8 * 8 + 28);
-    f.rows = 8, f.pieces = 1;
-    EXPECT(!lm_feed_rows(&f, 36, &err) && f.chosen[3] >= 36 && f.chosen[4] == -1);
+    lm_feed_free(&f);
+    f = (lm_feed){ .d = &d, .texts = 8, .pieces = 1 };
+    EXPECT(!lm_feed_new(&f, &err) && !lm_feed_rows(&f, 36, &err) && f.chosen[3] >= 36 && f.chosen[4] == -1);
     for (int64_t i = 4 * f.piece[0].T; i < 8 * f.piece[0].T; i++) EXPECT(f.piece[0].targets[i] == -100);
     lm_feed_free(&f);
+    lm_data_free(&d);
+}
+
+/* The same texts in few rows: each stands whole in one of them, knows where it begins, and next to nothing is empty. */
+TEST(packing) {
+    lm_data d;
+    many(&d);
+    lm_feed f = { .d = &d, .texts = 10, .pieces = 2, .seed = 3, .packs = true }, apart = f;
+    int64_t B, T, most = 0;
+    apart.packs = false;
+    EXPECT(!lm_feed_new(&f, &err) && !lm_feed_new(&apart, &err));
+    EXPECT(f.width == 1); /* five texts of some 25 tokens */
+    double fill = lm_feed_fill(&f, 1000, &B, &T), before = lm_feed_fill(&apart, 1000, &(int64_t){ 0 }, &(int64_t){ 0 });
+    EXPECT(B == 1 && fill > 0.9 && fill > before);
+    for (int step = 0; step < 4; step++) {
+        int64_t tokens = 0, held = 0;
+        EXPECT(!lm_feed_batch(&apart, step, &err) && !lm_feed_batch(&f, step, &err));
+        EXPECT(!memcmp(f.chosen, apart.chosen, 10 * sizeof *f.chosen) && f.tokens == apart.tokens);
+        for (int i = 0; i < 10; i++) {
+            const lm_text *x = &d.text[f.chosen[i]];
+            const llm_piece *p = &f.piece[f.row[i]];
+            tokens += x->n;
+            for (int64_t j = 0, at = f.at[i]; j < x->n; j++, at++) {
+                EXPECT(at < p->T && p->ids[at] == d.id[x->at + j] && p->first[at] == f.at[i]);
+                EXPECT(p->targets[at] == (j + 1 < x->n && d.learnt[x->at + j + 1] ? d.id[x->at + j + 1] : -100));
+            }
+        }
+        for (int k = 0; k < 2; k++)
+            for (int64_t at = 0; at < f.piece[k].T; at++) {
+                bool holds = at < f.filled[k]; /* what is empty is a text of its own */
+                held += holds;
+                if (!holds) EXPECT(f.piece[k].first[at] == at && f.piece[k].targets[at] == -100);
+            }
+        EXPECT(tokens == held && tokens == f.tokens);
+        EXPECT(f.filled[0] - f.filled[1] < 40 && f.filled[1] - f.filled[0] < 40); /* rows of like length */
+        most = VM_MAX(most, VM_MAX(f.piece[0].T, f.piece[1].T));
+    }
+    EXPECT(T == most);
+    EXPECT(!lm_feed_rows(&f, 36, &err) && f.tokens == d.text[36].n + d.text[37].n + d.text[38].n + d.text[39].n);
+    lm_feed_free(&f);
+    f = (lm_feed){ .d = &d, .texts = 400, .pieces = 1, .packs = true };
+    EXPECT(!lm_feed_new(&f, &err) && f.width == 400 / 40 * d.n_ids / 1024); /* many texts: several rows */
+    EXPECT(!lm_feed_batch(&f, 1, &err) && f.piece[0].B == f.width && f.tokens == 10 * d.n_ids);
+    lm_feed_free(&f), lm_feed_free(&apart);
     lm_data_free(&d);
 }
 
@@ -185,7 +230,7 @@ TEST(sizes) {
     int sizes = 0;
     int64_t last = 0;
     d.text = &text, d.n = 1, d.id = id, d.learnt = learnt;
-    lm_feed f = { .d = &d, .rows = 1, .pieces = 1, .in_order = true };
+    lm_feed f = { .d = &d, .texts = 1, .pieces = 1, .in_order = true };
     EXPECT(!lm_feed_new(&f, &err));
     for (text.n = 2; text.n <= 2048; text.n++) {
         EXPECT(!lm_feed_batch(&f, 0, &err));
@@ -205,6 +250,7 @@ int main(void) {
     RUN(conversations);
     RUN(bad_lines);
     RUN(batches);
+    RUN(packing);
     RUN(sizes);
     tok_free(t);
     EXPECT(vm_mem_used() == 0);

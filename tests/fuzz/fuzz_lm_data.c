@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
-#include "pipeline/lm_data.h"
+#include "pipeline/lm_feed.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -23,8 +23,8 @@ static void check(const lm_data *d, int64_t longest) {
     if (at != d->n_ids || (d->bad > 0) != (d->first_bad[0] != 0) || strlen(d->digest) != 64) __builtin_trap();
 }
 
-static void batches(const lm_data *d) {
-    lm_feed f = { .d = d, .rows = 4, .pieces = 2, .seed = 1 };
+static void batches(const lm_data *d, bool packs) {
+    lm_feed f = { .d = d, .texts = 4, .pieces = 2, .seed = 1, .packs = packs };
     vm_error e = { 0 };
     if (lm_feed_new(&f, &e) || lm_feed_batch(&f, 3, &e)) __builtin_trap();
     for (int k = 0; k < 2; k++)
@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
                            .end = data[0] & 8 ? 2 : -1,
                            .longest = data[0] & 16 ? 5 : 1000 };
     if (file_write(path, data + 1, bytes - 1, &e)) __builtin_trap();
-    if (!lm_data_read(&d, (const char *const[]){ path }, 1, t, &o, &e)) check(&d, o.longest), batches(&d);
+    if (!lm_data_read(&d, (const char *const[]){ path }, 1, t, &o, &e)) check(&d, o.longest), batches(&d, false), batches(&d, true);
     else if (e.status != VM_EINPUT || !e.msg[0]) __builtin_trap();
     lm_data_free(&d);
     unlink(path);
