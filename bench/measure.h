@@ -61,16 +61,19 @@ static inline double graph_gflop(const vm_graph *g, double *gbytes) {
     return flops * 1e-9;
 }
 
-/* Most memory so far in MB. getrusage would count what the parent had at the fork. */
-static inline double peak_mb(void) {
+/* A line of /proc/self/status in MB. */
+static inline double status_mb(const char *what) {
     char line[128];
     long kb = 0;
+    size_t n = strlen(what);
     FILE *f = fopen("/proc/self/status", "r");
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "VmHWM: %ld", &kb) == 1) break;
+        if (!strncmp(line, what, n) && sscanf(line + n, ": %ld", &kb) == 1) break;
     if (f) fclose(f);
     return (double)kb / 1024;
 }
+/* Most memory so far. getrusage would count what the parent had at the fork. */
+static inline double peak_mb(void) { return status_mb("VmHWM"); }
 
 /* Least CPU time of repeats within the budget, at least three. */
 static inline void measure(const char *section, const char *name, vm_type t, double gflop, int64_t items,

@@ -35,7 +35,7 @@ vm_param *vm_param_shell(vm_backend *be, const char *name, vm_type t, int nd, co
 vm_status vm_param_alloc(vm_param *p, vm_error *e) {
     size_t bytes = (size_t)vm_param_count(p) * vm_type_size(p->type);
     if (p->data && !p->borrowed) return VM_OK;
-    p->borrowed = false;
+    p->borrowed = p->mapped = false;
     return (p->data = p->be->alloc(p->be, bytes)) ? VM_OK : vm_nomem_on(p->be, e, bytes, p->name);
 }
 

@@ -38,6 +38,7 @@ typedef struct vm_param {
     int64_t ne[VM_AXES];
     void *data;
     bool borrowed;    /* data is not ours to free (mapped file) */
+    bool mapped;      /* data is borrowed and lies in a mapped file: pages that are given back come again when they are read */
     bool trainable;   /* vm_backward with wrt = NULL differentiates with respect to it */
     bool state;       /* kept with the model but never learnt (running statistics): not trainable, whatever is unfrozen */
     bool decay;       /* weight decay applies */

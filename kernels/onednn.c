@@ -6,6 +6,9 @@ void vm_packs_free(vm_param *p); /* called by vm_param_free */
 #ifdef VM_F64_BUILD
 void vm_packs_free(vm_param *p) {}
 #else
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "kernels/onednn.h"
 
 dnnl_engine_t dnn_engine;
@@ -106,6 +109,13 @@ void vm_packs_free(vm_param *p) {
     p->packs = NULL;
 }
 
+/* What is packed need not lie in memory twice: whole pages of a mapped file go, and come again when somebody reads them. */
+static void give_back(const vm_param *p) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), a = ((uintptr_t)p->data + page - 1) & ~(page - 1);
+    uintptr_t z = ((uintptr_t)p->data + (size_t)vm_param_count(p) * vm_type_size(p->type)) & ~(page - 1);
+    if (p->mapped && a < z) madvise((void *)a, z - a, MADV_DONTNEED);
+}
+
 static int repack(const vm_param *p, struct vm_pack *k, vm_error *e) {
     dnn_product r = { 0 };
     dnnl_memory_t mf = NULL, mt = NULL;
@@ -142,6 +152,7 @@ const void *dnn_pack(vm_param *p, const dnn_layout *from, const dnn_layout *to, 
     }
     if (k->version == p->version) return k->data;
     *code = repack(p, k, e);
+    give_back(p);
     return k->version == p->version ? k->data : NULL;
 }
 #endif

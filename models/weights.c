@@ -182,7 +182,7 @@ static vm_status fill_bits(const weight_tie *t, const weight_source *f, const st
     const int64_t cols = cols_of(p), n = t->rows * cols;
     vm_mirror dst;
     if (s->data && t->rows == rows_of(p) && s->len == vm_param_count(p) && ((uintptr_t)s->data & 1) == 0 && p->be->device == VM_CPU_DEV) {
-        p->data = (void *)(uintptr_t)s->data, p->borrowed = true;
+        p->data = (void *)(uintptr_t)s->data, p->borrowed = p->mapped = true;
         vm_param_touch(p);
         return VM_OK;
     }
@@ -217,7 +217,7 @@ static vm_status fill(const weight_tie *t, const weight_source *f, const st_tens
     bool as_is = whole && s->dtype == ST_F32 && s->data && ((uintptr_t)s->data & 3) == 0;
     if (!writable && as_is && !p->data && p->be->device == VM_CPU_DEV) {
         p->data = (void *)(uintptr_t)s->data; /* read only: nothing writes a parameter of a graph without optimizer */
-        p->borrowed = true;
+        p->borrowed = p->mapped = true;
         vm_param_touch(p);
         return VM_OK;
     }

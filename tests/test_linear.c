@@ -1,5 +1,8 @@
 /* test_linear.c - vm_linear in floats against double loops: types, epilogues, residuals in place and not, weights that
  * change, backward passes in 16 bits, deterministic graphs. Runs at every processor level, or on a device with each of its tiles. */
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "kernels/gpu_gemm.h"
 #include "tests/optest.h"
 
@@ -311,6 +314,45 @@ TEST(backward_in_16_bits) {
     }
 }
 
+/* A weight in a mapped file is packed, and its pages go; what was changed in memory alone is then what the file has again. Memory that only looks
+ * like that stays. */
+TEST(pages_of_packed_weights_are_given_back) {
+    enum { N = 64, K = 256, M = 3 };
+    const size_t bytes = (size_t)N * K * sizeof(float);
+    float file[N * K], x[M * K], y[M * N];
+    char path[] = "/tmp/vismin-linear.XXXXXX";
+    int fd = mkstemp(path);
+    if (op_backend()->device != VM_CPU_DEV) {
+        close(fd), unlink(path);
+        return;
+    }
+    for (int i = 0; i < N * K; i++) file[i] = (float)(i % 7) - 3;
+    for (int i = 0; i < M * K; i++) x[i] = (float)(i % 5);
+    EXPECT(write(fd, file, bytes) == (ssize_t)bytes);
+    for (int mapped = 0; mapped < 2; mapped++) {
+        vm_error e = { 0 };
+        const int64_t ne[] = { N, K };
+        vm_param *p = vm_param_shell(op_backend(), "w", VM_F32, 2, ne, &e);
+        float *w = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        EXPECT(w != MAP_FAILED);
+        w[K + 5] = 100;
+        p->data = w, p->borrowed = true, p->mapped = mapped;
+        vm_graph *g = vm_graph_new(op_backend(), VM_F32);
+        vm_output(g, "y", vm_linear(g, vm_input(g, "x", VM_F32, 2, (int64_t[]){ M, K }), vm_weight(g, p), 0, VM_NONE, 0, VM_F32));
+        for (int run = 0; run < 2; run++) { /* the second reads what the first packed */
+            double want = 0;
+            EXPECT(!vm_set(g, "x", x) && !vm_run(g) && !vm_get(g, "y", y));
+            for (int k = 0; k < K; k++) want += (double)(k == 5 ? 100 : file[K + k]) * (double)x[k];
+            EXPECT_NEAR(y[1], want, 1e-3);
+        }
+        EXPECT_NEAR(w[K + 5], mapped ? file[K + 5] : 100, 0);
+        vm_graph_free(g);
+        vm_param_free(p);
+        munmap(w, bytes);
+    }
+    close(fd), unlink(path);
+}
+
 TEST(does_not_depend_on_threads) { /* deterministic graphs: forward and gradients to the bit */
     enum { M = 130, K = 40, N = 70 };
     void *bits[3] = { NULL };
@@ -346,6 +388,7 @@ int main(void) {
     RUN(residual_stands_in_place);
     RUN(gradient_through_packed_weights);
     RUN(backward_in_16_bits);
+    RUN(pages_of_packed_weights_are_given_back);
     RUN(does_not_depend_on_threads);
     return test_end();
 }
