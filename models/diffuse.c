@@ -146,16 +146,18 @@ void diffuse_transformer_kv(vm_graph *g, const diffuse_transformer *t, vm_val co
     }
 }
 
-vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, const diffuse_kv *kv, int groups) {
+vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, const diffuse_kv *kv, int groups, bool again) {
     if (!x) return 0;
     int64_t B = vm_dim(g, x, 0), H = vm_dim(g, x, 1), W = vm_dim(g, x, 2);
     const float eps = 1e-5f;
     vm_scope(g, t->norm.w->name);
+    if (again) vm_checkpoint_begin(g);
     vm_val y = vm_reshape(g, diffuse_groupnorm(g, x, &t->norm, groups, 1e-6f, VM_NONE, g->dtype), 3, (int64_t[]){ B, H * W, t->C });
     y = nn_linear(g, y, t->in.w, t->in.b, VM_NONE, 0, VM_F32);
     for (int64_t k = 0; k < t->n; k++) {
         const diffuse_block *b = &t->block[k];
         vm_scope(g, b->norm1.w->name);
+        if (again && k) vm_checkpoint_end(g), vm_checkpoint_begin(g); /* what stands before and behind goes with the first and the last block */
         vm_val h = nn_norm(g, y, b->norm1.w, b->norm1.b, eps, g->dtype);
         y = diffuse_attend(g, &b->attn1, y, h, diffuse_keys(g, &b->attn1, h), (int)t->NH);
         y = diffuse_attend(g, &b->attn2, y, nn_norm(g, y, b->norm2.w, b->norm2.b, eps, g->dtype), kv[k], (int)t->NH);
@@ -163,7 +165,9 @@ vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val
         y = nn_linear(g, vm_glu_packed(g, h, false, VM_GELU, g->dtype), b->ff2.w, b->ff2.b, VM_NONE, y, VM_F32);
     }
     vm_val skip = vm_reshape(g, x, 3, (int64_t[]){ B, H * W, t->C });
-    return vm_reshape(g, nn_linear(g, diffuse_act(g, y), t->out.w, t->out.b, VM_NONE, skip, VM_F32), 4, (int64_t[]){ B, H, W, t->C });
+    y = vm_reshape(g, nn_linear(g, diffuse_act(g, y), t->out.w, t->out.b, VM_NONE, skip, VM_F32), 4, (int64_t[]){ B, H, W, t->C });
+    if (again) vm_checkpoint_end(g);
+    return y;
 }
 
 void diffuse_ints(json_value v, const char *key, int64_t dflt, int n, int64_t *out, vm_error *e) {

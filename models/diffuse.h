@@ -54,7 +54,8 @@ typedef struct { vm_val k, v; } diffuse_kv; /* (B,T,C), in the graph's type */
 enum { DIFFUSE_BLOCKS = 64 };               /* blocks of a transformer at most */
 /* What every block of t attends to of a context (B,T,D): kv[t->n]. It does not depend on x: a text's is the same at all steps. */
 void diffuse_transformer_kv(vm_graph *g, const diffuse_transformer *t, vm_val context, diffuse_kv *kv);
-vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, const diffuse_kv *kv, int groups);
+/* again: of every block keep only its input and compute the rest again in the backward pass. */
+vm_val diffuse_transformer_run(vm_graph *g, const diffuse_transformer *t, vm_val x, const diffuse_kv *kv, int groups, bool again);
 
 diffuse_kv diffuse_keys(vm_graph *g, const diffuse_attn *a, vm_val from); /* from (B,T,D) in the graph's type */
 /* x (B,T,C) + out(attention(q h, k, v)), h in the graph's type. */

@@ -36,6 +36,7 @@ typedef struct {
     weight_map map;
     diffuse_pair time1, time2, add1, add2, conv_in, norm_out, conv_out;
     unet_level down[UNET_LEVELS], middle, up[UNET_LEVELS]; /* middle: two resnets around one transformer */
+    bool recompute;                        /* in training, keep only the inputs of resnets, blocks and single convolutions */
     st_file *file;
     char *unused;
 } unet;
@@ -43,7 +44,9 @@ typedef struct {
 bool unet_is_unet(const char *dir);
 vm_status unet_config_read(unet_config *c, const char *dir, vm_error *e);
 vm_status unet_open(unet **out, vm_backend *be, const char *dir, bool writable, vm_error *e);
-/* Random weights (diffuse_random) for the folder's configuration. */
+/* Of the folder's configuration with weights of 0, which take no memory before they are written: enough for plans. */
+vm_status unet_new(unet **out, vm_backend *be, const char *dir, vm_error *e);
+/* The same with random weights (diffuse_random). */
 vm_status unet_fresh(unet **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e);
 void unet_free(unet *m); /* accepts NULL */
 

@@ -140,34 +140,30 @@ static void make(unet *m) {
     m->norm_out = diffuse_norm(&k, c0, "conv_norm_out"), m->conv_out = diffuse_conv(&k, c->out, c0, 3, "conv_out");
 }
 
-/* Without weights yet. */
-static unet *new_unet(vm_backend *be, const char *dir, vm_error *e) {
-    unet *m = vm_calloc(1, sizeof *m);
-    if (!m) return vm_nomem(e, sizeof *m, "a UNet"), NULL;
+vm_status unet_new(unet **out, vm_backend *be, const char *dir, vm_error *e) {
+    unet *m = *out = vm_calloc(1, sizeof *m);
+    if (!m) return vm_nomem(e, sizeof *m, "a UNet");
     m->w.be = be;
-    if (unet_config_read(&m->c, dir, e)) return m;
-    make(m);
-    if (m->w.err.status) *e = m->w.err;
-    else if (m->map.err.status) *e = m->map.err;
-    return m;
+    if (!unet_config_read(&m->c, dir, e)) {
+        make(m);
+        if (m->w.err.status) *e = m->w.err;
+        else if (m->map.err.status) *e = m->map.err;
+    }
+    if (e->status) unet_free(m), *out = NULL;
+    return e->status;
 }
 
 vm_status unet_open(unet **out, vm_backend *be, const char *dir, bool writable, vm_error *e) {
-    unet *m = new_unet(be, dir, e);
-    *out = NULL;
-    if (m && !e->status && !st_open_base(&m->file, dir, "diffusion_pytorch_model", e))
+    if (unet_new(out, be, dir, e)) return e->status;
+    unet *m = *out;
+    if (!st_open_base(&m->file, dir, "diffusion_pytorch_model", e))
         weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
-    if (e->status) unet_free(m);
-    else *out = m;
+    if (e->status) unet_free(m), *out = NULL;
     return e->status;
 }
 
 vm_status unet_fresh(unet **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e) {
-    unet *m = new_unet(be, dir, e);
-    *out = NULL;
-    if (m && !e->status) diffuse_random(&m->w, seed, e);
-    if (e->status) unet_free(m);
-    else *out = m;
+    if (!unet_new(out, be, dir, e) && diffuse_random(&(*out)->w, seed, e)) unet_free(*out), *out = NULL;
     return e->status;
 }
 

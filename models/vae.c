@@ -146,28 +146,54 @@ void vae_free(vae *m) {
 }
 
 /* --- graphs --------------------------------------------------------------------------------------------------------- */
+static void begin(vm_graph *g, const vae *m) {
+    if (m->recompute && g->training) vm_checkpoint_begin(g);
+}
+static vm_val end(vm_graph *g, const vae *m, vm_val x) {
+    if (m->recompute && g->training) vm_checkpoint_end(g);
+    return x;
+}
+
+static vm_val resnet(vm_graph *g, const vae *m, const diffuse_resnet *r, vm_val x) {
+    begin(g, m);
+    return end(g, m, diffuse_resnet_run(g, r, x, 0, (int)m->c.groups, eps));
+}
+
+static vm_val conv(vm_graph *g, const vae *m, const diffuse_pair *c, vm_val x) {
+    begin(g, m);
+    return end(g, m, diffuse_conv_run(g, x, c, 3, 1, 0));
+}
+
 static vm_val middle(vm_graph *g, const vae *m, const vae_middle *l, vm_val x) {
-    int groups = (int)m->c.groups;
-    x = diffuse_resnet_run(g, &l->first, x, 0, groups, eps);
+    x = resnet(g, m, &l->first, x);
     if (l->attn.q && x) {
         int64_t B = vm_dim(g, x, 0), H = vm_dim(g, x, 1), W = vm_dim(g, x, 2), C = vm_dim(g, x, 3), ne[] = { B, H * W, C };
         vm_scope(g, l->norm.w->name);
-        vm_val h = vm_reshape(g, diffuse_groupnorm(g, x, &l->norm, groups, eps, VM_NONE, g->dtype), 3, ne);
+        begin(g, m);
+        vm_val h = vm_reshape(g, diffuse_groupnorm(g, x, &l->norm, (int)m->c.groups, eps, VM_NONE, g->dtype), 3, ne);
         vm_val y = diffuse_attend(g, &l->attn, vm_reshape(g, x, 3, ne), h, diffuse_keys(g, &l->attn, h), 1);
-        x = vm_reshape(g, y, 4, (int64_t[]){ B, H, W, C });
+        x = end(g, m, vm_reshape(g, y, 4, (int64_t[]){ B, H, W, C }));
     }
-    return diffuse_resnet_run(g, &l->second, x, 0, groups, eps);
+    return resnet(g, m, &l->second, x);
 }
 
 static vm_val ending(vm_graph *g, const vae *m, const vae_half *h, vm_val x) {
     vm_scope(g, h->norm_out.w->name);
-    return diffuse_conv_run(g, diffuse_groupnorm(g, x, &h->norm_out, (int)m->c.groups, eps, VM_SILU, g->dtype), &h->conv_out, 3, 1, 0);
+    begin(g, m);
+    x = diffuse_groupnorm(g, x, &h->norm_out, (int)m->c.groups, eps, VM_SILU, g->dtype);
+    return end(g, m, diffuse_conv_run(g, x, &h->conv_out, 3, 1, 0));
 }
 
 /* Halved with zeros below and on the right alone. */
-static vm_val halve(vm_graph *g, vm_val x, const diffuse_pair *c) {
+static vm_val halve(vm_graph *g, const vae *m, vm_val x, const diffuse_pair *c) {
     vm_conv how = { .KH = 3, .KW = 3, .stride = { 2, 2 }, .pad = { 0, 0, 1, 1 } };
-    return vm_conv2d(g, diffuse_act(g, x), vm_weight(g, c->w), vm_weight(g, c->b), how, VM_NONE, 0, VM_F32);
+    begin(g, m);
+    return end(g, m, vm_conv2d(g, diffuse_act(g, x), vm_weight(g, c->w), vm_weight(g, c->b), how, VM_NONE, 0, VM_F32));
+}
+
+static vm_val twice(vm_graph *g, const vae *m, vm_val x, const diffuse_pair *c) {
+    begin(g, m);
+    return end(g, m, x ? diffuse_up(g, x, c, 2 * vm_dim(g, x, 1), 2 * vm_dim(g, x, 2)) : 0);
 }
 
 /* Within [low, high], with the gradient of what is inside: high - max(high - max(x, low), 0). */
@@ -179,10 +205,10 @@ static vm_val clamp(vm_graph *g, vm_val x, float low, float high) {
 void vae_encode(vm_graph *g, const vae *m, vm_val pixels, vm_val *mean, vm_val *logvar) {
     const vae_half *h = &m->encoder;
     vm_scope(g, h->conv_in.w->name);
-    vm_val x = diffuse_conv_run(g, pixels, &h->conv_in, 3, 1, 0);
+    vm_val x = conv(g, m, &h->conv_in, pixels);
     for (int s = 0; s < m->c.levels; s++) {
-        for (int k = 0; k < h->level[s].n; k++) x = diffuse_resnet_run(g, &h->level[s].resnet[k], x, 0, (int)m->c.groups, eps);
-        if (h->level[s].resample.w) x = halve(g, x, &h->level[s].resample);
+        for (int k = 0; k < h->level[s].n; k++) x = resnet(g, m, &h->level[s].resnet[k], x);
+        if (h->level[s].resample.w) x = halve(g, m, x, &h->level[s].resample);
     }
     x = ending(g, m, h, middle(g, m, &h->middle, x));
     if (m->quant.w) x = diffuse_conv_run(g, x, &m->quant, 1, 1, 0);
@@ -199,10 +225,10 @@ vm_val vae_decode(vm_graph *g, const vae *m, vm_val latent) {
     const vae_half *h = &m->decoder;
     vm_scope(g, h->conv_in.w->name);
     vm_val x = m->post_quant.w ? diffuse_conv_run(g, latent, &m->post_quant, 1, 1, 0) : latent;
-    x = middle(g, m, &h->middle, diffuse_conv_run(g, x, &h->conv_in, 3, 1, 0));
+    x = middle(g, m, &h->middle, conv(g, m, &h->conv_in, x));
     for (int s = 0; s < m->c.levels; s++) {
-        for (int k = 0; k < h->level[s].n; k++) x = diffuse_resnet_run(g, &h->level[s].resnet[k], x, 0, (int)m->c.groups, eps);
-        if (h->level[s].resample.w && x) x = diffuse_up(g, x, &h->level[s].resample, 2 * vm_dim(g, x, 1), 2 * vm_dim(g, x, 2));
+        for (int k = 0; k < h->level[s].n; k++) x = resnet(g, m, &h->level[s].resnet[k], x);
+        if (h->level[s].resample.w) x = twice(g, m, x, &h->level[s].resample);
     }
     return ending(g, m, h, x);
 }

@@ -35,6 +35,7 @@ typedef struct {
     weight_map map;
     vae_half encoder, decoder;
     diffuse_pair quant, post_quant;
+    bool recompute;        /* in training, keep only the inputs of resnets, attentions and single convolutions */
     st_file *file;
     char *unused;
 } vae;

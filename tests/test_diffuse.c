@@ -1,5 +1,5 @@
 /* test_diffuse.c - UNets, autoencoders and text encoders of latent diffusion against tests/golden/unet, vae and clip_text: results, losses and all
- * gradients of diffusers (f32); maps of odd sizes; configurations that cannot be. */
+ * gradients of diffusers (f32); maps of odd sizes; recomputed gradients, and the memory that they leave; configurations that cannot be. */
 #include <unistd.h>
 
 #include "io/file.h"
@@ -60,6 +60,120 @@ TEST(old_names_of_the_attention) {
     unlink(path);
 }
 
+/* --- recomputation ---------------------------------------------------------------------------------------------------- */
+static vm_val distance(vm_graph *g, vm_val y) {
+    vm_val loss = vm_mean(g, vm_unary(g, y, VM_SQUARE, VM_F32));
+    vm_output(g, "loss", loss);
+    return loss;
+}
+
+/* A step of a UNet on B maps of h x w; bytes: of its plan. */
+static vm_graph *unet_step(unet *m, vm_type t, int64_t B, int64_t h, int64_t w, int64_t T, bool again, size_t *bytes) {
+    const unet_config *c = &m->c;
+    vm_graph *g = vm_graph_new(vm_backend_cpu(), t);
+    g->training = g->deterministic = true, m->recompute = again;
+    unet_input x = { .sample = vm_input(g, "sample", VM_F32, 4, (int64_t[]){ B, h, w, c->in }), .timestep = vm_input(g, "time", VM_F32, 1, &B),
+                     .context = vm_input(g, "context", VM_F32, 3, (int64_t[]){ B, T, c->context }) };
+    if (c->text_and_ids) {
+        x.ids = vm_input(g, "ids", VM_F32, 2, (int64_t[]){ B, 6 });
+        x.text = vm_input(g, "text", VM_F32, 2, (int64_t[]){ B, c->text_and_ids - 6 * c->time_ids });
+    }
+    vm_val loss = distance(g, unet_run(g, m, &x));
+    vm_backward(g, 1, &loss, NULL, 0, NULL);
+    *bytes = vm_plan_bytes(g);
+    if (g->err.status) MISMATCH("%s\n", g->err.msg);
+    return g;
+}
+
+static vm_graph *vae_step(vae *m, vm_type t, int64_t B, int64_t H, int64_t W, bool again, size_t *bytes) {
+    vm_graph *g = vm_graph_new(vm_backend_cpu(), t);
+    vm_val mean, logvar;
+    g->training = g->deterministic = true, m->recompute = again;
+    vae_encode(g, m, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ B, H, W, 3 }), &mean, &logvar);
+    vm_val y = vae_decode(g, m, vae_sample(g, mean, logvar, vm_input(g, "noise", VM_F32, 4, g->v[mean].ne)));
+    vm_val loss = vm_binary(g, distance(g, y), vae_kl(g, mean, logvar), VM_ADD);
+    vm_backward(g, 1, &loss, NULL, 0, NULL);
+    *bytes = vm_plan_bytes(g);
+    if (g->err.status) MISMATCH("%s\n", g->err.msg);
+    return g;
+}
+
+/* Runs it on numbers of its own; copies of the loss and of all gradients behind one another; vm_free. */
+static vm_real *gradients(vm_graph *g, const weight_set *w, int64_t *n) {
+    static const char *const names[] = { "sample", "time", "context", "text", "ids", "pixels", "noise" };
+    uint64_t seed = 5;
+    vm_real *x = vm_calloc((size_t)weight_count(w) + 1, sizeof *x);
+    for (int k = 0; k < VM_LEN(names); k++) {
+        vm_val v = vm_find(g, names[k]);
+        if (!v) continue;
+        vm_real *in = vm_calloc((size_t)vm_count(g, v), sizeof *in);
+        for (int64_t i = 0; i < vm_count(g, v); i++) in[i] = (vm_real)(test_rand(&seed) % 2001) / 1000 - 1;
+        EXPECT(!vm_set(g, names[k], in));
+        vm_free(in);
+    }
+    EXPECT(!vm_run(g) && !vm_get(g, "loss", x) && x[0] > 0);
+    *n = 1;
+    for (int64_t i = 0; i < w->n; i++) {
+        if (!w->p[i]->grad) continue;
+        memcpy(x + *n, w->p[i]->grad, (size_t)vm_param_count(w->p[i]) * sizeof *x);
+        *n += vm_param_count(w->p[i]);
+    }
+    return x;
+}
+
+static void same_bits(vm_graph *plain, size_t plain_bytes, vm_graph *again, size_t again_bytes, const weight_set *w, double part) {
+    int64_t n, n2;
+    vm_real *a = gradients(plain, w, &n), *b = gradients(again, w, &n2);
+    EXPECT(n > 1 && n == n2 && !memcmp(a, b, (size_t)n * sizeof *a));
+    if (!((double)again_bytes <= part * (double)plain_bytes)) MISMATCH("%zu bytes recomputed, %zu kept\n", again_bytes, plain_bytes);
+    vm_free(a), vm_free(b);
+    vm_graph_free(plain), vm_graph_free(again);
+}
+
+TEST(recomputed_gradients_are_the_same_bits) {
+    vm_error e = { 0 };
+    size_t plain, again;
+    for (int k = 0; k < 2; k++) {
+        unet *m = NULL;
+        EXPECT(!unet_open(&m, vm_backend_cpu(), k ? "tests/golden/unet/sdxl" : "tests/golden/unet/sd15", true, &e));
+        if (!m) continue;
+        vm_graph *g = unet_step(m, VM_F32, 2, 11, 8, 7, false, &plain), *h = unet_step(m, VM_F32, 2, 11, 8, 7, true, &again);
+        same_bits(g, plain, h, again, &m->w, 0.6);
+        unet_free(m);
+    }
+    for (int k = 0; k < 2; k++) {
+        vae *m = NULL;
+        EXPECT(!vae_open(&m, vm_backend_cpu(), "tests/golden/vae", true, &e));
+        if (!m) continue;
+        vm_graph *g = vae_step(m, k ? VM_BF16 : VM_F32, 2, 24, 16, false, &plain), *h = vae_step(m, k ? VM_BF16 : VM_F32, 2, 24, 16, true, &again);
+        same_bits(g, plain, h, again, &m->w, 0.6);
+        vae_free(m);
+    }
+}
+
+/* The UNet of Stable Diffusion 2 on a picture of 512 x 512. */
+TEST(recomputed_plans_need_less_memory) {
+    static const char config[] =
+        "{\"attention_head_dim\":[5,10,20,20],\"block_out_channels\":[320,640,1280,1280],\"cross_attention_dim\":1024,\"in_channels\":9,\"layers_per_block\":2,"
+        "\"down_block_types\":[\"CrossAttnDownBlock2D\",\"CrossAttnDownBlock2D\",\"CrossAttnDownBlock2D\",\"DownBlock2D\"],\"use_linear_projection\":true,"
+        "\"up_block_types\":[\"UpBlock2D\",\"CrossAttnUpBlock2D\",\"CrossAttnUpBlock2D\",\"CrossAttnUpBlock2D\"]}";
+    char path[600];
+    vm_error e = { 0 };
+    size_t plain, again;
+    unet *m = NULL;
+    snprintf(path, sizeof path, "%s/config.json", tmp);
+    EXPECT(!file_write(path, config, strlen(config), &e) && !unet_new(&m, vm_backend_cpu(), tmp, &e));
+    if (m) EXPECT(weight_count(&m->w) == 865925124);
+    for (int k = 0; m && k < 2; k++) {
+        vm_graph_free(unet_step(m, k ? VM_BF16 : VM_F32, 1, 64, 64, 77, false, &plain));
+        vm_graph_free(unet_step(m, k ? VM_BF16 : VM_F32, 1, 64, 64, 77, true, &again));
+        if (!((double)again * 4 < (double)plain)) MISMATCH("%s: %zu bytes recomputed, %zu kept\n", k ? "bf16" : "f32", again, plain);
+        test_checks++;
+    }
+    unet_free(m);
+    unlink(path);
+}
+
 static const char *refused(const char *config, bool of_vae) {
     static char out[1100];
     char path[600];
@@ -93,12 +207,15 @@ TEST(configurations) {
 int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/diffuse.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(tmp)) return 1;
+    vm_threads(1); /* small maps: threads would wait for each other */
     RUN(unet_of_sdxl);
     RUN(unet_of_sd);
     RUN(text_of_sd);
     RUN(text_of_sdxl);
     RUN(autoencoder);
     RUN(old_names_of_the_attention);
+    RUN(recomputed_gradients_are_the_same_bits);
+    RUN(recomputed_plans_need_less_memory);
     RUN(configurations);
     rmdir(tmp);
     return test_end();
