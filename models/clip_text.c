@@ -33,7 +33,8 @@ bool clip_text_is(const char *dir) {
 
 vm_status clip_text_config_read(clip_text_config *c, const char *dir, vm_error *e) {
     json_doc *d = json_config(dir, folder, e);
-    if (d) read_config(c, json_root(d), e);
+    json_value whole = json_get(json_root(d), "text_config");
+    if (d) read_config(c, json_has(whole) ? whole : json_root(d), e);
     json_free(d);
     return e->status;
 }

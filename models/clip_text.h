@@ -1,5 +1,6 @@
 /* clip_text.h - a CLIP text transformer by itself, as Stable Diffusion conditions on it: folders of Hugging Face's CLIPTextModel and
- * CLIPTextModelWithProjection (SDXL's second). Every row goes on to the end, other than in clip.h, where one does.
+ * CLIPTextModelWithProjection (SDXL's second), and whole CLIPs, of which the text half is read. Every row goes on to the end, other than in clip.h,
+ * where one does.
  *
  *   x = token + position embeddings; causal pre-norm layers (nn_layer); final LN; pooled: the row of the end token, projected where there
  *   is a projection */

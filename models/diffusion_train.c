@@ -15,6 +15,12 @@ typedef struct {
     vm_graph *g;
 } plan;
 
+/* What autoencoder and text encoders make of a sample: mean and log variance of its latents, whole and without what the mask hides; context, pooled. */
+typedef struct {
+    int64_t key; /* 0 = empty */
+    float *latents, *texts;
+} kept;
+
 struct diffusion_trainer {
     diffusion *d;
     diffusion_train_config c;
@@ -23,6 +29,7 @@ struct diffusion_trainer {
     sampler *levels;   /* alphas of the schedule */
     plan plans[PLANS];
     vm_arena arena;
+    kept *kept;        /* (c.keep): a sample's place is its key modulo that */
     uint64_t clock;
     double most_loss, most_norm;
 };
@@ -42,7 +49,8 @@ vm_status diffusion_trainer_new(diffusion_trainer **out, diffusion *d, const dif
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
     weight_set *w = &d->unet->w;
     t->d = d, t->c = *c, t->most_loss = t->most_norm = INFINITY, t->opt = (optimizer){ .w = w, .c = c->optimizer };
-    if (!adapt(t, fresh, adapter, e)) sampler_new(&t->levels, &d->sampler, 1, e);
+    if (!(t->kept = vm_calloc((size_t)c->keep + 1, sizeof *t->kept))) vm_nomem(e, (size_t)c->keep * sizeof *t->kept, "samples");
+    if (!e->status && !adapt(t, fresh, adapter, e)) sampler_new(&t->levels, &d->sampler, 1, e);
     for (int64_t i = 0; i < w->n; i++) w->p[i]->decay = w->p[i]->nd > 1;
     if (e->status) diffusion_trainer_free(t), *out = NULL;
     return e->status;
@@ -52,6 +60,8 @@ void diffusion_trainer_free(diffusion_trainer *t) {
     if (!t) return;
     for (int k = 0; k < PLANS; k++) vm_graph_free(t->plans[k].g);
     vm_arena_free(&t->arena);
+    for (int64_t k = 0; t->kept && k < t->c.keep; k++) vm_free(t->kept[k].latents), vm_free(t->kept[k].texts);
+    vm_free(t->kept);
     optimizer_free(&t->opt);
     lora_free(t->adapter);
     sampler_free(t->levels);
@@ -106,11 +116,11 @@ static vm_graph *plan_for(diffusion_trainer *t, int64_t B, int64_t h, int64_t w,
 typedef struct {
     int64_t B, h, w, C, in, T, P, ids;
     float *sample, *time, *context, *text, *sizes, *target, *by; /* what the graph reads */
-    float *mean, *logvar, *pixels;                               /* of one picture */
+    float *moments, *pixels;                                     /* of one picture */
 } batch;
 
 static void free_batch(batch *b) {
-    float *all[] = { b->sample, b->time, b->context, b->text, b->sizes, b->target, b->by, b->mean, b->logvar, b->pixels };
+    float *all[] = { b->sample, b->time, b->context, b->text, b->sizes, b->target, b->by, b->moments, b->pixels };
     for (int k = 0; k < VM_LEN(all); k++) vm_free(all[k]);
 }
 
@@ -120,42 +130,77 @@ static vm_status new_batch(const diffusion_trainer *t, batch *b, int64_t n, int6
     *b = (batch){ .B = n, .h = H / f, .w = W / f, .C = c->out, .in = c->in };
     if (W % f || H % f) return vm_fail(e, VM_EINPUT, "pictures of %lld x %lld: sides are multiples of %lld with this model", (long long)W, (long long)H, (long long)f);
     int64_t HW = b->h * b->w;
-    const struct { float **p; int64_t n; } rooms[] = { { &b->sample, n * HW * b->in }, { &b->time, n }, { &b->target, n * HW * b->C }, { &b->by, n * HW * b->C }, { &b->mean, HW * b->C },
-                                                       { &b->logvar, HW * b->C }, { &b->pixels, W * H * 3 } };
+    const struct { float **p; int64_t n; } rooms[] = { { &b->sample, n * HW * b->in }, { &b->time, n }, { &b->target, n * HW * b->C }, { &b->by, n * HW * b->C },
+                                                       { &b->moments, 4 * HW * b->C }, { &b->pixels, W * H * 3 } };
     for (int k = 0; k < VM_LEN(rooms); k++)
         if (!(*rooms[k].p = vm_alloc((size_t)rooms[k].n * sizeof(float)))) return vm_nomem(e, (size_t)rooms[k].n * sizeof(float), "a batch");
     return VM_OK;
 }
 
-/* A sample of the picture's latent, without what the mask hides if there is one. */
-static vm_status encode(diffusion_trainer *t, batch *b, const diffusion_sample *s, const vm_image *mask, vm_rng *r, float *out, int64_t step, vm_error *e) {
-    const vae_config *v = &t->d->vae->c;
+/* Mean and log variance (2, HW C) of the picture's latent, without what the mask hides if there is one. */
+static vm_status encode(diffusion_trainer *t, batch *b, const diffusion_sample *s, const vm_image *mask, float *out, vm_error *e) {
     diffusion_report none = { 0 };
     for (int64_t i = 0; i < (int64_t)s->image->w * s->image->h * 3; i++) b->pixels[i] = mask && mask->px[i / 3] ? 0 : (float)s->image->px[i] / 255 * 2 - 1;
-    if (diffusion_vae_encode(t->d, b->pixels, b->h, b->w, b->mean, b->logvar, &none, e)) return e->status;
-    for (int64_t i = 0; i < b->h * b->w * b->C; i++)
-        out[i / b->C * step + i % b->C] = (float)(((double)b->mean[i] + exp(0.5 * (double)b->logvar[i]) * vm_rng_normal(r) - v->shift) * v->scale);
-    return VM_OK;
+    return diffusion_vae_encode(t->d, b->pixels, b->h, b->w, out, out + b->h * b->w * b->C, &none, e);
 }
 
-/* The text of sample k into the batch, whose room is made with the first one. */
-static vm_status read_text(diffusion_trainer *t, batch *b, int64_t k, const char *text, vm_error *e) {
-    diffusion_prompt p;
-    const diffusion_call call = { .prompt = text ? text : "", .truncate = true, .guidance = 1 };
-    if (diffusion_encode_prompt(t->d, &call, &p, e)) return e->status;
-    int64_t D = t->d->unet->c.context, n = p.T * D;
-    if (!b->context) {
-        b->T = p.T, b->P = p.P, b->ids = p.P ? (t->d->unet->c.text_and_ids - p.P) / t->d->unet->c.time_ids : 0;
-        b->context = vm_alloc((size_t)(b->B * n) * sizeof *b->context), b->text = vm_alloc((size_t)(b->B * p.P) * sizeof *b->text + 1);
-        b->sizes = vm_alloc((size_t)(b->B * b->ids) * sizeof *b->sizes + 1);
-        if (!b->context || !b->text || !b->sizes) vm_nomem(e, (size_t)(b->B * n) * sizeof *b->context, "texts");
+/* A sample of the latent, scaled. */
+static void draw_latent(const diffusion_trainer *t, const batch *b, const float *from, vm_rng *r, float *out, int64_t step) {
+    const vae_config *v = &t->d->vae->c;
+    const float *mean = from, *logvar = from + b->h * b->w * b->C;
+    for (int64_t i = 0; i < b->h * b->w * b->C; i++)
+        out[i / b->C * step + i % b->C] = (float)(((double)mean[i] + exp(0.5 * (double)logvar[i]) * vm_rng_normal(r) - v->shift) * v->scale);
+}
+
+/* The latents of a sample: kept ones, or new ones that are kept when it has a key. */
+static const float *latents_of(diffusion_trainer *t, batch *b, const diffusion_sample *s, vm_error *e) {
+    const int64_t n = b->h * b->w * b->C, halves = b->in > b->C ? 2 : 1;
+    kept *k = s->key > 0 && t->c.keep > 0 ? &t->kept[s->key % t->c.keep] : NULL;
+    float *to = b->moments;
+    if (k && k->key == s->key && k->latents) return k->latents;
+    if (k) {
+        vm_free(k->latents), vm_free(k->texts);
+        *k = (kept){ .latents = vm_alloc((size_t)(2 * n * halves) * sizeof *to) };
+        if (!(to = k->latents)) return vm_nomem(e, (size_t)(2 * n * halves) * sizeof *to, "latents"), NULL;
     }
-    if (!e->status && !text && t->d->zero_negative) memset(p.context, 0, (size_t)n * sizeof *p.context), memset(p.pooled, 0, (size_t)p.P * sizeof *p.pooled);
-    if (!e->status) memcpy(b->context + k * n, p.context, (size_t)n * sizeof *p.context), memcpy(b->text + k * p.P, p.pooled, (size_t)p.P * sizeof *p.pooled);
+    if (encode(t, b, s, NULL, to, e) || (halves > 1 && encode(t, b, s, s->mask, to + 2 * n, e))) return NULL;
+    if (k) k->key = s->key;
+    return to;
+}
+
+static vm_status text_room(const diffusion_trainer *t, batch *b, int64_t T, int64_t P, vm_error *e) {
+    const unet_config *c = &t->d->unet->c;
+    int64_t n = b->B * T * c->context;
+    b->T = T, b->P = P, b->ids = P ? (c->text_and_ids - P) / c->time_ids : 0;
+    b->context = vm_alloc((size_t)n * sizeof *b->context), b->text = vm_alloc((size_t)(b->B * P) * sizeof *b->text + 1);
+    b->sizes = vm_alloc((size_t)(b->B * b->ids) * sizeof *b->sizes + 1);
+    return b->context && b->text && b->sizes ? VM_OK : vm_nomem(e, (size_t)n * sizeof *b->context, "texts");
+}
+
+/* The text of sample k into the batch, whose room is made with the first one; by way of its memory when it has a key (latents_of was called). */
+static vm_status read_text(diffusion_trainer *t, batch *b, int64_t k, const diffusion_sample *s, vm_error *e) {
+    const int64_t D = t->d->unet->c.context;
+    kept *own = s->key > 0 && t->c.keep > 0 ? &t->kept[s->key % t->c.keep] : NULL;
+    if (!own || !own->texts) {
+        diffusion_prompt p;
+        const diffusion_call call = { .prompt = s->text ? s->text : "", .truncate = true, .guidance = 1 };
+        if (diffusion_encode_prompt(t->d, &call, &p, e) || (!b->context && text_room(t, b, p.T, p.P, e))) return diffusion_prompt_free(&p), e->status;
+        const int64_t n = p.T * D;
+        if (!s->text && t->d->zero_negative) memset(p.context, 0, (size_t)n * sizeof *p.context), memset(p.pooled, 0, (size_t)p.P * sizeof *p.pooled);
+        memcpy(b->context + k * n, p.context, (size_t)n * sizeof *p.context), memcpy(b->text + k * p.P, p.pooled, (size_t)p.P * sizeof *p.pooled);
+        if (own && (own->texts = vm_alloc((size_t)(n + p.P + 2) * sizeof *own->texts))) {
+            own->texts[0] = (float)p.T, own->texts[1] = (float)p.P;
+            memcpy(own->texts + 2, p.context, (size_t)n * sizeof *p.context), memcpy(own->texts + 2 + n, p.pooled, (size_t)p.P * sizeof *p.pooled);
+        }
+        diffusion_prompt_free(&p);
+    } else {
+        const int64_t T = (int64_t)own->texts[0], P = (int64_t)own->texts[1], n = T * D;
+        if (!b->context && text_room(t, b, T, P, e)) return e->status;
+        memcpy(b->context + k * n, own->texts + 2, (size_t)n * sizeof *b->context), memcpy(b->text + k * P, own->texts + 2 + n, (size_t)P * sizeof *b->text);
+    }
     const float f = (float)diffusion_multiple(t->d), H = (float)b->h * f, W = (float)b->w * f, sizes[] = { H, W, 0, 0, b->ids == 5 ? 6 : H, W };
-    if (!e->status) memcpy(b->sizes + k * b->ids, sizes, (size_t)b->ids * sizeof *sizes);
-    diffusion_prompt_free(&p);
-    return e->status;
+    memcpy(b->sizes + k * b->ids, sizes, (size_t)b->ids * sizeof *sizes);
+    return VM_OK;
 }
 
 static double weight_of(const diffusion_trainer *t, double a) {
@@ -171,15 +216,21 @@ static vm_status add_sample(diffusion_trainer *t, batch *b, int64_t k, const dif
     int64_t time = vm_rng_below(&r, (uint32_t)T);
     double a = (double)sampler_alphas(t->levels)[time], root = sqrt(a), other = sqrt(1 - a), w = sqrt(weight_of(t, a));
     b->time[k] = (float)time;
-    if (read_text(t, b, k, s->text, e) || encode(t, b, s, NULL, &r, x, in, e) || (in > C && encode(t, b, s, s->mask, &r, x + C + 1, in, e))) return e->status;
+    const float *latents = latents_of(t, b, s, e);
+    if (!latents || read_text(t, b, k, s, e)) return e->status;
+    draw_latent(t, b, latents, &r, x, in);
+    if (in > C) draw_latent(t, b, latents + 2 * HW * C, &r, x + C + 1, in);
     const int64_t f = diffusion_multiple(t->d);
+    double inside = 0, share; /* latents that are masked; the weight of all of them together */
+    for (int64_t i = 0; i < HW && in > C; i++) inside += (double)(x[i * in + C] = s->mask->px[i / b->w * f * s->mask->w + i % b->w * f] ? 1 : 0);
+    share = in > C ? (inside + t->c.outside * ((double)HW - inside)) / (double)HW : 1;
     for (int64_t i = 0; i < HW; i++) {
+        const double mine = in > C && share > 0 ? (x[i * in + C] > 0 ? 1 : t->c.outside) / share : 1;
         for (int64_t c = 0; c < C; c++) {
             double z = (double)x[i * in + c], n = vm_rng_normal(&r);
-            x[i * in + c] = (float)(root * z + other * n), by[i * C + c] = (float)w;
+            x[i * in + c] = (float)(root * z + other * n), by[i * C + c] = (float)(w * sqrt(mine));
             target[i * C + c] = (float)(t->d->sampler.predicts == PREDICTS_NOISE ? n : t->d->sampler.predicts == PREDICTS_V ? root * n - other * z : z);
         }
-        if (in > C) x[i * in + C] = s->mask->px[i / b->w * f * s->mask->w + i % b->w * f] ? 1 : 0;
     }
     return VM_OK;
 }

@@ -4,6 +4,7 @@
  *   z = a sample of encode(picture), scaled;  t uniform;  x = sqrt(a_t) z + sqrt(1 - a_t) n
  *   L = mean over pictures of w_t mean (UNet([x | mask | latent of what is not masked], t, text) - target)^2
  *   target: n; sqrt(a) n - sqrt(1 - a) z; or z, by what the model predicts (Ho et al. 2020, Salimans and Ho 2022)
+ *   inpainting: latents outside the mask count `outside` times as much as those inside, with the mean 1 in each picture
  *   w_t = min(SNR, gamma) / SNR, / (SNR + 1), or min(SNR, gamma) with SNR = a / (1 - a) (Hang et al. 2023); gamma 0: 1
  *
  * All draws of a picture come from one stream of random numbers, so that a step is a function of (seed, step). */
@@ -17,6 +18,8 @@ typedef struct {
     optimizer_config optimizer;
     bool deterministic;
     double gamma;      /* min-SNR; 0 = off */
+    double outside;    /* inpainting: weight of latents outside the mask, where those inside have 1; all over their mean */
+    int64_t keep;      /* encoded samples that are kept, by their keys; 0 = none */
     uint64_t seed;
 } diffusion_train_config;
 
@@ -24,6 +27,7 @@ typedef struct {
 typedef struct {
     const vm_image *image, *mask;
     const char *text;
+    int64_t key; /* above 0: of this picture, mask and text; what has the same key is encoded once while it is kept */
 } diffusion_sample;
 
 typedef struct {

@@ -14,7 +14,7 @@
  * arithmetic; pictures use single precision with correctly rounded operations only and no fused ones: the same bytes
  * on every platform.
  *
- * The classes, their shapes, the grammar and the edits: models/scene_render.c, scene_caption.c, scene_edit.c. */
+ * The classes, their shapes, the grammar and the edits: models/scene_render.c, scene_caption.c, scene_edit.c; the oracle: scene_look.c. */
 #ifndef VM_SCENE_H
 #define VM_SCENE_H
 #include <stdbool.h>
@@ -74,6 +74,8 @@ typedef struct {
     int x0, y0, x1, y1;
 } scene_box;
 scene_box scene_object_box(const scene_object *o);
+/* The square that any object of that size and place fits in, with a pixel around it, within the picture. */
+scene_box scene_object_square(const scene_object *o);
 
 /* Relations of pictures: object a is left of, right of, above or below object b when that axis is clear. */
 typedef enum { SCENE_LEFT, SCENE_RIGHT, SCENE_ABOVE, SCENE_BELOW, SCENE_NO_RELATION } scene_relation;
@@ -110,6 +112,19 @@ void scene_caption(const scene *s, uint64_t seed, scene_mode mode, scene_text *t
 bool scene_parse(const char *text, scene_text *t);
 /* Is what the caption says true of the scene? "a": at least one such object; numbers: exactly so many. */
 bool scene_holds(const scene *s, const scene_text *t);
+
+/* Objects of the scene that answer to the phrase, as bits. */
+unsigned scene_matches(const scene *s, const scene_phrase *p);
+
+/* ---- the oracle ----
+ * What a picture shows where object i of the scene was: of all objects in all colours and textures, near that place, and of none at all, what differs
+ * least from it in the pixels around; none is seen only where the difference could be noise. Everything else of the picture is taken to be the scene's. */
+typedef struct {
+    bool nothing;
+    uint8_t class, colour, texture; /* of the nearest object, also with `nothing` */
+    double far, far_nothing;        /* mean squared differences, levels of 255 */
+} scene_seen;
+void scene_look(const scene *s, int i, const uint8_t rgb[SCENE_BYTES], scene_seen *out);
 
 /* ---- questions to a detector ----
  * Noun phrases without article or number, "small red ball"; the objects that each is true of, none of absent ones. The first is present, at

@@ -23,8 +23,8 @@ bool scene_fits(const scene *s, const scene_object *o, unsigned except);
 /* Moves the centre into the frame. */
 void scene_clamp(scene_object *o);
 
-/* Objects of the scene that answer to the phrase, as bits. */
-unsigned scene_matches(const scene *s, const scene_phrase *p);
+/* One more object over a picture. */
+void scene_draw_object(uint8_t rgb[SCENE_BYTES], const scene_object *o);
 
 /* Says what the phrases, relation and background of *t are, without text; then the text of it. */
 void scene_describe(const scene *s, vm_rng *r, scene_mode mode, scene_text *t);

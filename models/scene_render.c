@@ -241,6 +241,13 @@ static void draw_object(const canvas *c, const scene_object *o) {
     for (int y = b.y0; y < b.y1; y++) draw_row(c, o, b, y, u);
 }
 
+scene_box scene_object_square(const scene_object *o) {
+    const int32_t reach = o->r + SCENE_ONE_PX, end = SCENE_SIDE * SCENE_ONE_PX;
+    const int32_t x0 = o->x - reach, y0 = o->y - reach, x1 = o->x + reach, y1 = o->y + reach;
+    return (scene_box){ (x0 < 0 ? 0 : x0) / SCENE_ONE_PX, (y0 < 0 ? 0 : y0) / SCENE_ONE_PX, ((x1 > end ? end : x1) + SCENE_ONE_PX - 1) / SCENE_ONE_PX,
+                        ((y1 > end ? end : y1) + SCENE_ONE_PX - 1) / SCENE_ONE_PX };
+}
+
 scene_box scene_object_box(const scene_object *o) {
     float u[ROW], d[PARTS][ROW], all[ROW], r = (float)o->r / SCENE_ONE_PX;
     uint8_t paints[PARTS];
@@ -329,6 +336,10 @@ void scene_render(const scene *s, uint8_t rgb[SCENE_BYTES]) {
     canvas c = { rgb, SCENE_SIDE, SCENE_SIDE };
     draw_background(s, rgb);
     for (int k = 0; k < s->n; k++) draw_object(&c, &s->object[k]);
+}
+
+void scene_draw_object(uint8_t rgb[SCENE_BYTES], const scene_object *o) {
+    draw_object(&(canvas){ rgb, SCENE_SIDE, SCENE_SIDE }, o);
 }
 
 void scene_chart(int background, int texture, uint8_t rgb[SCENE_CHART_W * SCENE_CHART_H * 3]) {

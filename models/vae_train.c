@@ -43,6 +43,19 @@ void vae_trainer_limit(vae_trainer *t, double loss, double grad_norm) { t->most_
 int64_t vae_trainer_updates(const vae_trainer *t) { return t->opt.updates; }
 
 /* --- plans -------------------------------------------------------------------------------------------------------------- */
+/* mean w |z| or mean w z^2; w 0: 1. */
+static vm_val size_of(vm_graph *g, const vae_trainer *t, vm_val z, vm_val w) {
+    vm_val s = t->c.l1 ? vm_binary(g, vm_unary(g, z, VM_RELU, VM_F32), vm_unary(g, vm_scale(g, z, -1, 0), VM_RELU, VM_F32), VM_ADD) : vm_unary(g, z, VM_SQUARE, VM_F32);
+    return vm_mean(g, w ? vm_binary(g, s, w, VM_MUL) : s);
+}
+
+/* Of the differences between neighbours along an axis of (3,B,H,W). */
+static vm_val slope_of(vm_graph *g, const vae_trainer *t, vm_val d, vm_val w, int axis) {
+    int64_t none[4] = { 0 }, one[4] = { 0 };
+    one[axis] = 1;
+    return size_of(g, t, vm_binary(g, vm_crop(g, d, one, none), vm_crop(g, d, none, one), VM_SUB), w ? vm_crop(g, w, one + 1, none) : 0);
+}
+
 static void build(const vae_trainer *t, vm_graph *g, int64_t B, int64_t H, int64_t W, bool learns) {
     vm_val x = vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ B, H, W, t->m->c.in }), mean, logvar;
     g->training = learns, g->deterministic = t->c.deterministic;
@@ -50,10 +63,16 @@ static void build(const vae_trainer *t, vm_graph *g, int64_t B, int64_t H, int64
     if (!mean) return;
     vm_val y = vae_decode(g, t->m, vae_sample(g, mean, logvar, vm_input(g, "noise", VM_F32, 4, g->v[mean].ne)));
     vm_scope(g, "loss");
-    vm_val off = vm_binary(g, y, x, VM_SUB), kl = vae_kl(g, mean, logvar);
-    vm_val size = t->c.l1 ? vm_binary(g, vm_unary(g, off, VM_RELU, VM_F32), vm_unary(g, vm_scale(g, off, -1, 0), VM_RELU, VM_F32), VM_ADD) : vm_unary(g, off, VM_SQUARE, VM_F32);
-    vm_val distance = vm_mean(g, size), loss = vm_binary(g, distance, vm_scale(g, kl, (float)t->c.kl, 0), VM_ADD);
-    vm_output(g, "loss", loss), vm_output(g, "distance", distance), vm_output(g, "kl", kl);
+    /* colours first, so that what holds for all of them is a trailing part */
+    vm_val off = vm_permute(g, vm_binary(g, y, x, VM_SUB), (int[]){ 3, 0, 1, 2 }), kl = vae_kl(g, mean, logvar), loss = vm_scale(g, kl, (float)t->c.kl, 0);
+    vm_val w = learns && t->c.focus > 0 ? vm_input(g, "weight", VM_F32, 3, (int64_t[]){ B, H, W }) : 0;
+    loss = vm_binary(g, loss, size_of(g, t, off, w), VM_ADD);
+    if (t->c.chroma > 0) {
+        vm_val bright = vm_sum_axis(g, off, 0, 1 / (float)t->m->c.in);
+        loss = vm_binary(g, loss, vm_scale(g, size_of(g, t, vm_binary(g, off, bright, VM_SUB), w), (float)t->c.chroma, 0), VM_ADD);
+    }
+    if (t->c.edges > 0) loss = vm_binary(g, loss, vm_scale(g, vm_binary(g, slope_of(g, t, off, w, 2), slope_of(g, t, off, w, 3), VM_ADD), (float)t->c.edges, 0), VM_ADD);
+    vm_output(g, "loss", loss), vm_output(g, "distance", size_of(g, t, off, 0)), vm_output(g, "kl", kl);
     vm_output(g, "squares", vm_mean(g, vm_unary(g, mean, VM_SQUARE, VM_F32)));
     if (learns) vm_backward(g, 1, &loss, NULL, 0, NULL);
 }
@@ -78,36 +97,59 @@ static vm_graph *plan_for(vae_trainer *t, int64_t B, int64_t H, int64_t W, bool 
 }
 
 /* --- steps --------------------------------------------------------------------------------------------------------------- */
-static vm_status run(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, bool learns, vae_train_step *out, double *deviation, vm_error *e) {
-    int64_t H = im[0]->h, W = im[0]->w, f = vae_factor(&t->m->c), px = H * W * 3, z = H / f * (W / f) * t->m->c.latent;
-    vm_real loss = 0, distance = 0, kl = 0, squares = 0;
-    *out = (vae_train_step){ 0 };
-    for (int64_t k = 0; k < n; k++)
-        if (im[k]->c != 3 || im[k]->w != W || im[k]->h != H || W % f || H % f)
-            return vm_fail(e, VM_EINPUT, "picture %lld of a batch: all are RGB of one size, sides multiples of %lld", (long long)k, (long long)f);
-    float *x = vm_alloc((size_t)(n * px) * sizeof *x), *noise = vm_alloc((size_t)(n * z) * sizeof *noise);
-    vm_graph *g = x && noise ? plan_for(t, n, H, W, learns, e) : NULL;
-    if (!x || !noise) vm_nomem(e, (size_t)(n * px) * sizeof *x, "a batch");
-    for (int64_t k = 0; k < n && g; k++) {
-        vm_rng r = vm_rng_at(t->c.seed, (uint64_t)step << 16 | (uint64_t)k);
-        for (int64_t i = 0; i < px; i++) x[k * px + i] = (float)im[k]->px[i] / 255 * 2 - 1;
-        for (int64_t i = 0; i < z; i++) noise[k * z + i] = (float)vm_rng_normal(&r);
+/* focus where the mask is white and 1 elsewhere, over their mean. */
+static void weigh(float *w, const vm_image *mask, double focus) {
+    const int64_t n = (int64_t)mask->w * mask->h;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += mask->px[i] ? focus : 1;
+    for (int64_t i = 0; i < n; i++) w[i] = (float)((mask->px[i] ? focus : 1) * (double)n / sum);
+}
+
+typedef struct {
+    const vm_image *const *im, *const *focus;
+    int64_t n, step;
+    bool learns;
+} request;
+
+static vm_status check(const vae_trainer *t, const request *q, vm_error *e) {
+    const int W = q->im[0]->w, H = q->im[0]->h, f = (int)vae_factor(&t->m->c);
+    for (int64_t k = 0; k < q->n; k++) {
+        const vm_image *im = q->im[k], *m = q->focus ? q->focus[k] : NULL;
+        if (im->c != 3 || im->w != W || im->h != H || W % f || H % f || (m && (m->c != 1 || m->w != W || m->h != H)))
+            return vm_fail(e, VM_EINPUT, "picture %lld of a batch: all are RGB of one size, sides multiples of %d, masks of the same size", (long long)k, f);
     }
-    if (g && (vm_set(g, "pixels", x) || vm_set(g, "noise", noise) || vm_run(g) || vm_get(g, "loss", &loss) || vm_get(g, "distance", &distance) || vm_get(g, "kl", &kl) ||
-              vm_get(g, "squares", &squares)))
+    return q->learns && (t->c.focus > 0) != (q->focus != NULL) ? vm_fail(e, VM_EINPUT, "a focus goes with masks, and masks with a focus") : VM_OK;
+}
+
+static vm_status run(vae_trainer *t, const request *q, vae_train_step *out, double *deviation, vm_error *e) {
+    *out = (vae_train_step){ 0 };
+    if (check(t, q, e)) return e->status;
+    int64_t n = q->n, H = q->im[0]->h, W = q->im[0]->w, f = vae_factor(&t->m->c), px = H * W * 3, z = H / f * (W / f) * t->m->c.latent;
+    vm_real loss = 0, distance = 0, kl = 0, squares = 0;
+    float *x = vm_alloc((size_t)(n * px) * sizeof *x), *noise = vm_alloc((size_t)(n * z) * sizeof *noise), *w = vm_alloc((size_t)(n * H * W) * sizeof *w);
+    vm_graph *g = x && noise && w ? plan_for(t, n, H, W, q->learns, e) : NULL;
+    if (!x || !noise || !w) vm_nomem(e, (size_t)(n * px) * sizeof *x, "a batch");
+    for (int64_t k = 0; k < n && g; k++) {
+        vm_rng r = vm_rng_at(t->c.seed, (uint64_t)q->step << 16 | (uint64_t)k);
+        for (int64_t i = 0; i < px; i++) x[k * px + i] = (float)q->im[k]->px[i] / 255 * 2 - 1;
+        for (int64_t i = 0; i < z; i++) noise[k * z + i] = (float)vm_rng_normal(&r);
+        if (q->focus) weigh(w + k * H * W, q->focus[k], t->c.focus);
+    }
+    if (g && (vm_set(g, "pixels", x) || vm_set(g, "noise", noise) || (q->learns && q->focus && vm_set(g, "weight", w)) || vm_run(g) || vm_get(g, "loss", &loss) ||
+              vm_get(g, "distance", &distance) || vm_get(g, "kl", &kl) || vm_get(g, "squares", &squares)))
         *e = g->err;
     out->loss = (double)loss, out->distance = (double)distance, out->kl = (double)kl, *deviation = sqrt((double)squares);
-    vm_free(x), vm_free(noise);
+    vm_free(x), vm_free(noise), vm_free(w);
     return e->status;
 }
 
 vm_status vae_trainer_look(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, vae_train_step *out, double *deviation, vm_error *e) {
-    return run(t, n, im, step, false, out, deviation, e);
+    return run(t, &(request){ im, NULL, n, step, false }, out, deviation, e);
 }
 
-vm_status vae_trainer_step(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, double lr, vae_train_step *out, vm_error *e) {
+vm_status vae_trainer_step(vae_trainer *t, int64_t n, const vm_image *const *im, const vm_image *const *focus, int64_t step, double lr, vae_train_step *out, vm_error *e) {
     double deviation;
-    if (run(t, n, im, step, true, out, &deviation, e) || optimizer_norm(&t->opt, &out->grad_norm, e)) return e->status;
+    if (run(t, &(request){ im, focus, n, step, true }, out, &deviation, e) || optimizer_norm(&t->opt, &out->grad_norm, e)) return e->status;
     out->skipped = !isfinite(out->loss) || !isfinite(out->grad_norm) || out->loss > t->most_loss || out->grad_norm > t->most_norm;
     if (out->skipped || optimizer_update(&t->opt, lr, out->grad_norm, e)) return e->status;
     return optimizer_average(&t->opt, e);

@@ -1,8 +1,10 @@
 /* vae_train.h - one training step of the autoencoder of latent diffusion: pictures in, updated weights out.
  *
- *   L = mean |y - x| or mean (y - x)^2 over all numbers of the pictures + kl KL,  y = decode(mean + exp(logvar/2) n),  KL as vae_kl
+ *   L = D(d) + chroma D(d - mean of d's three colours) + edges (D(d(x+1) - d(x)) + D(d(y+1) - d(y))) + kl KL
+ *   d = y - x,  y = decode(mean + exp(logvar/2) n),  D(z) = mean w |z| or mean w z^2,  KL as vae_kl
  *
- * Source: Kingma and Welling 2014; without the adversarial and perceptual terms that the published models had beside it. */
+ * w is 1, or `focus` times as much where a mask says so, with the mean 1 in each picture. Source: Kingma and Welling 2014; without the adversarial
+ * and perceptual terms that the published models had beside it. */
 #ifndef VM_VAE_TRAIN_H
 #define VM_VAE_TRAIN_H
 #include "io/image.h"
@@ -13,12 +15,13 @@ typedef struct {
     optimizer_config optimizer;
     vm_type dtype;
     bool deterministic, l1;
-    double kl;
+    double kl, chroma, edges;
+    double focus; /* weight of what the masks are white in; with masks alone */
     uint64_t seed; /* of the noise: a function of seed, step and place in the batch */
 } vae_train_config;
 typedef struct {
     double loss, grad_norm; /* before the step */
-    double distance, kl;    /* its parts, without weights */
+    double distance, kl;    /* mean |d| or d^2, and KL */
     bool skipped;           /* non-finite, or beyond the limits: no weight was changed */
 } vae_train_step;
 
@@ -26,8 +29,8 @@ typedef struct vae_trainer vae_trainer;
 vm_status vae_trainer_new(vae_trainer **out, vae *m, const vae_train_config *c, vm_error *e);
 void vae_trainer_free(vae_trainer *t); /* not the model; accepts NULL */
 void vae_trainer_limit(vae_trainer *t, double loss, double grad_norm); /* as diffusion_trainer_limit */
-/* n RGB pictures of one size, sides multiples of vae_factor. */
-vm_status vae_trainer_step(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, double lr, vae_train_step *out, vm_error *e);
+/* n RGB pictures of one size, sides multiples of vae_factor; focus: a mask for each, or NULL. */
+vm_status vae_trainer_step(vae_trainer *t, int64_t n, const vm_image *const *im, const vm_image *const *focus, int64_t step, double lr, vae_train_step *out, vm_error *e);
 /* Of pictures that are only looked at; deviation: of the latents' means about 0, whose inverse is the scale that diffusion wants. */
 vm_status vae_trainer_look(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, vae_train_step *out, double *deviation, vm_error *e);
 int64_t vae_trainer_updates(const vae_trainer *t);

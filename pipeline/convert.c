@@ -236,10 +236,12 @@ static vm_status run(const vm_args *a, vm_error *e) {
     target o;
     input in = { 0 };
     if (read_target(&o, a, e)) return e->status;
-    bool folders = arg_given(a, "merge") || arg_given(a, "average"), quantize = arg_given(a, "quantize");
-    if ((folders || quantize) && has_entries(o.out)) return vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
+    bool folders = arg_given(a, "merge") || arg_given(a, "average"), quantize = arg_given(a, "quantize"), text = arg_flag(a, "text-encoder");
+    if ((folders || quantize || text) && has_entries(o.out)) return vm_fail(e, VM_EUSAGE, "%s: exists and is not empty; name a new folder", o.out);
     if (folders && !o.hf) return vm_fail(e, VM_EUSAGE, "--layout open_clip: --merge and --average write both layouts, or hf");
     if (folders && quantize) return vm_fail(e, VM_EUSAGE, "--quantize is a conversion of its own; make one after the other");
+    if (text && (folders || quantize)) return vm_fail(e, VM_EUSAGE, "--text-encoder is a conversion of its own; make one after the other");
+    if (text) return convert_text(o.from, o.out, o.type, e);
     if (quantize) return convert_quantize(a, o.from, o.out, e);
     if (arg_given(a, "group")) return vm_fail(e, VM_EUSAGE, "--group goes with --quantize int4");
     if (folders) return convert_towers(a, o.from, o.out, o.type, o.open_clip, e);
@@ -272,6 +274,7 @@ static const vm_opt opts[] = {
     { "alpha", OPT_FLOAT, NULL, "X", "with one --average: (1 - X) IN + X DIR", 0, 1 },
     { "quantize", OPT_STR, NULL, "KIND", "IN is the folder of a language model: matrices of its layers in int4, int8 or nf4", 0, 0 },
     { "group", OPT_INT, NULL, "N", "with --quantize int4: columns that share a scale (128, or 64 or 32 where that does not divide)", 8, 65536 },
+    { "text-encoder", OPT_FLAG, NULL, NULL, "IN is a CLIP folder: its text half alone, as Stable Diffusion's folder text_encoder", 0, 0 },
     { "tokenizer", OPT_STR, NULL, "DIR", "copy tokenizer and image processor files from this folder", 0, 0 },
     { "prediction", OPT_STR, "epsilon", "WHAT", "what a Stable Diffusion checkpoint predicts: epsilon, v_prediction", 0, 0 },
     { 0 },
@@ -303,6 +306,7 @@ const vm_command cmd_convert = {
              "  vismin convert groundingdino_swint_ogc.pth grounding-dino-tiny/ --tokenizer bert-base-uncased/\n"
              "  vismin convert clip-vit-large-patch14/ merged/ --merge run/adapter\n"
              "  vismin convert clip-vit-large-patch14/ wise/ --average run/model --alpha 0.5\n"
+             "  vismin convert clip-vit-large-patch14/ pipeline/text_encoder --text-encoder --dtype f16\n"
              "  vismin convert mistral-7b/ mistral-7b-4bit/ --quantize nf4",
     .opts = opts,
     .min_pos = 2,

@@ -1,4 +1,4 @@
-/* demo_texts.c - see demo_texts.h. The stages run as their commands do, with command lines that anybody can repeat. */
+/* demo_texts.c - see demo_texts.h. */
 #include "pipeline/demo_texts.h"
 
 #include <inttypes.h>
@@ -8,13 +8,13 @@
 #include "io/file.h"
 #include "io/keymap.h"
 #include "io/log.h"
-#include "pipeline/command.h"
+#include "pipeline/demo_call.h"
 #include "pipeline/run.h"
 #include "pipeline/stage_lines.h"
 
 extern const vm_command cmd_captions, cmd_instruct, cmd_vet, cmd_ask;
 
-enum { TEXT = 240, SHOWN = 12, WORDS = 24 };
+enum { TEXT = 240, SHOWN = 12 };
 typedef struct {
     char caption[TEXT], change[TEXT], edited[TEXT], verdict[TEXT], question[TEXT];
     bool accepted;
@@ -29,31 +29,19 @@ struct demo_texts {
 };
 
 /* --- running ----------------------------------------------------------------------------------------------------- */
-static vm_status call(const vm_command *c, const char *const *word, vm_error *e) {
-    char *argv[WORDS];
-    int n = 0;
-    vm_args *a = NULL;
-    bool done;
-    for (; word[n] && n < WORDS; n++) argv[n] = (char *)(uintptr_t)word[n];
-    vm_status st = args_parse(&a, c, n, argv, &done, e);
-    if (!st) st = c->run(a, e);
-    args_free(a);
-    return st == VM_EPARTIAL ? VM_OK : st;
-}
-
 static vm_status run_stages(demo_texts *t, const char *dir, const char *weights, int64_t seed, vm_error *e) {
     char n[24], s[24];
     char *model = vm_asprintf("native:%s/llm", weights), *prompts = vm_asprintf("%s/llm/prompts", weights),
          *list = path_join(dir, "captions.jsonl"), *stats = path_join(dir, "instruct.json");
     snprintf(n, sizeof n, "%" PRId64, t->captions), snprintf(s, sizeof s, "%" PRId64, seed);
     if (!model || !prompts || !list || !stats) vm_nomem(e, 256, "a path");
-    else if (!call(&cmd_captions, (const char *[]){ "--world", n, "--out", list, "--quiet", NULL }, e) &&
-             !call(&cmd_instruct,
+    else if (!demo_call(&cmd_captions, (const char *[]){ "--world", n, "--out", list, "--quiet", NULL }, e) &&
+             !demo_call(&cmd_instruct,
                    (const char *[]){ dir, "--llm", model, "--prompt-dir", prompts, "--categories", "all", "--edits",
                                      "2", "--tries", "1", "--stats-json", stats, "--seed", s, NULL },
                    e) &&
-             !call(&cmd_vet, (const char *[]){ dir, "--llm", model, "--prompt-dir", prompts, "--seed", s, NULL }, e))
-        call(
+             !demo_call(&cmd_vet, (const char *[]){ dir, "--llm", model, "--prompt-dir", prompts, "--seed", s, NULL }, e))
+        demo_call(
             &cmd_ask,
             (const char *[]){ dir, "--llm-questions", "3", "--llm", model, "--prompt-dir", prompts, "--seed", s, NULL },
             e);

@@ -8,25 +8,46 @@
 #include "io/resize.h"
 #include "kernels/philox.h"
 #include "models/edit_mask.h"
+#include "models/scene.h"
 
 enum { TRIES = 100, WARNED = 20 };
 
 vm_status diffusion_feed_new(diffusion_feed *f, vm_error *e) {
-    const size_t n = (size_t)f->batch;
-    f->side = vm_alloc((size_t)f->s->n_sides * sizeof *f->side + 1), f->sample = vm_calloc(n, sizeof *f->sample);
-    f->image = vm_calloc(n, sizeof *f->image), f->mask = vm_calloc(n, sizeof *f->mask), f->chosen = vm_calloc(n, sizeof *f->chosen);
-    if (!f->side || !f->sample || !f->image || !f->mask || !f->chosen) return vm_nomem(e, n * sizeof *f->sample, "a batch");
+    const size_t n = (size_t)f->batch, sides = f->s ? (size_t)f->s->n_sides : 0;
+    f->side = vm_alloc(sides * sizeof *f->side + 1), f->sample = vm_calloc(n, sizeof *f->sample), f->text = vm_calloc(n, sizeof *f->text);
+    f->image = vm_calloc(n, sizeof *f->image), f->mask = vm_calloc(n, sizeof *f->mask), f->focus = vm_calloc(n, sizeof *f->focus), f->chosen = vm_calloc(n, sizeof *f->chosen);
+    if (!f->side || !f->sample || !f->text || !f->image || !f->mask || !f->focus || !f->chosen) return vm_nomem(e, n * sizeof *f->sample, "a batch");
+    if (!f->s) return f->n = f->held_out ? DIFFUSION_LOOK : INT64_C(1) << 40, VM_OK;
     for (int64_t i = 0; i < f->s->n_sides; i++)
         if (f->s->side[i].name >= 0 && f->s->side[i].valid) f->side[f->n++] = i;
     return f->n ? VM_OK : vm_fail(e, VM_EINPUT, "no picture with a text in the data");
+}
+
+vm_status diffusion_feed_open(diffusion_feed *f, samples **s, const vm_args *a, const char *option, vm_error *e) {
+    const char *const *paths;
+    const int n = arg_list(a, option, &paths);
+    const samples_options o = { .image_key = arg_str(a, "image-key"), .caption_key = arg_str(a, "caption-key") };
+    f->held_out = strcmp(option, "data") != 0;
+    for (int k = 0; k < n && n > 1; k++)
+        if (!strcmp(paths[k], "world")) return vm_fail(e, VM_EUSAGE, "--%s world stands alone", option);
+    if (n == 1 && !strcmp(paths[0], "world")) {
+        if (f->size != SCENE_SIDE) return vm_fail(e, VM_EUSAGE, "--size %d: scenes of the world are %d x %d", f->size, SCENE_SIDE, SCENE_SIDE);
+        if (f->flip > 0) return vm_fail(e, VM_EUSAGE, "--flip: captions of the world speak of left and right");
+        return diffusion_feed_new(f, e);
+    }
+    if (samples_open(s, n, paths, &o, e)) return e->status;
+    if ((*s)->n_faults) vm_warn("%lld records are left out; the first: %s", (long long)(*s)->n_faults, (*s)->fault[0]);
+    f->s = *s;
+    return diffusion_feed_new(f, e);
 }
 
 void diffusion_feed_free(diffusion_feed *f) {
     for (int64_t k = 0; k < f->batch; k++) {
         if (f->image) image_free(&f->image[k]);
         if (f->mask) image_free(&f->mask[k]);
+        if (f->focus) image_free(&f->focus[k]);
     }
-    vm_free(f->side), vm_free(f->sample), vm_free(f->image), vm_free(f->mask), vm_free(f->chosen);
+    vm_free(f->side), vm_free(f->sample), vm_free(f->text), vm_free(f->image), vm_free(f->mask), vm_free(f->focus), vm_free(f->chosen);
 }
 
 /* --- pictures ------------------------------------------------------------------------------------------------------------ */
@@ -73,12 +94,20 @@ static vm_status draw_mask(const diffusion_feed *f, vm_rng *r, vm_image *out, vm
 }
 
 /* --- batches --------------------------------------------------------------------------------------------------------------- */
-/* Sample k: picture i of the list, drawn on with r. *good false: it cannot be read. */
-static vm_status fill(diffusion_feed *f, int64_t k, int64_t i, vm_rng *r, bool learns, bool *good, vm_error *e) {
+static vm_status dig_holes(const diffusion_feed *f, vm_rng *r, vm_image *im, vm_error *e) {
+    vm_image hole = { 0 };
+    if (draw_mask(f, r, &hole, e)) return e->status;
+    for (int64_t i = 0; i < (int64_t)im->w * im->h * 3; i++)
+        if (hole.px[i / 3]) im->px[i] = 128;
+    image_free(&hole);
+    return VM_OK;
+}
+
+/* Picture i of the files. *good false: it cannot be read. */
+static vm_status fill_read(diffusion_feed *f, int64_t k, int64_t i, vm_rng *r, bool *good, vm_error *e) {
     const sample_side *s = &f->s->side[f->side[i]];
     vm_image whole = { 0 };
     vm_error why = { 0 };
-    image_free(&f->image[k]), image_free(&f->mask[k]);
     *good = !read_picture(f, s, &whole, &why) && !square(f, &whole, &f->image[k], &why);
     image_free(&whole);
     if (!*good) {
@@ -86,21 +115,40 @@ static vm_status fill(diffusion_feed *f, int64_t k, int64_t i, vm_rng *r, bool l
         if (f->bad++ < WARNED) vm_warn("%s; the next picture takes its place", why.msg);
         return VM_OK;
     }
-    if (f->masks && draw_mask(f, r, &f->mask[k], e)) return e->status;
+    return f->masks ? draw_mask(f, r, &f->mask[k], e) : VM_OK;
+}
+
+/* Sample k: picture i of the list, drawn on with r. *good false: it cannot be read. */
+static vm_status fill(diffusion_feed *f, int64_t k, int64_t i, vm_rng *r, bool learns, bool *good, vm_error *e) {
+    image_free(&f->image[k]), image_free(&f->mask[k]), image_free(&f->focus[k]);
+    *good = true;
+    if (f->s ? fill_read(f, k, i, r, good, e) : diffusion_world_fill(f, k, i, r, f->text[k], e)) return e->status;
+    if (!*good) return VM_OK;
     bool dropped = vm_rng_f64(r) < f->drop_text, mirrored = vm_rng_f64(r) < f->flip;
     if (learns && mirrored) mirror(&f->image[k]);
-    f->sample[k] = (diffusion_sample){ &f->image[k], f->masks ? &f->mask[k] : NULL, learns && dropped ? NULL : sample_text(f->s, s->caption) };
+    if (f->holes > 0 && vm_rng_f64(r) < f->holes && dig_holes(f, r, &f->image[k], e)) return e->status;
+    const char *text = f->s ? sample_text(f->s, f->s->side[f->side[i]].caption) : f->text[k];
+    f->sample[k] = (diffusion_sample){ .image = &f->image[k], .mask = f->masks ? &f->mask[k] : NULL, .text = learns && dropped ? NULL : text };
     f->chosen[k] = i;
     return VM_OK;
 }
 
+/* Number `at` of the order in which samples come up `reuse` times each, mixed within a pool. */
+static uint64_t reused(const diffusion_feed *f, uint64_t at) {
+    const uint64_t pool = DIFFUSION_POOL, span = pool * (uint64_t)f->reuse;
+    return at / span * pool + vm_shuffled(f->seed ^ UINT64_C(0x9e3779b97f4a7c15), at / span, at % span, span) % pool;
+}
+
 vm_status diffusion_feed_batch(diffusion_feed *f, int64_t step, vm_error *e) {
     for (int64_t k = 0; k < f->batch && !e->status; k++) {
-        uint64_t at = (uint64_t)(step * f->batch + k), epoch = at / (uint64_t)f->n;
+        uint64_t at = (uint64_t)(step * f->batch + k);
+        if (f->reuse > 1) at = reused(f, at);
+        uint64_t epoch = at / (uint64_t)f->n;
         vm_rng r = vm_rng_at(f->seed, UINT64_C(1) << 62 | at);
         bool good = false;
         for (int64_t i = 0; i < TRIES && !good && !e->status; i++)
             fill(f, k, (int64_t)vm_shuffled(f->seed, epoch, (at + (uint64_t)i) % (uint64_t)f->n, (uint64_t)f->n), &r, true, &good, e);
+        if (f->reuse > 1) f->sample[k].key = (int64_t)at + 1;
         if (!good && !e->status) vm_fail(e, VM_EINPUT, "%d pictures one after the other cannot be read", TRIES);
     }
     return e->status;

@@ -17,6 +17,7 @@
 #include "pipeline/command.h"
 #include "pipeline/run.h"
 #include "pipeline/scene_boxes.h"
+#include "pipeline/scene_edits.h"
 #include "pipeline/scene_set.h"
 #include "pipeline/scene_sheet.h"
 #include "pipeline/scene_texts.h"
@@ -273,22 +274,49 @@ static vm_status write_texts(const job *j, const vm_args *a, vm_error *e) {
     return dir_make(j->dir, e) ? e->status : scene_write_texts(j->dir, &o, e);
 }
 
+static void put_share(json_writer *w, const char *name, scene_share x) {
+    json_begin_object(w, name);
+    json_put_int(w, "right", x.right), json_put_int(w, "of", x.all);
+    json_close_object(w);
+}
+
+static vm_status print_score(const vm_args *a, vm_error *e) {
+    scene_score s;
+    if (scene_score_run(arg_str(a, "score"), &s, e)) return e->status;
+    if (!arg_flag(a, "json")) {
+        const struct { const char *name; scene_share x; } rows[] = { { "class", s.class }, { "colour", s.colour }, { "removal", s.removed } };
+        for (int k = 0; k < VM_LEN(rows); k++)
+            printf("%-8s %5.1f %%  (%" PRId64 " of %" PRId64 " objects)\n", rows[k].name, 100 * (double)rows[k].x.right / (double)VM_MAX(rows[k].x.all, (int64_t)1), rows[k].x.right,
+                   rows[k].x.all);
+        printf("%" PRId64 " of %" PRId64 " pictures changed outside the mask\n", s.touched, s.edits);
+        return VM_OK;
+    }
+    json_writer w = json_to_stream(stdout, JSON_COMPACT);
+    json_begin_object(&w, NULL);
+    put_share(&w, "class", s.class), put_share(&w, "colour", s.colour), put_share(&w, "removal", s.removed);
+    json_put_int(&w, "pictures", s.edits), json_put_int(&w, "changed_outside", s.touched);
+    json_close_object(&w);
+    json_newline(&w);
+    return json_end(&w, e);
+}
+
 static vm_status run(const vm_args *a, vm_error *e) {
     job j = { .dir = arg_str(a, "out"), .with_sheet = arg_flag(a, "sheet"), .with_boxes = arg_flag(a, "boxes") };
-    bool pairs = arg_given(a, "pairs"), scenes = arg_given(a, "scenes"), chart = arg_flag(a, "chart"), texts = arg_given(a, "texts");
+    bool pairs = arg_given(a, "pairs"), scenes = arg_given(a, "scenes"), chart = arg_flag(a, "chart"), texts = arg_given(a, "texts"), edits = arg_given(a, "edits");
+    if (arg_given(a, "score")) return print_score(a, e);
     if (!j.dir) return vm_fail(e, VM_EUSAGE, "--out DIR is missing: say where the pictures go");
-    if (pairs + scenes + texts > 1)
+    if (pairs + scenes + texts + edits > 1)
         return vm_fail(e, VM_EUSAGE,
-                       "--pairs, --scenes and --texts are sets of their own: give one of them, and the others folders of their own");
-    if (!pairs && !scenes && !chart && !texts)
-        return vm_fail(e, VM_EUSAGE, "nothing to do: give --pairs N, --scenes N, --texts N or --chart");
+                       "--pairs, --scenes, --texts and --edits are sets of their own: give one of them, and the others folders of their own");
+    if (!pairs && !scenes && !chart && !texts && !edits)
+        return vm_fail(e, VM_EUSAGE, "nothing to do: give --pairs N, --scenes N, --texts N, --edits N, --chart or --score RUN");
     if (j.with_boxes && !scenes) return vm_fail(e, VM_EUSAGE, "--boxes goes with --scenes N");
     if (arg_int(a, "seed") < 0)
         return vm_fail(e, VM_EUSAGE, "--seed %" PRId64 ": expected 0 or more", arg_int(a, "seed"));
     vm_status st = read_split(&j.split, arg_str(a, "split"), e);
     if (st) return st;
     j.first = (uint64_t)arg_int(a, "seed");
-    j.n = arg_int(a, pairs ? "pairs" : texts ? "texts" : "scenes");
+    j.n = arg_int(a, pairs ? "pairs" : texts ? "texts" : edits ? "edits" : "scenes");
     if (j.first + (uint64_t)j.n > UINT64_C(1) << 40)
         return vm_fail(e, VM_EUSAGE,
                        "--seed %" PRIu64 ": a split holds 2^40 seeds, the last one asked for lies behind them",
@@ -296,6 +324,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     j.opts = (scene_opts){ SCENE_MIX, (int)arg_int(a, "max-objects") };
     if (pairs || scenes) st = write_set(&j, pairs, e);
     else if (texts) st = write_texts(&j, a, e);
+    else if (edits) st = scene_write_edits(j.dir, j.split, j.first, j.n, e);
     else st = make_folders(j.dir, false, false, e);
     if (!st && chart) st = write_chart(&j, e);
     if (!st && arg_flag(a, "json")) {
@@ -315,6 +344,8 @@ static const vm_opt opts[] = {
     { "pairs", OPT_INT, NULL, "N", "minimal pairs of each of the four categories", 1, 1e6 },
     { "scenes", OPT_INT, NULL, "N", "single pictures with ordinary captions", 1, 1e7 },
     { "texts", OPT_INT, NULL, "N", "questions to a language model about captions, with right answers: DIR/texts.jsonl", 1, 1e8 },
+    { "edits", OPT_INT, NULL, "N", "for `vismin inpaint`: N edits each of a class, of a colour, and removals, with boxes: DIR/edits.jsonl", 1, 1e6 },
+    { "score", OPT_STR, NULL, "RUN", "what the oracle sees in the pictures that `vismin inpaint` made of such edits: shares of right classes, colours, removals", 0, 0 },
     { "task", OPT_STR, NULL, "NAME", "texts: of one stage alone, such as instruct.object; else a mix of all", 0, 0 },
     { "prompt-dir", OPT_STR, "weights/tiny/llm/prompts", "DIR", "texts: templates of the prompts, STAGE.CATEGORY.txt", 0, 0 },
     { "curriculum", OPT_FLAG, NULL, NULL, "texts: one object per caption in the first 5 %, two until 15 %", 0, 0 },
@@ -330,13 +361,14 @@ static const vm_opt opts[] = {
 const vm_command cmd_scene = {
     .name = "scene",
     .summary = "pictures, captions and minimal pairs of the miniature world",
-    .usage = "--out DIR --pairs N | --scenes N | --texts N | --chart [options]",
+    .usage = "--out DIR --pairs N | --scenes N | --texts N | --edits N | --chart [options] | --score RUN",
     .about =
         "Small scenes (64x64; 12 classes, 8 colours, 3 textures, 2 sizes, 4 backgrounds) with exact captions, boxes\n"
         "and minimal changes, drawn from seeds. --seed is the number of the first one; same numbers, same bytes.\n\n"
         "  vismin scene --out bench --pairs 250 --sheet          the benchmark: 1,000 pairs in the VisMin layout\n"
         "  vismin scene --out pool --scenes 48 --split source\n"
-        "  vismin scene --out lm --texts 300000 --split train --curriculum --model      for `vismin train lm`\n\n"
+        "  vismin scene --out lm --texts 300000 --split train --curriculum --model      for `vismin train lm`\n"
+        "  vismin scene --out run --edits 100 --split val        for `vismin inpaint run --edits run/edits.jsonl`; then vismin scene --score run\n\n"
         "Writes CATEGORY.csv with original_images/ and edited_images/, pairs.json for training, scenes.jsonl with\n"
         "phrases and boxes (x0, y0, x1, y1 in pixels, the ends exclusive).",
     .opts = opts,

@@ -23,9 +23,7 @@ static void draw_text(vm_image *im, int x, int y, const char *text, int begin, i
     }
 }
 
-static void draw_scene(vm_image *im, int x0, int y0, const scene *s) {
-    uint8_t rgb[SCENE_BYTES];
-    scene_render(s, rgb);
+static void draw_picture(vm_image *im, int x0, int y0, const uint8_t *rgb) {
     for (int y = 0; y < SHOWN; y++)
         for (int x = 0; x < SHOWN; x++) {
             memcpy(im->px + ((size_t)(y0 + y) * (size_t)im->w + (size_t)(x0 + x)) * 3, rgb + (y / ZOOM * SCENE_SIDE + x / ZOOM) * 3, 3);
@@ -43,19 +41,27 @@ vm_status sheet_new(scene_sheet *s, int n, int columns, int across, vm_error *e)
     return st;
 }
 
-static void add(scene_sheet *s, const scene *a, const scene_text *t, int which, int begin, int end) {
+static void add(scene_sheet *s, const sheet_half *h, int which) {
     int x = MARGIN + s->next % s->columns * cell_width(s) + which * (SHOWN + GAP);
     int y = MARGIN + s->next / s->columns * CELL_HEIGHT;
-    draw_scene(&s->im, x, y, a);
-    draw_text(&s->im, x, y + SHOWN + 4, t->text, begin, end);
+    draw_picture(&s->im, x, y, h->rgb);
+    draw_text(&s->im, x, y + SHOWN + 4, h->text, h->begin, h->end);
 }
 
 void sheet_add_scene(scene_sheet *s, const scene *a, const scene_text *t) {
-    add(s, a, t, 0, 0, 0);
+    uint8_t rgb[SCENE_BYTES];
+    scene_render(a, rgb);
+    add(s, &(sheet_half){ rgb, t->text, 0, 0 }, 0);
+    s->next++;
+}
+
+void sheet_add_halves(scene_sheet *s, const sheet_half half[2]) {
+    add(s, &half[0], 0), add(s, &half[1], 1);
     s->next++;
 }
 
 void sheet_add_pair(scene_sheet *s, const scene_pair *p) {
-    for (int k = 0; k < 2; k++) add(s, &p->scene[k], &p->text[k], k, p->change[k].begin, p->change[k].end);
-    s->next++;
+    uint8_t rgb[2][SCENE_BYTES];
+    for (int k = 0; k < 2; k++) scene_render(&p->scene[k], rgb[k]);
+    sheet_add_halves(s, (sheet_half[]){ { rgb[0], p->text[0].text, p->change[0].begin, p->change[0].end }, { rgb[1], p->text[1].text, p->change[1].begin, p->change[1].end } });
 }

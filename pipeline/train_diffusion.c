@@ -24,7 +24,8 @@ typedef struct {
 static vm_status read_options(job *j, train_diffusion_options *o, diffusion_train_config *c, vm_error *e) {
     const vm_args *a = j->a;
     *o = (train_diffusion_options){ .feed = &j->feed };
-    *c = (diffusion_train_config){ .optimizer = train_read_adam(a), .deterministic = arg_flag(a, "deterministic"), .gamma = arg_float(a, "snr-gamma"), .seed = (uint64_t)arg_int(a, "seed") };
+    *c = (diffusion_train_config){ .optimizer = train_read_adam(a), .deterministic = arg_flag(a, "deterministic"), .gamma = arg_float(a, "snr-gamma"), .outside = arg_float(a, "outside"),
+                                  .keep = arg_int(a, "reuse") > 1 ? DIFFUSION_POOL : 0, .seed = (uint64_t)arg_int(a, "seed") };
     c->optimizer.ema = arg_float(a, "ema");
     if (train_read_common(&o->run, a, e) || train_read_lora(&j->lora, &j->adapter, a, e)) return e->status;
     o->run.keep_best = arg_flag(a, "keep-best");
@@ -50,15 +51,10 @@ static vm_status open_model(job *j, const diffusion_train_config *c, vm_error *e
 
 static vm_status open_feed(job *j, const char *option, samples **s, diffusion_feed *f, vm_error *e) {
     const vm_args *a = j->a;
-    const char *const *paths;
-    int n = arg_list(a, option, &paths);
-    const samples_options o = { .image_key = arg_str(a, "image-key"), .caption_key = arg_str(a, "caption-key") };
-    if (samples_open(s, n, paths, &o, e)) return e->status;
-    if ((*s)->n_faults) vm_warn("%lld records are left out; the first: %s", (long long)(*s)->n_faults, (*s)->fault[0]);
-    *f = (diffusion_feed){ .s = *s, .places = &j->places, .size = (int)(arg_int(a, "size") ? arg_int(a, "size") : diffusion_size(j->d)), .batch = arg_int(a, "batch"),
+    *f = (diffusion_feed){ .places = &j->places, .size = (int)(arg_int(a, "size") ? arg_int(a, "size") : diffusion_size(j->d)), .batch = arg_int(a, "batch"),
                            .drop_text = arg_float(a, "drop-text"), .flip = arg_float(a, "flip"), .whole_mask = arg_float(a, "whole-mask"), .masks = diffusion_inpaints(j->d),
-                           .seed = (uint64_t)arg_int(a, "seed") };
-    return diffusion_feed_new(f, e);
+                           .reuse = arg_int(a, "reuse"), .seed = (uint64_t)arg_int(a, "seed") };
+    return diffusion_feed_open(f, s, a, option, e);
 }
 
 /* --- what is written -------------------------------------------------------------------------------------------------------- */
@@ -105,12 +101,13 @@ static vm_status export_all(const job *j, const train_diffusion_options *o, vm_e
 static vm_status work(job *j, train_diffusion_options *o, const diffusion_train_config *c, vm_error *e) {
     const char *const *paths;
     const media_places given = eval_places(j->a);
-    if (!arg_list(j->a, "data", &paths)) return vm_fail(e, VM_EUSAGE, "train diffusion: --data FILE is needed");
+    if (!arg_list(j->a, "data", &paths)) return vm_fail(e, VM_EUSAGE, "train diffusion: --data FILE is needed, or --data world");
     if (media_open(&j->places, &given, paths[0], e) || open_model(j, c, e) || open_feed(j, "data", &j->data, &j->feed, e)) return e->status;
     if (arg_given(j->a, "val")) {
         if (open_feed(j, "val", &j->val, &j->look, e)) return e->status;
         o->look = &j->look;
     }
+    if (!j->data && arg_given(j->a, "epochs")) return vm_fail(e, VM_EUSAGE, "train diffusion: the world has no end: give --steps N");
     if (arg_given(j->a, "epochs")) o->run.steps = (int64_t)(arg_float(j->a, "epochs") * (double)j->feed.n / (double)j->feed.batch);
     if (o->run.steps < 1) return vm_fail(e, VM_EUSAGE, "train diffusion: no steps: give --steps N, or --epochs X");
     vm_info("%.2f M parameters of the UNet learn, %lld pictures of %d x %d a step, of %lld", (double)weight_count(diffusion_trainer_weights(j->t)) * 1e-6, (long long)j->feed.batch,
@@ -135,7 +132,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
 }
 
 static const vm_opt opts[] = {
-    { "data", OPT_LIST, NULL, "FILE", "pictures with captions: VisMin or COCO JSON, JSON Lines, tables, WebDataset (repeatable)", 0, 0 },
+    { "data", OPT_LIST, NULL, "FILE", "pictures with captions: VisMin or COCO JSON, JSON Lines, tables, WebDataset (repeatable); or world, scenes made on the fly", 0, 0 },
     EVAL_PLACE_OPTS,
     { "image-key", OPT_STR, NULL, "NAME", "member or column of the picture's name", 0, 0 },
     { "caption-key", OPT_STR, NULL, "NAME", "member or column of the caption", 0, 0 },
@@ -147,6 +144,8 @@ static const vm_opt opts[] = {
     { "drop-text", OPT_FLOAT, "0.1", "P", "part of the texts that are dropped, for guidance", 0, 1 },
     { "flip", OPT_FLOAT, "0", "P", "part of the pictures that are mirrored", 0, 1 },
     { "whole-mask", OPT_FLOAT, "0.25", "P", "inpainting: part of the masks that are the whole picture; the others are boxes", 0, 1 },
+    { "reuse", OPT_INT, "1", "N", "world: each scene is encoded once and learnt from N times, with other noise", 1, 1000 },
+    { "outside", OPT_FLOAT, "1", "W", "inpainting: weight of the error outside the mask; 1 = as inside", 0, 1 },
     { "snr-gamma", OPT_FLOAT, "0", "G", "weights by min-SNR, 5 in the paper; 0 = off", 0, 1e6 },
     { "lora", OPT_STR, NULL, "R[,ALPHA]", "train a low-rank adapter alone; RUN/adapter is a PEFT directory", 0, 0 },
     { "lora-targets", OPT_STR, NULL, "LIST", "modules with an adapter, of to_q,to_k,to_v; all when not given", 0, 0 },
@@ -167,7 +166,7 @@ const vm_command cmd_train_diffusion = {
     .about = "What the model predicts (noise, v) is its own; an inpainting model learns with random masks. RUN/model is an ordinary diffusers\n"
              "folder. Kill it at any time: the same command goes on from the last checkpoint with the same result.\n\n"
              "  vismin train diffusion --data captions_train2017.json --images train2017/ --init stable-diffusion-2-inpainting/ --batch 16 --epochs 1 --out run/\n"
-             "  vismin train diffusion --data world/scenes.jsonl --scratch tiny/ --size 64 --steps 8000 --lr 1e-3 --ema 0.999 --snr-gamma 5 --out run/\n",
+             "  vismin train diffusion --data world --scratch weights/tiny/inpaint --outside 0.1 --steps 8000 --lr 1e-3 --ema 0.999 --out run/\n",
     .opts = opts,
     .run = run,
 };

@@ -21,14 +21,17 @@ typedef struct {
     samples *data, *val;
     media_places places;
     diffusion_feed feed, look;
-    const vm_image **im;
+    const vm_image **im, **focus; /* focus NULL: none */
     int64_t step;
     vae_train_step last;
     double val_distance, deviation; /* deviation: of latents, at the last validation or at the end */
 } job;
 
 static const vm_image *const *pictures(job *j, const diffusion_feed *f) {
-    for (int64_t k = 0; k < f->batch; k++) j->im[k] = f->sample[k].image;
+    for (int64_t k = 0; k < f->batch; k++) {
+        j->im[k] = f->sample[k].image;
+        if (j->focus) j->focus[k] = &f->focus[k];
+    }
     return j->im;
 }
 
@@ -47,7 +50,7 @@ static vm_status batch(train_task *x, int64_t step, double *waited, vm_error *e)
 static vm_status step(train_task *x, double lr, double most_loss, double most_norm, train_step *out, vm_error *e) {
     job *j = (job *)x;
     vae_trainer_limit(j->t, most_loss, most_norm);
-    if (vae_trainer_step(j->t, j->feed.batch, pictures(j, &j->feed), j->step, lr, &j->last, e)) return e->status;
+    if (vae_trainer_step(j->t, j->feed.batch, pictures(j, &j->feed), j->focus, j->step, lr, &j->last, e)) return e->status;
     *out = (train_step){ j->last.loss, j->last.grad_norm, j->last.skipped };
     return VM_OK;
 }
@@ -102,13 +105,9 @@ static vm_status find_folder(job *j, const char *option, vm_error *e) {
 
 static vm_status open_feed(job *j, const char *option, samples **s, diffusion_feed *f, vm_error *e) {
     const vm_args *a = j->a;
-    const char *const *paths;
-    int n = arg_list(a, option, &paths);
-    const samples_options o = { .image_key = arg_str(a, "image-key"), .caption_key = arg_str(a, "caption-key") };
-    if (samples_open(s, n, paths, &o, e)) return e->status;
-    *f = (diffusion_feed){ .s = *s, .places = &j->places, .size = (int)(arg_int(a, "size") ? arg_int(a, "size") : j->m->c.sample), .batch = arg_int(a, "batch"),
-                           .flip = arg_float(a, "flip"), .seed = (uint64_t)arg_int(a, "seed") };
-    return diffusion_feed_new(f, e);
+    *f = (diffusion_feed){ .places = &j->places, .size = (int)(arg_int(a, "size") ? arg_int(a, "size") : j->m->c.sample), .batch = arg_int(a, "batch"), .flip = arg_float(a, "flip"),
+                           .holes = arg_float(a, "holes"), .objects = arg_float(a, "focus") > 0, .crowded = arg_float(a, "crowded"), .seed = (uint64_t)arg_int(a, "seed") };
+    return diffusion_feed_open(f, s, a, option, e);
 }
 
 /* The configuration it began with; the scale is measured: latents times it have the deviation 1 that diffusion begins with. */
@@ -151,19 +150,23 @@ static vm_status work(job *j, train_options *o, vm_error *e) {
     const bool scratch = arg_given(a, "scratch");
     const media_places given = eval_places(a);
     const char *loss = arg_str(a, "loss");
-    vae_train_config c = { .optimizer = train_read_adam(a), .deterministic = arg_flag(a, "deterministic"), .l1 = !strcmp(loss, "l1"), .kl = arg_float(a, "kl"), .seed = (uint64_t)arg_int(a, "seed") };
+    vae_train_config c = { .optimizer = train_read_adam(a), .deterministic = arg_flag(a, "deterministic"), .l1 = !strcmp(loss, "l1"), .kl = arg_float(a, "kl"), .chroma = arg_float(a, "chroma"), .edges = arg_float(a, "edges"), .focus = arg_float(a, "focus"), .seed = (uint64_t)arg_int(a, "seed") };
     char digest[65];
     c.optimizer.ema = arg_float(a, "ema");
     if (!c.l1 && strcmp(loss, "l2")) return vm_fail(e, VM_EUSAGE, "--loss %s: l1 or l2", loss);
-    if (!arg_list(a, "data", &paths)) return vm_fail(e, VM_EUSAGE, "train vae: --data FILE is needed");
+    if (!arg_list(a, "data", &paths)) return vm_fail(e, VM_EUSAGE, "train vae: --data FILE is needed, or --data world");
     vm_backend *be = run_backend(a, e);
     if (!be || run_dtype(a, true, &c.dtype, e) || media_open(&j->places, &given, paths[0], e) || find_folder(j, scratch ? "scratch" : "init", e)) return e->status;
     if (scratch ? vae_fresh(&j->m, be, j->dir, c.seed, e) : vae_open(&j->m, be, j->dir, true, e)) return e->status;
     if (vae_trainer_new(&j->t, j->m, &c, e) || open_feed(j, "data", &j->data, &j->feed, e) || (arg_given(a, "val") && open_feed(j, "val", &j->val, &j->look, e))) return e->status;
-    if (!(j->im = vm_calloc((size_t)j->feed.batch, sizeof *j->im))) return vm_nomem(e, (size_t)j->feed.batch * sizeof *j->im, "a batch");
+    const size_t n = (size_t)j->feed.batch;
+    if (!(j->im = vm_calloc(n, sizeof *j->im)) || (c.focus > 0 && !(j->focus = vm_calloc(n, sizeof *j->focus)))) return vm_nomem(e, n * sizeof *j->im, "a batch");
+    if (!j->data && arg_given(a, "epochs")) return vm_fail(e, VM_EUSAGE, "train vae: the world has no end: give --steps N");
+    if (c.focus > 0 && j->data) return vm_fail(e, VM_EUSAGE, "train vae: --focus knows the objects of --data world alone");
     if (arg_given(a, "epochs")) o->steps = (int64_t)(arg_float(a, "epochs") * (double)j->feed.n / (double)j->feed.batch);
     if (o->steps < 1) return vm_fail(e, VM_EUSAGE, "train vae: no steps: give --steps N, or --epochs X");
-    samples_digest(j->data, digest);
+    if (j->data) samples_digest(j->data, digest);
+    else *digest = 0;
     j->task = (train_task){ .w = &j->m->w, .digest = digest, .samples = j->feed.batch, .start = start, .batch = batch, .step = step, .updates = updates, .log = log_parts, .text = text_of,
                             .evidence = evidence, .validate = j->val ? validate : NULL, .log_validation = log_validation, .save = save, .load = load };
     vm_info("%.2f M parameters learn, %lld pictures of %d x %d a step, of %lld", (double)weight_count(&j->m->w) * 1e-6, (long long)j->feed.batch, j->feed.size, j->feed.size, (long long)j->feed.n);
@@ -186,12 +189,12 @@ static vm_status run(const vm_args *a, vm_error *e) {
     media_close(&j.places);
     vae_trainer_free(j.t);
     vae_free(j.m);
-    vm_free(j.im), vm_free(j.dir);
+    vm_free(j.im), vm_free(j.focus), vm_free(j.dir);
     return e->status;
 }
 
 static const vm_opt opts[] = {
-    { "data", OPT_LIST, NULL, "FILE", "pictures with captions: VisMin or COCO JSON, JSON Lines, tables, WebDataset (repeatable)", 0, 0 },
+    { "data", OPT_LIST, NULL, "FILE", "pictures with captions: VisMin or COCO JSON, JSON Lines, tables, WebDataset (repeatable); or world, scenes made on the fly", 0, 0 },
     EVAL_PLACE_OPTS,
     { "image-key", OPT_STR, NULL, "NAME", "member or column of the picture's name", 0, 0 },
     { "caption-key", OPT_STR, NULL, "NAME", "member or column of the caption", 0, 0 },
@@ -202,6 +205,11 @@ static const vm_opt opts[] = {
     { "batch", OPT_INT, "16", "N", "pictures of a step", 1, 4096 },
     { "flip", OPT_FLOAT, "0", "P", "part of the pictures that are mirrored", 0, 1 },
     { "loss", OPT_STR, "l1", "NAME", "distance of pictures: l1 or l2", 0, 0 },
+    { "chroma", OPT_FLOAT, "0", "X", "weight of the same distance of colours without their brightness", 0, 1e6 },
+    { "edges", OPT_FLOAT, "0", "X", "weight of the same distance of differences between neighbours", 0, 1e6 },
+    { "focus", OPT_FLOAT, "0", "W", "world: pixels of objects count W times; 0 = off", 0, 1e6 },
+    { "crowded", OPT_FLOAT, "0", "P", "world: part of the scenes that are full of objects", 0, 1 },
+    { "holes", OPT_FLOAT, "0", "P", "part of the pictures that have gray boxes, as an inpainting model reads them", 0, 1 },
     { "kl", OPT_FLOAT, "1e-6", "X", "weight of the KL divergence of the latents from a normal distribution", 0, 1e6 },
     TRAIN_COMMON_OPTS("1e-4", "100"),
     TRAIN_ADAM_OPTS("0.01", "0.999", "1e-8", "1"),
@@ -217,7 +225,7 @@ const vm_command cmd_train_vae = {
     .usage = "--data FILE (--init DIR | --scratch DIR) --out RUN [options]",
     .about = "L1 or squared distance of pictures plus KL. RUN/model is an ordinary diffusers folder whose scaling_factor is measured at the end.\n"
              "Kill it at any time: the same command goes on from the last checkpoint with the same result.\n\n"
-             "  vismin train vae --data world/scenes.jsonl --scratch tiny/vae --size 64 --batch 16 --steps 4000 --lr 1e-3 --out run/\n",
+             "  vismin train vae --data world --scratch weights/tiny/inpaint --focus 5 --chroma 1 --edges 0.3 --steps 8000 --lr 2e-3 --out run/\n",
     .opts = opts,
     .run = run,
 };

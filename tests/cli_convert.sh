@@ -73,4 +73,11 @@ mkdir "$dir/empty"
 run convert $pt/clip.pt "$dir/empty" --arch $pt/clip.json
 check empty_folder '[ $rc = 0 ] && [ -s "$dir/empty/config.json" ]'
 check no_leftovers '[ -z "$(ls -d "$dir"/*.tmp.* 2> /dev/null)" ]'
+# the text half of a CLIP, for pipelines; from such a folder the same bytes come out
+"$vismin" convert weights/tiny/clip-hn "$dir/half" --text-encoder 2> "$dir/err"; rc=$?
+"$vismin" convert "$dir/half" "$dir/again" --text-encoder --quiet
+check text_encoder '[ $rc = 0 ] && grep -q "CLIPTextModel" "$dir/half/config.json" && grep -q "\"model_type\": \"clip_text_model\"" "$dir/half/config.json" && cmp -s "$dir/half/model.safetensors" "$dir/again/model.safetensors" && ! grep -q vision "$dir/half/config.json"'
+"$vismin" convert weights/tiny/clip-hn "$dir/half" --text-encoder 2> "$dir/err"; rc=$?
+check text_encoder_in_the_way '[ $rc = 2 ] && grep -q "not empty" "$dir/err"'
+
 exit $bad

@@ -24,6 +24,16 @@ check seed_is_the_number 'cmp -s "$dir/c/edited_images/counting_0001.png" "$dir/
 "$vismin" scene --out "$dir/d" --pairs 2 --split val --quiet
 check splits_differ '! cmp -s "$dir/d/object.csv" "$dir/a/object.csv"'
 
+# edits with boxes for `vismin inpaint`, and what the oracle says of the pictures: those that nobody has painted are right in nothing
+"$vismin" scene --out "$dir/e" --edits 2 --split val --quiet; rc=$?
+check edits '[ $rc = 0 ] && [ "$(grep -c "\"bounding_boxes\":\[\[" "$dir/e/edits.jsonl")" = 6 ] && [ "$(grep -c "\"edited_phrase\":\"background\"" "$dir/e/edits.jsonl")" = 2 ]'
+"$vismin" scene --score "$dir/e" > /dev/null 2> "$dir/err"; rc=$?
+check nothing_painted '[ $rc = 3 ] && grep -q "no pictures" "$dir/err"'
+"$vismin" inpaint "$dir/e" --edits "$dir/e/edits.jsonl" --images "$dir/e" --model tests/golden/pipeline/xl --judge none --steps 2 --calls 1 --candidates 1 --size 32 --fit stretch \
+    --feather 0 --quiet 2> "$dir/err"; rc=$?
+"$vismin" scene --score "$dir/e" --json > "$dir/out" 2>> "$dir/err"
+check score '[ $rc = 0 ] && grep -q "\"pictures\":6,\"changed_outside\":0" "$dir/out" && grep -q "\"colour\":{\"right\":[0-4],\"of\":4},\"removal\":{\"right\":0,\"of\":2}" "$dir/out"'
+
 "$vismin" scene --out "$dir/s" --scenes 5 --split train --max-objects 1 --json > "$dir/out" 2> /dev/null; rc=$?
 check scenes_run '[ $rc = 0 ] && [ "$(wc -l < "$dir/s/scenes.jsonl")" = 5 ] && [ "$(ls "$dir/s/images" | wc -l)" = 5 ]'
 check json_result 'grep -q "\"pictures\":5" "$dir/out"'
@@ -32,7 +42,7 @@ check one_object_each '[ "$(grep -o "\"box\"" "$dir/s/scenes.jsonl" | wc -l)" = 
 "$vismin" scene --pairs 2 2> "$dir/err"; rc=$?
 check out_is_needed '[ $rc = 2 ] && grep -q -- "--out DIR is missing" "$dir/err"'
 "$vismin" scene --out "$dir/x" 2> "$dir/err"; rc=$?
-check something_to_do '[ $rc = 2 ] && grep -q -- "give --pairs N, --scenes N, --texts N or --chart" "$dir/err"'
+check something_to_do '[ $rc = 2 ] && grep -q -- "give --pairs N, --scenes N, --texts N, --edits N, --chart" "$dir/err"'
 "$vismin" scene --out "$dir/x" --pairs 1 --scenes 1 2> "$dir/err"; rc=$?
 check one_set_at_a_time '[ $rc = 2 ] && grep -q "are sets of their own" "$dir/err"'
 "$vismin" scene --out "$dir/x" --pairs 1 --split tset 2> "$dir/err"; rc=$?

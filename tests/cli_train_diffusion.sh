@@ -25,7 +25,7 @@ check log '[ "$(grep -c "\"error\":" "$dir/whole/log.jsonl")" = 12 ] && grep -q 
 "$vismin" text2img --model "$dir/whole/model" --prompt "a red cat" --steps 2 --out "$dir/a.png" --quiet; rc=$?
 check draws '[ $rc = 0 ] && [ -s "$dir/a.png" ]'
 start killed --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 > /dev/null 2>&1 & pid=$!
-while ! ls "$dir/killed/checkpoints" 2> /dev/null | grep -q step; do sleep 0.05; done
+while kill -0 $pid 2> /dev/null && ! ls "$dir/killed/checkpoints" 2> /dev/null | grep -q step; do sleep 0.05; done
 kill -9 $pid; wait $pid 2> /dev/null
 run killed --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 > /dev/null 2> "$dir/err"; rc=$?
 check killed_same_bytes '[ $rc = 0 ] && cmp -s "$dir/killed/model/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model/unet/diffusion_pytorch_model.safetensors" && cmp -s "$dir/killed/model-ema/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model-ema/unet/diffusion_pytorch_model.safetensors"'
@@ -45,7 +45,7 @@ vae() { exec "$vismin" train vae --data "$dir/data.jsonl" --images "$dir/pool/im
 mean() { sed -n "$1p" "$dir/v1/log.jsonl" | sed 's/.*"distance":\([0-9.]*\).*/\1/' | awk '{ s += $1 } END { print int(1e6 * s / NR) }'; }
 check vae '[ $rc = 0 ] && grep -q "autoencoder in .*, scale " "$dir/err" && [ "$(mean 26,30)" -lt "$(mean 1,5)" ]'
 vae v2 > /dev/null 2>&1 & pid=$!
-while ! ls "$dir/v2/checkpoints" 2> /dev/null | grep -q step; do sleep 0.05; done
+while kill -0 $pid 2> /dev/null && ! ls "$dir/v2/checkpoints" 2> /dev/null | grep -q step; do sleep 0.05; done
 kill -9 $pid; wait $pid 2> /dev/null
 (vae v2) > /dev/null 2>&1
 check vae_killed '[ -s "$dir/v1/model/config.json" ] && cmp -s "$dir/v1/model/config.json" "$dir/v2/model/config.json" && cmp -s "$dir/v1/model/diffusion_pytorch_model.safetensors" "$dir/v2/model/diffusion_pytorch_model.safetensors"'
@@ -53,6 +53,25 @@ check vae_killed '[ -s "$dir/v1/model/config.json" ] && cmp -s "$dir/v1/model/co
 check vae_draws '[ $rc = 0 ] && ! cmp -s "$dir/c.png" "$dir/b0.png"'
 "$vismin" train vae --data "$dir/data.jsonl" --images "$dir/pool/images" --scratch $sd/vae --out "$dir/v3" --size 32 --batch 2 --steps 2 --loss l2 --quiet; rc=$?
 check vae_scratch '[ $rc = 0 ] && [ -s "$dir/v3/model/diffusion_pytorch_model.safetensors" ]'
+
+# scenes of the miniature world, with the edits that an inpainting model learns; killed and gone on with
+world() { exec "$vismin" train diffusion --data world --scratch weights/tiny/inpaint --out "$dir/$1" --size 64 --batch 2 --steps 6 --reuse 2 --outside 0.1 --warmup 0 --save-every 2 \
+    --dtype f32 --threads 1 --val world --val-every 6 --quiet; }
+(world w1); rc=$?
+check world '[ $rc = 0 ] && [ -s "$dir/w1/model/unet/diffusion_pytorch_model.safetensors" ] && grep -q "\"val_loss\":" "$dir/w1/log.jsonl"'
+world w2 & pid=$!
+while kill -0 $pid 2> /dev/null && ! ls "$dir/w2/checkpoints" 2> /dev/null | grep -q step; do sleep 0.05; done
+kill -9 $pid; wait $pid 2> /dev/null
+(world w2)
+check world_killed 'cmp -s "$dir/w1/model/unet/diffusion_pytorch_model.safetensors" "$dir/w2/model/unet/diffusion_pytorch_model.safetensors"'
+"$vismin" train vae --data world --scratch weights/tiny/inpaint --out "$dir/w3" --size 64 --batch 2 --steps 2 --focus 5 --chroma 1 --edges 0.3 --crowded 0.5 --holes 0.5 --quiet; rc=$?
+check world_vae '[ $rc = 0 ] && [ -s "$dir/w3/model/diffusion_pytorch_model.safetensors" ]'
+refused() { name=$1 words=$2; shift 2; "$vismin" train "$@" --out "$dir/none" > /dev/null 2> "$dir/err"; rc=$?; check "$name" '[ $rc = 2 ] && grep -q -- "$words" "$dir/err"'; }
+refused world_alone "world stands alone" diffusion --data world --data "$dir/data.jsonl" --scratch weights/tiny/inpaint --size 64 --steps 1
+refused world_size "64 x 64" vae --data world --scratch weights/tiny/inpaint --size 32 --steps 1
+refused world_flip "left and right" diffusion --data world --scratch weights/tiny/inpaint --size 64 --flip 0.5 --steps 1
+refused world_epochs "has no end" vae --data world --scratch weights/tiny/inpaint --size 64 --epochs 1
+refused focus_of_files "knows the objects" vae --data "$dir/data.jsonl" --images "$dir/pool/images" --init $sd --size 32 --focus 2 --steps 1
 
 run none --init $sd --scratch $sd > /dev/null 2> "$dir/err"; rc=$?
 check one_start '[ $rc = 2 ] && grep -q "one of --init DIR" "$dir/err"'

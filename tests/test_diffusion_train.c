@@ -19,14 +19,14 @@ static void prepare(bool masks) {
         EXPECT(!image_new(&picture[k], SIDE, SIDE, 3, &e) && !image_new(&mask[k], SIDE, SIDE, 1, &e));
         for (int i = 0; i < SIDE * SIDE * 3; i++) picture[k].px[i] = (uint8_t)(k ? 255 - i / 4 : i / 3 % SIDE * 16);
         for (int i = 0; i < SIDE * SIDE; i++) mask[k].px[i] = i % SIDE < 8 ? 255 : 0;
-        batch[k] = (diffusion_sample){ &picture[k], masks ? &mask[k] : NULL, k ? "a blue ball" : "a red cat" };
+        batch[k] = (diffusion_sample){ .image = &picture[k], .mask = masks ? &mask[k] : NULL, .text = k ? "a blue ball" : "a red cat" };
     }
 }
 
 typedef struct { diffusion *d; diffusion_trainer *t; } pair;
 static pair begin(bool xl, bool scratch, double gamma, const lora_options *adapter) {
     pair p = { NULL, NULL };
-    const diffusion_train_config c = { .optimizer = { .adam = { 0.9f, 0.999f, 1e-8f, 0.01f }, .clip_norm = 1 }, .deterministic = true, .gamma = gamma, .seed = 3 };
+    const diffusion_train_config c = { .optimizer = { .adam = { 0.9f, 0.999f, 1e-8f, 0.01f }, .clip_norm = 1 }, .deterministic = true, .gamma = gamma, .outside = 1, .seed = 3 };
     vm_error_clear(&e);
     prepare(xl);
     EXPECT(!diffusion_open(&p.d, vm_backend_cpu(), xl ? "tests/golden/pipeline/xl" : "tests/golden/pipeline/sd",
@@ -84,6 +84,42 @@ TEST(going_on_has_the_same_bits) {
     end(&a), end(&b);
 }
 
+/* Samples with keys are encoded once, and the numbers are the same; a key is believed. */
+TEST(kept_samples) {
+    pair a = begin(true, false, 0, NULL), b = begin(true, false, 0, NULL);
+    const diffusion_train_config c = { .optimizer = { .adam = { 0.9f, 0.999f, 1e-8f, 0.01f }, .clip_norm = 1 }, .deterministic = true, .outside = 1, .keep = 3, .seed = 3 };
+    diffusion_trainer_free(b.t), b.t = NULL;
+    EXPECT(!diffusion_trainer_new(&b.t, b.d, &c, &(lora_options){ 0 }, NULL, &e));
+    for (int i = 0; i < 4; i++) {
+        for (int k = 0; k < N; k++) batch[k].key = 0;
+        diffusion_train_step x = go(&a, i, 1e-3);
+        for (int k = 0; k < N; k++) batch[k].key = k + 1 + (i > 2) * 3; /* at last they take the place of the first */
+        diffusion_train_step y = go(&b, i, 1e-3);
+        EXPECT(x.loss == y.loss && x.grad_norm == y.grad_norm);
+    }
+    double same, kept;
+    batch[0].text = "a black ship";
+    EXPECT(!diffusion_trainer_loss(b.t, N, batch, 9, &kept, &e));
+    batch[0].key = 0;
+    EXPECT(!diffusion_trainer_loss(b.t, N, batch, 9, &same, &e) && same != kept);
+    end(&a), end(&b);
+}
+
+/* The error outside the mask counts less; the weights have the mean 1. */
+TEST(weight_outside) {
+    pair a = begin(true, false, 0, NULL), b = begin(true, false, 0, NULL);
+    const diffusion_train_config c = { .optimizer = { .adam = { 0.9f, 0.999f, 1e-8f, 0.01f } }, .deterministic = true, .outside = 0, .seed = 3 };
+    diffusion_trainer_free(b.t), b.t = NULL;
+    EXPECT(!diffusion_trainer_new(&b.t, b.d, &c, &(lora_options){ 0 }, NULL, &e));
+    diffusion_train_step x = go(&a, 0, 0), y = go(&b, 0, 0);
+    EXPECT(x.loss == x.error && y.error == x.error && y.loss != x.loss && y.loss > 0);
+    for (int k = 0; k < N; k++)
+        for (int i = 0; i < SIDE * SIDE; i++) mask[k].px[i] = 255; /* nothing is outside */
+    x = go(&a, 1, 0), y = go(&b, 1, 0);
+    EXPECT(x.loss == y.loss);
+    end(&a), end(&b);
+}
+
 /* Weights min(SNR, gamma)/SNR: 1 without bound, smaller with one. */
 TEST(min_snr) {
     pair off = begin(false, false, 0, NULL), wide = begin(false, false, 1e9, NULL), five = begin(false, false, 0.01, NULL);
@@ -125,6 +161,8 @@ int main(int argc, char **argv) {
     RUN(learns_by_an_adapter);
     RUN(a_step_is_a_function_of_seed_and_step);
     RUN(going_on_has_the_same_bits);
+    RUN(kept_samples);
+    RUN(weight_outside);
     RUN(min_snr);
     RUN(texts_count_and_can_be_dropped);
     RUN(limits);
