@@ -48,6 +48,7 @@ vm_status diffusion_trainer_new(diffusion_trainer **out, diffusion *d, const dif
     diffusion_trainer *t = *out = vm_calloc(1, sizeof *t);
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
     weight_set *w = &d->unet->w;
+    d->unet->recompute = c->recompute;
     t->d = d, t->c = *c, t->most_loss = t->most_norm = INFINITY, t->opt = (optimizer){ .w = w, .c = c->optimizer };
     if (!(t->kept = vm_calloc((size_t)c->keep + 1, sizeof *t->kept))) vm_nomem(e, (size_t)c->keep * sizeof *t->kept, "samples");
     if (!e->status && !adapt(t, fresh, adapter, e)) sampler_new(&t->levels, &d->sampler, 1, e);

@@ -21,6 +21,7 @@ typedef struct {
     double outside;    /* inpainting: weight of latents outside the mask, where those inside have 1; all over their mean */
     int64_t keep;      /* encoded samples that are kept, by their keys; 0 = none */
     uint64_t seed;
+    bool recompute;    /* as unet.recompute */
 } diffusion_train_config;
 
 /* A picture of width x height, RGB; text NULL: dropped, the network learns to do without; mask (an inpainting UNet's): one channel, not 0 = repaint. */

@@ -26,6 +26,7 @@ struct vae_trainer {
 vm_status vae_trainer_new(vae_trainer **out, vae *m, const vae_train_config *c, vm_error *e) {
     vae_trainer *t = *out = vm_calloc(1, sizeof *t);
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
+    m->recompute = c->recompute;
     t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY, t->opt = (optimizer){ .w = &m->w, .c = c->optimizer };
     for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->decay = m->w.p[i]->nd > 1;
     return VM_OK;

@@ -18,6 +18,7 @@ typedef struct {
     double kl, chroma, edges;
     double focus; /* weight of what the masks are white in; with masks alone */
     uint64_t seed; /* of the noise: a function of seed, step and place in the batch */
+    bool recompute; /* as vae.recompute */
 } vae_train_config;
 typedef struct {
     double loss, grad_norm; /* before the step */

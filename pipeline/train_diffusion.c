@@ -27,6 +27,7 @@ static vm_status read_options(job *j, train_diffusion_options *o, diffusion_trai
     *c = (diffusion_train_config){ .optimizer = train_read_adam(a), .deterministic = arg_flag(a, "deterministic"), .gamma = arg_float(a, "snr-gamma"), .outside = arg_float(a, "outside"),
                                   .keep = arg_int(a, "reuse") > 1 ? DIFFUSION_POOL : 0, .seed = (uint64_t)arg_int(a, "seed") };
     c->optimizer.ema = arg_float(a, "ema");
+    c->recompute = arg_flag(a, "recompute");
     if (train_read_common(&o->run, a, e) || train_read_lora(&j->lora, &j->adapter, a, e)) return e->status;
     o->run.keep_best = arg_flag(a, "keep-best");
     if (!o->run.out) return vm_fail(e, VM_EUSAGE, "train diffusion: --out DIR is needed");
@@ -153,6 +154,7 @@ static const vm_opt opts[] = {
     { "adapter", OPT_STR, NULL, "DIR", "go on from this adapter, a PEFT directory", 0, 0 },
     TRAIN_COMMON_OPTS("1e-5", "100"),
     TRAIN_ADAM_OPTS("0.01", "0.999", "1e-8", "1"),
+    TRAIN_RECOMPUTE_OPT,
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },
     { "val", OPT_LIST, NULL, "FILE", "pictures with captions to validate on (repeatable)", 0, 0 },
     { "keep-best", OPT_FLAG, NULL, NULL, "with --val, the checkpoint of the best validation stays", 0, 0 },

@@ -172,8 +172,7 @@ static const vm_opt opts[] = {
       "texts one behind the other in rows, each seeing itself alone, instead of side by side with padding: the same step "
       "in less time. Off unless given, as in TRL, but --batch counts texts all the same",
       0, 0 },
-    { "recompute", OPT_FLAG, NULL, NULL,
-      "keep only the inputs of layers and compute the rest again in the backward pass", 0, 0 },
+    TRAIN_RECOMPUTE_OPT,
     TRAIN_COMMON_OPTS("2e-5", "50"),
     TRAIN_ADAM_OPTS("0.01", "0.999", "1e-8", "1"),
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none",

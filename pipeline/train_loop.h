@@ -98,6 +98,11 @@ vm_status train_read_lora(struct lora_options *l, const char **adapter, const vm
     { "resume", OPT_STR, "auto", "WHEN",                                                                               \
       "auto: go on from the newest checkpoint; force: also with other options; never: refuse to", 0, 0 },              \
     { "save-dtype", OPT_STR, "f32", "TYPE", "type of the exported weights: f32, f16, bf16", 0, 0 }
+/* Gradient checkpointing. */
+#define TRAIN_RECOMPUTE_OPT                                                                                            \
+    { "recompute", OPT_FLAG, NULL, NULL,                                                                               \
+      "keep only the inputs of layers and compute the rest again in the backward pass (gradient checkpointing): the "   \
+      "same result in less memory and more time", 0, 0 }
 /* AdamW; the order of the numbers as it stands. */
 #define TRAIN_ADAM_OPTS(WD, BETA2, EPS, CLIP)                                                                          \
     { "wd", OPT_FLOAT, WD, "X", "decoupled weight decay of matrices", 0, 10 },                                         \

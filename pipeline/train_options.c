@@ -117,7 +117,7 @@ const vm_opt train_clip_opts[] = {
     { "batch", OPT_INT, "128", "N", "pictures of a step, those of edits included", 2, 65536 },
     { "chunk", OPT_INT, "0", "N", "at most N rows in a tower at a time, same gradients as without (but a ResNet normalises each chunk by itself); 0 = all", 0, 65536 },
     { "accum", OPT_INT, "1", "K", "the same in other words: a step in K pieces, exact for loss and temperature", 1, 65536 },
-    { "recompute", OPT_FLAG, NULL, NULL, "keep only the inputs of layers and compute the rest again in the backward pass", 0, 0 },
+    TRAIN_RECOMPUTE_OPT,
     TRAIN_COMMON_OPTS("5e-6", "50"),
     TRAIN_ADAM_OPTS("0.1", "0.98", "1e-6", "0"),
     { "freeze", OPT_STR, NULL, "LIST", "what does not learn: of vision, text, embeddings, scale, statistics (of a ResNet's normalisation), with commas", 0, 0 },

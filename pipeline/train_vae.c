@@ -153,6 +153,7 @@ static vm_status work(job *j, train_options *o, vm_error *e) {
     vae_train_config c = { .optimizer = train_read_adam(a), .deterministic = arg_flag(a, "deterministic"), .l1 = !strcmp(loss, "l1"), .kl = arg_float(a, "kl"), .chroma = arg_float(a, "chroma"), .edges = arg_float(a, "edges"), .focus = arg_float(a, "focus"), .seed = (uint64_t)arg_int(a, "seed") };
     char digest[65];
     c.optimizer.ema = arg_float(a, "ema");
+    c.recompute = arg_flag(a, "recompute");
     if (!c.l1 && strcmp(loss, "l2")) return vm_fail(e, VM_EUSAGE, "--loss %s: l1 or l2", loss);
     if (!arg_list(a, "data", &paths)) return vm_fail(e, VM_EUSAGE, "train vae: --data FILE is needed, or --data world");
     vm_backend *be = run_backend(a, e);
@@ -213,6 +214,7 @@ static const vm_opt opts[] = {
     { "kl", OPT_FLOAT, "1e-6", "X", "weight of the KL divergence of the latents from a normal distribution", 0, 1e6 },
     TRAIN_COMMON_OPTS("1e-4", "100"),
     TRAIN_ADAM_OPTS("0.01", "0.999", "1e-8", "1"),
+    TRAIN_RECOMPUTE_OPT,
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },
     { "val", OPT_LIST, NULL, "FILE", "pictures to validate on (repeatable)", 0, 0 },
     { "keep-best", OPT_FLAG, NULL, NULL, "with --val, the checkpoint of the best validation stays", 0, 0 },

@@ -29,6 +29,8 @@ while kill -0 $pid 2> /dev/null && ! ls "$dir/killed/checkpoints" 2> /dev/null |
 kill -9 $pid; wait $pid 2> /dev/null
 run killed --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 > /dev/null 2> "$dir/err"; rc=$?
 check killed_same_bytes '[ $rc = 0 ] && cmp -s "$dir/killed/model/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model/unet/diffusion_pytorch_model.safetensors" && cmp -s "$dir/killed/model-ema/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model-ema/unet/diffusion_pytorch_model.safetensors"'
+run again --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 --recompute > /dev/null 2> "$dir/err"; rc=$?
+check recomputed_same_bytes '[ $rc = 0 ] && cmp -s "$dir/again/model/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model/unet/diffusion_pytorch_model.safetensors"'
 
 run lora --init $sd --lora 4,8 --val "$dir/data.jsonl" --steps 3 > /dev/null 2> "$dir/err"; rc=$?
 check adapter '[ $rc = 0 ] && [ -s "$dir/lora/adapter/adapter_model.safetensors" ] && grep -q "validation: error" "$dir/err" && [ ! -e "$dir/lora/model" ]'
@@ -38,9 +40,9 @@ cp -r $sd "$dir/bare"; rm "$dir/bare/unet/diffusion_pytorch_model.safetensors"
 run scratch --scratch "$dir/bare" --steps 2 > /dev/null 2> "$dir/err"; rc=$?
 check scratch '[ $rc = 0 ] && [ -s "$dir/scratch/model/unet/diffusion_pytorch_model.safetensors" ]'
 
-# the autoencoder: killed and gone on with; the pipeline draws with it
+# the autoencoder: killed and gone on with, recomputed; the pipeline draws with it
 vae() { exec "$vismin" train vae --data "$dir/data.jsonl" --images "$dir/pool/images" --init $sd --out "$dir/$1" --size 32 --batch 2 --steps 30 --lr 3e-3 --warmup 0 --save-every 5 \
-    --dtype f32 --deterministic --threads 1 --log-every 1 --val "$dir/data.jsonl"; }
+    --dtype f32 --deterministic --threads 1 --log-every 1 --val "$dir/data.jsonl" $2; }
 (vae v1) > /dev/null 2> "$dir/err"; rc=$?
 mean() { sed -n "$1p" "$dir/v1/log.jsonl" | sed 's/.*"distance":\([0-9.]*\).*/\1/' | awk '{ s += $1 } END { print int(1e6 * s / NR) }'; }
 check vae '[ $rc = 0 ] && grep -q "autoencoder in .*, scale " "$dir/err" && [ "$(mean 26,30)" -lt "$(mean 1,5)" ]'
@@ -49,6 +51,8 @@ while kill -0 $pid 2> /dev/null && ! ls "$dir/v2/checkpoints" 2> /dev/null | gre
 kill -9 $pid; wait $pid 2> /dev/null
 (vae v2) > /dev/null 2>&1
 check vae_killed '[ -s "$dir/v1/model/config.json" ] && cmp -s "$dir/v1/model/config.json" "$dir/v2/model/config.json" && cmp -s "$dir/v1/model/diffusion_pytorch_model.safetensors" "$dir/v2/model/diffusion_pytorch_model.safetensors"'
+(vae again_vae --recompute) > /dev/null 2>&1
+check vae_recomputed_same_bytes 'cmp -s "$dir/v1/model/diffusion_pytorch_model.safetensors" "$dir/again_vae/model/diffusion_pytorch_model.safetensors"'
 "$vismin" text2img --model $sd --vae "$dir/v1/model" --prompt "a red cat" --steps 2 --width 32 --height 32 --out "$dir/c.png" --quiet --no-metadata; rc=$?
 check vae_draws '[ $rc = 0 ] && ! cmp -s "$dir/c.png" "$dir/b0.png"'
 "$vismin" train vae --data "$dir/data.jsonl" --images "$dir/pool/images" --scratch $sd/vae --out "$dir/v3" --size 32 --batch 2 --steps 2 --loss l2 --quiet; rc=$?
