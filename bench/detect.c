@@ -28,16 +28,16 @@ static void run_graph(void *ctx) {
 
 static void show(const job *j, const gdino *m, const char *name, vm_type t) {
     static const char *const parts[] = { "swin.", "model.input_proj", "text.", "model.text", "model.encoder.", "" };
-    double s[VM_LEN(parts)] = { 0 };
+    double s[VM_LEN(parts)] = { 0 }, all = 0;
     for (int64_t i = 0; i < j->g->n_n; i++) {
         const vm_node *n = &j->g->n[i];
         int k = 0;
         while (strncmp(n->label ? n->label : "", parts[k], strlen(parts[k]))) k++;
-        if (n->t_n) s[k] += n->t_sum / (double)n->t_n;
+        s[k] += n->t_sum, all += n->t_sum;
     }
     const double weights = (double)weight_count(&m->w) * (double)vm_type_size(t) / 1048576;
-    printf("{\"program\":\"vismin\",\"section\":\"detect parts\",\"name\":\"%s\",\"dtype\":\"%s\",\"backbone_s\":%.3f,\"text_s\":%.3f,\"encoder_s\":%.3f,\"decoder_s\":%.3f,"
-           "\"weights_mb\":%.0f,\"arena_mb\":%.0f,\"beyond_mb\":%.0f}\n", name, vm_type_name(t), s[0] + s[1], s[2] + s[3], s[4], s[5], weights, (double)j->g->arena_bytes / 1048576,
+    printf("{\"program\":\"vismin\",\"section\":\"detect parts\",\"name\":\"%s\",\"dtype\":\"%s\",\"backbone\":%.3f,\"text\":%.3f,\"encoder\":%.3f,\"decoder\":%.3f,"
+           "\"weights_mb\":%.0f,\"arena_mb\":%.0f,\"beyond_mb\":%.0f}\n", name, vm_type_name(t), (s[0] + s[1]) / all, (s[2] + s[3]) / all, s[4] / all, s[5] / all, weights, (double)j->g->arena_bytes / 1048576,
            peak_mb() - weights - begun_mb);
     fflush(stdout);
 }

@@ -1,38 +1,12 @@
 /* detector.c - see detector.h. */
-#include "models/detector.h"
+#include "models/detector_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/tokenizer.h"
-#include "models/preprocess.h"
 
 const char *const detector_status_name[] = { "ok", "no_box", "box_too_large", "box_too_small", "low_score" };
-
-enum { PLANS = 12 };         /* they share one arena */
-typedef struct {
-    int64_t B, h, w, T;      /* pictures; B 0 = the text side */
-    uint64_t used;
-    vm_graph *g;             /* NULL = free */
-} plan;
-
-struct detector {
-    vm_backend *be;
-    vm_type dtype;
-    gdino *m;
-    bool owns;               /* m */
-    tok *t;
-    vm_preprocess pre;
-    tok_ids ids;
-    int32_t *label;          /* of each token: 0, or 1 + its phrase */
-    char **phrase;
-    int64_t n;
-    float *rows;             /* (T,d): the text, as the picture side reads it */
-    plan plans[PLANS];
-    uint64_t clock;
-    vm_arena arena;
-};
 
 static vm_status open_rest(detector **out, detector *d, const char *dir, vm_error *e) {
     if (!e->status && !tok_open(&d->t, dir, e)) preprocess_load(&d->pre, dir, e);
@@ -68,8 +42,7 @@ static void forget_text(detector *d) {
 void detector_free(detector *d) {
     if (!d) return;
     forget_text(d);
-    for (int k = 0; k < PLANS; k++) vm_graph_free(d->plans[k].g);
-    vm_arena_free(&d->arena);
+    detector_plans_free(d);
     tok_ids_free(&d->ids);
     tok_free(d->t);
     if (d->owns) gdino_free(d->m);
@@ -128,40 +101,10 @@ vm_status detector_fits(detector *d, const char *const *phrases, int64_t n, int6
     return e->status;
 }
 
-/* --- plans ---------------------------------------------------------------------------------------------------------- */
-static vm_status build(detector *d, plan *p, vm_error *e) {
-    gdino_out o;
-    gdino_batch b = { .B = VM_MAX(p->B, (int64_t)1), .H = p->h, .W = p->w, .T = p->T, .shared = p->B > 0 };
-    if (!(p->g = vm_graph_new(d->be, d->dtype))) return vm_nomem(e, sizeof *p->g, "a graph");
-    p->g->shared = &d->arena;
-    if (!p->B) vm_output(p->g, "rows", gdino_text_rows(p->g, d->m, &b));
-    else if (!gdino_forward(p->g, d->m, &b, false, &o))
-        vm_output(p->g, "logits", o.logits[d->m->c.dec_layers - 1]), vm_output(p->g, "boxes", o.boxes[d->m->c.dec_layers - 1]);
-    if (!vm_plan(p->g)) return VM_OK;
-    *e = p->g->err;
-    vm_graph_free(p->g);
-    p->g = NULL;
-    return e->status;
-}
-
-/* The plan for these sizes: one that is kept, or a new one in place of that which was not used for longest. */
-static vm_graph *plan_for(detector *d, int64_t B, int64_t h, int64_t w, vm_error *e) {
-    plan *p = &d->plans[0];
-    for (int k = 0; k < PLANS; k++) {
-        plan *q = &d->plans[k];
-        if (q->g && q->B == B && q->h == h && q->w == w && q->T == d->ids.n) return q->used = ++d->clock, q->g;
-        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
-    }
-    vm_graph_free(p->g);
-    *p = (plan){ .B = B, .h = h, .w = w, .T = d->ids.n, .used = ++d->clock };
-    build(d, p, e);
-    return p->g;
-}
-
 static vm_status compute_rows(detector *d, vm_error *e) {
     const size_t bytes = (size_t)(d->ids.n * d->m->c.width) * sizeof *d->rows;
     const gdino_batch b = { .B = 1, .T = d->ids.n, .ids = d->ids.id };
-    vm_graph *g = plan_for(d, 0, 0, 0, e);
+    vm_graph *g = detector_plan_for(d, NULL, e);
     if (!g) return e->status;
     if (!(d->rows = vm_alloc(bytes))) return vm_nomem(e, bytes, "a text");
     if (!gdino_fill_text(g, d->m, &b, e) && (vm_run(g) || vm_get(g, "rows", d->rows))) *e = g->err;
@@ -287,19 +230,18 @@ static vm_status choose(detector *d, const vm_image *rgb, const detector_options
 static vm_status run_batch(detector *d, int64_t B, const int64_t *which, const vm_image *fitted, const vm_image *const *rgb, const detector_options *o,
                            queries *x, detector_found *out, vm_error *e) {
     const int64_t h = fitted[which[0]].h, w = fitted[which[0]].w, Q = d->m->c.queries, T = d->ids.n;
-    float *pixels = vm_alloc((size_t)(B * h * w * 3) * sizeof *pixels), *logits = vm_alloc((size_t)(B * Q * (T + 4)) * sizeof *logits);
-    float *boxes = logits ? logits + B * Q * T : NULL;
-    gdino_batch b = { .B = B, .H = h, .W = w, .T = T, .pixels = pixels, .ids = d->ids.id, .shared = true, .rows = d->rows };
-    vm_graph *g = NULL;
-    if (!pixels || !logits) vm_nomem(e, (size_t)(B * h * w * 3) * sizeof *pixels, "pictures");
-    for (int64_t k = 0; k < B && !e->status; k++) preprocess_hwc(pixels + k * h * w * 3, 0, &d->pre, &fitted[which[k]]);
-    if (!e->status && (g = plan_for(d, B, h, w, e)) && !gdino_fill(g, d->m, &b, e) && (vm_run(g) || vm_get(g, "logits", logits) || vm_get(g, "boxes", boxes)))
-        *e = g->err;
+    detector_sight *s = detector_sight_for(d, B, h, w, e);
+    if (!s || detector_see(d, s, which, fitted, e)) return e->status;
+    const gdino_batch b = { .B = B, .H = h, .W = w, .T = T, .ids = d->ids.id, .shared = true, .rows = d->rows, .cells = s->cells };
+    vm_graph *g = detector_plan_for(d, s, e);
+    float *logits = vm_alloc((size_t)(B * Q * (T + 4)) * sizeof *logits), *boxes = logits ? logits + B * Q * T : NULL;
+    if (!logits) vm_nomem(e, (size_t)(B * Q * (T + 4)) * sizeof *logits, "boxes");
+    if (!e->status && !gdino_fill(g, d->m, &b, e) && (vm_run(g) || vm_get(g, "logits", logits) || vm_get(g, "boxes", boxes))) *e = g->err;
     for (int64_t k = 0; k < B && !e->status; k++) {
         x->logits = logits + k * Q * T, x->boxes = boxes + k * Q * 4;
         choose(d, rgb[which[k]], o, x, &out[which[k]], e);
     }
-    vm_free(pixels), vm_free(logits);
+    vm_free(logits);
     return e->status;
 }
 

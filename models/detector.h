@@ -55,7 +55,8 @@ typedef struct {
 } detector_found;
 
 /* Boxes in N pictures; those that the image processor makes equally large go through the network together. All of out[] is set; on an
- * error nothing is in it. detector_found_free. Plans are kept for sizes that come again. */
+ * error nothing is in it. detector_found_free. Plans are kept for sizes that come again; pictures that are given again right away, for other phrases, do
+ * not go through the picture side a second time. */
 vm_status detector_run_many(detector *d, int64_t N, const vm_image *const *rgb, const detector_options *o, detector_found *out, vm_error *e);
 void detector_found_free(detector_found *f); /* and zeroes it */
 /* Boxes of one picture, best first; detector_boxes_free. */

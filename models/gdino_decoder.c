@@ -94,9 +94,8 @@ static void add_noised(vm_graph *g, gdino_state *s, int64_t N, vm_val text, vm_v
 vm_status gdino_forward(vm_graph *g, const gdino *m, const gdino_batch *b, bool all, gdino_out *o) {
     gdino_state s = { .B = b->B, .T = gdino_tokens(&m->c, b), .Q = m->c.queries + b->noised, .d = m->c.width, .L = (int)m->c.levels };
     vm_val box = 0, rows = 0;
-    *o = (gdino_out){ .pixels = vm_input(g, "gdino.pixels", VM_F32, 4, (int64_t[]){ b->B, b->H, b->W, 3 }) };
-    gdino_levels(&m->c, b->H, b->W, s.level);
-    for (int l = 0; l < s.L; l++) s.S += s.level[l][0] * s.level[l][1];
+    *o = (gdino_out){ .pixels = b->cells ? 0 : vm_input(g, "gdino.pixels", VM_F32, 4, (int64_t[]){ b->B, b->H, b->W, 3 }) };
+    s.S = gdino_levels(&m->c, b->H, b->W, s.level);
     vm_val raw = gdino_text(g, m, b, &s), text = raw, vision = gdino_vision(g, m, b, &s, o->pixels);
     gdino_encode(g, m, &s, &vision, &text);
     gdino_pick(g, m, &s, vision, text, &box, &rows, o);

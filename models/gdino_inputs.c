@@ -120,8 +120,8 @@ static vm_status set_cells(vm_graph *g, const gdino_batch *b, const cells *x, vm
 
 static vm_status fill_vision(vm_graph *g, const gdino_config *c, const gdino_batch *b, vm_error *e) {
     cells x = { .B = b->B, .L = (int)c->levels, .P = c->enc_points };
-    gdino_levels(c, b->H, b->W, x.level);
-    for (int l = 0; l < x.L; l++) x.from[l] = x.S, x.S += x.level[l][0] * x.level[l][1];
+    x.S = gdino_levels(c, b->H, b->W, x.level);
+    for (int l = 1; l < x.L; l++) x.from[l] = x.from[l - 1] + x.level[l - 1][0] * x.level[l - 1][1];
     const int64_t BS = x.B * x.S;
     x.cells = vm_alloc((size_t)(BS + x.S) * sizeof(int32_t) + 1), x.of = x.cells ? x.cells + BS : NULL;
     float *room = vm_alloc((size_t)(BS * (8 + 2 * x.L) + 2 * x.L * x.P + 4 * x.B * x.L) * sizeof *room + 1);
@@ -143,6 +143,16 @@ static vm_status fill_vision(vm_graph *g, const gdino_config *c, const gdino_bat
 
 vm_status gdino_fill(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e) {
     if (g->err.status) return *e = g->err, e->status;
-    if (swin_constants(g, &m->swin, e) || gdino_fill_text(g, m, b, e) || fill_vision(g, &m->c, b, e)) return e->status;
+    if (gdino_fill_text(g, m, b, e) || fill_vision(g, &m->c, b, e) || b->cells || swin_constants(g, &m->swin, e)) return e->status;
     return set(g, "gdino.pixels", b->pixels, e);
+}
+
+vm_status gdino_fill_seen(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e) {
+    if (g->err.status) return *e = g->err, e->status;
+    int32_t *ends = vm_calloc((size_t)(2 * b->B) + 1, sizeof *ends);
+    if (!ends) return vm_nomem(e, (size_t)b->B * sizeof *ends, "a batch");
+    for (int64_t k = 0; k < b->B; k++) ends[b->B + k] = (int32_t)b->cells->ne[1];
+    if (!swin_constants(g, &m->swin, e) && !set(g, "gdino.from", ends, e) && !set(g, "gdino.to", ends + b->B, e)) set(g, "gdino.pixels", b->pixels, e);
+    vm_free(ends);
+    return e->status;
 }

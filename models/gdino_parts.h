@@ -27,8 +27,8 @@ typedef struct {
 /* The model of a folder's config.json, its parameters without numbers. (gdino_io.c) */
 vm_status gdino_new(gdino **out, vm_backend *be, const char *dir, vm_error *e);
 vm_status gdino_new_of(gdino **out, vm_backend *be, const gdino_config *c, vm_error *e);
-/* Sizes of the maps of a picture. */
-void gdino_levels(const gdino_config *c, int64_t H, int64_t W, int64_t level[][2]);
+/* Sizes of the maps of a picture; returns their cells. */
+int64_t gdino_levels(const gdino_config *c, int64_t H, int64_t W, int64_t level[][2]);
 
 vm_val gdino_linear(vm_graph *g, vm_val x, const gdino_pair *p, vm_unary_kind act, vm_val residual, vm_type out);
 vm_val gdino_norm(vm_graph *g, const gdino *m, vm_val x, const gdino_pair *p, vm_type out);

@@ -7,14 +7,16 @@
 
 enum { GROUPS = 32 };
 
-void gdino_levels(const gdino_config *c, int64_t H, int64_t W, int64_t level[][2]) {
-    int64_t size[2] = { (H + c->swin.patch - 1) / c->swin.patch, (W + c->swin.patch - 1) / c->swin.patch };
+int64_t gdino_levels(const gdino_config *c, int64_t H, int64_t W, int64_t level[][2]) {
+    int64_t cells = 0, size[2] = { (H + c->swin.patch - 1) / c->swin.patch, (W + c->swin.patch - 1) / c->swin.patch };
     int64_t map[SWIN_STAGES][2];
     for (int s = 0; s < c->swin.stages; s++)
         for (int k = 0; k < 2; k++) map[s][k] = size[k], size[k] = (size[k] + 1) / 2;
     for (int l = 0; l < c->levels; l++)
         for (int k = 0; k < 2; k++)
             level[l][k] = l < c->swin.outs ? map[c->swin.out[l]][k] : (level[l - 1][k] - 1) / 2 + 1;
+    for (int l = 0; l < c->levels; l++) cells += level[l][0] * level[l][1];
+    return cells;
 }
 
 static vm_val flat(vm_graph *g, vm_val x, int64_t B, int64_t d) {
@@ -37,9 +39,22 @@ static vm_val maps_of(vm_graph *g, const gdino *m, const gdino_state *s, vm_val 
     return vm_concat(g, s->L, all, 1);
 }
 
+vm_param *gdino_cells_new(const gdino *m, int64_t B, int64_t H, int64_t W, vm_error *e) {
+    int64_t level[GDINO_LEVELS][2], S = gdino_levels(&m->c, H, W, level);
+    vm_param *p = vm_param_new(m->w.be, "cells", VM_F32, 3, (int64_t[]){ B, S, m->c.width }, e);
+    if (p) p->trainable = false, p->state = true;
+    return p;
+}
+
+void gdino_see(vm_graph *g, const gdino *m, const gdino_batch *b) {
+    gdino_state s = { .B = b->B, .d = m->c.width, .L = (int)m->c.levels };
+    vm_val x = maps_of(g, m, &s, vm_input(g, "gdino.pixels", VM_F32, 4, (int64_t[]){ b->B, b->H, b->W, 3 }));
+    vm_kv_append(g, vm_weight(g, b->cells), x, vm_input(g, "gdino.from", VM_I32, 1, &b->B), vm_input(g, "gdino.to", VM_I32, 1, &b->B), 0);
+}
+
 vm_val gdino_vision(vm_graph *g, const gdino *m, const gdino_batch *b, gdino_state *s, vm_val pixels) {
     const int64_t B = s->B, S = s->S, L = s->L, P = m->c.enc_points;
-    vm_val x = maps_of(g, m, s, pixels);
+    vm_val x = b->cells ? vm_weight(g, b->cells) : maps_of(g, m, s, pixels);
     if (x && vm_dim(g, x, 1) != S) return vm_bad(g, "%d cells of all maps, %d are expected", (int)vm_dim(g, x, 1), (int)S), 0;
     if (b->real) {
         s->cells = vm_input(g, "gdino.cells", VM_I32, 2, (int64_t[]){ B, S });

@@ -99,12 +99,13 @@ typedef struct {
     const int32_t *mask;      /* (B,T): 0 = padding; NULL = none */
     bool shared;              /* one text for all pictures: ids, types (T), no mask, and instead of BERT its rows are an input */
     const float *rows;        /* (T,d) of shared texts: what gdino_text_rows computes */
+    vm_param *cells;          /* (B,S,d) of gdino_cells_new: what gdino_see wrote is read instead of pixels; NULL = none */
     int64_t noised;           /* further queries of the decoder whose targets are known (gdino_denoise.h); 0 = none */
 } gdino_batch;
 int64_t gdino_tokens(const gdino_config *c, const gdino_batch *b); /* of T those that are looked at */
 
 typedef struct {
-    vm_val pixels;                                  /* the input */
+    vm_val pixels;                                  /* the input; 0 where cells are read */
     vm_val logits[GDINO_LAYERS], boxes[GDINO_LAYERS]; /* of a layer of the decoder: (B,Q,tokens), (B,Q,4) as cx, cy, w, h; 0 = not asked for */
     vm_val first_logits, first_boxes;               /* before the decoder; for the loss */
     vm_val pick_logits, pick_boxes;                 /* what the queries were chosen by: as the above, with gradients */
@@ -118,6 +119,11 @@ vm_status gdino_fill(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error
 /* The text side by itself, (B,T,d) f32: many pictures can be asked for what it is computed for once. */
 vm_val gdino_text_rows(vm_graph *g, const gdino *m, const gdino_batch *b);
 vm_status gdino_fill_text(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e);
+
+/* The picture side by itself, from pixels to b->cells: a picture can be asked for many texts. real must be NULL. (gdino_vision.c) */
+vm_param *gdino_cells_new(const gdino *m, int64_t B, int64_t H, int64_t W, vm_error *e); /* NULL when memory is out */
+void gdino_see(vm_graph *g, const gdino *m, const gdino_batch *b);
+vm_status gdino_fill_seen(vm_graph *g, const gdino *m, const gdino_batch *b, vm_error *e);
 
 /* --- text (gdino_text.c) --- */
 bool gdino_ends_phrase(int32_t id); /* [CLS], [SEP], "." and "?" of BERT's uncased vocabulary */

@@ -243,6 +243,41 @@ TEST(many_pictures) {
     for (int k = 0; k < 4; k++) image_free(&im[k]);
 }
 
+/* A picture that is asked for other phrases right away is not looked at again: what its cells were is seen where the backbone's weights change and
+ * nobody says so. Other pixels, and weights that are said to have changed, are looked at. */
+TEST(pictures_are_seen_once) {
+    const char *const ask[] = { "a cat", "the dog" };
+    detector_options o = { .threshold = 0, .nms = 1, .max_area = 1, .most = 1 };
+    float score[6];
+    gdino *m = NULL;
+    vm_error e = { 0 };
+    vm_image im;
+    EXPECT(!image_new(&im, 64, 64, 3, &e) && !gdino_open(&m, vm_backend_cpu(), variant, true, &e));
+    for (int i = 0; i < im.w * im.h * 3; i++) im.px[i] = (uint8_t)(i * 7 % 251);
+    detector *d[2] = { NULL }; /* the second is a new one each time */
+    EXPECT(!detector_wrap(&d[0], m, VM_F32, variant, &e));
+    for (int step = 0; step < 3; step++) {
+        if (step == 1) im.px[100] ^= 255;
+        if (step == 2) ((vm_real *)m->swin.patch_b->data)[0] += 3;
+        EXPECT(!detector_wrap(&d[1], m, VM_F32, variant, &e));
+        for (int k = 0; k < 2; k++) { /* the phrase of the step before was another one */
+            detector_box *all = NULL;
+            int64_t n = 0;
+            EXPECT(!detector_ask(d[k], &ask[step % 2], 1, &e) && !detector_run(d[k], &im, &o, &all, &n, &e) && n == 1);
+            score[2 * step + k] = n ? all[0].score : 0;
+            detector_boxes_free(all, n);
+        }
+        detector_free(d[1]);
+    }
+    EXPECT(score[0] == score[1] && score[2] == score[3] && score[4] != score[5]);
+    vm_param_touch(m->swin.patch_b);
+    detector_box *all = NULL;
+    int64_t n = 0;
+    EXPECT(!detector_run(d[0], &im, &o, &all, &n, &e) && n == 1 && all[0].score == score[5]);
+    detector_boxes_free(all, n), detector_free(d[0]);
+    gdino_free(m), image_free(&im);
+}
+
 /* --- files ---------------------------------------------------------------------------------------------------------- */
 static void put_tensor(st_writer *w, const char *name, const st_tensor *t, bool other, bool declare, vm_error *e) {
     if (declare) st_writer_add(w, name, t->dtype, t->nd, t->shape, e);
@@ -333,6 +368,7 @@ int main(int argc, char **argv) {
     RUN(rows_of_a_text);
     RUN(scaled_logits);
     RUN(many_pictures);
+    RUN(pictures_are_seen_once);
     RUN(spellings);
     RUN(configurations);
     rmdir(tmp);

@@ -1,7 +1,7 @@
 """Grounding DINO of the tiny shape in torch (transformers, random weights) beside ours, in pairs: each round runs one row in both programs right after
 each other, one thread, process CPU clock, with the same model files, which are made in $WORK once. Prints one JSON line a row: medians, the
-ratios' median and range, peak memory of both processes beyond what they began with, weights among it. Then what our program gains on one picture
-with ten prompts one after the other, and with their phrases in one text, over ten runs of one.
+ratios' median and range, peak memory of both processes beyond what they began with, weights among it, and the shares of our time in the parts of
+the network. Then what our program gains on one picture with ten prompts one after the other, and with their phrases in one text, over ten runs of one.
 
     WORK=folder  detect.py BENCH_PROGRAM [ROUNDS] [f32|bf16|all] [ROW...]
 
@@ -73,7 +73,7 @@ def pairs(row, dtype):
     ratios = [t / m for t, m in zip(theirs, mine)]
     return {"vismin_cpu_s": round(statistics.median(mine), 3), "torch_cpu_s": round(statistics.median(theirs), 3), "ratio": round(statistics.median(ratios), 3),
             "ratio_min": round(min(ratios), 3), "ratio_max": round(max(ratios), 3), "vismin_mb": own, "torch_mb": round(peak), "memory_ratio": round(own / peak, 3),
-            **{k: parts[k] for k in ("backbone_s", "text_s", "encoder_s", "decoder_s")}}
+            **{k: parts[k] for k in ("backbone", "text", "encoder", "decoder")}}
 
 
 def prompts(dtype):
