@@ -96,7 +96,7 @@ TEST(pieces_have_the_gradients_of_the_whole) {
     EXPECT(!llm_trainer_memory(t, ROWS, T, &own, &kept, &err) && own.moments == 2 * own.weights);
     llm_trainer_free(t);
     again = trainer(m, (llm_train_config){ .dtype = VM_F32, .recompute = true });
-    EXPECT(!llm_trainer_memory(again, ROWS, T, &own, &again_kept, &err) && again_kept < kept);
+    EXPECT(!llm_trainer_memory(again, ROWS, T, &own, &again_kept, &err) && 3 * again_kept < 2 * kept);
     EXPECT(!llm_trainer_gradients(again, 1, &(llm_piece){ ROWS, T, ids, targets, NULL }, &parts, &err) &&
            parts.loss == whole.loss);
     b = gradients(m, &n2);
