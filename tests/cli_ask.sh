@@ -68,11 +68,11 @@ check at_most_8 0 "$(records one ask | sed 's/"local".*//' | awk '{ if (gsub(/"q
 
 # killed in every stage
 cp -r "$t/base" "$t/killed"; sed 's/}$/,"delay_ms":3}/' "$t/answers.jsonl" >"$t/slow.jsonl"
-for after in 05 1 15 2 3; do
+for lines in 1 2 4 6 9; do # of each journal
     "$vismin" magic "$t/killed" --llm "replay:$t/magic.jsonl" --void-limit 1 --quiet 2>/dev/null & pid=$!
-    sleep 0.0$after; kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    kill_at $lines $pid "$t/killed/magic/part-*.jsonl"
     "$vismin" ask "$t/killed" --llm-questions 2 --void-limit 1 --llm "replay:$t/slow.jsonl" --quiet 2>/dev/null & pid=$!
-    sleep 0.$after; kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    kill_at $lines $pid "$t/killed/ask*/part-*.jsonl"
 done
 magic killed --quiet; "$vismin" ask "$t/killed" --llm-questions 2 --void-limit 1 --llm "replay:$t/slow.jsonl" --quiet 2>"$t/err"; check killed_status 0 $?
 for s in magic ask_llm ask; do check killed_$s "$(records one $s | sha256sum)" "$(records killed $s | sha256sum)"; done

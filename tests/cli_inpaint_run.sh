@@ -1,6 +1,7 @@
 #!/bin/sh
 # cli_inpaint_run.sh - `vismin inpaint RUN`: codes of edits, resume, kill -9, shards, two workers, damaged journals, full disks, signals, dry run.
 vismin=${VISMIN:-build/vismin}
+. tests/stage_parts.sh
 model=tests/golden/pipeline/xl
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
@@ -67,9 +68,9 @@ echo '{"000000": {"i1": {"reject": "NO", "output": ""}, "i2": {"reject": "YES", 
 "$vismin" inpaint "$dir/chain" --images "$dir/pool/images" --dry-run > "$dir/out" 2> "$dir/err"
 check accepted_by_vet '[ "$(cat "$dir/out" | wc -l)" = 1 ] && grep -q "\"edit_id\":\"i1\".*000000.png" "$dir/out" && grep -q "1 of 3 edits were accepted by vet" "$dir/err"'
 # killed again and again; then as if nothing had been
-for wait in 0.6 0.9 1.2 0.7; do
+for lines in 1 2 3 4; do
     start killed > /dev/null 2>&1 & pid=$!
-    sleep $wait; kill -9 $pid 2> /dev/null; wait $pid 2> /dev/null
+    kill_at $lines $pid "$dir/killed/inpaint/part-*.jsonl"
 done
 run killed > /dev/null 2>&1
 check killed_same 'is_whole killed'

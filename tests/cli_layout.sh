@@ -1,6 +1,7 @@
 #!/bin/sh
 # cli_layout.sh - `vismin layout`: enumerated, by a model that writes all kinds of answers, from captions; killed, shared, changed; export and import.
 vismin=${VISMIN:-build/vismin}
+. tests/stage_parts.sh
 t=$(mktemp -d) || exit 1
 trap 'rm -rf "$t"' EXIT
 all=0
@@ -24,9 +25,9 @@ lay more --quota 150 --seed 5; lay more --quota 400 --seed 5; check extended "$w
 check nothing_twice 800 "$(wc -l <"$t/more/$part" | tr -d ' ')"
 for i in 2 0 1; do lay parts --quota 400 --seed 5 --shard $i/3; done; check shards "$want" "$(result parts)"
 lay any --quota 400 --seed 5 --shard any/4; check any_part "$want" "$(result any)"
-for after in 02 05 09; do
+for lines in 1 100 350; do
     "$vismin" layout "$t/killed" --quota 400 --seed 5 --quiet 2>/dev/null & pid=$!
-    sleep 0.$after; kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    kill_at $lines $pid "$t/killed/layout/part-*.jsonl"
 done
 lay killed --quota 400 --seed 5; check killed "$want" "$(result killed)"
 lay whole --quota 400 --seed 6; check changed 3 $?; has changed_words '"seed" was 5 and is 6 now' "$(err)"
@@ -67,9 +68,9 @@ has refused '"refused": ' "$(cat "$t/stats.json")"; has rejected_units '"rejecte
 want=$(result boot)
 check no_duplicates 1 "$("$vismin" export "$t/boot" layout | grep -c 'picture-0 of')"
 sed 's/}$/,"delay_ms":4}/' "$t/boot.jsonl" >"$t/slow.jsonl"
-for after in 1 15 2; do
+for lines in 1 9 20; do
     "$vismin" layout "$t/bkilled" --mode bootstrap --category relation --quota 50 --units 100 --rule per_pair=0 --void-limit 1 --tries 1 --llm "replay:$t/slow.jsonl" --quiet 2>/dev/null & pid=$!
-    sleep 0.$after; kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    kill_at $lines $pid "$t/bkilled/layout/part-*.jsonl"
 done
 run=bkilled; "$vismin" layout "$t/bkilled" --mode bootstrap --category relation --quota 50 --units 100 --rule per_pair=0 --void-limit 1 --tries 1 --llm "replay:$t/slow.jsonl" 2>"$t/err"; check resumed 0 $?
 check resumed_result "$want" "$(result bkilled)"

@@ -1,6 +1,12 @@
 # stage_parts.sh - what the tests of the stages share (sourced): a data set of the miniature world and canned answers to it.
 # world_run DIR N: DIR/captions.jsonl of N scenes.  world_answers DIR FILE [DELAY_MS]: two answers for each of three tries of each caption: edits of its
 # last word, garbage, a refusal, cut and empty ones, by the number of the caption.
+# kill_at LINES PID PATTERN: kills the process as soon as the files of that pattern have so many lines together; one that has ended is waited for alone.
+kill_at() {
+    while kill -0 "$2" 2>/dev/null && [ "$(cat $3 2>/dev/null | wc -l)" -lt "$1" ]; do sleep 0.01; done
+    kill -9 "$2" 2>/dev/null
+    wait "$2" 2>/dev/null
+}
 world_run() { "$vismin" captions --world "$2" --out "$1/captions.jsonl" --quiet; }
 keys_of() { # DIR: "key caption" of each line
     sed 's/.*"image_id":"\([^"]*\)","caption":"\([^"]*\)".*/\1 \2/' "$1/captions.jsonl" | while read -r id caption; do
