@@ -110,6 +110,9 @@ $(H)/pipeline/embedded_files.o: $(H)/pipeline/embedded_files.c
 # pictures of the miniature world are the same bytes everywhere: no fused multiply-add there
 $(H)/models/scene_render.o: override CFLAGS += -ffp-contract=off
 
+# sums of rounded products have one rounding after another on all processors
+$(H)/kernels/linear_q8_cpu.%.o: override CFLAGS += -ffp-contract=off
+
 $(H)/kernels/comm_mpi.o: override CFLAGS += $(if $(MPI),-DVM_HAVE_MPI $(shell pkg-config --cflags $(MPI)))
 $(H)/kernels/comm.o $(H)/kernels/comm_nccl.o: override CFLAGS += \
     $(if $(CUDA),$(if $(wildcard $(CUDA)/include/nccl.h),-DVM_HAVE_NCCL -isystem $(CUDA)/include))

@@ -22,9 +22,10 @@ static llm_config shape(void) {
 static double fill(llm *m, vm_param *p, int k, vm_rng *r) {
     vm_error e = { 0 };
     int64_t n = vm_param_count(p);
-    if (kinds[k].block >= 0 && p->nd == 2 && p != m->embed && p != m->head) {
+    if (kinds[k].block >= 0 && p->nd == 2 && p != m->embed) {
         quant_form q;
-        if (quant_form_make(&q, kinds[k].kind, p->ne[0], p->ne[1], kinds[k].block, kinds[k].kind == VM_INT4, &e)) die(&e);
+        const vm_quant_kind kind = p == m->head ? VM_INT8 : kinds[k].kind; /* as convert --quantize has it */
+        if (quant_form_make(&q, kind, p->ne[0], p->ne[1], kind == VM_INT8 ? 0 : kinds[k].block, kind == VM_INT4, &e)) die(&e);
         int64_t bytes = n / (q.kind == VM_INT8 ? 1 : 2), scales = vm_quant_scales(q.kind, q.N, q.K, q.block);
         for (int64_t i = 0; i < bytes; i++) q.own[i] = (uint8_t)vm_rng_u32(r);
         for (int64_t i = 0; i < scales; i++) {
@@ -87,7 +88,7 @@ static void run(const llm *m, const char *kind, double gb) {
     vm_error e = { 0 };
     vm_type t = vm_cpu_has_bf16() ? VM_BF16 : VM_F32;
     job j = { .logits = vm_alloc((size_t)(LLM_SLOTS * m->c.vocab) * 4) };
-    if (llm_engine_new(&j.en, m, t, &(llm_engine_options){ .tokens = 8192, .longest = 2048, .cache = t }, &e)) die(&e);
+    if (llm_engine_new(&j.en, m, t, &(llm_engine_options){ .tokens = 8192, .longest = 2048, .cache = t, .rounded = true }, &e)) die(&e);
     for (int i = 0; i < 512; i++) j.ids[i] = 3 + i * 37 % 30000;
     for (int i = 0; i < LLM_SLOTS; i++) j.all[i] = &j.s[i];
     snprintf(name, sizeof name, "%s prefill 512", kind);

@@ -56,6 +56,7 @@ vm_status vm_mirror_close(vm_mirror *m, bool written, vm_error *e);
 int vm_cpu_level(void);            /* 0 = baseline, 1 = x86-64-v3, 2 = x86-64-v4 */
 void vm_cpu_force(int level);      /* tests: at most what the processor has; -1 = best */
 bool vm_cpu_has_bf16(void);        /* native bf16 dot products */
+bool vm_cpu_has_vnni(void);        /* products of 64 bytes added in fours */
 void vm_threads(int n);            /* 0 = from affinity mask and cgroup quota */
 int vm_num_threads(void);
 

@@ -38,6 +38,14 @@ bool vm_cpu_has_bf16(void) {
 #endif
 }
 
+bool vm_cpu_has_vnni(void) {
+#if defined(__x86_64__) && !defined(VM_F64_BUILD)
+    return vm_cpu_level() == 2 && __builtin_cpu_supports("avx512vnni");
+#else
+    return false;
+#endif
+}
+
 bool vm_has_bf16(const vm_backend *be) { return be->device == VM_CUDA_DEV || vm_cpu_has_bf16(); }
 
 /* The affinity mask, cut by the cgroup's quota: more threads than that only wait for each other. */

@@ -164,6 +164,7 @@ struct vm_graph {
     vm_type dtype;       /* type of matmul inputs: VM_F32 or VM_BF16 */
     bool training;       /* keep what the backward pass needs; no fused activations */
     bool deterministic;  /* bits of a row independent of thread count and co-scheduled rows */
+    bool rounded;        /* on the processor, few rows are rounded to 8 bits for products with weights in codes (vm_linear_q) */
     bool accumulate;     /* run time: parameter gradients add to what earlier runs of this step left */
     bool profile;
     bool separate;       /* tests of the planner: every buffer in a place of its own, no sum in place */

@@ -1,10 +1,11 @@
 /* linear_q.c - y = x W^T + b [+ residual] of a weight in 8 or 4 bits that never changes (quant.h); dx = dy W.
  *
  * A few rows (decoding) are bound by the bytes of the codes: they are unpacked in registers, and up to LQ_ROWS rows of x share one
- * pass over them. More rows (prefill, training of adapters on a quantised base) are products: a tile of the weight is brought to
+ * pass over them; where the graph allows it x is rounded to 8 bits first (linear_q8_cpu.c). More rows (prefill, training of adapters on a quantised base) are products: a tile of the weight is brought to
  * the type of x, multiplied, and forgotten. No second copy of the weight ever exists. */
 #include <inttypes.h>
 
+#include "kernels/dot8_form.h"
 #include "kernels/gemm.h"
 #include "kernels/gpu_gemm.h"
 #include "kernels/infer.h"
@@ -12,6 +13,7 @@
 #include "kernels/linear_q.h"
 
 VM_CPU_DECLARE(linear_q_cpu);
+VM_CPU_DECLARE(linear_q8_cpu);
 VM_CPU_DECLARE(linear_q_dx_cpu);
 VM_CUDA_DECLARE(linear_q_cuda);
 VM_CUDA_DECLARE(linear_q_dx_cuda);
@@ -37,7 +39,7 @@ static bool check_weight(vm_graph *g, vm_node *n) {
 }
 
 /* in LQ_*; out y (...,N), and on the CPU room for rows of x (few of them), or for a tile of the weight and its results */
-static vm_status infer(vm_graph *g, vm_node *n) {
+static vm_status infer_all(vm_graph *g, vm_node *n, bool rounded) {
     vm_value x = g->v[n->in[LQ_X]];
     char a[64], b[64];
     if (!vm_check_float(g, n, LQ_X) || !check_weight(g, n)) return VM_EMODEL;
@@ -58,10 +60,14 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     vm_gpu_planned(g, n, x.type, 1, M, N, K, false, g->deterministic);
     if (g->be->device != VM_CPU_DEV) return VM_OK;
     int64_t lines = vm_tile_lines(N, K, x.type);
-    if (lq_few(g, x.type, M)) vm_node_out(g, n, VM_F32, 2, (int64_t[]){ LQ_ROWS, lq_room(K) });
+    if (rounded) vm_node_out(g, n, VM_U8, 1, (int64_t[]){ dot8_room((vm_quant_kind)n->i[LQ_KIND], M, K) });
+    else if (lq_few(g, x.type, M)) vm_node_out(g, n, VM_F32, 2, (int64_t[]){ LQ_ROWS, lq_room(K) });
     else vm_node_out(g, n, x.type, 2, (int64_t[]){ lines, K }), vm_node_out(g, n, VM_F32, 2, (int64_t[]){ M, lines });
     return VM_OK;
 }
+
+static vm_status infer(vm_graph *g, vm_node *n) { return infer_all(g, n, false); }
+static vm_status infer_rounded(vm_graph *g, vm_node *n) { return infer_all(g, n, true); }
 
 static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
     double M = (double)vm_rows(g, n->in[LQ_X]), N = (double)n->i[LQ_N], K = (double)n->i[LQ_K];
@@ -107,11 +113,21 @@ static void grad(vm_graph *g, const vm_node *n) {
 static const vm_op linear_q = { .name = "linear_q", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_q_cpu),
     .cuda = VM_CUDA(linear_q_cuda), .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = vm_gemm_node_free };
 
+static const vm_op linear_q8 = { .name = "linear_q8", .infer = infer_rounded, .cost = cost, .cpu = VM_CPU(linear_q8_cpu), .acc_outs = 1, .acc_in = LQ_RESIDUAL };
+
+static bool rounds(const vm_graph *g, vm_val x, vm_val codes, vm_quant q) {
+    vm_value c = g->v[codes];
+    if (!g->rounded || g->be->device != VM_CPU_DEV || c.nd != 2) return false;
+    int64_t K = c.ne[1] * (q.kind == VM_INT8 ? 1 : 2);
+    return (vm_rows(g, x) <= VM_ROUNDED_ROWS || g->deterministic) && (q.kind != VM_NF4 || (q.block > 0 && K % q.block == 0)) &&
+           dot8_fits(q.kind, K, q.block ? q.block : K);
+}
+
 vm_val vm_linear_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val b, vm_quant q, vm_val residual, vm_type out) {
     if (!x || !codes || !scales) return 0;
     if (g->dtype != VM_F32 && g->v[x].type != g->dtype) x = vm_cast(g, x, g->dtype);
     if (residual) out = g->v[residual].type;
     vm_val in[LQ_N_IN] = { [LQ_X] = x, [LQ_CODES] = codes, [LQ_SCALES] = scales, [LQ_ZEROS] = q.zeros, [LQ_NESTED] = q.nested,
                            [LQ_BIAS] = b, [LQ_RESIDUAL] = residual };
-    return vm_append1(g, &linear_q, LQ_N_IN, in, &(vm_node){ .i = { out, q.kind, q.block } });
+    return vm_append1(g, rounds(g, x, codes, q) ? &linear_q8 : &linear_q, LQ_N_IN, in, &(vm_node){ .i = { out, q.kind, q.block } });
 }

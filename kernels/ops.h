@@ -27,7 +27,13 @@ typedef struct {
     vm_val nested; /* 0, or f32: scales are u8 codes of these (double quantisation) */
 } vm_quant;
 /* y (...,N) = x (...,K) w^T + b (N) [+ residual], w (N,K) given by codes u8, (N,K) or (N,K/2), and scales, as quant.h has them;
- * these are constants. Types, b and residual as in vm_linear; x may be f16. Sums are f32. */
+ * these are constants. Types, b and residual as in vm_linear; x may be f16. Sums are f32.
+ *
+ * vm_graph.rounded: on the processor up to VM_ROUNDED_ROWS rows of x (with vm_graph.deterministic any) are rounded to 8 bits first, each 32
+ * columns by their largest magnitude / 127, and the numbers of NF4 to 8 bits as well: sums are of whole numbers then, which
+ * processors have faster instructions for. There is no gradient. A weight whose blocks are no eights of columns (fours in INT8), or cross
+ * rows, is multiplied unrounded. */
+enum { VM_ROUNDED_ROWS = 32 };
 vm_val vm_linear_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val b, vm_quant q, vm_val residual, vm_type out);
 
 /* --- conv.c ----------------------------------------------------------------------------------------------------------- */

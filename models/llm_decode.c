@@ -15,7 +15,7 @@ typedef struct {
 struct llm_engine {
     const llm *m;
     vm_type dtype;
-    bool deterministic;
+    bool deterministic, rounded;
     int64_t longest, pages, table; /* table: pages of the longest sequence, and of a chunk behind it */
     vm_param **cache;              /* keys and values of each layer (pages,PAGE,NKV*HS) */
     int32_t *uses, *free;          /* sequences that have a page; a stack of pages that nobody has */
@@ -44,7 +44,7 @@ static vm_status make_cache(llm_engine *en, vm_type type, vm_error *e) {
 vm_status llm_engine_new(llm_engine **out, const llm *m, vm_type dtype, const llm_engine_options *o, vm_error *e) {
     llm_engine *en = *out = vm_calloc(1, sizeof *en);
     if (!en) return vm_nomem(e, sizeof *en, "text generation");
-    en->m = m, en->dtype = dtype, en->deterministic = o->deterministic;
+    en->m = m, en->dtype = dtype, en->deterministic = o->deterministic, en->rounded = o->rounded;
     en->longest = o->longest ? VM_MIN(o->longest, m->c.context) : m->c.context;
     en->table = (en->longest + LLM_CHUNK) / PAGE + 1; /* a chunk is filled up to a power of 2 */
     en->pages = (o->tokens + PAGE - 1) / PAGE + 1; /* page 0 stands for places that nothing is kept of */
@@ -131,7 +131,7 @@ static vm_status build(llm_engine *en, plan *p, vm_error *e) {
     int64_t st[] = { p->S, p->t }, table[] = { p->S, en->table };
     vm_graph *g = p->g = vm_graph_new(en->m->w.be, en->dtype);
     if (!g) return vm_nomem(e, sizeof *g, "a graph");
-    g->deterministic = en->deterministic, g->shared = &en->arena;
+    g->deterministic = en->deterministic, g->rounded = en->rounded, g->shared = &en->arena;
     en->arena.be = en->m->w.be;
     llm_step x = { .ids = vm_input(g, "ids", VM_I32, 2, st), .positions = vm_input(g, "positions", VM_I32, 2, st), .at = vm_input(g, "at", VM_I32, 1, st),
                    .written = vm_input(g, "written", VM_I32, 1, st), .seen = vm_input(g, "seen", VM_I32, 1, st),

@@ -25,6 +25,7 @@ typedef struct {
     int64_t longest; /* tokens of one sequence at most; 0 = the model's context */
     vm_type cache;   /* VM_F32 or VM_BF16: how keys and values are kept */
     bool deterministic;
+    bool rounded;    /* activations of products with weights in 8 and 4 bits are rounded to 8 bits (vm_linear_q), on the processor */
 } llm_engine_options;
 
 enum { LLM_SLOTS = 32, LLM_CHUNK = 512, LLM_PAGE = 32 }; /* sequences of one decoding step; tokens of a chunk of a prompt, of a page */

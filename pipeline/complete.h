@@ -81,6 +81,7 @@ bool complete_groups(const completer *c); /* does it pay that prompts which begi
         { "llm-backoff", OPT_INT, "500", "MS", "http: wait before the second try, doubled each time", 1, 60000 },      \
         { "llm-context", OPT_INT, "0", "N", "tokens of prompt and answer together; 0 = the model's own", 0, 1 << 24 }, \
         { "llm-batch", OPT_INT, "16", "N", "native: texts that are worked on together", 1, 32 },                       \
+        { "act-bits", OPT_INT, "8", "8|16", "native: as in `vismin generate`", 8, 16 },                                \
         { "adapter", OPT_STR, NULL, "DIR", "native: a PEFT adapter (LoRA) of the model", 0, 0 },                       \
         { "chat-template", OPT_STR, "auto", "NAME",                                                                    \
           "native: layout of a conversation; auto (the model's own), none or a name of `vismin generate`", 0, 0 },     \

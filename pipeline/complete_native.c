@@ -109,6 +109,7 @@ static vm_status make_engine(native *c, int64_t longest, vm_error *e) {
     llm_engine_options o = { .longest = longest,
                              .cache = c->x.dtype,
                              .deterministic = c->deterministic,
+                             .rounded = c->x.rounded,
                              .tokens = (c->slots + 1) * (longest + LLM_PAGE) };
     return llm_engine_new(&c->en, c->x.m, c->x.dtype, &o, e);
 }
@@ -223,8 +224,9 @@ static vm_status identify(native *c, const char *dir, const char *adapter, vm_er
     while (len > 1 && dir[len - 1] == '/') len--;
     char *name = vm_strndup(dir, len);
     if (name)
-        c->base.id = vm_asprintf("native:%s %.16s %s %s%s", path_base(name), hex, chat_name(c->x.chat),
-                                 c->x.dtype == VM_BF16 ? "bf16" : "f32", c->deterministic ? " deterministic" : "");
+        c->base.id = vm_asprintf("native:%s %.16s %s %s%s%s", path_base(name), hex, chat_name(c->x.chat),
+                                 c->x.dtype == VM_BF16 ? "bf16" : "f32", c->x.rounded ? " act8" : "",
+                                 c->deterministic ? " deterministic" : "");
     vm_free(name);
     return c->base.id ? VM_OK : vm_nomem(e, 256, "a name");
 }

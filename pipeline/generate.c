@@ -248,6 +248,7 @@ static vm_status generate(job *j, prompt *p, int64_t n, vm_error *e) {
     }
     int slots = (int)VM_MIN(VM_MIN(arg_int(a, "batch"), N), (int64_t)LLM_SLOTS);
     llm_engine_options o = { .longest = longest, .cache = j->x.dtype, .deterministic = arg_flag(a, "deterministic"),
+                             .rounded = j->x.rounded,
                              .tokens = (slots + 1) * (VM_MIN(longest, m->c.context) + LLM_PAGE) };
     if (!e->status && !llm_engine_new(&en, m, j->x.dtype, &o, e))
         llm_batch(en, m, N, r, slots, run_stopping, &counts, e);

@@ -327,7 +327,8 @@ vm_status serve_loop_new(serve_loop **out, const serve_options *o, vm_error *e) 
     s->o = *o;
     pthread_mutex_init(&s->lock, NULL), pthread_cond_init(&s->came, NULL);
     llm_engine_options eo = {
-        .tokens = o->cache, .longest = o->context, .cache = o->x->dtype, .deterministic = o->deterministic
+        .tokens = o->cache, .longest = o->context, .cache = o->x->dtype, .deterministic = o->deterministic,
+        .rounded = o->x->rounded
     };
     if (!llm_engine_new(&s->en, o->x->m, o->x->dtype, &eo, e)) llm_queue_new(&s->q, s->en, o->x->m, o->slots, e);
     if (!e->status) return VM_OK;

@@ -6,15 +6,25 @@
 #include "io/log.h"
 #include "pipeline/run.h"
 
+static bool in_codes(const llm *m) {
+    for (int64_t i = 0; i < m->w.n; i++)
+        if (m->w.p[i]->quant) return true;
+    return false;
+}
+
 vm_status text_model_open(text_model *x, const vm_args *a, const char *dir, vm_error *e) {
     const char *layout = arg_str(a, "chat-template"), *adapter = arg_str(a, "adapter");
     vm_backend *be = dir ? run_backend(a, e) : NULL;
+    int64_t bits = arg_int(a, "act-bits");
+    if (bits != 8 && bits != 16)
+        return vm_fail(e, VM_EUSAGE, "--act-bits %lld: expected 8 (rounded) or 16 (as they are)", (long long)bits);
     if (!be || run_dtype(a, true, &x->dtype, e)) return e->status;
     if (!strcmp(layout, "auto")) chat_of(&x->chat, dir, e);
     else if (strcmp(layout, "none")) x->chat = chat_by_name(layout, e);
     if (e->status || llm_open(&x->m, be, dir, false, e) || tok_open(&x->t, dir, e)) return e->status;
     if (x->m->unused) vm_warn("%s", x->m->unused);
     if (adapter && llm_adapt(x->m, NULL, adapter, e)) return e->status;
+    x->rounded = bits == 8 && be->device == VM_CPU_DEV && in_codes(x->m);
     const char *stop = x->chat ? chat_stop(x->chat) : NULL;
     int32_t id = stop ? tok_find(x->t, stop, strlen(stop)) : -1;
     if (id >= 0 && x->m->c.stops < LLM_STOPS) x->m->c.stop[x->m->c.stops++] = id;

@@ -15,12 +15,17 @@ typedef struct {
     const chat_layout *chat; /* NULL: prompts are texts as they are */
     token_trie *trie;        /* text_form_begin's; NULL before the first */
     vm_type dtype;
+    bool rounded;            /* --act-bits 8 on the processor, and there are weights in 8 or 4 bits */
 } text_model;
 
-/* Reads --dtype, --chat-template and --adapter (TEXT_MODEL_OPTS). The layout's own stop token joins the model's. */
+/* Reads --dtype, --act-bits, --chat-template and --adapter (TEXT_MODEL_OPTS). The layout's own stop token joins the model's. */
 vm_status text_model_open(text_model *x, const vm_args *a, const char *dir, vm_error *e);
 void text_model_close(text_model *x);
 #define TEXT_MODEL_OPTS                                                                                                \
+    { "act-bits", OPT_INT, "8", "8|16",                                                                                \
+      "on the processor, what weights in 8 or 4 bits are multiplied by: activations rounded to 8 bits by groups of "   \
+      "32, or (16, slower) as they are",                                                                               \
+      8, 16 },                                                                                                         \
     { "adapter", OPT_STR, NULL, "DIR", "a PEFT adapter (LoRA) of the model, applied as it runs", 0, 0 }, {             \
         "chat-template", OPT_STR, "auto", "NAME",                                                                      \
             "layout of a conversation: auto (the model's own), none, or mistral, mixtral, llama2, llama3, vicuna, "    \
