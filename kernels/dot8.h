@@ -132,7 +132,7 @@ static inline void dot8_plain(dot8_kind k, int M, const dot8_rows *r, const uint
         if (r->first) memset(sum[i], 0, (size_t)M * sizeof *sum[i]);
         for (int64_t c = 0; c < r->n; c += columns) {
             uint8_t w[2][DOT8_BYTES] = { { 0 } };
-            int64_t bytes = VM_MIN((int64_t)DOT8_BYTES, (r->n - c + per - 1) / per);
+            int64_t bytes = VM_MIN((int64_t)DOT8_BYTES, (r->n - c) / per);
             for (int64_t b = 0; b < bytes; b++) {
                 uint8_t code = r->codes[i * r->row + c / per + b];
                 w[0][b] = per == 1 ? code : table[code >> 4], w[1][b] = per == 1 ? 0 : table[code & 15];

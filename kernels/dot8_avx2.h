@@ -47,7 +47,7 @@ INLINE void dot8_avx2_rows(const dot8_kind k, const int M, const dot8_rows *r, c
             const uint8_t *from = codes;
             float scale[DOT8_LANES], zero[DOT8_LANES];
             _mm_prefetch((const char *)codes + DOT8_AHEAD, _MM_HINT_T0);
-            if (n < columns) memcpy(rest, codes, (size_t)(n + per - 1) / (size_t)per), from = rest; /* what is missing meets zeros of x */
+            if (n < columns) memcpy(rest, codes, (size_t)(n / per)), from = rest; /* what is missing meets zeros of x */
             for (int l = 0; l < DOT8_LANES; l++) {
                 int64_t b = VM_MIN((int64_t)(l >> at.shift), at.blocks - 1);
                 scale[l] = s[b], zero[l] = k.zeros ? z[b] : 0;

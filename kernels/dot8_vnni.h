@@ -72,7 +72,7 @@ DOT8_VNNI_TARGET INLINE void dot8_vnni_rows(const dot8_kind k, const int R, cons
     }
     if (n) {
         UNROLL for (int j = 0; j < R; j++)
-            c[j] = dot8_vnni_codes(k, many == 1 ? 1 : 0, codes + j * r->row, (n + per - 1) / per, bytes, s + j * r->s_row, k.zeros ? z + j * r->s_row : NULL,
+            c[j] = dot8_vnni_codes(k, many == 1 ? 1 : 0, codes + j * r->row, n / per, bytes, s + j * r->s_row, k.zeros ? z + j * r->s_row : NULL,
                                    which, VM_MIN(at.many, at.blocks));
         dot8_vnni_step(k, R, M, c, x, all);
     }
