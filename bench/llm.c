@@ -2,7 +2,10 @@
  * and of several texts, with weights in 16, 8 and 4 bits. One JSON line per row on stdout (measure.h); per_s counts tokens. Behind each
  * "decode b1" a line says how many GB of weights a token reads, their rate by CPU seconds, and that of plain reading in the same minute.
  *
- * Rows: "KIND prefill 512" "KIND decode b1" "KIND decode b8" "KIND decode b32", KIND one of bf16, f16, int8, nf4, int4. */
+ * Rows: "KIND prefill 512" "KIND decode b1" "KIND decode b8" "KIND decode b32", KIND one of bf16, f16, int8, nf4, int4. Minutes long,
+ * and only where it is named: "KIND shared prefix", 16 texts of 1,500 tokens in common and 60 of their own that are 128 tokens continued,
+ * the common ones computed once, and by each text for itself; CPU seconds of all, and until a first token. Weights in codes are
+ * multiplied by activations rounded to 8 bits, as generate does it, and the output head is in int8 then. */
 #include "bench/measure.h"
 #include "kernels/philox.h"
 #include "models/llm_decode.h"
@@ -83,6 +86,41 @@ static void against_memory(job *j, const char *name, double gb) {
     vm_free(p);
 }
 
+/* CPU seconds of the texts; *first: until the first token of one, the common tokens being there if they are shared. */
+static double texts(const llm *m, vm_type t, bool shared, double *first) {
+    enum { TEXTS = 16, COMMON = 1500, OWN = 60, MADE = 128 };
+    job j = { .n = TEXTS, .logits = vm_alloc((size_t)(LLM_SLOTS * m->c.vocab) * 4) };
+    llm_seq base = { 0 };
+    int32_t ids[COMMON + OWN];
+    vm_error e = { 0 };
+    llm_engine_options o = { .tokens = (TEXTS + 1) * 2048, .longest = 2048, .cache = t, .rounded = true };
+    if (llm_engine_new(&j.en, m, t, &o, &e)) die(&e);
+    for (int i = 0; i < COMMON + OWN; i++) ids[i] = 3 + i * 37 % 30000;
+    double begin = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    if (shared && llm_prefill(j.en, &base, ids, COMMON, NULL, &e)) die(&e);
+    double at = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    for (int i = 0; i < TEXTS; i++) {
+        j.all[i] = &j.s[i], ids[COMMON] = 5 + i;
+        if (shared && llm_seq_fork(j.en, &j.s[i], &base, COMMON, &e)) die(&e);
+        if (llm_prefill(j.en, &j.s[i], shared ? ids + COMMON : ids, shared ? OWN : COMMON + OWN, j.logits, &e)) die(&e);
+        if (i == 0) *first = seconds(CLOCK_PROCESS_CPUTIME_ID) - at;
+    }
+    for (int i = 0; i < MADE; i++) decode(&j);
+    double all = seconds(CLOCK_PROCESS_CPUTIME_ID) - begin;
+    for (int i = 0; i < TEXTS; i++) llm_seq_free(j.en, &j.s[i]);
+    llm_seq_free(j.en, &base);
+    llm_engine_free(j.en);
+    vm_free(j.logits);
+    return all;
+}
+
+static void shared_prefix(const llm *m, const char *name, vm_type t) {
+    double first, first_alone, all = texts(m, t, true, &first), alone = texts(m, t, false, &first_alone);
+    printf("{\"program\":\"vismin\",\"section\":\"llm\",\"name\":\"%s\",\"threads\":%d,\"cpu_s\":%.2f,\"cpu_s_each_for_itself\":%.2f,\"ratio\":%.2f,\"first_cpu_s\":%.3f,"
+           "\"first_cpu_s_for_itself\":%.3f}\n", name, threads, all, alone, alone / all, first, first_alone);
+    fflush(stdout);
+}
+
 static void run(const llm *m, const char *kind, double gb) {
     char name[64];
     vm_error e = { 0 };
@@ -106,6 +144,8 @@ static void run(const llm *m, const char *kind, double gb) {
     }
     llm_engine_free(j.en);
     vm_free(j.logits);
+    snprintf(name, sizeof name, "%s shared prefix", kind);
+    if (n_rows && wanted(name)) shared_prefix(m, name, t);
 }
 
 static bool wanted_kind(const char *kind) {

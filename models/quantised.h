@@ -2,7 +2,7 @@
  * numbers. Three layouts of safetensors, told by config.json's quantization_config and the names of tensors:
  *
  *   bitsandbytes  W.weight U8 with .absmax, .quant_map, .quant_state.bitsandbytes__nf4 (and .nested_*: scales in 8 bits themselves);
- *                 or W.weight I8 with W.SCB, 127 times the scale of each row. Floats under load_in_4bit or load_in_8bit are quantised now
+ *                 or W.weight I8 with W.SCB, 127 times the scale of each row (beside the other layouts, too: the head). Floats under load_in_4bit or load_in_8bit are quantised now
  *   gptq          W.qweight I32 (K/8,N), word k has columns 8k.. from its low bits on; W.qzeros (G,N/8), less one before version 2;
  *                 W.scales (G,N); W.g_idx (K): the group of each column
  *   awq           W.qweight I32 (K,N/8), W.qzeros (G,N/8), both with rows 0,2,4,6,1,3,5,7 of a word's eight; W.scales (G,N)

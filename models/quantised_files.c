@@ -290,6 +290,10 @@ static bool is_part(const quantised *q, const st_tensor *t) {
         char base[320];
         snprintf(base, sizeof base, "%.*s", (int)(strlen(t->name) - strlen(parts[k])), t->name);
         size_t n = strlen(base);
+        if (ends_in(t->name, ".SCB") || ends_in(t->name, ".weight_format")) { /* of a matrix in 8 bits, in any of the layouts */
+            snprintf(base + n, sizeof base - n, ".weight");
+            return st_find(q->f, base) != NULL;
+        }
         if (q->stored == NF4) return st_find(q->f, base) != NULL;
         snprintf(base + n, sizeof base - n, "%s", q->stored == INT8 ? ".weight" : ".qweight");
         return st_find(q->f, base) != NULL;
@@ -317,7 +321,7 @@ static vm_status see(quantised *q, const st_tensor *t, st_tensor *as, entry *x, 
         x->how = NF4, as->nd = 2;
         json_as_ints(json_get(json_root(d), "shape"), as->shape, 2, e);
         json_free(d);
-    } else if (q->stored == INT8 && t->dtype == ST_I8 && t->nd == 2 && ends_in(t->name, ".weight")) {
+    } else if (t->dtype == ST_I8 && t->nd == 2 && ends_in(t->name, ".weight")) {
         x->how = INT8;
     } else if ((q->stored == GPTQ || q->stored == AWQ) && t->nd == 2 && ends_in(t->name, ".qweight")) {
         x->how = q->stored, as->nd = 2;

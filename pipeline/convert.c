@@ -243,6 +243,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     if (text && (folders || quantize)) return vm_fail(e, VM_EUSAGE, "--text-encoder is a conversion of its own; make one after the other");
     if (text) return convert_text(o.from, o.out, o.type, e);
     if (quantize) return convert_quantize(a, o.from, o.out, e);
+    if (arg_flag(a, "keep-head")) return vm_fail(e, VM_EUSAGE, "--keep-head goes with --quantize");
     if (arg_given(a, "group")) return vm_fail(e, VM_EUSAGE, "--group goes with --quantize int4");
     if (folders) return convert_towers(a, o.from, o.out, o.type, o.open_clip, e);
     if (arg_given(a, "alpha")) return vm_fail(e, VM_EUSAGE, "--alpha goes with --average");
@@ -274,6 +275,7 @@ static const vm_opt opts[] = {
     { "alpha", OPT_FLOAT, NULL, "X", "with one --average: (1 - X) IN + X DIR", 0, 1 },
     { "quantize", OPT_STR, NULL, "KIND", "IN is the folder of a language model: matrices of its layers in int4, int8 or nf4", 0, 0 },
     { "group", OPT_INT, NULL, "N", "with --quantize int4: columns that share a scale (128, or 64 or 32 where that does not divide)", 8, 65536 },
+    { "keep-head", OPT_FLAG, NULL, NULL, "with --quantize: the output head stays as it is, not in int8 (other libraries read no head in 8 bits)", 0, 0 },
     { "text-encoder", OPT_FLAG, NULL, NULL, "IN is a CLIP folder: its text half alone, as Stable Diffusion's folder text_encoder", 0, 0 },
     { "tokenizer", OPT_STR, NULL, "DIR", "copy tokenizer and image processor files from this folder", 0, 0 },
     { "prediction", OPT_STR, "epsilon", "WHAT", "what a Stable Diffusion checkpoint predicts: epsilon, v_prediction", 0, 0 },
@@ -298,7 +300,7 @@ const vm_command cmd_convert = {
              "Checkpoints of Grounding DINO, by their names: IDEA-Research's (.pth) and MMDetection's mm-grounding-dino become folders of\n"
              "transformers; --tokenizer gives the files of bert-base-uncased.\n"
              "--quantize writes a language model whose layers take 8 or 4 bits a weight, in layouts that the usual libraries read: nf4 and\n"
-             "int8 as bitsandbytes, int4 as AWQ (rounded to nearest, without a search).\n"
+             "int8 as bitsandbytes, int4 as AWQ (rounded to nearest, without a search). An output head of its own takes 8 bits (--keep-head).\n"
              "A single-file checkpoint of Stable Diffusion 1, 2, XL or the refiner becomes a folder of diffusers', in the types that it has.\n\n"
              "  vismin convert model.pt vismin-clip/ --act quick_gelu --tokenizer clip-vit-large-patch14/\n"
              "  vismin convert pytorch_model.bin model.safetensors\n"

@@ -1,11 +1,12 @@
 /* convert_quantize.c - a language model in 8 or 4 bits: the matrices of its layers as codes and scales, all else as it is, in layouts that
- * the published libraries read, and quantised.h again:
+ * the published libraries read, and quantised.h again (the head in 8 bits beside another kind is read here alone):
  *
  *   nf4   bitsandbytes' 4 bits with double quantisation: blocks of 64 weights, NF4 codes, scales in 8 bits
  *   int8  bitsandbytes' 8 bits: W.weight I8 by rows, W.SCB their largest magnitudes
  *   int4  awq's "gemm": groups of columns with a scale in f16 and a zero of 4 bits, rounded to nearest (nothing is searched)
  *
- * One tensor at a time is in memory. Experts and their routers stay in 16 bits. */
+ * One tensor at a time is in memory. A head of its own becomes int8 in each kind, unless it is to be kept: every token reads all of it.
+ * Experts, their routers and tables stay in 16 bits. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ typedef struct {
     const st_file *f;
     st_writer *w;
     int64_t n, weights;
+    bool head;     /* in 8 bits */
 } job;
 
 /* --- which -------------------------------------------------------------------------------------------------------------- */
@@ -36,7 +38,11 @@ static bool is_matrix(const st_tensor *t) {
     return t->nd == 2 && is_float(t->dtype) && strstr(t->name, "layers.") && ends_in(t->name, ".weight") && !strstr(t->name, "experts") &&
            !strstr(t->name, "moe.gate");
 }
+static bool is_head(const job *j, const st_tensor *t) {
+    return j->head && t->nd == 2 && is_float(t->dtype) && !strcmp(t->name, "lm_head.weight");
+}
 static bool fits(const job *j, const st_tensor *t) {
+    if (is_head(j, t)) return true;
     if (!is_matrix(t)) return false;
     return j->kind == VM_INT8 || (j->kind == VM_NF4 ? t->shape[1] % 2 == 0 : t->shape[0] % 8 == 0 && t->shape[1] % j->group == 0);
 }
@@ -133,7 +139,7 @@ static void int4(const job *j, const st_tensor *t, const float *w, vm_error *e) 
 }
 
 static void put(const job *j, const st_tensor *t, const float *w, vm_error *e) {
-    (j->kind == VM_NF4 ? nf4 : j->kind == VM_INT8 ? int8 : int4)(j, t, w, e);
+    (j->kind == VM_INT8 || is_head(j, t) ? int8 : j->kind == VM_NF4 ? nf4 : int4)(j, t, w, e);
 }
 
 /* --- the folder ----------------------------------------------------------------------------------------------------------- */
@@ -166,10 +172,10 @@ static vm_status write_weights(job *j, const char *dir, vm_error *e) {
 }
 
 /* What stays in 16 bits, as the libraries name it. */
-static void put_left_out(json_writer *w, const char *key) {
+static void put_left_out(const job *j, json_writer *w, const char *key) {
     static const char *const names[] = { "lm_head", "block_sparse_moe", "experts" };
     json_begin_array(w, key);
-    for (int k = 0; k < VM_LEN(names); k++) json_put_str(w, NULL, names[k]);
+    for (int k = j->head; k < VM_LEN(names); k++) json_put_str(w, NULL, names[k]);
     json_close_array(w);
 }
 
@@ -183,14 +189,14 @@ static vm_status write_config(const job *j, const char *from, const char *dir, v
         json_put_str(&w, "quant_method", "awq");
         json_put_int(&w, "bits", 4), json_put_int(&w, "group_size", j->group);
         json_put_bool(&w, "zero_point", true), json_put_str(&w, "version", "gemm");
-        put_left_out(&w, "modules_to_not_convert");
+        put_left_out(j, &w, "modules_to_not_convert");
     } else {
         json_put_str(&w, "quant_method", "bitsandbytes");
         json_put_bool(&w, "load_in_4bit", j->kind == VM_NF4), json_put_bool(&w, "load_in_8bit", j->kind == VM_INT8);
         json_put_str(&w, "bnb_4bit_quant_type", "nf4"), json_put_bool(&w, "bnb_4bit_use_double_quant", true);
         json_put_str(&w, "bnb_4bit_compute_dtype", "bfloat16"), json_put_str(&w, "bnb_4bit_quant_storage", "uint8");
         json_put_raw(&w, "llm_int8_threshold", "6.0", 3); /* a whole number is refused there */
-        put_left_out(&w, "llm_int8_skip_modules");
+        put_left_out(j, &w, "llm_int8_skip_modules");
     }
     json_close_object(&w), json_close_object(&w);
     json_free(d);
@@ -224,8 +230,10 @@ vm_status convert_quantize(const vm_args *a, const char *from, const char *out, 
     if (j.kind == VM_INT4 && strcmp(kind, "int4")) return vm_fail(e, VM_EUSAGE, "--quantize %s: expected int4, int8 or nf4", kind);
     if (j.kind != VM_INT4 && arg_given(a, "group")) return vm_fail(e, VM_EUSAGE, "--group goes with --quantize int4");
     if (!file_is_dir(from) || !llm_is_llm(from)) return vm_fail(e, VM_EUSAGE, "%s: --quantize starts from the folder of a language model", from);
-    if (st_open(&f, from, e)) return e->status;
-    j.f = f;
+    llm_config c = { 0 };
+    if (llm_config_read(&c, from, e) || st_open(&f, from, e)) return llm_config_free(&c), e->status;
+    j.f = f, j.head = !arg_flag(a, "keep-head") && !c.tied;
+    llm_config_free(&c);
     if ((j.kind != VM_INT4 || !find_group(&j, arg_int(a, "group"), e)) && !dir_begin(&tmp, out, e)) {
         if (!write_weights(&j, tmp, e) && !write_config(&j, from, tmp, e) && !copy_rest(from, tmp, e)) dir_commit(tmp, out, e);
         if (e->status) dir_abort(tmp);

@@ -36,6 +36,7 @@ has bad_line 'bad.jsonl:2:1: prompt: found 5, expected a string' "$(cat "$t/err"
 : >"$t/none"; gen --prompts "$t/none"; has no_prompts 'no prompts, expected JSON lines' "$(cat "$t/err")"
 gen; check usage 2 $?
 gen --prompt x --system y; check system_status 2 $?
+gen --prompt x --act-bits 12; check act_bits_status 2 $?
 "$vismin" generate tests/golden/bert/hf --prompt x 2>"$t/err"; has other_family '"bert" is no language model' "$(cat "$t/err")"
 schema='{"type":"object","properties":{"name":{"type":"string","maxLength":20},"kind":{"enum":["cat","dog"]},"n":{"type":"integer","minimum":0,"maximum":512}},"required":["name","kind","n"]}'
 gen --prompts "$t/p.jsonl" --n 3 --max-new 40 --schema "$schema" --temperature 5 --top-k 0 >"$t/s"; check schema_status 0 $?

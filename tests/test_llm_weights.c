@@ -152,15 +152,16 @@ static double worst_weight(const char *a, const char *b) {
     return worst;
 }
 
-static char *convert(const char *from, const char *kind, vm_error *e) {
-    char *to = path_join(tmp, kind);
-    char *argv[] = { (char *)(uintptr_t)from, to, "--quantize", (char *)(uintptr_t)kind, "--quiet" };
+static char *convert_head(const char *from, const char *kind, bool keep_head, const char *name, vm_error *e) {
+    char *to = path_join(tmp, name);
+    char *argv[] = { (char *)(uintptr_t)from, to, "--quantize", (char *)(uintptr_t)kind, "--quiet", "--keep-head" };
     vm_args *a = NULL;
     bool done;
-    if (!args_parse(&a, &cmd_convert, VM_LEN(argv), argv, &done, e)) cmd_convert.run(a, e);
+    if (!args_parse(&a, &cmd_convert, VM_LEN(argv) - !keep_head, argv, &done, e)) cmd_convert.run(a, e);
     args_free(a);
     return to;
 }
+static char *convert(const char *from, const char *kind, vm_error *e) { return convert_head(from, kind, true, kind, e); }
 TEST(converted) {
     static const struct { const char *kind; double least, most; } kinds[] = { { "int8", 1e-4, 0.005 }, { "nf4", 0.02, 0.17 }, { "int4", 0.02, 0.08 } };
     char *plain = plain_folder();
@@ -177,6 +178,26 @@ TEST(converted) {
     vm_error e = { 0 };
     vm_free(convert(plain, "int3", &e));
     EXPECT_HAS(e.msg, "--quantize int3: expected int4, int8 or nf4");
+    vm_free(plain);
+}
+
+/* An output head of its own takes 8 bits beside layers of each kind. */
+TEST(head_in_8_bits) {
+    static const char *const kinds[] = { "int8", "nf4", "int4" };
+    char *plain = plain_folder();
+    for (int k = 0; k < VM_LEN(kinds); k++) {
+        vm_error e = { 0 };
+        llm *m = NULL;
+        char name[32];
+        snprintf(name, sizeof name, "%s-head", kinds[k]);
+        char *dir = convert_head(plain, kinds[k], false, name, &e);
+        if (e.status) MISMATCH("%s\n", e.msg);
+        same_as_expanded(dir, 15);
+        if (llm_open(&m, vm_backend_cpu(), dir, false, &e)) MISMATCH("%s\n", e.msg);
+        else EXPECT(!m->unused && m->head->quant && m->head->quant->kind == VM_INT8 && !m->embed->quant);
+        llm_free(m);
+        vm_free(dir);
+    }
     vm_free(plain);
 }
 
@@ -345,6 +366,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < LENGTH; i++) text[i] = 3 + (i * 37 + i * i) % (V - 3);
     RUN(experts_joined);
     RUN(converted);
+    RUN(head_in_8_bits);
     RUN(adapters_on_4_bits);
     RUN(quantised_while_loading);
     RUN(gptq_layouts);
