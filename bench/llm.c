@@ -2,7 +2,7 @@
  * and of several texts, with weights in 16, 8 and 4 bits. One JSON line per row on stdout (measure.h); per_s counts tokens. Behind each
  * "decode b1" a line says how many GB of weights a token reads, their rate by CPU seconds, and that of plain reading in the same minute.
  *
- * Rows: "KIND prefill 512" "KIND decode b1" "KIND decode b8" "KIND decode b32", KIND one of bf16, f16, int8, nf4, int4. Minutes long,
+ * Rows: "KIND prefill 512" "KIND decode b1" "KIND decode b8" "KIND decode b32", KIND one of f32, bf16, f16, int8, nf4, int4. Minutes long,
  * and only where it is named: "KIND shared prefix", 16 texts of 1,500 tokens in common and 60 of their own that are 128 tokens continued,
  * the common ones computed once, and by each text for itself; CPU seconds of all, and until a first token. Weights in codes are
  * multiplied by activations rounded to 8 bits, as generate does it, and the output head is in int8 then. */
@@ -14,14 +14,14 @@
 vm_status llm_make(llm **out, vm_backend *be, const llm_config *c, vm_error *e); /* models/llm.c */
 
 static const struct { const char *name; vm_type type; vm_quant_kind kind; int block; } kinds[] = {
-    { "bf16", VM_BF16, VM_INT8, -1 }, { "f16", VM_F16, VM_INT8, -1 }, { "int8", VM_BF16, VM_INT8, 0 }, { "nf4", VM_BF16, VM_NF4, 64 }, { "int4", VM_BF16, VM_INT4, 128 } };
+    { "f32", VM_F32, VM_INT8, -1 }, { "bf16", VM_BF16, VM_INT8, -1 }, { "f16", VM_F16, VM_INT8, -1 }, { "int8", VM_BF16, VM_INT8, 0 }, { "nf4", VM_BF16, VM_NF4, 64 }, { "int4", VM_BF16, VM_INT4, 128 } };
 
 static llm_config shape(void) {
     return (llm_config){ .vocab = 32000, .width = 2048, .mlp = 5632, .layers = 22, .context = 2048, .NH = 32, .NKV = 4, .HS = 64, .eps = 1e-5f,
                          .act = VM_SILU, .rope = { .columns = 64, .base = 1e4 }, .bos = 1, .pad = -1 };
 }
 
-/* Random numbers of size 2^-7 to 2^-3 in 16 bits, or random codes; norms are 1. Returns the bytes. */
+/* Random numbers of size 2^-7 to 2^-3 in 16 bits, up to 2^-5 in f32, or random codes; norms are 1. Returns the bytes. */
 static double fill(llm *m, vm_param *p, int k, vm_rng *r) {
     vm_error e = { 0 };
     int64_t n = vm_param_count(p);
@@ -42,7 +42,7 @@ static double fill(llm *m, vm_param *p, int k, vm_rng *r) {
     p->type = p->nd > 1 ? kinds[k].type : VM_F32;
     if (vm_param_alloc(p, &e)) die(&e);
     for (int64_t i = 0; i < n; i++) {
-        if (p->type == VM_F32) ((float *)p->data)[i] = 1;
+        if (p->type == VM_F32) ((float *)p->data)[i] = p->nd > 1 ? (float)(int32_t)vm_rng_u32(r) * 0x1p-36f : 1;
         else ((uint16_t *)p->data)[i] = (uint16_t)(vm_rng_u32(r) & (p->type == VM_BF16 ? 0x81ff : 0x8fff)) | (p->type == VM_BF16 ? 0x3c00 : 0x2000);
     }
     return p == m->embed ? 0 : (double)n * (double)vm_type_size(p->type); /* of the table one row is read */
@@ -124,7 +124,7 @@ static void shared_prefix(const llm *m, const char *name, vm_type t) {
 static void run(const llm *m, const char *kind, double gb) {
     char name[64];
     vm_error e = { 0 };
-    vm_type t = vm_cpu_has_bf16() ? VM_BF16 : VM_F32;
+    vm_type t = vm_cpu_has_bf16() && strcmp(kind, "f32") ? VM_BF16 : VM_F32;
     job j = { .logits = vm_alloc((size_t)(LLM_SLOTS * m->c.vocab) * 4) };
     if (llm_engine_new(&j.en, m, t, &(llm_engine_options){ .tokens = 8192, .longest = 2048, .cache = t, .rounded = true }, &e)) die(&e);
     for (int i = 0; i < 512; i++) j.ids[i] = 3 + i * 37 % 30000;

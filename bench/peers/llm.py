@@ -2,10 +2,11 @@
 runs one row in all programs right after each other, one thread, process CPU clock. Rates of llama-bench are those of many repeats less
 those of few, so that loading costs nobody. Prints one JSON line a row: medians and the ratios' medians.
 
-    LLAMA_BIN=folder of llama-bench and llama-quantize  llm.py BENCH_PROGRAM [ROUNDS] [ROW...]
+    LLAMA_BIN=folder of llama-bench, llama-batched-bench and llama-quantize  llm.py BENCH_PROGRAM [ROUNDS] [ROW...]
 
 Rows: "bf16 prefill 512", "bf16 decode b1", "int8 decode b1", "int4 decode b1", "nf4 decode b1", ... as bench/llm.c has them. llama.cpp is
-built from the source that llama-cpp-python carries (bench/peers/llm.sh); its GGUF files are written by the gguf package.
+built from the source that llama-cpp-python carries (bench/peers/llm.sh); its GGUF files are written by the gguf package. Both sides round
+activations to 8 bits for weights in 8 and 4 bits. The output head is Q8_0 or Q6_K there (by llama-quantize), int8 by rows here.
 """
 import json, os, resource, statistics, subprocess, sys, time
 
@@ -61,8 +62,14 @@ def cpu_of(command):
 def llama(row):
     kind, what, size = row.split()
     prompt = what == "prefill"
+    if kind not in GGUF:
+        return None
     if size not in ("b1", "512"):
-        return None  # llama-bench has no batches of texts
+        b = int(size[1:])
+        few, many = 4, 16
+        def run(tokens):
+            return cpu_of([BIN + "/llama-batched-bench", "-m", model(kind), "-t", "1", "-tb", "1", "-c", str(64 * b), "-npp", "16", "-ntg", str(tokens), "-npl", str(b)])
+        return (many - few) * b / (run(many) - run(few))
     n = 512 if prompt else 16
     def run(repeats):
         return cpu_of([BIN + "/llama-bench", "-m", model(kind), "-t", "1", "-p", str(n if prompt else 0), "-n", str(0 if prompt else n), "-r", str(repeats), "--no-warmup"])
@@ -109,7 +116,7 @@ def torch_of(row):
         return 6 * b / (time.process_time() - c)
 
 
-for row in sys.argv[3:] or ("bf16 decode b1", "int8 decode b1", "int4 decode b1", "nf4 decode b1", "bf16 prefill 512", "bf16 decode b8", "bf16 decode b32"):
+for row in sys.argv[3:] or ("bf16 decode b1", "int8 decode b1", "int4 decode b1", "nf4 decode b1", "bf16 prefill 512", "f32 prefill 512", "bf16 decode b8", "bf16 decode b32", "int4 decode b8", "int4 decode b32"):
     rates = {"vismin": [], "llama.cpp": [], "torch": []}
     for _ in range(ROUNDS):
         for name, f in (("vismin", ours), ("llama.cpp", llama), ("torch", torch_of)):
