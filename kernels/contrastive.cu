@@ -206,8 +206,8 @@ __device__ __forceinline__ float cell(const job &j, int64_t i, int64_t c, float 
 }
 
 /* KEYS: the block owns 64 keys and makes dk, walking over the queries; else queries, dq and the rows' sums, over the
- * keys. */
-template <bool KEYS> __global__ void __launch_bounds__(GPU_THREADS) spread_kernel(job j) {
+ * keys. Three blocks of a multiprocessor have room for what they share; the assembler of sm_100 went for four of them and spilled. */
+template <bool KEYS> __global__ void __launch_bounds__(GPU_THREADS, 3) spread_kernel(job j) {
     GPU_SHARED(float, A, [STEP * LDT]);
     GPU_SHARED(float, B, [STEP * LDT]);
     GPU_SHARED(float, G, [TILE * LDT]); /* [other row][own row] */

@@ -314,6 +314,10 @@ __device__ __forceinline__ flash_sees flash_sees_queries(const flash &a, int len
 __device__ __forceinline__ bool flash_seen(const flash_sees &w, int e, int col, const int32_t *mask) {
     return col >= w.lo[e / 2] && col < w.hi[e / 2] && (!mask || mask[col]);
 }
+/* The bias of row e / 2 of the thread at column col; NULL = none. */
+__device__ __forceinline__ const float *flash_bias(const flash_sees &w, int e, int col) {
+    return w.bias[e / 2] ? w.bias[e / 2] + col * w.step : NULL;
+}
 /* A raw product -> score times log2(e), -inf where hidden; slope: of the cap. */
 __device__ __forceinline__ float flash_score(const flash &a, float s, bool seen, const float *bias, float *slope) {
     float x = s * (a.scale * FLASH_LOG2E);
@@ -322,7 +326,7 @@ __device__ __forceinline__ float flash_score(const flash &a, float s, bool seen,
         float th = tanhf(s * (a.scale / a.cap));
         x = a.cap * FLASH_LOG2E * th, *slope = 1.0f - th * th;
     }
-    if (a.bias && seen) x = fmaf(*bias, FLASH_LOG2E, x);
+    if (bias && seen) x = fmaf(*bias, FLASH_LOG2E, x);
     return seen ? x : -INFINITY;
 }
 
@@ -338,7 +342,7 @@ template <int NT> __device__ __forceinline__ void flash_scores(const flash &a, f
             int col = t + p * 8 + e % 2;
             bool seen = plain || (p * 8 < n && flash_seen(w, e, col, mask));
             float slope;
-            s[p][e] = flash_score(a, s[p][e], seen, w.bias[e / 2] + col * w.step, &slope);
+            s[p][e] = flash_score(a, s[p][e], seen, flash_bias(w, e, col), &slope);
         }
 }
 
@@ -356,7 +360,7 @@ template <int NT> __device__ __forceinline__ void flash_ds(const flash &a, float
         for (int e = 0; e < 4; e++) {
             int in = t + p * 8 + e % 2, at = by_column ? in : e / 2;
             bool seen = plain || (p * 8 < n && flash_seen(w, e, c0 + in, mask));
-            float slope, x = flash_score(a, s[p][e], seen, w.bias[e / 2] + (c0 + in) * w.step, &slope);
+            float slope, x = flash_score(a, s[p][e], seen, flash_bias(w, e, c0 + in), &slope);
             s[p][e] = fast_exp2(x - lse[at]);
             dp[p][e] = s[p][e] * (dp[p][e] - d[at]) * (sloped ? slope : 1.0f);
         }

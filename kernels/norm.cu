@@ -194,7 +194,7 @@ template <int WARPS> __global__ void __launch_bounds__(GPU_THREADS) norm_back_he
 /* A block of BLOCK_WARPS per chunk; each thread adds to its columns of the partial sums. */
 __global__ void norm_back_read_again(back_rows s) {
     GPU_SHARED(float, room, [33]);
-    float *pw = s.part + (int64_t)blockIdx.x * 2 * s.C, *pb = pw + s.C;
+    float *pw = s.part ? s.part + (int64_t)blockIdx.x * 2 * s.C : NULL, *pb = pw ? pw + s.C : NULL;
     int64_t begin = gpu_chunk_begin(s.R, s.chunks, blockIdx.x), end = gpu_chunk_begin(s.R, s.chunks, blockIdx.x + 1);
     for (int64_t row = begin; row < end; row++) {
         float mean = s.mean[row], r = s.r[row], mg = 0.0f, mgh = 0.0f;
@@ -202,7 +202,7 @@ __global__ void norm_back_read_again(back_rows s) {
             float d = gpu_get(s.dy, row * s.C + c), h = (gpu_get(s.x, row * s.C + c) - mean) * r,
                   g = s.w.p ? d * gpu_get(s.w, c) : d;
             mg += g, mgh = fmaf(g, h, mgh);
-            if (s.part) pw[c] = (row > begin ? pw[c] : 0.0f) + d * h, pb[c] = (row > begin ? pb[c] : 0.0f) + d;
+            if (pw) pw[c] = (row > begin ? pw[c] : 0.0f) + d * h, pb[c] = (row > begin ? pb[c] : 0.0f) + d;
         }
         mg = s.centre ? block_sum(mg, room) / (float)s.C : 0.0f;
         mgh = block_sum(mgh, room) / (float)s.C;
