@@ -341,6 +341,10 @@ weights/clip: all ## train the small CLIP models of weights/tiny anew (hours; re
 weights/llm: all ## train the small language model of weights/tiny/llm anew (half an hour; resumable)
 	@sh weights/llm.sh $(BIN) $(B)/weights
 
+.PHONY: weights/inpaint
+weights/inpaint: all ## train the small inpainting model of weights/tiny anew (two or three hours; resumable)
+	@sh weights/inpaint.sh $(BIN) $(B)/weights
+
 .PHONY: weights/grounding_dino
 weights/grounding_dino: all ## train the small detector of weights/tiny anew (an hour or two; resumable)
 	@sh weights/detect.sh $(BIN) $(B)/weights

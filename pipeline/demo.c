@@ -1,6 +1,6 @@
 /* demo.c - `vismin demo`: the main job from end to end on the miniature world, in minutes.
  *
- * Turns captions into checked edit instructions with questions (demo_texts.h). Renders a benchmark of minimal changes, scores the committed plain CLIP on it, fine-tunes that CLIP with hard negatives,
+ * Turns captions into checked edit instructions with questions (demo_texts.h) and those into pictures (demo_paint.h). Renders a benchmark of minimal changes, scores the committed plain CLIP on it, fine-tunes that CLIP with hard negatives,
  * scores it again, and writes a page. Two more columns keep the claim honest: the control, which had the same budget of
  * ordinary captions, and the result of a long fine-tuning. The number of steps is fixed, so the same seed gives the same result. */
 #include <stdio.h>
@@ -9,6 +9,7 @@
 
 #include "io/file.h"
 #include "io/log.h"
+#include "pipeline/demo_paint.h"
 #include "pipeline/demo_texts.h"
 #include "pipeline/detect_sheet.h"
 #include "pipeline/eval_files.h"
@@ -29,6 +30,7 @@ typedef struct {
     vm_type dtype;
     eval_result *r[COLUMNS];
     demo_texts *texts;
+    demo_paint *paint;
 } demo;
 
 /* What the live run does, and what weights/clip.sh gives the control: keep them together. */
@@ -151,6 +153,7 @@ static vm_status page_of(demo *d, vm_error *e) {
                  "one with more steps.", (long long)d->pairs, (long long)d->steps, (long long)d->rows);
     page_sheet(p, sheet, "pairs of the benchmark side by side, with their captions");
     demo_texts_page(p, d->texts);
+    demo_paint_page(p, d->paint);
     page_section(p, "scores", "Scores");
     report_scores(p, &v, e);
     page_section(p, "differences", "Against the control");
@@ -208,10 +211,11 @@ static vm_status print_claim(const demo *d, vm_error *e) {
 }
 
 static vm_status texts(demo *d, vm_error *e) {
-    char *dir = path_join(d->out, "texts");
-    if (!dir) return vm_nomem(e, 256, "a path");
-    demo_texts_run(&d->texts, dir, d->weights, arg_int(d->a, "captions"), arg_int(d->a, "seed"), e);
-    vm_free(dir);
+    char *dir = path_join(d->out, "texts"), *pictures = path_join(d->out, "pictures");
+    if (!dir || !pictures) vm_nomem(e, 256, "a path");
+    else if (!demo_texts_run(&d->texts, dir, d->weights, arg_int(d->a, "captions"), arg_int(d->a, "seed"), e))
+        demo_paint_run(&d->paint, pictures, dir, d->weights, arg_int(d->a, "edits"), arg_int(d->a, "seed"), e);
+    vm_free(dir), vm_free(pictures);
     return e->status;
 }
 
@@ -224,11 +228,13 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_info("rendered %lld pairs into %s", (long long)d.pairs * SCENE_CATEGORIES, d.data);
     if (texts(&d, e) || live(&d, e) || committed(&d, e) || page_of(&d, e)) goto done;
     demo_texts_print(d.texts);
+    demo_paint_print(d.paint);
     print_table(&d);
     if (!print_claim(&d, e)) printf("%s/index.html written in %.0f s; open it in a browser\n", d.out, run_seconds() - t0);
 done:
     for (int c = 0; c < COLUMNS; c++) eval_result_free(d.r[c]);
     demo_texts_free(d.texts);
+    demo_paint_free(d.paint);
     vm_free(d.data);
     return e->status;
 }
@@ -237,6 +243,7 @@ static const vm_opt opts[] = {
     { "out", OPT_STR, "report", "DIR", "folder of the page", 0, 0 },
     { "weights", OPT_STR, "weights/tiny", "DIR", "folder of the small models", 0, 0 },
     { "captions", OPT_INT, "48", "N", "captions for the language model", 1, 100000 },
+    { "edits", OPT_INT, "36", "N", "edits that are painted, and a third as many removals", 3, 100000 },
     { "pairs", OPT_INT, "100", "N", "pairs of each category; the control is known for 250", 1, 250 },
     { "steps", OPT_INT, "320", "N", "steps of the live fine-tuning", 1, 100000 },
     { "batch", OPT_INT, "160", "N", "pictures of a step", 8, 4096 },
@@ -245,8 +252,9 @@ static const vm_opt opts[] = {
 
 const vm_command cmd_demo = {
     .name = "demo", .summary = "the main job on the embedded miniature world, with a report page", .usage = "[--out DIR] [options]",
-    .about = "Turns captions into edit instructions, checks them and asks questions about them, with the language model of weights/tiny; renders\n"
-             "minimal-change pairs, scores the plain CLIP of weights/tiny, fine-tunes it with hard negatives (about two minutes on two cores), scores\n"
-             "it again and writes report/index.html. Same seed, same result.",
+    .about = "Turns captions into edit instructions, checks them and asks questions about them, with the language model of weights/tiny; paints\n"
+             "the edits into their pictures with its diffusion model; renders minimal-change pairs, scores the plain CLIP of weights/tiny,\n"
+             "fine-tunes it with hard negatives (about two minutes on two cores), scores it again and writes report/index.html. Same seed, same\n"
+             "result.",
     .opts = opts, .max_pos = 0, .run = run,
 };

@@ -5,12 +5,12 @@
 
 /* The command with these words, NULL behind the last. Some records in error are no error. */
 static inline vm_status demo_call(const vm_command *c, const char *const *word, vm_error *e) {
-    enum { WORDS = 48 };
-    char *argv[WORDS];
+    enum { MOST = 48 };
+    char *argv[MOST];
     int n = 0;
     vm_args *a = NULL;
     bool done;
-    for (; word[n] && n < WORDS; n++) argv[n] = (char *)(uintptr_t)word[n];
+    for (; word[n] && n < MOST; n++) argv[n] = (char *)(uintptr_t)word[n];
     vm_status st = args_parse(&a, c, n, argv, &done, e);
     if (!st) st = c->run(a, e);
     args_free(a);

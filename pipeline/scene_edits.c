@@ -154,7 +154,7 @@ vm_status scene_write_edits(const char *dir, scene_split split, uint64_t first, 
 /* --- edits that the language model proposed ------------------------------------------------------------------------------ */
 typedef struct {
     set *t;
-    keymap accepted;
+    keymap accepted, taken; /* ids; captions and categories that have an edit */
     int64_t left;
 } proposals;
 
@@ -187,20 +187,21 @@ static vm_status take_edit(void *ctx, const char *key, json_value rec, vm_error 
     if (strcmp(x.category, scene_category_name[SCENE_OBJECT]) && strcmp(x.category, scene_category_name[SCENE_ATTRIBUTE])) return VM_OK;
     scene_sample(x.seed = scene_seed(SCENE_SOURCE, number), NULL, &s);
     x.s = &s;
-    if (!(x.objects = objects_of(&s, x.before, x.input))) return VM_OK;
+    if (!(x.objects = objects_of(&s, x.before, x.input)) || keymap_find(&p->taken, key, strlen(key)) >= 0) return VM_OK;
+    if (keymap_put_text(&p->taken, key) < 0) return vm_nomem(e, 64, "edits");
     p->left--;
     return add(p->t, &x, e);
 }
 
-vm_status scene_edits_of_run(const char *run, int64_t most, int64_t removals, vm_error *e) {
+vm_status scene_edits_of_run(const char *dir, const char *run, int64_t most, int64_t removals, vm_error *e) {
     set t;
     proposals p = { .t = &t, .left = most };
     bool done;
-    if (open_set(&t, run, e)) return e->status;
+    if (open_set(&t, dir, e)) return e->status;
     if (!stage_records(run, "vet", take_verdict, &p, e)) stage_records(run, "instruct", take_edit, &p, e);
     for (int64_t k = 0, at = 0; k < removals && !e->status; at++)
         if (!add_removal(&t, (uint64_t)at, SCENE_SOURCE, k, &done, e)) k += done;
-    keymap_free(&p.accepted);
+    keymap_free(&p.accepted), keymap_free(&p.taken);
     return close_set(&t, e);
 }
 

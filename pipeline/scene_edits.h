@@ -6,9 +6,9 @@
 
 /* DIR/edits.jsonl and DIR/images/: n edits each of the class of an object, of its colour, and removals, of the scenes of a split from `first` on. */
 vm_status scene_write_edits(const char *dir, scene_split split, uint64_t first, int64_t n, vm_error *e);
-/* RUN/edits.jsonl and RUN/images/: the first `most` edits of objects and attributes among those that RUN/instruct proposed and RUN/vet accepted for
- * captions of the world's source pool, and `removals` more that take an object away. Sizes are left out: the box of another size is not known. */
-vm_status scene_edits_of_run(const char *run, int64_t most, int64_t removals, vm_error *e);
+/* The same into dir from a run of the text stages on captions of the world's source pool: `most` edits that RUN/instruct proposed and RUN/vet accepted, one
+ * of each caption and category, and `removals` more that take an object away. Sizes are left out: the box of another size is not known. */
+vm_status scene_edits_of_run(const char *dir, const char *run, int64_t most, int64_t removals, vm_error *e);
 
 typedef struct {
     int64_t right, all;

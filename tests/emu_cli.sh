@@ -38,6 +38,20 @@ train "$dir/checked" emu --check; rc=$?
 check train_checked '[ $rc = 0 ] && grep -q "agree with the processor" "$dir/err" && cmp -s "$dir/checked/log.jsonl" "$dir/whole-emu/log.jsonl" ||
     [ "$(differ "$dir/whole-emu/log.jsonl" "$dir/checked/log.jsonl")" = "0 0" ]'
 
+# a detector's training: losses and norms of the gradients within 1e-4
+close_to() { # NAME: of NAME-cpu and NAME-emu
+    for d in cpu emu; do grep -o '"\(loss\|grad_norm\)":[0-9.e+-]*' "$dir/$1-$d/log.jsonl" | cut -d: -f2 >"$dir/$1-$d.numbers"; done
+    paste "$dir/$1-cpu.numbers" "$dir/$1-emu.numbers" | awk 'function size(x) { return x < 0 ? -x : x } !(size($1 - $2) <= 1e-4 * size($1)) { bad++ } END { exit bad || NR < 4 }'
+}
+on_both() { # NAME COMMAND OPTION...
+    name=$1 rc=0; shift
+    for d in cpu emu; do
+        "$vismin" train "$@" --data world --steps 2 --log-every 1 --threads 2 --dtype f32 --device $d --quiet --out "$dir/$name-$d" 2>"$dir/err" || rc=1
+    done
+    check "train_$name" '[ $rc = 0 ] && close_to "$name"'
+}
+on_both detect detect --scratch world --batch 1
+
 # killed between checkpoints; the same command goes on to the same bytes
 run() { exec "$vismin" train clip --data world:pairs --scratch "$dir/seed/base" --out "$1" --twin-weight 1 --batch 4 --steps 6 --lr 1e-3 --warmup 2 \
     --save-every 2 --log-every 1 --threads 2 --dtype f32 --device emu; }
