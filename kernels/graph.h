@@ -122,6 +122,7 @@ typedef struct vm_op {
     bool stateful;       /* writes parameters or calls the host: may not be recomputed */
     bool host;           /* its CPU kernel runs on every device, on copies in host memory */
     int acc_in;          /* out[0] begins as in[acc_in] (a residual), which only the sum reads; 0 = none */
+    bool over;           /* the CPU kernel may write out[0] where in[0] stands: it reads no place of in[0] after it wrote it */
     void (*free_node)(vm_node *n); /* releases n->cache */
     /* What a run means for the host beside the kernel's work (versions of parameters): called by the backend at every run, also
      * where the device replays launches and no launcher is called. */

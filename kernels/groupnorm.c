@@ -68,7 +68,7 @@ static void grad(vm_graph *g, const vm_node *n) {
     vm_add_grad(g, w, out[1]);
     vm_add_grad(g, b, out[2]);
 }
-static const vm_op groupnorm = { .name = "groupnorm", .infer = infer, .grad = grad,
+static const vm_op groupnorm = { .name = "groupnorm", .infer = infer, .grad = grad, .over = true,
                                  .cpu = VM_CPU(groupnorm_cpu), .cuda = VM_CUDA(groupnorm_cuda) };
 
 vm_val vm_groupnorm(vm_graph *g, vm_val x, vm_val w, vm_val b, int groups, float eps, vm_unary_kind act, vm_type out) {

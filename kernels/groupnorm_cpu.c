@@ -56,9 +56,9 @@ static void spread(const vm_real *v, int64_t D, int64_t c, int64_t n, vm_real *r
         for (int64_t end = VM_MIN((g + 1) * D - c, n); i < end; i++) out[i] = v[g];
 }
 
-/* y = act((x - mean) a + b) */
-static void forward_row(const vm_real *restrict x, const vm_real *restrict mean, const vm_real *restrict a,
-                        const vm_real *restrict b, bool silu, int64_t n, vm_real *restrict y) {
+/* y = act((x - mean) a + b); y may be x */
+static void forward_row(const vm_real *x, const vm_real *restrict mean, const vm_real *restrict a,
+                        const vm_real *restrict b, bool silu, int64_t n, vm_real *y) {
     if (silu)
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {

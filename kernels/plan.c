@@ -35,7 +35,19 @@ static vm_status drop_dead(vm_graph *g) {
 
 static int last_read(vm_graph *g, vm_val v) { return g->v[root_of(g, v)].last; }
 
-/* First write and last read of each buffer; then in-place sums join where nothing reads the old sum later. */
+/* Whether node i may write its first result where its first input stands: nothing else reads that, and nothing later. */
+static bool goes_over(vm_graph *g, int64_t i) {
+    const vm_node *n = &g->n[i];
+    const vm_val out = n->out[0], in = n->in[0];
+    if (n->dead || !n->op->over || n->acc[0] || g->separate || g->be->device != VM_CPU_DEV) return false;
+    const vm_value *root = &g->v[root_of(g, in)];
+    bool can = root->kind == VM_TEMP && root->last == (int)i && g->v[out].root == out && g->v[in].type == g->v[out].type && vm_count(g, in) == vm_count(g, out);
+    for (int j = 1; j < n->n_in; j++) can &= !n->in[j] || root_of(g, n->in[j]) != root_of(g, in);
+    return can;
+}
+
+/* First write and last read of each buffer; then in-place sums join where nothing reads the old sum later, and results that may stand where
+ * their input stood. */
 static void find_lives(vm_graph *g) {
     for (int64_t v = 1; v < g->n_v; v++) {
         vm_value *x = &g->v[v];
@@ -70,6 +82,10 @@ static void find_lives(vm_graph *g) {
             o->last = VM_MAX(o->last, last_read(g, out));
             g->v[out].root = n->acc[k];
         }
+        if (!goes_over(g, i)) continue;
+        vm_value *o = &g->v[root_of(g, n->in[0])];
+        o->last = VM_MAX(o->last, last_read(g, n->out[0]));
+        g->v[n->out[0]].root = n->in[0];
     }
 }
 
@@ -97,7 +113,7 @@ static vm_status place(vm_graph *g) {
         vm_value *x = &g->v[v];
         if ((x->kind != VM_TEMP && x->kind != VM_INPUT) || x->root != v) continue;
         if (x->kind == VM_TEMP && g->n[x->node].dead) continue;
-        size_t bytes = ((size_t)vm_count(g, (vm_val)v) * vm_type_size(x->type) + ALIGN) / ALIGN * ALIGN;
+        size_t bytes = VM_MAX(((size_t)vm_count(g, (vm_val)v) * vm_type_size(x->type) + ALIGN - 1) / ALIGN, (size_t)1) * ALIGN; /* halves fill a whole */
         items[n++] = (item){ (vm_val)v, bytes };
         g->sum_bytes += bytes;
     }

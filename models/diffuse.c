@@ -94,18 +94,18 @@ void diffuse_transformer_free(diffuse_transformer *t) {
 /* --- graphs --------------------------------------------------------------------------------------------------------- */
 vm_val diffuse_act(vm_graph *g, vm_val x) { return vm_cast(g, x, g->dtype); }
 
-vm_val diffuse_conv_run(vm_graph *g, vm_val x, const diffuse_pair *c, int k, int stride, vm_val residual) {
+vm_val diffuse_conv_run(vm_graph *g, vm_val x, const diffuse_pair *c, int k, int stride, vm_val residual, vm_type out) {
     int pad = k / 2;
     vm_conv how = { .KH = k, .KW = k, .stride = { stride, stride }, .pad = { pad, pad, pad, pad } };
-    return vm_conv2d(g, diffuse_act(g, x), vm_weight(g, c->w), vm_weight(g, c->b), how, VM_NONE, residual, VM_F32);
+    return vm_conv2d(g, diffuse_act(g, x), vm_weight(g, c->w), vm_weight(g, c->b), how, VM_NONE, residual, out);
 }
 
 vm_val diffuse_groupnorm(vm_graph *g, vm_val x, const diffuse_pair *n, int groups, float eps, vm_unary_kind act, vm_type out) {
     return vm_groupnorm(g, x, vm_weight(g, n->w), vm_weight(g, n->b), groups, eps, act, out);
 }
 
-vm_val diffuse_up(vm_graph *g, vm_val x, const diffuse_pair *c, int64_t H, int64_t W) {
-    return diffuse_conv_run(g, vm_resize(g, x, H, W, VM_NEAREST, g->dtype), c, 3, 1, 0);
+vm_val diffuse_up(vm_graph *g, vm_val x, const diffuse_pair *c, int64_t H, int64_t W, vm_type out) {
+    return diffuse_conv_run(g, vm_resize(g, x, H, W, VM_NEAREST, g->dtype), c, 3, 1, 0, out);
 }
 
 /* Adds t (B,C) or (1,C) to every pixel of x (B,H,W,C). */
@@ -121,12 +121,15 @@ vm_val diffuse_resnet_time(vm_graph *g, const diffuse_resnet *r, vm_val temb) {
     return nn_linear(g, temb, r->time.w, r->time.b, VM_NONE, 0, VM_F32);
 }
 
+/* The shortcut before the norm: where x is not needed any more, the norm may stand in its place. */
 vm_val diffuse_resnet_run(vm_graph *g, const diffuse_resnet *r, vm_val x, vm_val time, int groups, float eps) {
+    if (!x) return 0;
+    const vm_type t = g->v[x].type;
     vm_scope(g, r->norm1.w->name);
-    vm_val h = diffuse_conv_run(g, diffuse_groupnorm(g, x, &r->norm1, groups, eps, VM_SILU, g->dtype), &r->conv1, 3, 1, 0);
+    vm_val shortcut = r->shortcut.w ? diffuse_conv_run(g, x, &r->shortcut, 1, 1, 0, t) : x;
+    vm_val h = diffuse_conv_run(g, diffuse_groupnorm(g, x, &r->norm1, groups, eps, VM_SILU, g->dtype), &r->conv1, 3, 1, 0, t);
     if (r->time.w) h = add_to_pixels(g, h, time);
-    vm_val shortcut = r->shortcut.w ? diffuse_conv_run(g, x, &r->shortcut, 1, 1, 0) : x;
-    return diffuse_conv_run(g, diffuse_groupnorm(g, h, &r->norm2, groups, eps, VM_SILU, g->dtype), &r->conv2, 3, 1, shortcut);
+    return diffuse_conv_run(g, diffuse_groupnorm(g, h, &r->norm2, groups, eps, VM_SILU, g->dtype), &r->conv2, 3, 1, shortcut, t);
 }
 
 diffuse_kv diffuse_keys(vm_graph *g, const diffuse_attn *a, vm_val from) {

@@ -4,7 +4,7 @@
  *   transformer  x + proj_out(blocks(proj_in(GN x))), a map's pixels are its tokens;
  *                block: x += attn1(LN x);  x += attn2(LN x, context);  x += ff(LN x), ff = W2 (h gelu(g)), [h g] = W1 y
  *
- * Maps are (B,H,W,C) f32. Parameters are made and tied to their published names at once. */
+ * Maps are (B,H,W,C), f32 or in the graph's type; what is added to a map has its type. Parameters are made and tied to their published names at once. */
 #ifndef VM_DIFFUSE_H
 #define VM_DIFFUSE_H
 #include "io/json.h"
@@ -61,11 +61,11 @@ diffuse_kv diffuse_keys(vm_graph *g, const diffuse_attn *a, vm_val from); /* fro
 /* x (B,T,C) + out(attention(q h, k, v)), h in the graph's type. */
 vm_val diffuse_attend(vm_graph *g, const diffuse_attn *a, vm_val x, vm_val h, diffuse_kv to, int NH);
 
-/* k x k with padding that keeps the size at stride 1. */
-vm_val diffuse_conv_run(vm_graph *g, vm_val x, const diffuse_pair *c, int k, int stride, vm_val residual);
+/* k x k with padding that keeps the size at stride 1, to a map of type out, or that of the residual. */
+vm_val diffuse_conv_run(vm_graph *g, vm_val x, const diffuse_pair *c, int k, int stride, vm_val residual, vm_type out);
 vm_val diffuse_groupnorm(vm_graph *g, vm_val x, const diffuse_pair *n, int groups, float eps, vm_unary_kind act, vm_type out);
 /* Nearest, to H x W, then a convolution. */
-vm_val diffuse_up(vm_graph *g, vm_val x, const diffuse_pair *c, int64_t H, int64_t W);
+vm_val diffuse_up(vm_graph *g, vm_val x, const diffuse_pair *c, int64_t H, int64_t W, vm_type out);
 vm_val diffuse_act(vm_graph *g, vm_val x); /* in the graph's type, as products read it */
 
 /* A number, or one for each of n blocks. */

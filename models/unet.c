@@ -65,7 +65,7 @@ static vm_val layer(walk *w, const unet_level *l, int k, vm_val x, vm_val beside
 
 static vm_val conv(walk *w, vm_val x, const diffuse_pair *c, int stride) {
     begin(w);
-    return end(w, diffuse_conv_run(w->g, x, c, 3, stride, 0));
+    return end(w, diffuse_conv_run(w->g, x, c, 3, stride, 0, VM_F32));
 }
 
 vm_val unet_run(vm_graph *g, const unet *m, const unet_input *in) {
@@ -86,10 +86,10 @@ vm_val unet_run(vm_graph *g, const unet *m, const unet_input *in) {
         for (int k = 0; k < l->n; k++) x = layer(&w, l, k, x, skip[--n]);
         if (!l->resample.w || !skip[n - 1]) continue;
         begin(&w);
-        x = end(&w, diffuse_up(g, x, &l->resample, vm_dim(g, skip[n - 1], 1), vm_dim(g, skip[n - 1], 2)));
+        x = end(&w, diffuse_up(g, x, &l->resample, vm_dim(g, skip[n - 1], 1), vm_dim(g, skip[n - 1], 2), VM_F32));
     }
     vm_scope(g, m->norm_out.w->name);
     begin(&w);
-    x = diffuse_conv_run(g, diffuse_groupnorm(g, x, &m->norm_out, (int)c->groups, c->eps, VM_SILU, g->dtype), &m->conv_out, 3, 1, 0);
+    x = diffuse_conv_run(g, diffuse_groupnorm(g, x, &m->norm_out, (int)c->groups, c->eps, VM_SILU, g->dtype), &m->conv_out, 3, 1, 0, VM_F32);
     return end(&w, x);
 }

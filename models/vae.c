@@ -154,6 +154,10 @@ static vm_val end(vm_graph *g, const vae *m, vm_val x) {
     return x;
 }
 
+/* Large maps stay in the type of products when nothing is learnt: in f32, a few of them are the whole memory. */
+enum { LARGE = 1 << 24 };
+static vm_type map_type(const vm_graph *g, int64_t elements) { return g->training || elements < LARGE ? VM_F32 : g->dtype; }
+
 static vm_val resnet(vm_graph *g, const vae *m, const diffuse_resnet *r, vm_val x) {
     begin(g, m);
     return end(g, m, diffuse_resnet_run(g, r, x, 0, (int)m->c.groups, eps));
@@ -161,7 +165,7 @@ static vm_val resnet(vm_graph *g, const vae *m, const diffuse_resnet *r, vm_val 
 
 static vm_val conv(vm_graph *g, const vae *m, const diffuse_pair *c, vm_val x) {
     begin(g, m);
-    return end(g, m, diffuse_conv_run(g, x, c, 3, 1, 0));
+    return end(g, m, diffuse_conv_run(g, x, c, 3, 1, 0, map_type(g, x ? vm_rows(g, x) * c->w->ne[0] : 0)));
 }
 
 static vm_val middle(vm_graph *g, const vae *m, const vae_middle *l, vm_val x) {
@@ -181,19 +185,20 @@ static vm_val ending(vm_graph *g, const vae *m, const vae_half *h, vm_val x) {
     vm_scope(g, h->norm_out.w->name);
     begin(g, m);
     x = diffuse_groupnorm(g, x, &h->norm_out, (int)m->c.groups, eps, VM_SILU, g->dtype);
-    return end(g, m, diffuse_conv_run(g, x, &h->conv_out, 3, 1, 0));
+    return end(g, m, diffuse_conv_run(g, x, &h->conv_out, 3, 1, 0, VM_F32));
 }
 
 /* Halved with zeros below and on the right alone. */
 static vm_val halve(vm_graph *g, const vae *m, vm_val x, const diffuse_pair *c) {
     vm_conv how = { .KH = 3, .KW = 3, .stride = { 2, 2 }, .pad = { 0, 0, 1, 1 } };
     begin(g, m);
-    return end(g, m, vm_conv2d(g, diffuse_act(g, x), vm_weight(g, c->w), vm_weight(g, c->b), how, VM_NONE, 0, VM_F32));
+    vm_type out = map_type(g, x ? vm_count(g, x) / 4 : 0);
+    return end(g, m, vm_conv2d(g, diffuse_act(g, x), vm_weight(g, c->w), vm_weight(g, c->b), how, VM_NONE, 0, out));
 }
 
 static vm_val twice(vm_graph *g, const vae *m, vm_val x, const diffuse_pair *c) {
     begin(g, m);
-    return end(g, m, x ? diffuse_up(g, x, c, 2 * vm_dim(g, x, 1), 2 * vm_dim(g, x, 2)) : 0);
+    return end(g, m, x ? diffuse_up(g, x, c, 2 * vm_dim(g, x, 1), 2 * vm_dim(g, x, 2), map_type(g, 4 * vm_count(g, x))) : 0);
 }
 
 /* Within [low, high], with the gradient of what is inside: high - max(high - max(x, low), 0). */
@@ -211,7 +216,7 @@ void vae_encode(vm_graph *g, const vae *m, vm_val pixels, vm_val *mean, vm_val *
         if (h->level[s].resample.w) x = halve(g, m, x, &h->level[s].resample);
     }
     x = ending(g, m, h, middle(g, m, &h->middle, x));
-    if (m->quant.w) x = diffuse_conv_run(g, x, &m->quant, 1, 1, 0);
+    if (m->quant.w) x = diffuse_conv_run(g, x, &m->quant, 1, 1, 0, VM_F32);
     *mean = vm_slice(g, x, 3, 0, m->c.latent);
     *logvar = clamp(g, vm_slice(g, x, 3, m->c.latent, m->c.latent), -30, 20);
 }
@@ -224,7 +229,7 @@ vm_val vae_sample(vm_graph *g, vm_val mean, vm_val logvar, vm_val noise) {
 vm_val vae_decode(vm_graph *g, const vae *m, vm_val latent) {
     const vae_half *h = &m->decoder;
     vm_scope(g, h->conv_in.w->name);
-    vm_val x = m->post_quant.w ? diffuse_conv_run(g, latent, &m->post_quant, 1, 1, 0) : latent;
+    vm_val x = m->post_quant.w ? diffuse_conv_run(g, latent, &m->post_quant, 1, 1, 0, VM_F32) : latent;
     x = middle(g, m, &h->middle, conv(g, m, &h->conv_in, x));
     for (int s = 0; s < m->c.levels; s++) {
         for (int k = 0; k < h->level[s].n; k++) x = resnet(g, m, &h->level[s].resnet[k], x);

@@ -72,7 +72,7 @@ static void check(how h, sizes s) {
            seed = op_input(&c, VM_F32, 4, ye, -1, 1);
     vm_param *p = NULL;
     if (h.param) w = vm_weight(c.g, p = new_param(h.wt, s.N, K));
-    if (h.residual) r = vm_scale(c.g, r, 1, 0); /* one reader: may stand in place */
+    if (h.residual) r = vm_cast(c.g, vm_scale(c.g, r, 1, 0), h.out); /* one reader: may stand in place */
     vm_val y = vm_conv2d(c.g, x, w, h.bias ? b : 0, s.k, h.act, h.residual ? r : 0, h.out), dx = 0, dw = 0, db = 0;
     vm_output(c.g, "y", y);
     bool back = h.act == VM_NONE && c.g->v[y].type == VM_F32;
@@ -95,7 +95,7 @@ static void check(how h, sizes s) {
             rd[i] = op_round(h.t, c.x[4][i]), wdb[i % s.N] += c.x[4][i];
         loops(&s, c.x[0], rw, wy, rd, wdx, wdw);
         for (int64_t i = 0; i < ny; i++)
-            wy[i] = act(wy[i] + (h.bias ? c.x[2][i % s.N] : 0), h.act) + (h.residual ? c.x[3][i] : 0);
+            wy[i] = act(wy[i] + (h.bias ? c.x[2][i % s.N] : 0), h.act) + (h.residual ? op_round(h.out, c.x[3][i]) : 0);
         for (int64_t i = 0; h.again && i < nx; i++) wdx[i] += c.x[0][i];
         for (int64_t i = 0; h.again && i < nw; i++) wdw[i] += c.x[1][i];
         c.level = -1;
@@ -123,6 +123,7 @@ TEST(types) {
                 check((how){ t[d], VM_F32, VM_F32, mode, param, true, false, false, VM_NONE }, same3);
                 check((how){ t[d], VM_F32, VM_F32, mode, param, true, true, true, VM_NONE }, same3);
                 check((how){ t[d], VM_F32, t[d], mode, param, true, false, false, VM_RELU }, same3);
+                check((how){ t[d], VM_F32, t[d], mode, param, true, true, false, VM_NONE }, same3);
                 check((how){ t[d], VM_F32, VM_F32, mode, param, false, true, false, VM_SILU }, same3);
                 check((how){ t[d], VM_F32, VM_F32, mode, param, true, false, false, VM_SOFTPLUS },
                       same3); /* no epilogue */

@@ -189,6 +189,29 @@ static const char *refused(const char *config, bool of_vae) {
     return out;
 }
 #define BLOCKS "\"block_out_channels\":[32,64],\"down_block_types\":[\"CrossAttnDownBlock2D\",\"DownBlock2D\"],\"up_block_types\":[\"UpBlock2D\",\"CrossAttnUpBlock2D\"]"
+/* Maps of 512 x 512 and 64 channels stay in 16 bits where products are in 16 bits, and norms stand in their places; not in training. */
+TEST(large_maps_in_half_the_memory) {
+    static const char config[] = "{\"block_out_channels\":[64,64],\"down_block_types\":[\"DownEncoderBlock2D\",\"DownEncoderBlock2D\"],"
+                                 "\"up_block_types\":[\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"],\"layers_per_block\":1,\"mid_block_add_attention\":false}";
+    const double map = 512 * 512 * 64;
+    char path[600];
+    vm_error e = { 0 };
+    vae *m = NULL;
+    snprintf(path, sizeof path, "%s/config.json", tmp);
+    EXPECT(!file_write(path, config, strlen(config), &e) && !vae_fresh(&m, vm_backend_cpu(), tmp, 1, &e));
+    for (int k = 0; m && k < 4; k++) {
+        vm_graph *g = vm_graph_new(vm_backend_cpu(), k % 2 ? VM_BF16 : VM_F32);
+        g->training = k > 1;
+        vm_output(g, "y", vae_decode(g, m, vm_input(g, "z", VM_F32, 4, (int64_t[]){ 1, 256, 256, 4 })));
+        double maps = (double)vm_plan_bytes(g) / map, most = k == 0 ? 12.5 : k == 1 ? 6.5 : 99, least = k == 3 ? 8 : 0; /* a map, its norm, a result */
+        if (!(maps < most && maps > least)) MISMATCH("case %d: %g bytes for a number of a map\n", k, maps);
+        test_checks++;
+        vm_graph_free(g);
+    }
+    vae_free(m);
+    unlink(path);
+}
+
 TEST(configurations) {
     EXPECT_STR(refused("{" BLOCKS "}", false), "");
     EXPECT_HAS(refused("{}", false), "block_out_channels");
@@ -216,6 +239,7 @@ int main(int argc, char **argv) {
     RUN(old_names_of_the_attention);
     RUN(recomputed_gradients_are_the_same_bits);
     RUN(recomputed_plans_need_less_memory);
+    RUN(large_maps_in_half_the_memory);
     RUN(configurations);
     rmdir(tmp);
     return test_end();

@@ -147,6 +147,32 @@ TEST(errors) {
     op_end(&c);
 }
 
+/* Where nothing reads x later and y has its type, y stands where x stood; else, and where x is given from outside, it does not. */
+TEST(stands_in_place) {
+    enum { H = 6, W = 5, C = 8 };
+    const int64_t ne[] = { 2, H, W, C }, N = 2 * H * W * C, n = C;
+    if (op_backend()->device != VM_CPU_DEV) return;
+    for (int k = 0; k < 6; k++) { /* 0 and 1: in place; 2: read again later; 3: an input; 4: another type; 5: a planner that shares nothing */
+        op_case c = op_begin(VM_BF16);
+        c.g->separate = k == 5;
+        vm_type t = k == 1 ? VM_BF16 : VM_F32;
+        vm_val in = op_input(&c, t, 4, ne, -2, 2), w = op_input(&c, VM_F32, 1, &n, 0.5, 1.5), b = op_input(&c, VM_F32, 1, &n, -1, 1);
+        vm_val x = k == 3 ? in : vm_cast(c.g, vm_scale(c.g, in, 1, 0), t); /* the same numbers */
+        vm_val y = vm_groupnorm(c.g, x, w, b, 2, 1e-5f, VM_SILU, k == 4 ? VM_BF16 : t);
+        vm_output(c.g, "y", y);
+        if (k == 2) vm_output(c.g, "sum", vm_mean(c.g, x));
+        double *want = room(4 * N + 2 * C);
+        ref q = { 2, H * W, C, 2, c.x[0], c.x[1], c.x[2], want + N, want, want + 2 * N, want + 4 * N, want + 4 * N + C };
+        reference(&q, (double)1e-5f, true);
+        OP_LEVELS(&c) {
+            op_near(&c, "y", y, want, C, tol(c.g->v[y].type));
+            EXPECT((vm_data(c.g, x) == vm_data(c.g, y)) == (k < 2));
+        }
+        vm_free(want);
+        op_end(&c);
+    }
+}
+
 int main(void) {
     RUN(sizes);
     RUN(types);
@@ -154,6 +180,7 @@ int main(void) {
     RUN(far_from_zero);
     RUN(empty);
     RUN(constant_group);
+    RUN(stands_in_place);
     RUN(errors);
     return test_end();
 }
