@@ -59,6 +59,7 @@ static void network(const gdino *m, vm_type t, int64_t B) {
     if (gdino_forward(j.g, m, &b, false, &o)) die(&j.g->err);
     vm_output(j.g, "logits", o.logits[m->c.dec_layers - 1]), vm_output(j.g, "boxes", o.boxes[m->c.dec_layers - 1]);
     if (vm_plan(j.g) || gdino_fill(j.g, m, &b, &e)) die(e.status ? &e : &j.g->err);
+    vm_free(pixels);
     measure("detect", name, t, graph_gflop(j.g, NULL), B, run_graph, &j);
     j.g->profile = true;
     run_graph(&j);
@@ -66,7 +67,6 @@ static void network(const gdino *m, vm_type t, int64_t B) {
     show(&j, m, name, t);
     if (profile) bench_profile(j.g, name, run_graph, &j);
     vm_graph_free(j.g);
-    vm_free(pixels);
 }
 
 /* A vocabulary with the published ids of what ends phrases, and a processor of this size. */

@@ -56,13 +56,13 @@ static vm_val relative_bias(vm_graph *g, const swin *m, const swin_block *b, vm_
     return vm_permute(g, rows, (const int[]){ 2, 0, 1 });
 }
 
-/* The mask of rolled windows, for every head: an input (windows,NH,T,T), one for each stage. */
+/* The mask of rolled windows, for every head (windows,NH,T,T): an input (windows,T,T), one for each stage. */
 static vm_val mask_of(vm_graph *g, const swin *m, int s, int64_t H, int64_t W) {
     char name[32];
-    int64_t T = m->c.window * m->c.window, ne[] = { vm_window_count(H, W, (int)m->c.window), m->c.heads[s], T, T };
+    int64_t T = m->c.window * m->c.window, ne[] = { vm_window_count(H, W, (int)m->c.window), T, T };
     snprintf(name, sizeof name, "swin.mask.%d.%d.%d", s, (int)H, (int)W);
-    vm_val v = vm_find(g, name);
-    return v ? v : vm_input(g, name, VM_F32, 4, ne);
+    vm_val v = vm_find(g, name), one = v ? v : vm_input(g, name, VM_F32, 3, ne);
+    return vm_permute(g, vm_broadcast(g, one, m->c.heads[s]), (const int[]){ 1, 0, 2, 3 });
 }
 
 static vm_val attend(vm_graph *g, const swin *m, const swin_block *b, int s, vm_val x, vm_val ids, bool rolled, float drop) {
@@ -126,13 +126,12 @@ vm_status swin_constants(vm_graph *g, const swin *m, vm_error *e) {
         int s, H, W;
         const char *name = g->named[k].name;
         if (sscanf(name, "swin.mask.%d.%d.%d", &s, &H, &W) != 3) continue;
-        int64_t n = vm_window_count(H, W, w), NH = m->c.heads[s];
-        float *mask = vm_alloc((size_t)(n * T * T) * sizeof *mask), *all = vm_alloc((size_t)(n * NH * T * T) * sizeof *all);
-        if (!mask || !all) vm_nomem(e, (size_t)(n * NH * T * T) * sizeof *all, "masks of windows");
+        int64_t n = vm_window_count(H, W, w);
+        float *mask = vm_alloc((size_t)(n * T * T) * sizeof *mask);
+        if (!mask) vm_nomem(e, (size_t)(n * T * T) * sizeof *mask, "masks of windows");
         else vm_window_mask(mask, H, W, w, w / 2);
-        for (int64_t i = 0; i < n * NH && !e->status; i++) memcpy(all + i * T * T, mask + i / NH * T * T, (size_t)(T * T) * sizeof *all);
-        if (!e->status && vm_set(g, name, all)) *e = g->err;
-        vm_free(mask), vm_free(all);
+        if (!e->status && vm_set(g, name, mask)) *e = g->err;
+        vm_free(mask);
     }
     return e->status;
 }
