@@ -151,8 +151,17 @@ TEST(no_gradient) {
     op_end(&c);
 }
 
+/* What the processor rounds stays as it is on a device. */
+TEST(devices_do_not_round) {
+    run_case((shape){ VM_INT4, 3, 5, 64, 64, .x = VM_F32, .y = VM_F32, .plain = true });
+    run_case((shape){ VM_INT8, 2, 7, 96, 96, .x = VM_F32, .y = VM_F32, .plain = true });
+}
+
 int main(void) {
-    if (op_on_device()) return 0; /* devices do not round */
+    if (op_on_device()) {
+        RUN(devices_do_not_round);
+        return test_end();
+    }
     RUN(kinds_blocks_rows);
     RUN(sizes_and_types);
     RUN(unrounded);
