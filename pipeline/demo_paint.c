@@ -119,8 +119,8 @@ void demo_paint_page(page *p, const demo_paint *d) {
     char text[2][4][48];
     page_section(p, "painted", "Instructions become pictures");
     page_text(p,
-              "The small inpainting model of weights/tiny/inpaint paints %" PRId64 " of the accepted instructions into their scenes, and takes objects away "
-              "(inpaint): two calls of three candidates, ranked by the margin of the small CLIP between both captions. The oracle of the miniature world draws "
+              "The small inpainting model of weights/tiny/inpaint paints accepted instructions into their scenes and takes objects away, %" PRId64 " edits "
+              "in all (inpaint): two calls of three candidates, ranked by the margin of the small CLIP between both captions. The oracle of the miniature world draws "
               "every object in every colour into the place and says which one the picture is nearest to. Beyond the mask and its feather the original pixels "
               "stay.",
               d->best.edits);

@@ -175,11 +175,14 @@ void page_facts(page *p, int n, const page_fact *facts) {
     raw(p, "</div>\n");
 }
 
+/* Cells that are no numbers are read from the left and broken into lines. */
+static bool is_words(const char *text) { return *text && !strchr("0123456789+-.", *text); }
+
 void page_table(page *p, int n_columns, const char *const *columns, int n_rows, const char *const *text) {
     end_plots(p);
     raw(p, "<div class=\"wide\"><table><thead><tr>");
     for (int c = 0; c < n_columns; c++) {
-        raw(p, "<th>");
+        raw(p, c && n_rows && is_words(text[c]) ? "<th class=\"t\">" : "<th>");
         page_escaped(p, columns[c]);
         raw(p, "</th>");
     }
@@ -187,7 +190,7 @@ void page_table(page *p, int n_columns, const char *const *columns, int n_rows, 
     for (int r = 0; r < n_rows; r++) {
         raw(p, "<tr>");
         for (int c = 0; c < n_columns; c++) {
-            raw(p, c ? "<td>" : "<th>");
+            raw(p, !c ? "<th>" : is_words(text[r * n_columns + c]) ? "<td class=\"t\">" : "<td>");
             page_escaped(p, text[r * n_columns + c]);
             raw(p, c ? "</td>" : "</th>");
         }

@@ -35,6 +35,7 @@ static const char page_style[] =
     "overflow-wrap:anywhere}\n"
     "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:8px 7px;"
     "text-align:right;vertical-align:top;white-space:nowrap}\n"
+    "td.t,th.t{text-align:left;white-space:normal}\n"
     "th:first-child,td:first-child{text-align:left}thead th{font-size:13px;font-weight:600;color:var(--soft)}"
     "thead tr:last-child th{border-bottom:1px solid var(--line)}\n"
     "tbody tr+tr td,tbody tr+tr th{border-top:1px solid var(--line)}tbody th{font-weight:600}th small,td small{"

@@ -184,7 +184,8 @@ static vm_status take_edit(void *ctx, const char *key, json_value rec, vm_error 
     bool stays = (strstr(x.input, scene_size_name[0]) != NULL) == (strstr(x.edited, scene_size_name[0]) != NULL) &&
                  (strstr(x.input, scene_size_name[1]) != NULL) == (strstr(x.edited, scene_size_name[1]) != NULL);
     if (e->status || p->left < 1 || (sized && !stays) || keymap_find(&p->accepted, x.id, strlen(x.id)) < 0 || sscanf(x.image_id, "%" SCNu64, &number) != 1) return e->status;
-    if (strcmp(x.category, scene_category_name[SCENE_OBJECT]) && strcmp(x.category, scene_category_name[SCENE_ATTRIBUTE])) return VM_OK;
+    const char *attribute = scene_category_name[SCENE_ATTRIBUTE]; /* attribute(color), attribute(texture) */
+    if (strcmp(x.category, scene_category_name[SCENE_OBJECT]) && strncmp(x.category, attribute, strlen(attribute))) return VM_OK;
     scene_sample(x.seed = scene_seed(SCENE_SOURCE, number), NULL, &s);
     x.s = &s;
     if (!(x.objects = objects_of(&s, x.before, x.input)) || keymap_find(&p->taken, key, strlen(key)) >= 0) return VM_OK;
