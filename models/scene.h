@@ -113,6 +113,8 @@ bool scene_parse(const char *text, scene_text *t);
 /* Is what the caption says true of the scene? "a": at least one such object; numbers: exactly so many. */
 bool scene_holds(const scene *s, const scene_text *t);
 
+/* Without these objects (bits); the others move up, and a group that is gone is a list. */
+void scene_take_out(scene *s, unsigned objects);
 /* Objects of the scene that answer to the phrase, as bits. */
 unsigned scene_matches(const scene *s, const scene_phrase *p);
 

@@ -77,17 +77,25 @@ static bool exchange_places(scene_pair *p) {
            scene_fits(s, a, 1) && scene_fits(s, b, 2);
 }
 
+void scene_take_out(scene *s, unsigned objects) {
+    int kept = 0, group = 0;
+    for (int k = 0; k < s->n; k++) {
+        if (objects >> k & 1) continue;
+        group += k < s->group;
+        s->object[kept++] = s->object[k];
+    }
+    memset(&s->object[kept], 0, sizeof s->object[0] * (size_t)(SCENE_OBJECTS - kept));
+    s->n = (uint8_t)kept, s->group = (uint8_t)group;
+    if (!group) s->kind = SCENE_LIST;
+}
+
 static bool remove_members(scene_pair *p, vm_rng *r) {
     const scene *s = &p->scene[0];
     scene *left = &p->scene[1];
     if (s->kind != SCENE_GROUP || s->group < 2) return false;
     int gone = 1 + (int)vm_rng_below(r, s->group - 1u);
     while (__builtin_popcount(p->touched) < gone) p->touched |= (uint8_t)(1u << vm_rng_below(r, s->group));
-    left->n = 0;
-    for (int k = 0; k < s->n; k++)
-        if (!(p->touched >> k & 1)) left->object[left->n++] = s->object[k];
-    memset(&left->object[left->n], 0, sizeof left->object[0] * (size_t)(SCENE_OBJECTS - left->n));
-    left->group = (uint8_t)(s->group - gone);
+    scene_take_out(left, p->touched);
     for (int k = 0; k < p->text[1].n; k++) {
         scene_phrase *q = &p->text[1].phrase[k];
         if (!(q->objects & 1)) {

@@ -31,8 +31,7 @@ void scene_look(const scene *s, int i, const uint8_t rgb[SCENE_BYTES], scene_see
     uint8_t without[SCENE_BYTES], with[SCENE_BYTES];
     scene rest = *s;
     const scene_object was = s->object[i];
-    for (int k = i; k + 1 < rest.n; k++) rest.object[k] = rest.object[k + 1];
-    rest.n--;
+    scene_take_out(&rest, 1u << i);
     scene_render(&rest, without);
     const int32_t reach = was.r + AROUND;
     const scene_box r = { pixel(was.x - reach, 0), pixel(was.y - reach, 0), pixel(was.x + reach, 1), pixel(was.y + reach, 1) };

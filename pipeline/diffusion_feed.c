@@ -41,6 +41,17 @@ vm_status diffusion_feed_open(diffusion_feed *f, samples **s, const vm_args *a, 
     return diffusion_feed_new(f, e);
 }
 
+void diffusion_feed_digest(const diffusion_feed *f, char digest[65]) {
+    *digest = 0;
+    if (f->s) samples_digest(f->s, digest);
+}
+
+vm_status diffusion_feed_steps(const diffusion_feed *f, const vm_args *a, const char *command, int64_t *steps, vm_error *e) {
+    if (!f->s && arg_given(a, "epochs")) return vm_fail(e, VM_EUSAGE, "%s: the world has no end: give --steps N", command);
+    if (arg_given(a, "epochs")) *steps = (int64_t)(arg_float(a, "epochs") * (double)f->n / (double)f->batch);
+    return *steps < 1 ? vm_fail(e, VM_EUSAGE, "%s: no steps: give --steps N, or --epochs X", command) : VM_OK;
+}
+
 void diffusion_feed_free(diffusion_feed *f) {
     for (int64_t k = 0; k < f->batch; k++) {
         if (f->image) image_free(&f->image[k]);

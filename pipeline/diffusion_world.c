@@ -10,14 +10,6 @@
 #include "models/scene.h"
 #include "pipeline/diffusion_feed.h"
 
-/* Object i taken out of the scene. */
-static void take_out(scene *s, int i) {
-    for (int k = i; k + 1 < s->n; k++) s->object[k] = s->object[k + 1];
-    s->n--;
-    if (s->kind == SCENE_GROUP && i < s->group) s->group--;
-    if (s->kind != SCENE_GROUP || !s->group) s->kind = SCENE_LIST;
-}
-
 /* Boxes (n,4) of the objects in `which`, drawn around as a person or a detector would. */
 static int64_t put_boxes(const scene *s, unsigned which, vm_rng *r, float *boxes) {
     int64_t n = 0;
@@ -54,15 +46,13 @@ static vm_status choose(scene *s, uint64_t seed, vm_rng *r, char text[DIFFUSION_
     scene_text c = { 0 };
     unsigned which = 1u << vm_rng_below(r, (uint32_t)s->n);
     if (kind < 15) {
-        for (int i = whole.n - 1; i >= 0; i--)
-            if (which >> i & 1) take_out(s, i);
+        scene_take_out(s, which);
         if (s->n) scene_caption(s, seed, SCENE_ORDINARY, &c);
         if (vm_rng_below(r, 3)) put_text(text, "background", c.text, r);
         else snprintf(text, DIFFUSION_TEXT, "background");
     } else if (kind < 30) {
         scene one = *s;
-        for (int i = whole.n - 1; i >= 0; i--)
-            if (!(which >> i & 1)) take_out(&one, i);
+        scene_take_out(&one, ~which);
         scene_caption(&one, seed, SCENE_SPECIFIC, &c);
         put_phrase(text, &c, &c.phrase[0], r);
     } else {

@@ -104,12 +104,9 @@ static bool removal(const scene *s, uint64_t seed, scene_text *before, scene_tex
     const int i = (int)(seed % s->n);
     scene rest = *s;
     if (s->n < 2) return false;
-    for (int k = i; k + 1 < rest.n; k++) rest.object[k] = rest.object[k + 1];
-    rest.n--;
-    if (rest.kind == SCENE_GROUP && i < rest.group) rest.group--;
-    if (rest.kind != SCENE_GROUP || !rest.group) rest.kind = SCENE_LIST;
-    scene_caption(s, seed, SCENE_SPECIFIC, before), scene_caption(&rest, seed, SCENE_SPECIFIC, after);
     *objects = 1u << i;
+    scene_take_out(&rest, *objects);
+    scene_caption(s, seed, SCENE_SPECIFIC, before), scene_caption(&rest, seed, SCENE_SPECIFIC, after);
     for (int k = 0; k < before->n; k++)
         if (before->phrase[k].objects & *objects) return name_of(input, before, &before->phrase[k]), strcmp(before->text, after->text) != 0;
     return false;

@@ -22,7 +22,7 @@ static vm_status open_model(towers **out, vm_backend *be, const char *dir, const
 /* OUT/NAME: weights in both layouts, with the tokenizer and processor files of the model it began with; or the adapter. */
 static vm_status export_one(const towers *m, const char *from, const char *out, const char *name, const char *dtype, vm_error *e) {
     char *dir = path_join(out, name);
-    st_dtype t = !strcmp(dtype, "f16") ? ST_F16 : !strcmp(dtype, "bf16") ? ST_BF16 : ST_F32;
+    st_dtype t = st_dtype_of(dtype);
     if (!dir) return vm_nomem(e, 256, "a path");
     if (m->lora) {
         if (!dir_make(dir, e) && !lora_save(m->lora, dir, from, e)) vm_info("adapter in %s", dir);

@@ -22,8 +22,9 @@ vm_status train_read_common(train_options *o, const vm_args *a, vm_error *e) {
     static const char *const schedules[] = { "cosine", "const", "const-cooldown", "linear", NULL }, *const resume[] = {
         "auto", "never", "force", NULL
     };
-    static const char *const full[] = { "continue", "pause", NULL };
+    static const char *const full[] = { "continue", "pause", NULL }, *const types[] = { "f32", "f16", "bf16", NULL };
     int how = train_one_of(a, "resume", resume, e);
+    train_one_of(a, "save-dtype", types, e); /* st_dtype_of reads it at the end */
     *o = (train_options){ .out = arg_str(a, "out"),
                           .command = arg_line(a),
                           .args = a,

@@ -116,8 +116,7 @@ static vm_status copy_config(const char *from, const char *to, vm_error *e) {
 
 /* OUT/NAME: weights, with the configuration, tokenizer and processor files of the model it began with. */
 static vm_status export_model(const job *j, const char *from, const char *out, const char *name, vm_error *e) {
-    const char *type = arg_str(j->a, "save-dtype");
-    const st_dtype t = !strcmp(type, "f16") ? ST_F16 : !strcmp(type, "bf16") ? ST_BF16 : ST_F32;
+    const st_dtype t = st_dtype_of(arg_str(j->a, "save-dtype"));
     char *dir = path_join(out, name);
     if (!dir) return vm_nomem(e, 256, "a path");
     if (!dir_make(dir, e) && !gdino_save(j->m, dir, t, e) && !copy_config(from, dir, e) && !towers_copy_processors(from, dir, true, e)) vm_info("model in %s", dir);

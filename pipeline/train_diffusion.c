@@ -77,8 +77,7 @@ static vm_status copy_files(const char *from, const char *to, bool weights, vm_e
 }
 
 static vm_status export_pipeline(const job *j, const char *out, const char *name, vm_error *e) {
-    const char *type = arg_str(j->a, "save-dtype");
-    const st_dtype t = !strcmp(type, "f16") ? ST_F16 : !strcmp(type, "bf16") ? ST_BF16 : ST_F32;
+    const st_dtype t = st_dtype_of(arg_str(j->a, "save-dtype"));
     const lora *adapter = diffusion_trainer_adapter(j->t);
     char *dir = path_join(out, name), *unet = dir ? path_join(dir, "unet") : NULL;
     if (!unet) vm_nomem(e, 256, "a path");
@@ -108,9 +107,7 @@ static vm_status work(job *j, train_diffusion_options *o, const diffusion_train_
         if (open_feed(j, "val", &j->val, &j->look, e)) return e->status;
         o->look = &j->look;
     }
-    if (!j->data && arg_given(j->a, "epochs")) return vm_fail(e, VM_EUSAGE, "train diffusion: the world has no end: give --steps N");
-    if (arg_given(j->a, "epochs")) o->run.steps = (int64_t)(arg_float(j->a, "epochs") * (double)j->feed.n / (double)j->feed.batch);
-    if (o->run.steps < 1) return vm_fail(e, VM_EUSAGE, "train diffusion: no steps: give --steps N, or --epochs X");
+    if (diffusion_feed_steps(&j->feed, j->a, "train diffusion", &o->run.steps, e)) return e->status;
     vm_info("%.2f M parameters of the UNet learn, %lld pictures of %d x %d a step, of %lld", (double)weight_count(diffusion_trainer_weights(j->t)) * 1e-6, (long long)j->feed.batch,
             j->feed.size, j->feed.size, (long long)j->feed.n);
     return train_diffusion_run(j->t, o, e) ? e->status : export_all(j, o, e);
@@ -133,10 +130,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
 }
 
 static const vm_opt opts[] = {
-    { "data", OPT_LIST, NULL, "FILE", "pictures with captions: VisMin or COCO JSON, JSON Lines, tables, WebDataset (repeatable); or world, scenes made on the fly", 0, 0 },
-    EVAL_PLACE_OPTS,
-    { "image-key", OPT_STR, NULL, "NAME", "member or column of the picture's name", 0, 0 },
-    { "caption-key", OPT_STR, NULL, "NAME", "member or column of the caption", 0, 0 },
+    DIFFUSION_DATA_OPTS,
     { "init", OPT_STR, NULL, "DIR", "pipeline to start from", 0, 0 },
     { "scratch", OPT_STR, NULL, "DIR", "pipeline whose UNet is a configuration alone: random weights", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/ or adapter/", 0, 0 },

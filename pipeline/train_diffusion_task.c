@@ -69,8 +69,7 @@ static vm_status load(train_task *x, const char *dir, int64_t n, vm_error *e) { 
 
 vm_status train_diffusion_run(diffusion_trainer *t, const train_diffusion_options *o, vm_error *e) {
     char digest[65];
-    if (o->feed->s) samples_digest(o->feed->s, digest);
-    else *digest = 0; /* made on the fly */
+    diffusion_feed_digest(o->feed, digest);
     diffusion_task c = { .t = t, .feed = o->feed, .look = o->look };
     c.task = (train_task){ .w = diffusion_trainer_weights(t), .digest = digest, .samples = o->feed->batch, .start = start, .batch = batch, .step = step, .updates = updates,
                            .log = log_error, .text = text_of, .evidence = evidence, .validate = o->look ? validate : NULL, .log_validation = log_validation,

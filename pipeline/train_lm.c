@@ -96,8 +96,7 @@ static vm_status read_options(train_lm_options *o, const vm_args *a, job *j, vm_
 }
 
 static vm_status export_model(const job *j, const char *out, const char *name, vm_error *e) {
-    const char *type = arg_str(j->a, "save-dtype");
-    st_dtype t = !strcmp(type, "f16") ? ST_F16 : !strcmp(type, "bf16") ? ST_BF16 : ST_F32;
+    const st_dtype t = st_dtype_of(arg_str(j->a, "save-dtype"));
     char *dir = path_join(out, name);
     if (!dir) return vm_nomem(e, 256, "a path");
     if (!dir_make(dir, e) &&

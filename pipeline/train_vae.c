@@ -124,8 +124,7 @@ static vm_status write_config(const job *j, const char *dir, vm_error *e) {
 }
 
 static vm_status export_model(const job *j, const char *out, const char *name, vm_error *e) {
-    const char *type = arg_str(j->a, "save-dtype");
-    const st_dtype t = !strcmp(type, "f16") ? ST_F16 : !strcmp(type, "bf16") ? ST_BF16 : ST_F32;
+    const st_dtype t = st_dtype_of(arg_str(j->a, "save-dtype"));
     char *dir = path_join(out, name);
     if (!dir) return vm_nomem(e, 256, "a path");
     if (!dir_make(dir, e) && !write_config(j, dir, e) && !vae_trainer_export(j->t, dir, t, e)) vm_info("autoencoder in %s, scale %.5f", dir, 1 / fmax(j->deviation, 1e-6));
@@ -162,12 +161,9 @@ static vm_status work(job *j, train_options *o, vm_error *e) {
     if (vae_trainer_new(&j->t, j->m, &c, e) || open_feed(j, "data", &j->data, &j->feed, e) || (arg_given(a, "val") && open_feed(j, "val", &j->val, &j->look, e))) return e->status;
     const size_t n = (size_t)j->feed.batch;
     if (!(j->im = vm_calloc(n, sizeof *j->im)) || (c.focus > 0 && !(j->focus = vm_calloc(n, sizeof *j->focus)))) return vm_nomem(e, n * sizeof *j->im, "a batch");
-    if (!j->data && arg_given(a, "epochs")) return vm_fail(e, VM_EUSAGE, "train vae: the world has no end: give --steps N");
     if (c.focus > 0 && j->data) return vm_fail(e, VM_EUSAGE, "train vae: --focus knows the objects of --data world alone");
-    if (arg_given(a, "epochs")) o->steps = (int64_t)(arg_float(a, "epochs") * (double)j->feed.n / (double)j->feed.batch);
-    if (o->steps < 1) return vm_fail(e, VM_EUSAGE, "train vae: no steps: give --steps N, or --epochs X");
-    if (j->data) samples_digest(j->data, digest);
-    else *digest = 0;
+    if (diffusion_feed_steps(&j->feed, a, "train vae", &o->steps, e)) return e->status;
+    diffusion_feed_digest(&j->feed, digest);
     j->task = (train_task){ .w = &j->m->w, .digest = digest, .samples = j->feed.batch, .start = start, .batch = batch, .step = step, .updates = updates, .log = log_parts, .text = text_of,
                             .evidence = evidence, .validate = j->val ? validate : NULL, .log_validation = log_validation, .save = save, .load = load };
     vm_info("%.2f M parameters learn, %lld pictures of %d x %d a step, of %lld", (double)weight_count(&j->m->w) * 1e-6, (long long)j->feed.batch, j->feed.size, j->feed.size, (long long)j->feed.n);
@@ -195,10 +191,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
 }
 
 static const vm_opt opts[] = {
-    { "data", OPT_LIST, NULL, "FILE", "pictures with captions: VisMin or COCO JSON, JSON Lines, tables, WebDataset (repeatable); or world, scenes made on the fly", 0, 0 },
-    EVAL_PLACE_OPTS,
-    { "image-key", OPT_STR, NULL, "NAME", "member or column of the picture's name", 0, 0 },
-    { "caption-key", OPT_STR, NULL, "NAME", "member or column of the caption", 0, 0 },
+    DIFFUSION_DATA_OPTS,
     { "init", OPT_STR, NULL, "DIR", "autoencoder, or a pipeline with one, to start from", 0, 0 },
     { "scratch", OPT_STR, NULL, "DIR", "configuration alone: random weights", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "run directory: checkpoints/, log.jsonl, model/", 0, 0 },

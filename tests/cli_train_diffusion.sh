@@ -75,6 +75,7 @@ refused world_alone "world stands alone" diffusion --data world --data "$dir/dat
 refused world_size "64 x 64" vae --data world --scratch weights/tiny/inpaint --size 32 --steps 1
 refused world_flip "left and right" diffusion --data world --scratch weights/tiny/inpaint --size 64 --flip 0.5 --steps 1
 refused world_epochs "has no end" vae --data world --scratch weights/tiny/inpaint --size 64 --epochs 1
+refused save_dtype "save-dtype f64" diffusion --data world --scratch weights/tiny/inpaint --size 64 --steps 1 --save-dtype f64
 refused focus_of_files "knows the objects" vae --data "$dir/data.jsonl" --images "$dir/pool/images" --init $sd --size 32 --focus 2 --steps 1
 
 run none --init $sd --scratch $sd > /dev/null 2> "$dir/err"; rc=$?

@@ -59,8 +59,7 @@ TEST(nothing_there) {
         scene_sample(scene_seed(SCENE_VAL, n), NULL, &s);
         const int i = (int)n % s.n;
         scene rest = s;
-        for (int k = i; k + 1 < rest.n; k++) rest.object[k] = rest.object[k + 1];
-        rest.n--;
+        scene_take_out(&rest, 1u << i);
         scene_render(&rest, rgb);
         if (n % 2) blur(rgb);
         scene_look(&s, i, rgb, &v);
