@@ -45,6 +45,8 @@ void vm_out_abort(vm_out *o);                       /* removes the temporary, fr
 vm_out *vm_out_in(const char *dir, const char *name, vm_error *e); /* of the file DIR/NAME; NULL on error */
 void vm_out_finish(vm_out *o, vm_error *e);         /* commit, or abort when e is set; accepts NULL */
 
+/* Whether PATH could be written now, leaving nothing behind: before long work whose result goes there. */
+vm_status file_writable(const char *path, vm_error *e);
 /* A whole file at once, atomically. */
 vm_status file_write(const char *path, const void *data, size_t bytes, vm_error *e);
 /* The file `name` of one folder into another one, when there is such a file. */

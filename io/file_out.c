@@ -152,6 +152,12 @@ void vm_out_abort(vm_out *o) {
     if (o) discard(o);
 }
 
+vm_status file_writable(const char *path, vm_error *e) {
+    vm_out *o;
+    if (!vm_out_open(&o, path, e)) vm_out_abort(o);
+    return e->status;
+}
+
 vm_status file_write(const char *path, const void *data, size_t bytes, vm_error *e) {
     vm_out *o;
     vm_status st = vm_out_open(&o, path, e);

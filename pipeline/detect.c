@@ -225,22 +225,24 @@ static vm_status save_coco(job *j, const char *path, vm_error *e) {
 static vm_status run(const vm_args *a, vm_error *e) {
     const char *const *phrases, *dir;
     const int64_t n = arg_list(a, "phrase", &phrases);
-    job j = { .a = a, .how = { .threshold = arg_float(a, "threshold"), .text_threshold = arg_float(a, "text-threshold"), .nms = arg_float(a, "nms"),
+    job j = { .a = a, .how = { .threshold = arg_float(a, "box-threshold"), .text_threshold = arg_float(a, "text-threshold"), .nms = arg_float(a, "nms"),
                                .min_area = arg_float(a, "min-area"), .max_area = arg_float(a, "max-area"), .min_score = arg_float(a, "min-box-score"), .most = arg_int(a, "max-boxes"),
                                .batch = arg_int(a, "batch") } };
     vm_type dtype;
     if (!n) return vm_fail(e, VM_EUSAGE, "detect: --phrase TEXT is needed: what to look for, once or several times");
-    if (!(dir = arg_model(a, arg_pos(a, 0), e))) return e->status;
+    if (!(dir = arg_model(a, arg_pos(a, 0), e)) || (arg_str(a, "coco") && file_writable(arg_str(a, "coco"), e))) return e->status;
     vm_backend *be = run_backend(a, e);
     if (!be || run_dtype(a, true, &dtype, e)) return e->status;
     j.coco = json_to_memory(JSON_COMPACT);
     json_begin_array(&j.coco, NULL);
     if (!detector_open(&j.d, be, dtype, dir, e) && !detector_ask(j.d, phrases, n, e)) {
         if (detector_unused(j.d)) vm_warn("%s", detector_unused(j.d));
+        for (int64_t k = 0; k < detector_count(j.d); k++)
+            if (strstr(detector_phrase(j.d, k), "[UNK]")) vm_warn("phrase \"%s\": the model's vocabulary does not have all of its words", detector_phrase(j.d, k));
         int k = 1;
         while (k < arg_npos(a) && !e->status && !run_stopping()) k += window(&j, k, e);
         if (!e->status && j.bad == arg_npos(a) - 1) *e = j.first; /* none could be read */
-        if (!e->status) vm_info("%" PRId64 " boxes in %d pictures, threshold %g, text threshold %g", j.boxes, k - 1, j.how.threshold, j.how.text_threshold);
+        if (!e->status) vm_info("%" PRId64 " boxes in %d pictures, box threshold %g, text threshold %g", j.boxes, k - 1, j.how.threshold, j.how.text_threshold);
     }
     vm_error lost = { 0 };
     save_coco(&j, e->status ? NULL : arg_str(a, "coco"), e->status ? &lost : e);
@@ -251,11 +253,11 @@ static vm_status run(const vm_args *a, vm_error *e) {
 
 static const vm_opt opts[] = {
     { "phrase", OPT_LIST, NULL, "TEXT", "what to look for; may be given several times", 0, 0 },
-    { "threshold", OPT_FLOAT, "0.25", "P", "boxes whose best token is more probable", 0, 1 },
+    { "box-threshold", OPT_FLOAT, "0.35", "P", "boxes whose best token is more probable", 0, 1 },
     { "text-threshold", OPT_FLOAT, "0.25", "P", "words of a box: tokens that are more probable", 0, 1 },
-    { "nms", OPT_FLOAT, "1", "IOU", "drop boxes that overlap a better one of the same phrase by more; 1 keeps all", 0, 1 },
+    { "nms", OPT_FLOAT, "0.7", "IOU", "drop boxes that overlap a better one of the same phrase by more; 1 keeps all", 0, 1 },
     { "min-area", OPT_FLOAT, "0", "PART", "drop boxes smaller than this part of the picture", 0, 1 },
-    { "max-area", OPT_FLOAT, "1", "PART", "drop boxes larger than this part of the picture", 0, 1 },
+    { "max-area", OPT_FLOAT, "0.85", "PART", "drop boxes larger than this part of the picture", 0, 1 },
     { "min-box-score", OPT_FLOAT, "0", "P", "a phrase whose best box scores less is not in the picture, and gets none", 0, 1 },
     { "max-boxes", OPT_INT, "0", "N", "only the N best boxes of a picture; 0 = all", 0, 1 << 20 },
     { "batch", OPT_INT, "1", "N", "pictures of one size in the network at a time", 1, 16 },

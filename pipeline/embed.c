@@ -245,7 +245,7 @@ static vm_status check_args(const vm_args *a, vm_error *e) {
                        "--out %s: the name must end in .safetensors or .jsonl, or be - for JSON lines on stdout", out);
     if (out && !strcmp(out, "-") && arg_flag(a, "similarity"))
         return vm_fail(e, VM_EUSAGE, "embed: --out - and --similarity would both write to stdout; give --out a file");
-    return VM_OK;
+    return out ? file_writable(out, e) : VM_OK;
 }
 
 static vm_status open_model(job *j, const vm_args *a, vm_error *e) {

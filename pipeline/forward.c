@@ -178,7 +178,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_type dtype;
     int n_done = 0;
     if (!in || !out) return vm_fail(e, VM_EUSAGE, "forward: --in FILE and --out FILE are needed");
-    if (!model || run_dtype(a, false, &dtype, e) || st_open(&f, in, e)) return e->status;
+    if (!model || file_writable(out, e) || run_dtype(a, false, &dtype, e) || st_open(&f, in, e)) return e->status;
     vm_backend *be = run_backend(a, e);
     for (int64_t i = 0; be && i < st_meta_len(f) && !e->status; i++) {
         const char *kind, *key = st_meta_at(f, i, &kind), *slash = strrchr(key, '/');

@@ -62,7 +62,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     vm_image im = { 0 }, mask = { 0 };
     const char *const missing = !arg_str(a, "image") ? "image FILE" : !arg_str(a, "prompt") ? "prompt TEXT" : !arg_str(a, "out") ? "out FILE.png" : NULL;
     if (missing) return vm_fail(e, VM_EUSAGE, "inpaint: --%s is needed", missing);
-    if (!image_read(&im, arg_str(a, "image"), &(image_options){ .alpha = ALPHA_WHITE }, e) && !mask_of(a, &im, &mask, e) && !paint_open(&p, "inpaint", a, e)) {
+    if (!paint_check_out(a, e) && !image_read(&im, arg_str(a, "image"), &(image_options){ .alpha = ALPHA_WHITE }, e) && !mask_of(a, &im, &mask, e) && !paint_open(&p, "inpaint", a, e)) {
         make(&p, &im, &mask, e);
         paint_close(&p);
     }

@@ -34,6 +34,8 @@ typedef struct {
 void paint_put(const paint *p, const paint_record *x, json_writer *w); /* members of an object */
 /* The picture as a PNG file whose texts are "parameters" (as web interfaces write and read it) and "vismin" (JSON). */
 vm_status paint_save(const paint *p, const char *path, const vm_image *im, const paint_record *x, vm_error *e);
+/* The names under --out can be written: before the work. */
+vm_status paint_check_out(const vm_args *a, vm_error *e);
 /* All pictures of a single call under --out (NAME-0.png, ... when there are several), and with --json a line for each. */
 vm_status paint_save_all(const paint *p, const vm_image *im, const uint64_t *seeds, const diffusion_call *c, const diffusion_report *r, const char *const *more, vm_error *e);
 uint64_t *paint_seeds(const paint *p, int64_t *n, vm_error *e); /* --seed and those after it, --count of them; vm_free */

@@ -83,6 +83,13 @@ static char *numbered(const char *path, int64_t k, int64_t n, vm_error *e) {
     return name;
 }
 
+vm_status paint_check_out(const vm_args *a, vm_error *e) {
+    char *first = numbered(arg_str(a, "out"), 0, arg_int(a, "count"), e);
+    if (first) file_writable(first, e);
+    vm_free(first);
+    return e->status;
+}
+
 vm_status paint_save_all(const paint *p, const vm_image *im, const uint64_t *seeds, const diffusion_call *c, const diffusion_report *r, const char *const *more, vm_error *e) {
     const char *out = arg_str(p->a, "out");
     if (r->dropped) vm_warn("the prompt's last %lld tokens were cut off (--truncate)", (long long)r->dropped);

@@ -8,7 +8,7 @@
 static vm_status check(const vm_args *a, const char *what, vm_error *e) {
     if (!arg_str(a, "prompt")) return vm_fail(e, VM_EUSAGE, "%s: --prompt TEXT is needed", what);
     if (!arg_str(a, "out")) return vm_fail(e, VM_EUSAGE, "%s: --out FILE.png is needed", what);
-    return VM_OK;
+    return paint_check_out(a, e);
 }
 
 /* The size that was asked for, else `dflt` cut to what the model can. */

@@ -36,6 +36,8 @@ check samplers '[ ! -e "$dir/failed" ] && ! same ddim.png euler.png && grep -aq 
 "$vismin" text2img --model $xl --prompt "a red cat" --steps 2 --out "$dir/t.png" --quiet; rc=$?
 check all_repainted '[ $rc = 0 ] && grep -aq "Size: 32x32" "$dir/t.png"'
 
+"$vismin" text2img --model $xl --prompt "a red cat" --steps 2 --count 2 --out "$dir/none/t.png" 2> "$dir/err"; rc=$?
+check out_is_tried_first '[ $rc = 4 ] && grep -q "none/t-0.png: cannot be written" "$dir/err" && ! grep -q steps "$dir/err"'
 inpaint --out "$dir/f.png" 2> "$dir/err"; rc=$?
 check mask_is_needed '[ $rc = 2 ] && grep -q -- "--mask FILE or --box" "$dir/err"'
 inpaint --box 1,2,3 --out "$dir/f.png" 2> "$dir/err"; rc=$?
