@@ -96,6 +96,7 @@ vm_status hub_resolve(char **path, const char *model, vm_error *e) {
     hub_name n;
     *path = NULL;
     if (hub_is_name(model)) return split(&n, model), hub_snapshot(path, &n, e);
+    if (!file_exists(model)) return vm_fail(e, VM_EINPUT, "%s: no such file or folder; a model of the cache is ORG/NAME (`vismin weights list`)", model);
     *path = vm_strdup(model);
     return *path ? VM_OK : vm_nomem(e, strlen(model) + 1, "a path");
 }

@@ -28,7 +28,7 @@ vm_status hub_commit(char commit[41], const hub_name *n, vm_error *e);
 /* ROOT/models--ORG--NAME/snapshots/COMMIT of a name, vm_free. Not in the cache: VM_EINPUT with the command that gets it. */
 vm_status hub_snapshot(char **dir, const hub_name *n, vm_error *e);
 
-/* A model argument of a command: a path stays what it is (*path is a copy), a name becomes its snapshot. */
+/* A model argument of a command: a path stays what it is (*path is a copy; VM_EINPUT when nothing is there), a name becomes its snapshot. */
 vm_status hub_resolve(char **path, const char *model, vm_error *e);
 
 /* The hash of a blob's contents in the kind that its name has: 64 digits SHA-256, 40 digits SHA-1 over "blob SIZE\0" and

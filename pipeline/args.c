@@ -90,6 +90,9 @@ static vm_status unknown(const vm_args *a, const char *given, size_t len, vm_err
     snprintf(name, sizeof name, "%.*s", (int)VM_MIN(len, (size_t)60), given);
     for (; n < a->n && n < 256; n++) known[n] = a->v[n].o->name;
     const char *near = args_nearest(name, known, n);
+    const size_t first = strcspn(name, "-") + 1; /* else one that begins with the same word: max-tokens, max-new */
+    for (int k = 0; k < n && !near && first <= strlen(name); k++)
+        if (!strncmp(known[k], name, first)) near = known[k];
     return vm_fail(e, VM_EUSAGE, "%s: unknown option --%s%s%s%s; see `vismin %s --help`", a->c->name, name, near ? ", did you mean --" : "",
                    near ? near : "", near ? "?" : "", a->c->name);
 }

@@ -60,7 +60,8 @@ static int64_t given_form(job *j, vm_error *e) {
     if (!given) return -1;
     if (schema && arg_str(j->a, "grammar"))
         return vm_fail(e, VM_EUSAGE, "generate: --schema and --grammar are two forms of one answer; give one"), -1;
-    if (!file_exists(given)) f = add_form(j, given, schema != NULL, schema ? "--schema" : "--grammar", e);
+    if (!file_exists(given) && !strstr(given, schema ? "{" : "::=")) vm_fail(e, VM_EINPUT, "%s: no such file, and no %s itself", given, schema ? "JSON schema" : "grammar");
+    else if (!file_exists(given)) f = add_form(j, given, schema != NULL, schema ? "--schema" : "--grammar", e);
     else if (!file_read(&text, NULL, given, 0, e)) f = add_form(j, text, schema != NULL, given, e);
     vm_free(text);
     return f;

@@ -48,7 +48,7 @@ static vm_status export_model(const towers *m, const char *from, const char *out
 }
 
 static vm_status train(const vm_args *a, vm_comm *comm, vm_error *e) {
-    const char *dir = arg_model(a, arg_str(a, "init") ? arg_str(a, "init") : arg_str(a, "scratch"), e), *out = arg_str(a, "out");
+    const char *dir = train_begins(a, e), *out = arg_str(a, "out");
     char *world = NULL; /* --scratch world: its own configuration, written into the run directory */
     towers *m = NULL;
     clip_source *source = NULL;

@@ -57,6 +57,11 @@ optimizer_config train_read_adam(const vm_args *a) {
                                .clip_norm = (float)arg_float(a, "clip-norm") };
 }
 
+const char *train_begins(const vm_args *a, vm_error *e) {
+    const char *init = arg_str(a, "init"), *scratch = arg_str(a, "scratch");
+    return !init && scratch && !strcmp(scratch, "world") ? scratch : arg_model(a, init ? init : scratch, e);
+}
+
 vm_status train_read_lora(lora_options *l, const char **adapter, const vm_args *a, vm_error *e) {
     const char *text = arg_str(a, "lora");
     char *end = NULL;

@@ -126,7 +126,7 @@ static vm_status export_model(const job *j, const char *from, const char *out, c
 
 static vm_status train(job *j, train_detect_options *o, vm_error *e) {
     const vm_args *a = j->a;
-    const char *dir = arg_model(a, arg_str(a, "init") ? arg_str(a, "init") : arg_str(a, "scratch"), e);
+    const char *dir = train_begins(a, e);
     char *world = NULL; /* --scratch world: its own configuration, written into the run directory */
     if (e->status) return e->status;
     if (!strcmp(dir, "world")) {

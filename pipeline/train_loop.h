@@ -72,6 +72,8 @@ vm_status train_loop_run(train_task *t, const train_options *o, vm_error *e);
 int train_one_of(const vm_args *a, const char *option, const char *const *known, vm_error *e);
 /* Run directory, steps, schedule, checkpoints, what to do on errors. */
 vm_status train_read_common(train_options *o, const vm_args *a, vm_error *e);
+/* The folder that --init or --scratch names; "world" of --scratch stays that word: a configuration of the command's own. */
+const char *train_begins(const vm_args *a, vm_error *e);
 /* "8" or "8,16": --lora, --lora-targets, --adapter. */
 struct lora_options;
 vm_status train_read_lora(struct lora_options *l, const char **adapter, const vm_args *a, vm_error *e);

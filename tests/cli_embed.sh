@@ -54,7 +54,9 @@ printf 'a\0b\n' > "$dir/nul"
 run embed "$m" --text "$dir/nul" --out -
 check nul_in_a_text '[ $rc = 3 ] && grep -q "nul:1: a character U+0000" "$dir/err"'
 run embed "$dir/none" --texts a --out -
-check no_model '[ $rc = 6 ] && grep -q "no config.json" "$dir/err"'
+check no_model '[ $rc = 3 ] && grep -q "none: no such file or folder" "$dir/err"'
+mkdir "$dir/empty" && run embed "$dir/empty" --texts a --out -
+check empty_model '[ $rc = 6 ] && grep -q "no config.json" "$dir/err"'
 
 # SigLIP: texts without punctuation and capitals, padded to the context
 s=$dir/siglip

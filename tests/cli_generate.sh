@@ -58,4 +58,10 @@ has bad_schema 'f.jsonl:2:1: format: this keyword is not supported' "$(cat "$t/e
 gen --prompt a --schema '{}' --grammar 'root ::= "a"'; check two_forms_status 2 $?
 gen --prompt a --max-new 30 --temperature 0 >"$t/long"; half=$(cut -c 5-8 "$t/long")
 check stop_text "$(cut -c 1-4 "$t/long")" "$(gen --prompt a --max-new 30 --temperature 0 --stop "$half")"
+gen --prompt a --schema "$t/absent.json"; check absent_schema 3 $?
+has absent_schema_said 'absent.json: no such file, and no JSON schema itself' "$(cat "$t/err")"
+gen --prompt a --max-tokens 3; check other_name 2 $?
+has other_name_said 'did you mean --max-new?' "$(cat "$t/err")"
+"$vismin" generate "$t/absent" --prompt a 2>"$t/err"; check no_model 3 $?
+has no_model_said 'absent: no such file or folder' "$(cat "$t/err")"
 exit $all

@@ -118,6 +118,8 @@ TEST(layout_of_the_cache) {
     vm_free(dir);
     EXPECT(hub_resolve(&dir, "org/absent", &e) == VM_EINPUT && !dir);
     EXPECT(strstr(e.msg, "vismin weights get org/absent") != NULL);
+    vm_error_clear(&e);
+    EXPECT(hub_resolve(&dir, "absent", &e) == VM_EINPUT && !dir && strstr(e.msg, "no such file or folder"));
     int before = hub.requests;
     EXPECT(get("org/name", &e, &fresh) && fresh == 0); /* only the list is asked for */
     EXPECT(hub.requests == before + 1);
