@@ -6,7 +6,7 @@
  * Scores exist as tiles only (Dao 2023, FlashAttention-2): the forward pass keeps lse, the backward pass recomputes P
  * from it. Heads are grouped (Ainslie et al. 2023): NH / NKV query heads read one key/value head, whose gradients are
  * summed over them. Bound by arithmetic: 4 (forward) and 10 (backward) operations per visible pair and channel; with few
- * queries (decoding from a cache) by reading K and V once.
+ * queries (decoding from a cache) by reading K and V once, pages that sequences share once for all of them.
  *
  * On the GPU the backward pass recomputes S twice (14 operations): once along the keys for dQ, once along the queries for
  * dK and dV, so that every sum has one owner and a fixed order. */

@@ -133,7 +133,7 @@ static inline void tile_rows(vm_real *tile, int64_t ld, const void *p, vm_type t
 #endif
 INLINE void transpose_block(vm_real *y, int64_t ldy, const vm_real *x, int64_t ldx) {
     vec a[LANES], b[LANES];
-    UNROLL for (int i = 0; i < LANES; i++) a[i] = vec_load(x + i * ldx);
+    UNROLL for (int i = 0; i < LANES; i++) a[i] = load_f32(x + i * ldx);
     UNROLL for (int s = 1; s < LANES; s *= 2) {
         UNROLL for (int i = 0; i < LANES / 2; i++) {
             b[2 * i] = __builtin_shufflevector(a[i], a[i + LANES / 2], MIX_LOW);

@@ -19,10 +19,20 @@ static inline bool tile_bf16_usable(void) { return vm_cpu_has_bf16(); }
 static inline void bf16_transpose(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n, int64_t m,
                                   vm_real *tmp) {
     int64_t ld = round_lanes(m / 2);
-    tile_rows(tmp, ld, p, VM_F32, at / 2, row / 2, n, m / 2); /* as words, whatever they mean */
+    if (n == LANES && ld == m / 2) { /* as words, whatever they mean */
+        tile_transpose(y, ldy, (const vm_real *)p + at / 2, row / 2, LANES, ld);
+        return;
+    }
+    tile_rows(tmp, ld, p, VM_F32, at / 2, row / 2, n, m / 2);
     for (int64_t i = n * ld; i < LANES * ld; i++) tmp[i] = 0;
     tile_transpose(y, ldy, tmp, ld, LANES, ld);
 }
+
+/* Word i of one register and word i of another beside each other, i from 0 and from LANES on */
+#define BF16_PAIR(i) i, 2 * LANES + i
+#define BF16_PAIRS(i) BF16_PAIR(i), BF16_PAIR(i + 1), BF16_PAIR(i + 2), BF16_PAIR(i + 3)
+static const uint16_t bf16_pairs[2][2 * LANES] = { { BF16_PAIRS(0), BF16_PAIRS(4), BF16_PAIRS(8), BF16_PAIRS(12) },
+                                                   { BF16_PAIRS(16), BF16_PAIRS(20), BF16_PAIRS(24), BF16_PAIRS(28) } };
 
 /* n rows of m bf16 -> words y[(n+1)/2][ldy] of rows 2i and 2i+1; 0 where there is no row or column. */
 static inline void bf16_pair_rows(vm_real *y, int64_t ldy, const void *p, int64_t at, int64_t row, int64_t n,
@@ -30,6 +40,11 @@ static inline void bf16_pair_rows(vm_real *y, int64_t ldy, const void *p, int64_
     for (int64_t i = 0; i < n; i += 2, at += 2 * row, y += ldy) {
         const uint16_t *low = (const uint16_t *)p + at, *high = i + 1 < n ? low + row : NULL;
         int64_t c = 0;
+        for (; c + 2 * LANES <= m && high; c += 2 * LANES) {
+            __m512i a = _mm512_loadu_si512(low + c), b = _mm512_loadu_si512(high + c);
+            for (int k = 0; k < 2; k++)
+                vec_store(y + c + k * LANES, (vec)_mm512_permutex2var_epi16(a, _mm512_loadu_si512(bf16_pairs[k]), b));
+        }
         for (; c + LANES <= m && high; c += LANES) {
             uvec a = __builtin_convertvector(*(const half_vec *)(low + c), uvec);
             uvec b = __builtin_convertvector(*(const half_vec *)(high + c), uvec);

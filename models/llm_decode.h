@@ -7,7 +7,8 @@
  *     llm_seq_free(en, &s);
  *
  * Sequences join and leave between calls. A fork shares the whole pages of its source and copies the last, half-filled one, so that a
- * prompt's beginning is computed and kept once (Kwon et al., "PagedAttention", SOSP 2023). */
+ * prompt's beginning is computed and kept once (Kwon et al., "PagedAttention", SOSP 2023); on the processor it is also read once in each
+ * step, for all sequences that share it. */
 #ifndef VM_LLM_DECODE_H
 #define VM_LLM_DECODE_H
 #include "models/llm.h"

@@ -1,5 +1,5 @@
 /* test_attention.c - attention in float at every processor level and on devices against double loops: output, lse,
- * all gradients; every kind of mask; lengths and pages of caches, with NaN in what they leave out; long rows; rows
+ * all gradients; every kind of mask; lengths and pages of caches, with NaN in what they leave out, pages that sequences share; long rows; rows
  * that see nothing; NaN; independence of threads; messages. */
 #include "tests/optest.h"
 
@@ -11,6 +11,7 @@ typedef struct {
     int lengths, block, probe; /* lengths: NaN beyond them; pages of `block` tokens (no gradients); see leaks */
     float cap;
     int texts; /* of a row: every query has a first key */
+    int shared; /* pages that most sequences have in common with number 1 */
 } shape;
 
 /* The call in plain loops on double; views of q, k, v as in attention.h but in doubles. */
@@ -112,6 +113,8 @@ static vm_val pages_of(op_case *c, const shape *s, int Tk, int ck, const double 
             for (int k = 1; k < 3; k++) no_row(c, k, (int64_t)(P - 1 - p) * s->block + r, ck);
     for (int i = 0; i < s->B * n; i++)
         op_put(c, c->n_x - 1, i, (i * 7 + 3) % (s->B * n)); /* 7 and B n have no common factor */
+    for (int b = 2; b < s->B; b++)
+        for (int p = 0; p < s->shared - b % 2 && b % 4 != 3; p++) op_put(c, c->n_x - 1, b * n + p, c->x[c->n_x - 1][n + p]);
     for (int b = 0; b < s->B; b++)
         for (int j = 0; j < Tk; j++) {
             int64_t page = (int64_t)c->x[c->n_x - 1][b * n + j / s->block], row = page * s->block + j % s->block;
@@ -338,6 +341,64 @@ TEST(pages) {
     check_types((shape){ 1, 40, 96, 2, 2, 40, .block = 32, .causal = 1 });
     check_types((shape){ 3, 2, 640, 4, 1, 16, .block = 64, .lengths = 1, .causal = 1, .masked = 1 });
 }
+/* Rows of several sequences on one tile of keys, which end at different places and have pages of their own among those that they share. */
+TEST(shared_pages) {
+    static const int heads[] = { 32, 40, 64, 96, 128, 256 };
+    check_types((shape){ 3, 1, 320, 4, 2, 32, .block = 32, .shared = 5, .lengths = 1, .causal = 1 });
+    if (op_on_device()) return;
+    for (int k = 0; k < VM_LEN(heads); k++) {
+        check_types((shape){ 6, 1, 480, 8, k % 2 ? 8 : 2, heads[k], .block = 32, .shared = 4, .lengths = 1, .causal = 1 });
+        check_types((shape){ 5, 1 + 3 * k, 416, 4, 1 + k % 2, heads[k], .block = 16, .shared = 7, .lengths = 1, .causal = 1, .window = k % 3 * 90 });
+    }
+    check_types((shape){ 6, 1, 480, 8, 2, 64, .block = 32, .shared = 4, .lengths = 1 });
+    check_types((shape){ 4, 2, 640, 6, 2, 24, .block = 64, .shared = 2, .lengths = 1, .causal = 1, .masked = 1, .cap = 3 });
+    check_types((shape){ 4, 1, 300, 6, 3, 16, .block = 5, .shared = 30, .lengths = 1, .biased = 4 });
+    check_types((shape){ 5, 3, 300, 4, 4, 17, .block = 12, .shared = 12, .texts = 2, .causal = 1 });
+    check_types((shape){ 71, 1, 192, 8, 1, 32, .block = 32, .shared = 1, .lengths = 1, .causal = 1 }); /* more rows than a task has */
+    check_types((shape){ 3, 16, 200, 20, 1, 256, .block = 8, .shared = 12, .lengths = 1, .causal = 1 }); /* and heads */
+}
+
+/* Sequences whose keys are equal: once in pages of their own, once in common ones, once each alone. */
+static void same_bits(vm_type type, int NH, int HS, int window, bool masked) {
+    enum { B = 5, NKV = 2, BLOCK = 32, PAGES = 12 };
+    static const int length[B] = { 300, 384, 290, 320, 257 }; /* also of sequences that have all pages in common */
+    const int64_t C = NKV * HS, ny = B * NH * HS;
+    op_case c = op_begin(type);
+    vm_val q = op_input(&c, type, 3, (int64_t[]){ B, 1, NH * HS }, -1, 1), k = op_input(&c, type, 3, (int64_t[]){ B * PAGES, BLOCK, C }, -1, 1);
+    vm_val v = op_input(&c, type, 3, (int64_t[]){ B * PAGES, BLOCK, C }, -1, 1), len = op_input(&c, VM_I32, 1, (int64_t[]){ B }, 0, 1);
+    vm_val pages = op_input(&c, VM_I32, 2, (int64_t[]){ B, PAGES }, 0, 1), mask = op_input(&c, VM_I32, 2, (int64_t[]){ B, BLOCK * PAGES }, 0, 4);
+    for (int b = 1; b < B; b++)
+        for (int64_t e = 0; e < PAGES * BLOCK * C; e++)
+            for (int i = 1; i < 3; i++) op_put(&c, i, b * PAGES * BLOCK * C + e, c.x[i][e]);
+    vm_val y = vm_attention(c.g, q, k, v, (vm_attn){ .NH = NH, .NKV = NKV, .causal = true, .window = window, .lengths = len, .pages = pages,
+                                                     .key_mask = masked ? mask : 0 }), lse = y + 1;
+    vm_output(c.g, "y", y), vm_output(c.g, "lse", lse);
+    double *first = zeros(ny), *first_lse = zeros(B * NH);
+    OP_LEVELS(&c) for (int way = 0; way < 2 + B; way++) { /* 0: own pages, 1: common ones, then one sequence alone */
+        for (int b = 0; b < B; b++) {
+            op_put(&c, 3, b, way < 2 || way - 2 == b ? length[b] : 0);
+            for (int p = 0; p < PAGES; p++) op_put(&c, 4, b * PAGES + p, way == 1 && b != 3 && (b != 4 || p < 7) ? p : b * PAGES + p);
+        }
+        op_run(&c);
+        for (int64_t i = 0; i < ny; i++) {
+            if (way == 0) first[i] = op_get(&c, y, i);
+            else if (way == 1 || i / (NH * HS) == way - 2) EXPECT(op_get(&c, y, i) == first[i]);
+        }
+        for (int64_t i = 0; i < B * NH; i++) {
+            if (way == 0) first_lse[i] = op_get(&c, lse, i);
+            else if (way == 1 || i / NH == way - 2) EXPECT(op_get(&c, lse, i) == first_lse[i]);
+        }
+    }
+    vm_free(first), vm_free(first_lse);
+    op_end(&c);
+}
+TEST(sharing_changes_no_bit) {
+    for (int t = VM_F32; t <= VM_F16; t++) {
+        same_bits((vm_type)t, 8, 64, 0, false);
+        same_bits((vm_type)t, 2, 24, 100, false);
+        same_bits((vm_type)t, 14, 32, 0, true);
+    }
+}
 TEST(caps) {
     check_types((shape){ 2, 21, 37, 2, 1, 24, .cap = 1.5f, .range = 3, .causal = 1 });
     check_types((shape){ 1, 40, 0, 2, 2, 16, .cap = 50, .range = 4, .biased = 3 });
@@ -457,6 +518,8 @@ int main(void) {
     RUN(lengths);
     RUN(decoding);
     RUN(pages);
+    RUN(shared_pages);
+    if (!op_on_device()) RUN(sharing_changes_no_bit);
     RUN(caps);
     RUN(bad_cache);
     RUN(falling_first);
