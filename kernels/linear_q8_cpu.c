@@ -1,12 +1,14 @@
-/* linear_q8_cpu.c - few rows of linear_q.c with x rounded to 8 bits (dot8.h): rows of the weight shared among the threads, which walk
- * through its codes as these stand in memory. Each sum is taken by one thread in a fixed order and the bits of a row of x depend on
- * nothing else. Compiled without contraction to fused operations, so that all processors get the same bits. */
-#include "kernels/dot8.h"
+/* linear_q8_cpu.c - rows of linear_q.c with x rounded to 8 bits: rows of the weight shared among the threads. Of a few rows of x they walk
+ * through the codes as these stand in memory (dot8.h), for more they unpack them once for all (dot8_many.h). Each sum is taken by one thread
+ * in a fixed order, and which others there are does not change the bits of a row; how many there are does, unless the graph is
+ * deterministic. Compiled without contraction to fused operations, so that all processors get the same bits. */
+#include "kernels/dot8_many.h"
 #include "kernels/linear_q.h"
 
 enum { LINES = 16,           /* rows of the weight that a thread takes at a time */
        SHARED_X = 24 << 10,  /* bytes of x that they share: they stay in the first-level cache */
-       SCALES = 256 };       /* scales of a row that are brought to f32 at a time */
+       SCALES = 256,         /* scales of a row that are brought to f32 at a time */
+       BLOCKS = DOT8_LANES };/* blocks of many rows whose scales are turned at a time */
 
 typedef struct {
     vm_quant_weight w;
@@ -14,6 +16,7 @@ typedef struct {
     dot8_way way;
     uint8_t table[16];
     char *x;        /* rows of x as dot8.h has them, DOT8_ROWS or the last few at a time */
+    dot8_x *many;   /* or as dot8_many.h has them */
     int64_t x_room; /* bytes of one row */
 } few;
 
@@ -61,6 +64,69 @@ static void place(const few *f, const vm_value *x, int64_t m, bool there, int M,
     }
 }
 
+/* --- many rows ------------------------------------------------------------------------------------------------------- */
+/* Scales or zeros of blocks b .. b + n, at most BLOCKS, of `lines` rows of the weight from n0 on: of each block those of all rows. */
+static void block_numbers(const vm_quant_weight *w, bool zeros, int64_t n0, int64_t lines, int64_t b, int64_t n, dot8_sums_of *to) {
+    const int64_t G = (w->K + w->block - 1) / w->block, first = n0 * G + b;
+    float part[DOT8_MANY_LINES][BLOCKS];
+    for (int64_t i = 0; i < lines; i++)
+        for (int64_t k = 0; k < n; k++) part[i][k] = (float)(zeros ? w->zeros[first + i * G + k] : vm_quant_scale(w, first + i * G + k));
+    dot8_many_turn((const uint8_t *)part, sizeof part[0], lines, n * (int64_t)sizeof(float), (uint32_t(*)[DOT8_MANY_LINES])(void *)to);
+}
+
+/* all[m] = rows n0 .. n0 + lines of the weight times row m of x, of which there are M. */
+static void many_rows(const few *f, int64_t n0, int64_t lines, int M, dot8_sums_of *all) {
+    const vm_quant_weight *w = &f->w;
+    const int64_t columns = dot8_columns(w->kind), per = w->kind == VM_INT8 ? 1 : 2, row = w->K / per, G = (w->K + w->block - 1) / w->block;
+    __attribute__((aligned(64))) dot8_panel panel[2 * DOT8_BYTES / DOT8_GROUP];
+    __attribute__((aligned(64))) dot8_sums_of sum[VM_ROUNDED_ROWS], s[BLOCKS], z[BLOCKS];
+    memset(all, 0, (size_t)M * sizeof *all);
+    for (int64_t k = 0; k < w->K; k += columns) {
+        const uint8_t *codes = w->codes + (n0 * w->K + k) / per;
+        for (int64_t i = 0; i < lines; i++) __builtin_prefetch(codes + (lines + i) * row); /* what comes next in these columns */
+        dot8_many_panels(f->kind, codes, row, lines, VM_MIN((int64_t)DOT8_BYTES, (w->K - k) / per), f->table, panel);
+        for (int64_t c = k, b; c < VM_MIN(k + columns, w->K); c += DOT8_GROUP) {
+            const dot8_x *x = f->many + c / DOT8_GROUP * M;
+            dot8_many_group(f->way, panel[(c - k) / DOT8_GROUP], M, x, c % w->block == 0, sum);
+            if ((c + DOT8_GROUP) % w->block && c + DOT8_GROUP < w->K) continue;
+            b = c / w->block;
+            if (b % BLOCKS == 0) {
+                block_numbers(w, false, n0, lines, b, VM_MIN(G - b, (int64_t)BLOCKS), s);
+                if (w->zeros) block_numbers(w, true, n0, lines, b, VM_MIN(G - b, (int64_t)BLOCKS), z);
+            }
+            dot8_many_block(M, x, s[b % BLOCKS], w->zeros ? z[b % BLOCKS] : NULL, sum, all);
+        }
+    }
+}
+
+static void run_many(vm_graph *g, vm_node *n, const few *f) {
+    const int64_t M = vm_rows(g, n->in[LQ_X]), N = f->w.N, K = f->w.K;
+    const vm_value y = g->v[n->out[0]], *x = &g->v[n->in[LQ_X]];
+    const vm_real *bias = vm_in(g, n, LQ_BIAS);
+    const bool add = vm_adds(g, n, 0);
+#pragma omp parallel if (N * K > VM_PAR_MIN)
+    {
+#pragma omp for schedule(static)
+        for (int64_t m = 0; m < M; m++)
+            for (int64_t k = 0; k < K; k += VM_CHUNK) {
+                vm_real tmp[VM_CHUNK];
+                int64_t now = VM_MIN((int64_t)VM_CHUNK, K - k);
+                dot8_many_place(f->kind, vm_row(x->data, x->type, m * K + k, now, tmp), k, now, f->w.block, M, m, f->many);
+            }
+#pragma omp for schedule(static)
+        for (int64_t n0 = 0; n0 < N; n0 += DOT8_MANY_LINES) {
+            __attribute__((aligned(64))) dot8_sums_of all[VM_ROUNDED_ROWS];
+            const int64_t lines = VM_MIN((int64_t)DOT8_MANY_LINES, N - n0);
+            many_rows(f, n0, lines, (int)M, all);
+            for (int64_t m = 0; m < M; m++) {
+                vm_real tmp[DOT8_MANY_LINES], *to = vm_row_into(y.data, y.type, m * N + n0, tmp, add);
+                for (int64_t i = 0; i < lines; i++) to[i] = (vm_real)all[m][i] + (bias ? bias[n0 + i] : 0);
+                vm_row_done(y.data, y.type, m * N + n0, lines, to, add);
+            }
+        }
+    }
+}
+
 vm_status VM_KERNEL(linear_q8_cpu)(vm_graph *g, vm_node *n) {
     few f = { .w = lq_weight(g, n), .x = vm_o(g, n, 1) };
     const int64_t M = vm_rows(g, n->in[LQ_X]), N = f.w.N, blocks = (M + DOT8_ROWS - 1) / DOT8_ROWS;
@@ -70,6 +136,11 @@ vm_status VM_KERNEL(linear_q8_cpu)(vm_graph *g, vm_node *n) {
     f.kind = (dot8_kind){ f.w.kind, f.w.zeros != NULL }, f.way = dot8_best();
     f.x_room = dot8_registers(f.w.kind, f.w.K) * dot8_lines(f.w.kind) * DOT8_BYTES;
     make_table(&f);
+    if (M >= DOT8_MANY && !g->deterministic && dot8_many_fits(f.w.K, f.w.block)) {
+        f.many = (dot8_x *)(void *)f.x;
+        run_many(g, n, &f);
+        return VM_OK;
+    }
 #pragma omp parallel if (N * f.w.K > VM_PAR_MIN)
     {
 #pragma omp for schedule(static)

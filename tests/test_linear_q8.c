@@ -87,7 +87,10 @@ TEST(sizes_and_types) {
         for (int with = 0; with < 2; with++) {
             vm_quant_kind k = (vm_quant_kind)kind;
             run_case((shape){ k, 1, 3, 13056, 16, with, true, true, .x = VM_F32, .y = VM_F32 });
+            run_case((shape){ k, 12, 3, 13056, 16, with, true, true, .x = VM_F32, .y = VM_F32 });
+            run_case((shape){ k, 13, 35, 13056, kind == VM_INT8 ? 0 : 32, with, true, true, .x = VM_F32, .y = VM_F32 });
             run_case((shape){ k, 7, 18, 5632, 64, with, false, true, .x = VM_BF16, .y = VM_F32 });
+            run_case((shape){ k, 24, 66, kind == VM_NF4 ? 1152 : 1000, kind == VM_INT8 ? 192 : 384, with, true, false, .x = VM_BF16, .y = VM_BF16 });
             run_case((shape){ k, 19, 70, 192, 64, with, true, with, .x = VM_BF16, .y = VM_BF16 });
             run_case((shape){ k, 32, 20, 2176, 128, with, true, true, .x = VM_F16, .y = VM_F32 });
             run_case((shape){ k, 0, 5, 64, 64, with, true, false, .x = VM_F32, .y = VM_F32 });
@@ -121,7 +124,26 @@ TEST(numbers_at_the_edge) {
     }
 }
 
-/* A row's bits do not depend on which others there are; deterministic: on how many either. */
+/* A row's bits do not depend on which others there are, nor on threads; */
+TEST(whichever_others) {
+    void *first = NULL;
+    for (int other = 0; other < 3; other++) {
+        op_case c = op_begin(VM_F32);
+        c.g->rounded = true;
+        vm_val x = op_input(&c, VM_F32, 2, (int64_t[]){ 9, 320 }, -1, 1), codes = op_input(&c, VM_U8, 2, (int64_t[]){ 500, 160 }, 0, 256);
+        vm_val scales = op_input(&c, VM_F32, 1, (int64_t[]){ 5000 }, 0.1, 1), zeros = op_input(&c, VM_F32, 1, (int64_t[]){ 5000 }, 5, 10);
+        vm_val y = vm_slice(c.g, vm_linear_q(c.g, x, codes, scales, 0, (vm_quant){ VM_INT4, 32, zeros, 0 }, 0, VM_F32), 0, 6, 1);
+        vm_output(c.g, "y", y);
+        for (int i = 0; i < 9 * 320; i++)
+            if (i / 320 != 6) op_put(&c, 0, i, c.x[0][i] * (1 + other));
+        vm_threads(1 + other);
+        if (op_run(&c)) op_same(&c, y, &first);
+        op_end(&c);
+    }
+    vm_threads(0);
+    vm_free(first);
+}
+/* deterministic: on how many either. */
 TEST(rows_alone_and_together) {
     float first[40];
     for (int64_t M = 1; M <= 60; M += M == 1 ? 12 : 47) {
@@ -166,6 +188,7 @@ int main(void) {
     RUN(sizes_and_types);
     RUN(unrounded);
     RUN(numbers_at_the_edge);
+    RUN(whichever_others);
     RUN(rows_alone_and_together);
     RUN(no_gradient);
     return test_end();
