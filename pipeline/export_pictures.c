@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/log.h"
 #include "pipeline/export.h"
 
 /* One record, as text; image_id and edit_id stand in it. */
@@ -89,12 +90,16 @@ static vm_status write_picture(const char *run, const char *dir, const picture *
 
 static vm_status write_all(const char *run, const char *dir, vm_error *e) {
     pictures l = { 0 };
+    int64_t originals = 0;
     stage_records(run, "inpaint", gather, &l, e);
     if (l.n) qsort(l.p, (size_t)l.n, sizeof *l.p, by_image);
+    if (!l.n && !e->status) vm_fail(e, VM_EINPUT, "%s: inpaint has made no pictures here that could be exported", run);
     for (int64_t i = 0, n; i < l.n && !e->status; i += n) {
         for (n = 1; i + n < l.n && !strcmp(l.p[i + n].image, l.p[i].image);) n++;
         write_picture(run, dir, l.p + i, n, e);
+        originals++;
     }
+    if (!e->status) vm_info("%lld edits of %lld pictures in %s", (long long)l.n, (long long)originals, dir);
     for (int64_t i = 0; i < l.n; i++) vm_free(l.p[i].image), vm_free(l.p[i].id), vm_free(l.p[i].text);
     vm_free(l.p);
     return e->status;

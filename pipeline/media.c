@@ -95,7 +95,12 @@ static char *in_root(const char *root, const char *folder, const char *name, boo
         found = settle(vm_asprintf("%s/%.*s/%s", root, (int)n, folder, name), respelled);
         folder += n + (folder[n] == ':');
     }
-    return found ? found : settle(path_join(root, name), respelled);
+    if (!found) found = settle(path_join(root, name), respelled);
+    size_t first = strcspn(name, "/"), whole = strlen(root); /* DIR/images for "images/1.png": the folder itself was named */
+    while (whole && root[whole - 1] == '/') whole--;
+    if (!found && name[first] && whole >= first && !strncmp(root + whole - first, name, first) && (whole == first || root[whole - first - 1] == '/'))
+        found = settle(path_join(root, name + first + 1), respelled);
+    return found;
 }
 
 static const char *mapped(const media_places *p, const char *name, size_t *dir_at, size_t *skip) {

@@ -21,7 +21,8 @@ vm_status media_check(const media_places *p, vm_error *e);
 
 /* The absolute path of an existing file for the stored name, vm_free; a leading "/" of the name is dropped (after it was
  * tried with it, with allow_absolute). In every folder: the name as it is, the same with another of the endings jpg, jpeg,
- * png, webp, npy, and the same without regard to case. folder: tried as ROOT/folder/name before ROOT/name; several are
- * separated by ':'; NULL for none. NULL and e (VM_EINPUT) when there is none, or when the name has ".." in it. */
+ * png, webp, npy, and the same without regard to case; then the name without its first folder, where that is the last of
+ * ROOT ("images/1.png" in DIR/images). folder: tried as ROOT/folder/name before ROOT/name; several are separated by ':';
+ * NULL for none. NULL and e (VM_EINPUT) when there is none, or when the name has ".." in it. */
 char *media_find(const media_places *p, const char *folder, const char *name, vm_error *e);
 #endif

@@ -116,6 +116,13 @@ check masks '[ $rc = 0 ] && [ "$(grep -c "\"box_source\":\"mask\",\"bounding_box
 edit d3 000002 "$box" > "$dir/edits.jsonl"
 run parity --parity all --calls 1 > /dev/null 2> "$dir/err"; rc=$?
 check parity '[ $rc = 0 ] && grep -q "\"tokens_dropped\":[1-9]" "$dir/parity/inpaint/part-0000-of-0001.jsonl" && grep -q "\"tokens_dropped\":0" "$dir/plain/inpaint/part-0000-of-0001.jsonl" && ! grep -q "\"changed\":0," "$dir/parity/inpaint/part-0000-of-0001.jsonl"'
+edit d4 000002 "$box" | sed 's|"file":"|"file":"images/|' > "$dir/edits.jsonl"
+run named_twice --candidates 1 --calls 1 > /dev/null 2> "$dir/err"; rc=$?
+check folder_named_twice '[ $rc = 0 ] && [ -s "$dir/named_twice/images/000002/d4.png" ]'
+edit large 000000 ',"bounding_boxes":[[0,0,1,1]]' > "$dir/edits.jsonl"
+run nothing > /dev/null 2>&1
+"$vismin" export "$dir/nothing" inpaint --out "$dir/export_nothing" 2> "$dir/err"; rc=$?
+check export_of_nothing '[ $rc = 3 ] && grep -q "has made no pictures" "$dir/err"'
 run plain --parity box 2> "$dir/err"; rc=$?
 check parity_names '[ $rc = 2 ] && grep -q "known are boxes, geometry" "$dir/err"'
 run plain --prompt x 2> "$dir/err"; rc=$?
