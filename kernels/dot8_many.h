@@ -9,7 +9,7 @@
 #include "kernels/dot8.h"
 
 /* Rows of x from which it is faster; rows of the weight at a time. */
-enum { DOT8_MANY = 5, DOT8_MANY_LINES = 32 };
+enum { DOT8_MANY = 4, DOT8_MANY_LINES = 32 };
 
 static inline bool dot8_many_fits(int64_t K, int64_t block) { return block >= K || block % DOT8_GROUP == 0; }
 

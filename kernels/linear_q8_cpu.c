@@ -69,6 +69,9 @@ static void place(const few *f, const vm_value *x, int64_t m, bool there, int M,
 static void block_numbers(const vm_quant_weight *w, bool zeros, int64_t n0, int64_t lines, int64_t b, int64_t n, dot8_sums_of *to) {
     const int64_t G = (w->K + w->block - 1) / w->block, first = n0 * G + b;
     float part[DOT8_MANY_LINES][BLOCKS];
+    const size_t size = w->nested && !zeros ? 1 : sizeof(vm_real);
+    const char *from = (zeros ? (const char *)w->zeros : (const char *)w->scales) + (size_t)first * size;
+    for (int64_t i = 0; i < lines; i++) __builtin_prefetch(from + (size_t)((lines + i) * G) * size); /* what comes next of these */
     for (int64_t i = 0; i < lines; i++)
         for (int64_t k = 0; k < n; k++) part[i][k] = (float)(zeros ? w->zeros[first + i * G + k] : vm_quant_scale(w, first + i * G + k));
     dot8_many_turn((const uint8_t *)part, sizeof part[0], lines, n * (int64_t)sizeof(float), (uint32_t(*)[DOT8_MANY_LINES])(void *)to);
@@ -83,10 +86,11 @@ static void many_rows(const few *f, int64_t n0, int64_t lines, int M, dot8_sums_
     memset(all, 0, (size_t)M * sizeof *all);
     for (int64_t k = 0; k < w->K; k += columns) {
         const uint8_t *codes = w->codes + (n0 * w->K + k) / per;
-        for (int64_t i = 0; i < lines; i++) __builtin_prefetch(codes + (lines + i) * row); /* what comes next in these columns */
         dot8_many_panels(f->kind, codes, row, lines, VM_MIN((int64_t)DOT8_BYTES, (w->K - k) / per), f->table, panel);
         for (int64_t c = k, b; c < VM_MIN(k + columns, w->K); c += DOT8_GROUP) {
             const dot8_x *x = f->many + c / DOT8_GROUP * M;
+            for (int64_t i = (c - k) / DOT8_GROUP; i < lines; i += columns / DOT8_GROUP) /* what comes next in these columns */
+                __builtin_prefetch(codes + (lines + i) * row);
             dot8_many_group(f->way, panel[(c - k) / DOT8_GROUP], M, x, c % w->block == 0, sum);
             if ((c + DOT8_GROUP) % w->block && c + DOT8_GROUP < w->K) continue;
             b = c / w->block;
