@@ -6,33 +6,26 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "kernels/plans.h"
 #include "models/lora.h"
 
-enum { MAX_PLANS = 24 }; /* of up to ten lengths of captions; they share one arena */
+enum { PLANS = 24 }; /* of up to ten lengths of captions; they share one arena */
 
 /* What a plan computes: features of pictures, of captions, or both; and what from them. */
 typedef enum { FORWARD, BACKWARD, WHOLE } tower_pass; /* features; gradients from given ones of features; all with the loss in between */
 typedef struct {
     int64_t n_img, n_txt, T; /* 0 rows = without this tower */
-    tower_pass pass;
+    int64_t pass;            /* tower_pass */
 } plan_key;
-
-typedef struct {
-    plan_key key;
-    uint64_t used;
-    vm_graph *g;
-} plan;
 
 struct clip_trainer {
     towers *m;
     clip_train_config c;
     clip_head *head;
     clip_ranks *ranks;     /* NULL = one process */
-    plan plans[MAX_PLANS];
+    vm_plans plans;
     vm_arena arena;
-    vm_graph *last;
     optimizer opt;
-    uint64_t clock;
     vm_real *features[4];  /* of chunked steps: images, captions, their gradients */
     int64_t n_features;
     int32_t *same;         /* rows with equal captions */
@@ -42,19 +35,22 @@ struct clip_trainer {
     double most_loss, most_norm; /* of a step that is taken */
 };
 
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e);
+
 vm_status clip_trainer_new(clip_trainer **out, towers *m, const clip_train_config *c, vm_error *e) {
     clip_trainer *t = vm_calloc(1, sizeof *t);
     *out = t;
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
     t->opt = (optimizer){ .w = m->w, .c = { c->adam, c->clip_norm, c->ema } };
     t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY;
+    t->plans = (vm_plans){ .be = m->w->be, .dtype = c->dtype, .most = PLANS, .arena = &t->arena, .build = build, .ctx = t };
     if (c->comm && c->comm->size > 1 && clip_ranks_new(&t->ranks, c->comm, m, e)) return e->status;
     return clip_head_new(&t->head, m, &c->loss, c->deterministic, e);
 }
 
 void clip_trainer_free(clip_trainer *t) {
     if (!t) return;
-    for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_plans_free(&t->plans);
     vm_arena_free(&t->arena);
     optimizer_free(&t->opt);
     clip_head_free(t->head);
@@ -68,7 +64,7 @@ void clip_trainer_limit(clip_trainer *t, double loss, double grad_norm) { t->mos
 clip_head *clip_trainer_head(const clip_trainer *t) { return t->head; }
 int64_t clip_trainer_steps(const clip_trainer *t) { return t->opt.updates; }
 const char *clip_trainer_way(const clip_trainer *t) { return t->ranks ? clip_ranks_way(t->ranks) : NULL; }
-vm_graph *clip_trainer_graph(const clip_trainer *t) { return t->last; }
+vm_graph *clip_trainer_graph(const clip_trainer *t) { return vm_plans_last(&t->plans); }
 
 size_t clip_trainer_bytes(const clip_trainer *t) {
     return clip_head_bytes(t->head) + t->arena.bytes;
@@ -86,7 +82,9 @@ static vm_status loss_between(void *ctx, int n_in, const void *const *in, int n_
     return loss_of(ctx, in[0], in[1], out[0], out[1], e);
 }
 
-static void build(clip_trainer *t, vm_graph *g, const plan_key *k) {
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e) {
+    clip_trainer *t = ctx;
+    const plan_key *k = key;
     const int64_t n[] = { k->n_img, k->n_txt };
     const char *names[] = { "img", "txt" }, *d_names[] = { "d_img", "d_txt" };
     vm_val f[2] = { 0 }, d[2] = { 0 };
@@ -102,33 +100,15 @@ static void build(clip_trainer *t, vm_graph *g, const plan_key *k) {
         if (k->pass == FORWARD && f[i]) vm_output(g, names[i], f[i]);
         if (k->pass == BACKWARD && f[i]) d[i] = vm_input(g, d_names[i], VM_F32, 2, shapes[i].ne);
     }
-    if (k->pass == FORWARD || g->err.status) return;
+    if (k->pass == FORWARD || g->err.status) return g->err.status;
     vm_scope(g, "loss");
-    if (k->pass == WHOLE && !vm_host(g, "the loss", loss_between, t, 2, f, 2, shapes, d)) return;
+    if (k->pass == WHOLE && !vm_host(g, "the loss", loss_between, t, 2, f, 2, shapes, d)) return g->err.status;
     int first = f[0] ? 0 : 1, count = f[0] && f[1] ? 2 : 1;
     vm_backward(g, count, f + first, d + first, 0, NULL);
+    return VM_OK;
 }
 
-static vm_graph *plan_for(clip_trainer *t, plan_key key, vm_error *e) {
-    plan *p = &t->plans[0];
-    for (int k = 0; k < MAX_PLANS; k++) {
-        plan *q = &t->plans[k];
-        if (q->g && q->key.n_img == key.n_img && q->key.n_txt == key.n_txt && q->key.T == key.T && q->key.pass == key.pass)
-            return q->used = ++t->clock, t->last = q->g;
-        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
-    }
-    if (t->last == p->g) t->last = NULL;
-    vm_graph_free(p->g);
-    *p = (plan){ key, ++t->clock, vm_graph_new(t->m->w->be, t->c.dtype) };
-    if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
-    p->g->shared = &t->arena;
-    build(t, p->g, &key);
-    if (!vm_plan(p->g)) return t->last = p->g;
-    *e = p->g->err;
-    vm_graph_free(p->g);
-    p->g = NULL;
-    return NULL;
-}
+static vm_graph *plan_for(clip_trainer *t, plan_key key, vm_error *e) { return vm_plans_get(&t->plans, &key, sizeof key, NULL, e); }
 
 /* --- gradients of a batch --------------------------------------------------------------------------------------------- */
 static vm_status failed(const vm_graph *g, vm_error *e) { return *e = g->err, e->status; }
@@ -257,7 +237,7 @@ static size_t plan_bytes(clip_trainer *t, plan_key key, vm_error *e) {
     if (e->status || key.n_img + key.n_txt == 0) return 0;
     vm_graph *g = vm_graph_new(t->m->w->be, t->c.dtype);
     if (!g) return vm_nomem(e, sizeof *g, "a graph"), 0;
-    build(t, g, &key);
+    build(t, g, 0, &key, e);
     size_t n = vm_plan_bytes(g);
     if (g->err.status) *e = g->err;
     vm_graph_free(g);

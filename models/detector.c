@@ -9,6 +9,7 @@
 const char *const detector_status_name[] = { "ok", "no_box", "box_too_large", "box_too_small", "low_score" };
 
 static vm_status open_rest(detector **out, detector *d, const char *dir, vm_error *e) {
+    detector_plans_begin(d);
     if (!e->status && !tok_open(&d->t, dir, e)) preprocess_load(&d->pre, dir, e);
     if (e->status) detector_free(d);
     else *out = d;

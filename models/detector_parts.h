@@ -2,6 +2,7 @@
 #ifndef VM_DETECTOR_PARTS_H
 #define VM_DETECTOR_PARTS_H
 #include "io/tokenizer.h"
+#include "kernels/plans.h"
 #include "models/detector.h"
 #include "models/preprocess.h"
 
@@ -9,18 +10,11 @@ enum { DETECTOR_PLANS = 12, DETECTOR_SIGHTS = 3 }; /* they share one arena */
 /* The picture side for B pictures of one size: what it saw last is not looked at again for the next phrases. */
 typedef struct {
     int64_t B, h, w;
-    uint64_t used;
     vm_graph *g;             /* NULL = free */
     vm_param *cells;
     uint8_t *px;             /* (B,h,w,3): the pictures of the cells */
     uint64_t version;        /* of the weights then; 0 = nothing was seen */
 } detector_sight;
-typedef struct {
-    int64_t T;               /* tokens */
-    const detector_sight *of;         /* whose cells it reads; NULL = the text side */
-    uint64_t used;
-    vm_graph *g;             /* NULL = free */
-} detector_plan;
 
 struct detector {
     vm_backend *be;
@@ -34,12 +28,12 @@ struct detector {
     char **phrase;
     int64_t n;
     float *rows;             /* (T,d): the text, as the picture side reads it */
-    detector_plan plans[DETECTOR_PLANS];
-    detector_sight sights[DETECTOR_SIGHTS];
-    uint64_t clock;
+    vm_plans plans, looks;   /* of the text side and of what reads cells; of the picture side */
+    detector_sight sights[DETECTOR_SIGHTS]; /* of looks, by place */
     vm_arena arena;
 };
 
+void detector_plans_begin(detector *d); /* be, dtype and m are there */
 /* The plan for the text of now, of the text side or (of) of what reads the cells of a sight. NULL: *e says why. */
 vm_graph *detector_plan_for(detector *d, const detector_sight *of, vm_error *e);
 /* The picture side for B pictures of h x w; NULL: *e says why. */

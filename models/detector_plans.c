@@ -1,79 +1,65 @@
-/* detector_plans.c - plans of a detector: of the text side, of the picture side for a size (a sight), and of what reads both. One that is kept, or a new
- * one in place of that which was not used for longest. */
+/* detector_plans.c - plans of a detector (kernels/plans.h): of the picture side for a size (a sight), of the text side, and of what reads both. */
 #include <string.h>
 
 #include "models/detector_parts.h"
 
-static void forget_plan(detector_plan *p) {
-    vm_graph_free(p->g);
-    *p = (detector_plan){ 0 };
+typedef struct { int64_t T, of; } plan_key; /* tokens; 1 + the place of the sight whose cells are read, 0 = the text side */
+typedef struct { int64_t B, h, w; } sight_key;
+
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e) {
+    const detector *d = ctx;
+    const plan_key *k = key;
+    const detector_sight *of = k->of ? &d->sights[k->of - 1] : NULL;
+    gdino_out o;
+    gdino_batch b = { .B = 1, .T = k->T, .shared = of != NULL };
+    if (of) b.B = of->B, b.H = of->h, b.W = of->w, b.cells = of->cells;
+    if (!of) vm_output(g, "rows", gdino_text_rows(g, d->m, &b));
+    else if (!gdino_forward(g, d->m, &b, false, &o))
+        vm_output(g, "logits", o.logits[d->m->c.dec_layers - 1]), vm_output(g, "boxes", o.boxes[d->m->c.dec_layers - 1]);
+    return VM_OK;
 }
-static void forget_sight(detector *d, detector_sight *s) {
+
+static vm_status build_sight(void *ctx, vm_graph *g, int place, const void *key, vm_error *e) {
+    detector *d = ctx;
+    detector_sight *s = &d->sights[place];
+    const sight_key *k = key;
+    const size_t bytes = (size_t)(k->B * k->h * k->w * 3);
+    *s = (detector_sight){ .B = k->B, .h = k->h, .w = k->w, .g = g };
+    if (!(s->px = vm_alloc(bytes))) return vm_nomem(e, bytes, "pictures");
+    if (!(s->cells = gdino_cells_new(d->m, s->B, s->h, s->w, e))) return e->status;
+    gdino_see(g, d->m, &(gdino_batch){ .B = s->B, .H = s->h, .W = s->w, .cells = s->cells });
+    return VM_OK;
+}
+
+static void forget_sight(void *ctx, int place) {
+    detector *d = ctx;
+    detector_sight *s = &d->sights[place];
     for (int k = 0; k < DETECTOR_PLANS; k++)
-        if (d->plans[k].of == s) forget_plan(&d->plans[k]);
-    vm_graph_free(s->g);
+        if (d->plans.kept[k].key[1] == place + 1) /* .of */ vm_plans_forget(&d->plans, k);
     vm_param_free(s->cells);
     vm_free(s->px);
     *s = (detector_sight){ 0 };
 }
 
+void detector_plans_begin(detector *d) {
+    d->plans = (vm_plans){ .be = d->be, .dtype = d->dtype, .most = DETECTOR_PLANS, .arena = &d->arena, .build = build, .ctx = d };
+    d->looks = (vm_plans){ .be = d->be, .dtype = d->dtype, .most = DETECTOR_SIGHTS, .arena = &d->arena, .build = build_sight, .forget = forget_sight, .ctx = d };
+}
+
 void detector_plans_free(detector *d) {
-    for (int k = 0; k < DETECTOR_SIGHTS; k++) forget_sight(d, &d->sights[k]);
-    for (int k = 0; k < DETECTOR_PLANS; k++) forget_plan(&d->plans[k]);
+    vm_plans_free(&d->looks), vm_plans_free(&d->plans);
     vm_arena_free(&d->arena);
 }
 
-static vm_status build(detector *d, detector_plan *p, vm_error *e) {
-    gdino_out o;
-    gdino_batch b = { .B = 1, .T = p->T, .shared = p->of != NULL };
-    if (!(p->g = vm_graph_new(d->be, d->dtype))) return vm_nomem(e, sizeof *p->g, "a graph");
-    p->g->shared = &d->arena;
-    if (p->of) b.B = p->of->B, b.H = p->of->h, b.W = p->of->w, b.cells = p->of->cells;
-    if (!p->of) vm_output(p->g, "rows", gdino_text_rows(p->g, d->m, &b));
-    else if (!gdino_forward(p->g, d->m, &b, false, &o))
-        vm_output(p->g, "logits", o.logits[d->m->c.dec_layers - 1]), vm_output(p->g, "boxes", o.boxes[d->m->c.dec_layers - 1]);
-    if (!vm_plan(p->g)) return VM_OK;
-    *e = p->g->err;
-    forget_plan(p);
-    return e->status;
-}
-
 vm_graph *detector_plan_for(detector *d, const detector_sight *of, vm_error *e) {
-    detector_plan *p = &d->plans[0];
-    for (int k = 0; k < DETECTOR_PLANS; k++) {
-        detector_plan *q = &d->plans[k];
-        if (q->g && q->of == of && q->T == d->ids.n) return q->used = ++d->clock, q->g;
-        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
-    }
-    forget_plan(p);
-    *p = (detector_plan){ .T = d->ids.n, .of = of, .used = ++d->clock };
-    build(d, p, e);
-    return p->g;
-}
-
-static vm_status build_sight(detector *d, detector_sight *s, vm_error *e) {
-    const size_t bytes = (size_t)(s->B * s->h * s->w * 3);
-    if (!(s->px = vm_alloc(bytes))) return vm_nomem(e, bytes, "pictures");
-    if (!(s->cells = gdino_cells_new(d->m, s->B, s->h, s->w, e))) return e->status;
-    if (!(s->g = vm_graph_new(d->be, d->dtype))) return vm_nomem(e, sizeof *s->g, "a graph");
-    s->g->shared = &d->arena;
-    gdino_see(s->g, d->m, &(gdino_batch){ .B = s->B, .H = s->h, .W = s->w, .cells = s->cells });
-    if (vm_plan(s->g)) *e = s->g->err;
-    return e->status;
+    const plan_key key = { d->ids.n, of ? of - d->sights + 1 : 0 };
+    return vm_plans_get(&d->plans, &key, sizeof key, NULL, e);
 }
 
 detector_sight *detector_sight_for(detector *d, int64_t B, int64_t h, int64_t w, vm_error *e) {
-    detector_sight *s = &d->sights[0];
-    for (int k = 0; k < DETECTOR_SIGHTS; k++) {
-        detector_sight *q = &d->sights[k];
-        if (q->g && q->B == B && q->h == h && q->w == w) return q->used = ++d->clock, q;
-        if (!q->g ? s->g != NULL : s->g && q->used < s->used) s = q;
-    }
-    forget_sight(d, s);
-    *s = (detector_sight){ .B = B, .h = h, .w = w, .used = ++d->clock };
-    if (!build_sight(d, s, e)) return s;
-    forget_sight(d, s);
-    return NULL;
+    const sight_key key = { B, h, w };
+    int place;
+    return vm_plans_get(&d->looks, &key, sizeof key, &place, e) ? &d->sights[place] : NULL;
 }
 
 /* Grows whenever a weight changes. */

@@ -5,15 +5,11 @@
 #include <string.h>
 
 #include "kernels/philox.h"
+#include "kernels/plans.h"
 #include "models/diffusion_parts.h"
 
 enum { PLANS = 6 };
-typedef struct {
-    int64_t B, h, w, T;
-    bool learns;
-    uint64_t used;
-    vm_graph *g;
-} plan;
+typedef struct { int64_t B, h, w, T, learns; } plan_key;
 
 /* What autoencoder and text encoders make of a sample: mean and log variance of its latents, whole and without what the mask hides; context, pooled. */
 typedef struct {
@@ -27,10 +23,9 @@ struct diffusion_trainer {
     optimizer opt;
     lora *adapter;
     sampler *levels;   /* alphas of the schedule */
-    plan plans[PLANS];
+    vm_plans plans;
     vm_arena arena;
     kept *kept;        /* (c.keep): a sample's place is its key modulo that */
-    uint64_t clock;
     double most_loss, most_norm;
 };
 
@@ -44,12 +39,15 @@ static vm_status adapt(diffusion_trainer *t, const lora_options *o, const char *
     return dir ? lora_open(&t->adapter, &m->w, &m->map, dir, e) : lora_new(&t->adapter, &m->w, &m->map, &all, e);
 }
 
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e);
+
 vm_status diffusion_trainer_new(diffusion_trainer **out, diffusion *d, const diffusion_train_config *c, const lora_options *fresh, const char *adapter, vm_error *e) {
     diffusion_trainer *t = *out = vm_calloc(1, sizeof *t);
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
     weight_set *w = &d->unet->w;
     d->unet->recompute = c->recompute;
     t->d = d, t->c = *c, t->most_loss = t->most_norm = INFINITY, t->opt = (optimizer){ .w = w, .c = c->optimizer };
+    t->plans = (vm_plans){ .be = d->be, .dtype = d->o.dtype, .most = PLANS, .arena = &t->arena, .build = build, .ctx = t };
     if (!(t->kept = vm_calloc((size_t)c->keep + 1, sizeof *t->kept))) vm_nomem(e, (size_t)c->keep * sizeof *t->kept, "samples");
     if (!e->status && !adapt(t, fresh, adapter, e)) sampler_new(&t->levels, &d->sampler, 1, e);
     for (int64_t i = 0; i < w->n; i++) w->p[i]->decay = w->p[i]->nd > 1;
@@ -59,7 +57,7 @@ vm_status diffusion_trainer_new(diffusion_trainer **out, diffusion *d, const dif
 
 void diffusion_trainer_free(diffusion_trainer *t) {
     if (!t) return;
-    for (int k = 0; k < PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_plans_free(&t->plans);
     vm_arena_free(&t->arena);
     for (int64_t k = 0; t->kept && k < t->c.keep; k++) vm_free(t->kept[k].latents), vm_free(t->kept[k].texts);
     vm_free(t->kept);
@@ -76,12 +74,14 @@ int64_t diffusion_trainer_updates(const diffusion_trainer *t) { return t->opt.up
 
 /* --- plans ---------------------------------------------------------------------------------------------------------------- */
 /* by: roots of the weights w_t, for every element. */
-static void build(const diffusion_trainer *t, vm_graph *g, int64_t B, int64_t h, int64_t w, int64_t T, bool learns) {
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e) {
+    const diffusion_trainer *t = ctx;
+    const plan_key *k = key;
     const unet_config *c = &t->d->unet->c;
-    int64_t ne[] = { B, h, w, c->out }, in[] = { B, h, w, c->in };
-    g->training = learns, g->deterministic = t->c.deterministic;
+    int64_t B = k->B, ne[] = { B, k->h, k->w, c->out }, in[] = { B, k->h, k->w, c->in };
+    g->training = k->learns, g->deterministic = t->c.deterministic;
     unet_input x = { .sample = vm_input(g, "sample", VM_F32, 4, in), .timestep = vm_input(g, "time", VM_F32, 1, &B),
-                     .context = vm_input(g, "context", VM_F32, 3, (int64_t[]){ B, T, c->context }) };
+                     .context = vm_input(g, "context", VM_F32, 3, (int64_t[]){ B, k->T, c->context }) };
     if (c->text_and_ids) {
         int64_t P = t->d->text[t->d->n_text - 1]->c.embed;
         x.text = vm_input(g, "text", VM_F32, 2, (int64_t[]){ B, P }), x.ids = vm_input(g, "ids", VM_F32, 2, (int64_t[]){ B, (c->text_and_ids - P) / c->time_ids });
@@ -91,26 +91,8 @@ static void build(const diffusion_trainer *t, vm_graph *g, int64_t B, int64_t h,
     vm_val off = vm_binary(g, y, vm_input(g, "target", VM_F32, 4, ne), VM_SUB);
     vm_val loss = vm_mean(g, vm_unary(g, vm_binary(g, off, by, VM_MUL), VM_SQUARE, VM_F32));
     vm_output(g, "loss", loss), vm_output(g, "error", vm_mean(g, vm_unary(g, off, VM_SQUARE, VM_F32)));
-    if (learns) vm_backward(g, 1, &loss, NULL, 0, NULL);
-}
-
-static vm_graph *plan_for(diffusion_trainer *t, int64_t B, int64_t h, int64_t w, int64_t T, bool learns, vm_error *e) {
-    plan *p = &t->plans[0];
-    for (int k = 0; k < PLANS; k++) {
-        plan *q = &t->plans[k];
-        if (q->g && q->B == B && q->h == h && q->w == w && q->T == T && q->learns == learns) return q->used = ++t->clock, q->g;
-        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
-    }
-    vm_graph_free(p->g);
-    *p = (plan){ B, h, w, T, learns, ++t->clock, vm_graph_new(t->d->be, t->d->o.dtype) };
-    if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
-    p->g->shared = &t->arena;
-    build(t, p->g, B, h, w, T, learns);
-    if (!vm_plan(p->g)) return p->g;
-    *e = p->g->err;
-    vm_graph_free(p->g);
-    p->g = NULL;
-    return NULL;
+    if (k->learns) vm_backward(g, 1, &loss, NULL, 0, NULL);
+    return VM_OK;
 }
 
 /* --- a batch ---------------------------------------------------------------------------------------------------------------- */
@@ -119,6 +101,11 @@ typedef struct {
     float *sample, *time, *context, *text, *sizes, *target, *by; /* what the graph reads */
     float *moments, *pixels;                                     /* of one picture */
 } batch;
+
+static vm_graph *plan_for(diffusion_trainer *t, const batch *b, bool learns, vm_error *e) {
+    const plan_key key = { b->B, b->h, b->w, b->T, learns };
+    return vm_plans_get(&t->plans, &key, sizeof key, NULL, e);
+}
 
 static void free_batch(batch *b) {
     float *all[] = { b->sample, b->time, b->context, b->text, b->sizes, b->target, b->by, b->moments, b->pixels };
@@ -247,7 +234,7 @@ static vm_status run(diffusion_trainer *t, int64_t n, const diffusion_sample *s,
             vm_fail(e, VM_EINPUT, "picture %lld of a batch: all are RGB of one size, with a mask of it where the model reads masks", (long long)k);
         else add_sample(t, &b, k, &s[k], step, e);
     }
-    vm_graph *g = e->status || lora_refresh(t->adapter, e) ? NULL : plan_for(t, n, b.h, b.w, b.T, learns, e);
+    vm_graph *g = e->status || lora_refresh(t->adapter, e) ? NULL : plan_for(t, &b, learns, e);
     if (!g) goto done;
     bool bad = vm_set(g, "sample", b.sample) || vm_set(g, "time", b.time) || vm_set(g, "context", b.context) || vm_set(g, "target", b.target) || vm_set(g, "by", b.by);
     if (!bad && b.P) bad = vm_set(g, "text", b.text) || vm_set(g, "ids", b.sizes);

@@ -4,17 +4,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { MAX_BATCH = 32, MAX_PLANS = 12 };
+#include "kernels/plans.h"
+
+enum { MAX_BATCH = 32, PLANS = 12 };
 
 typedef enum { IMAGES, TEXTS, ROWS, MATCH } kind;
 
 /* One plan: images of a batch size, or texts of a batch size and length. */
-typedef struct {
-    kind what;
-    int64_t B, T;
-    uint64_t used; /* clock of the last use */
-    vm_graph *g;
-} plan;
+typedef struct { int64_t what, B, T; } plan_key;
 
 struct embedder {
     towers *m;
@@ -24,15 +21,17 @@ struct embedder {
     bool owns;
     vm_type dtype;
     bool deterministic;
-    plan plans[MAX_PLANS];
-    uint64_t clock;
+    vm_plans plans;
 };
+
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e);
 
 vm_status embedder_wrap(embedder **out, towers *m, tok *t, const vm_preprocess *p, vm_type dtype, vm_error *e) {
     embedder *x = vm_calloc(1, sizeof *x);
     *out = x;
     if (!x) return vm_nomem(e, sizeof *x, "an embedder");
     x->m = m, x->t = t, x->pp = p, x->dtype = dtype;
+    x->plans = (vm_plans){ .dtype = dtype, .most = PLANS, .build = build, .ctx = x };
     return VM_OK;
 }
 
@@ -61,7 +60,7 @@ vm_status embedder_open(embedder **out, vm_backend *be, const char *dir, const t
 
 void embedder_free(embedder *x) {
     if (!x) return;
-    for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(x->plans[k].g);
+    vm_plans_free(&x->plans);
     if (x->owns) towers_free(x->m), tok_free(x->t);
     vm_free(x);
 }
@@ -80,28 +79,21 @@ static vm_val match_of(vm_graph *g, const towers *m, int64_t B, int64_t T) {
     return m->family->match(g, m, rows, ids, vm_input(g, "mask", VM_I32, 2, (int64_t[]){ B, T }));
 }
 
-/* The plan for (what, B, T); the least recently used one makes room. */
-static vm_graph *plan_for(embedder *x, kind what, int64_t B, int64_t T, vm_error *e) {
-    plan *p = &x->plans[0];
-    for (int k = 0; k < MAX_PLANS; k++) {
-        plan *q = &x->plans[k];
-        if (q->g && q->what == what && q->B == B && q->T == T) return q->used = ++x->clock, q->g;
-        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
-    }
-    vm_graph_free(p->g);
-    *p = (plan){ what, B, T, ++x->clock, vm_graph_new(x->m->w->be, x->dtype) };
-    vm_graph *g = p->g;
-    if (!g) return vm_nomem(e, sizeof *g, "a graph"), NULL;
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e) {
+    const embedder *x = ctx;
+    const plan_key *k = key;
     g->deterministic = x->deterministic;
-    vm_output(g, "out", what == TEXTS    ? towers_texts(g, x->m, B, T)
-                        : what == ROWS  ? x->m->family->rows(g, x->m, pixels_of(g, x->m, B))
-                        : what == MATCH ? match_of(g, x->m, B, T)
-                                        : towers_images(g, x->m, B));
-    if (!vm_plan(g)) return g;
-    *e = g->err;
-    vm_graph_free(g);
-    p->g = NULL;
-    return NULL;
+    vm_output(g, "out", k->what == TEXTS    ? towers_texts(g, x->m, k->B, k->T)
+                        : k->what == ROWS  ? x->m->family->rows(g, x->m, pixels_of(g, x->m, k->B))
+                        : k->what == MATCH ? match_of(g, x->m, k->B, k->T)
+                                           : towers_images(g, x->m, k->B));
+    return VM_OK;
+}
+
+static vm_graph *plan_for(embedder *x, kind what, int64_t B, int64_t T, vm_error *e) {
+    const plan_key key = { what, B, T };
+    x->plans.be = x->m->w->be;
+    return vm_plans_get(&x->plans, &key, sizeof key, NULL, e);
 }
 
 /* 1, 2, 4, ... MAX_BATCH: the last batch of a list is filled up, so that few plans serve all sizes. */

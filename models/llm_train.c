@@ -3,23 +3,24 @@
 
 #include <math.h>
 
-enum { MAX_PLANS = 24 };
+#include "kernels/plans.h"
+
+enum { PLANS = 24 };
 typedef struct {
     int64_t B, T, length; /* length: of the longest text, where the rotary embedding depends on it, else 0 */
-    bool learns, packed;
-    uint64_t used;
-    vm_graph *g;
-} plan;
+    int64_t learns, packed;
+} plan_key;
 
 struct llm_trainer {
     llm *m;
     llm_train_config c;
     optimizer opt;
-    plan plans[MAX_PLANS];
+    vm_plans plans;
     vm_arena arena;
-    uint64_t clock;
     double most_loss, most_norm;
 };
+
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e);
 
 vm_status llm_trainer_new(llm_trainer **out, llm *m, const llm_train_config *c, vm_error *e) {
     llm_trainer *t = *out = vm_calloc(1, sizeof *t);
@@ -27,6 +28,7 @@ vm_status llm_trainer_new(llm_trainer **out, llm *m, const llm_train_config *c, 
     m->recompute = c->recompute;
     t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY;
     t->opt = (optimizer){ .w = &m->w, .c = c->optimizer };
+    t->plans = (vm_plans){ .be = m->w.be, .dtype = c->dtype, .most = PLANS, .arena = &t->arena, .build = build, .ctx = t };
     for (int64_t i = 0; i < m->w.n; i++)
         m->w.p[i]->decay = m->w.p[i]->nd > 1 || lora_has(m->w.p[i]); /* magnitudes too, as transformers does */
     return VM_OK;
@@ -34,7 +36,7 @@ vm_status llm_trainer_new(llm_trainer **out, llm *m, const llm_train_config *c, 
 
 void llm_trainer_free(llm_trainer *t) {
     if (!t) return;
-    for (int k = 0; k < MAX_PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_plans_free(&t->plans);
     vm_arena_free(&t->arena);
     optimizer_free(&t->opt);
     vm_free(t);
@@ -44,7 +46,9 @@ void llm_trainer_limit(llm_trainer *t, double loss, double grad_norm) { t->most_
 int64_t llm_trainer_updates(const llm_trainer *t) { return t->opt.updates; }
 
 /* --- plans ------------------------------------------------------------------------------------------------------- */
-static void build(const llm_trainer *t, vm_graph *g, const plan *p) {
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e) {
+    const llm_trainer *t = ctx;
+    const plan_key *p = key;
     const int64_t ne[] = { p->B, p->T };
     vm_val ids = vm_input(g, "ids", VM_I32, 2, ne), positions = vm_input(g, "positions", VM_I32, 2, ne),
            targets = vm_input(g, "targets", VM_I32, 2, ne),
@@ -55,6 +59,7 @@ static void build(const llm_trainer *t, vm_graph *g, const plan *p) {
     vm_val loss = llm_loss(g, t->m, x, targets);
     vm_output(g, "loss", loss);
     if (p->learns) vm_backward(g, 1, &loss, &share, 0, NULL);
+    return VM_OK;
 }
 
 /* Positions count from where the text begins. */
@@ -79,26 +84,8 @@ static int64_t length_of(const llm_trainer *t, const llm_piece *p) {
 }
 
 static vm_graph *plan_for(llm_trainer *t, const llm_piece *x, bool learns, vm_error *e) {
-    const plan want = { x->B, x->T, length_of(t, x), learns, x->first != NULL, ++t->clock, NULL };
-    plan *p = &t->plans[0];
-    for (int k = 0; k < MAX_PLANS; k++) {
-        plan *q = &t->plans[k];
-        if (q->g && q->B == want.B && q->T == want.T && q->length == want.length && q->learns == learns &&
-            q->packed == want.packed)
-            return q->used = want.used, q->g;
-        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
-    }
-    vm_graph_free(p->g);
-    *p = want;
-    p->g = vm_graph_new(t->m->w.be, t->c.dtype);
-    if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
-    p->g->shared = &t->arena;
-    build(t, p->g, p);
-    if (!vm_plan(p->g)) return p->g;
-    *e = p->g->err;
-    vm_graph_free(p->g);
-    p->g = NULL;
-    return NULL;
+    const plan_key key = { x->B, x->T, length_of(t, x), learns, x->first != NULL };
+    return vm_plans_get(&t->plans, &key, sizeof key, NULL, e);
 }
 
 static int64_t count(const llm_piece *p) {
@@ -154,7 +141,7 @@ vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_byt
     vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
     *own = optimizer_memory(&t->opt);
     if (!g) return vm_nomem(e, sizeof *g, "a graph");
-    build(t, g, &(plan){ .B = B, .T = T, .length = T, .learns = true });
+    build(t, g, 0, &(plan_key){ .B = B, .T = T, .length = T, .learns = true }, e);
     *activations = vm_plan_bytes(g);
     if (g->err.status) *e = g->err;
     vm_graph_free(g);

@@ -4,37 +4,35 @@
 #include <math.h>
 
 #include "kernels/philox.h"
+#include "kernels/plans.h"
 
 enum { PLANS = 4 };
-typedef struct {
-    int64_t B, H, W;
-    bool learns;
-    uint64_t used;
-    vm_graph *g;
-} plan;
+typedef struct { int64_t B, H, W, learns; } plan_key;
 
 struct vae_trainer {
     vae *m;
     vae_train_config c;
     optimizer opt;
-    plan plans[PLANS];
+    vm_plans plans;
     vm_arena arena;
-    uint64_t clock;
     double most_loss, most_norm;
 };
+
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e);
 
 vm_status vae_trainer_new(vae_trainer **out, vae *m, const vae_train_config *c, vm_error *e) {
     vae_trainer *t = *out = vm_calloc(1, sizeof *t);
     if (!t) return vm_nomem(e, sizeof *t, "a trainer");
     m->recompute = c->recompute;
     t->m = m, t->c = *c, t->most_loss = t->most_norm = INFINITY, t->opt = (optimizer){ .w = &m->w, .c = c->optimizer };
+    t->plans = (vm_plans){ .be = m->w.be, .dtype = c->dtype, .most = PLANS, .arena = &t->arena, .build = build, .ctx = t };
     for (int64_t i = 0; i < m->w.n; i++) m->w.p[i]->decay = m->w.p[i]->nd > 1;
     return VM_OK;
 }
 
 void vae_trainer_free(vae_trainer *t) {
     if (!t) return;
-    for (int k = 0; k < PLANS; k++) vm_graph_free(t->plans[k].g);
+    vm_plans_free(&t->plans);
     vm_arena_free(&t->arena);
     optimizer_free(&t->opt);
     vm_free(t);
@@ -57,16 +55,18 @@ static vm_val slope_of(vm_graph *g, const vae_trainer *t, vm_val d, vm_val w, in
     return size_of(g, t, vm_binary(g, vm_crop(g, d, one, none), vm_crop(g, d, none, one), VM_SUB), w ? vm_crop(g, w, one + 1, none) : 0);
 }
 
-static void build(const vae_trainer *t, vm_graph *g, int64_t B, int64_t H, int64_t W, bool learns) {
-    vm_val x = vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ B, H, W, t->m->c.in }), mean, logvar;
-    g->training = learns, g->deterministic = t->c.deterministic;
+static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_error *e) {
+    const vae_trainer *t = ctx;
+    const plan_key *k = key;
+    vm_val x = vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ k->B, k->H, k->W, t->m->c.in }), mean, logvar;
+    g->training = k->learns, g->deterministic = t->c.deterministic;
     vae_encode(g, t->m, x, &mean, &logvar);
-    if (!mean) return;
+    if (!mean) return g->err.status;
     vm_val y = vae_decode(g, t->m, vae_sample(g, mean, logvar, vm_input(g, "noise", VM_F32, 4, g->v[mean].ne)));
     vm_scope(g, "loss");
     /* colours first, so that what holds for all of them is a trailing part */
     vm_val off = vm_permute(g, vm_binary(g, y, x, VM_SUB), (int[]){ 3, 0, 1, 2 }), kl = vae_kl(g, mean, logvar), loss = vm_scale(g, kl, (float)t->c.kl, 0);
-    vm_val w = learns && t->c.focus > 0 ? vm_input(g, "weight", VM_F32, 3, (int64_t[]){ B, H, W }) : 0;
+    vm_val w = k->learns && t->c.focus > 0 ? vm_input(g, "weight", VM_F32, 3, (int64_t[]){ k->B, k->H, k->W }) : 0;
     loss = vm_binary(g, loss, size_of(g, t, off, w), VM_ADD);
     if (t->c.chroma > 0) {
         vm_val bright = vm_sum_axis(g, off, 0, 1 / (float)t->m->c.in);
@@ -75,26 +75,8 @@ static void build(const vae_trainer *t, vm_graph *g, int64_t B, int64_t H, int64
     if (t->c.edges > 0) loss = vm_binary(g, loss, vm_scale(g, vm_binary(g, slope_of(g, t, off, w, 2), slope_of(g, t, off, w, 3), VM_ADD), (float)t->c.edges, 0), VM_ADD);
     vm_output(g, "loss", loss), vm_output(g, "distance", size_of(g, t, off, 0)), vm_output(g, "kl", kl);
     vm_output(g, "squares", vm_mean(g, vm_unary(g, mean, VM_SQUARE, VM_F32)));
-    if (learns) vm_backward(g, 1, &loss, NULL, 0, NULL);
-}
-
-static vm_graph *plan_for(vae_trainer *t, int64_t B, int64_t H, int64_t W, bool learns, vm_error *e) {
-    plan *p = &t->plans[0];
-    for (int k = 0; k < PLANS; k++) {
-        plan *q = &t->plans[k];
-        if (q->g && q->B == B && q->H == H && q->W == W && q->learns == learns) return q->used = ++t->clock, q->g;
-        if (!q->g ? p->g != NULL : p->g && q->used < p->used) p = q;
-    }
-    vm_graph_free(p->g);
-    *p = (plan){ B, H, W, learns, ++t->clock, vm_graph_new(t->m->w.be, t->c.dtype) };
-    if (!p->g) return vm_nomem(e, sizeof *p->g, "a graph"), NULL;
-    p->g->shared = &t->arena;
-    build(t, p->g, B, H, W, learns);
-    if (!vm_plan(p->g)) return p->g;
-    *e = p->g->err;
-    vm_graph_free(p->g);
-    p->g = NULL;
-    return NULL;
+    if (k->learns) vm_backward(g, 1, &loss, NULL, 0, NULL);
+    return VM_OK;
 }
 
 /* --- steps --------------------------------------------------------------------------------------------------------------- */
@@ -128,7 +110,8 @@ static vm_status run(vae_trainer *t, const request *q, vae_train_step *out, doub
     int64_t n = q->n, H = q->im[0]->h, W = q->im[0]->w, f = vae_factor(&t->m->c), px = H * W * 3, z = H / f * (W / f) * t->m->c.latent;
     vm_real loss = 0, distance = 0, kl = 0, squares = 0;
     float *x = vm_alloc((size_t)(n * px) * sizeof *x), *noise = vm_alloc((size_t)(n * z) * sizeof *noise), *w = vm_alloc((size_t)(n * H * W) * sizeof *w);
-    vm_graph *g = x && noise && w ? plan_for(t, n, H, W, q->learns, e) : NULL;
+    const plan_key key = { n, H, W, q->learns };
+    vm_graph *g = x && noise && w ? vm_plans_get(&t->plans, &key, sizeof key, NULL, e) : NULL;
     if (!x || !noise || !w) vm_nomem(e, (size_t)(n * px) * sizeof *x, "a batch");
     for (int64_t k = 0; k < n && g; k++) {
         vm_rng r = vm_rng_at(t->c.seed, (uint64_t)q->step << 16 | (uint64_t)k);
