@@ -107,6 +107,9 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 
+/* in[1] of conv2d and conv2d_dx */
+static bool packs(const vm_graph *g, const vm_node *n, int k) { return k == 1 && vm_convolve_packs(g, n->in[1]); }
+
 /* y: the value shaped like the output, w: the one shaped like the weight */
 static void cost_of(const vm_graph *g, const vm_node *n, vm_val y, vm_val w, double *flops, double *bytes) {
     const vm_val v[] = { n->in[0], n->in[1], n->out[0] };
@@ -133,7 +136,7 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op conv2d_dx = { .name = "conv2d_dx", .infer = infer_dx, .cost = cost_dx, .cpu = VM_CPU(conv2d_dx_cpu),
-                                 .cuda = VM_CUDA(conv2d_dx_cuda), .acc_outs = 1, .free_node = free_conv };
+                                 .cuda = VM_CUDA(conv2d_dx_cuda), .acc_outs = 1, .packs = packs, .free_node = free_conv };
 
 /* in dy, x; out dw f32 */
 static vm_status infer_dw(vm_graph *g, vm_node *n) {
@@ -164,7 +167,7 @@ static void grad(vm_graph *g, const vm_node *n) {
 }
 
 static const vm_op conv2d = { .name = "conv2d", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(conv2d_cpu),
-                              .cuda = VM_CUDA(conv2d_cuda), .acc_outs = 1, .acc_in = 3, .free_node = free_conv };
+                              .cuda = VM_CUDA(conv2d_cuda), .acc_outs = 1, .acc_in = 3, .packs = packs, .free_node = free_conv };
 
 vm_val vm_conv2d(vm_graph *g, vm_val x, vm_val w, vm_val b, vm_conv k, vm_unary_kind act, vm_val residual,
                  vm_type out) {

@@ -12,7 +12,7 @@ static vm_convolve *convolution(vm_graph *g, vm_node *n, vm_convolve_what what, 
     s.OH = py->ne[1], s.OW = py->ne[2], s.N = py->ne[3];
     s.add = vm_adds(g, n, 0), s.deterministic = g->deterministic;
     if (what == CONVOLVE_Y) s.bias = n->in[2] != 0, s.act = (vm_unary_kind)n->i[VM_CONV_ACT];
-    if (what != CONVOLVE_DW) s.packed = pw->kind == VM_PARAM && pw->root == w && !g->training;
+    if (what != CONVOLVE_DW) s.packed = vm_convolve_packs(g, w);
     if (n->cache && vm_convolve_of(n->cache)->add != s.add) n->op->free_node(n);
     if (!n->cache) n->cache = vm_convolve_new(&s, &g->err);
     if (!n->cache || !(*scratch = vm_scratch(g, vm_convolve_scratch(n->cache)))) return NULL;

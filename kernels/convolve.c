@@ -18,7 +18,7 @@ vm_convolve *vm_convolve_new(const vm_convolve_shape *s, vm_error *e) {
 }
 void vm_convolve_free(vm_convolve *m) { vm_free(m); }
 size_t vm_convolve_scratch(const vm_convolve *m) { return 0; }
-void *vm_convolve_pack(vm_convolve *m, vm_param *p, vm_error *e) { return p->data; }
+void *vm_convolve_pack(vm_convolve *m, vm_param *p, vm_error *e) { return vm_param_fetch(p, e) ? NULL : p->data; }
 
 /* All products x w that belong to output (b,i,j,n): visits them with pointers, adds `d` times one to the other. */
 static vm_real taps(const vm_convolve_shape *s, int64_t b, int64_t i, int64_t j, int64_t n, vm_real *x, vm_real *w,

@@ -35,6 +35,9 @@ vm_status vm_convolve_run(vm_convolve *m, void *x, void *w, const float *bias, v
 /* The copy of w in the layout that m wants; see dnn_pack. */
 void *vm_convolve_pack(vm_convolve *m, vm_param *p, vm_error *e);
 
+/* Whether convolutions with w read such a copy: of a constant weight. */
+static inline bool vm_convolve_packs(const vm_graph *g, vm_val w) { return g->v[w].kind == VM_PARAM && g->v[w].root == w && !g->training; }
+
 /* Nodes of conv.c: i[] has the fields of vm_conv, then type of y and activation, and for gradients the size of x. */
 enum { VM_CONV_OUT = 11, VM_CONV_ACT, VM_CONV_H, VM_CONV_W };
 vm_conv vm_conv_of(const vm_node *n);

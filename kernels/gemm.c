@@ -68,7 +68,7 @@ vm_status vm_gemm_run(vm_gemm *m, const void *a, const void *b, const float *bia
             }
     return VM_OK;
 }
-const void *vm_gemm_pack(vm_gemm *m, vm_param *p, vm_error *e) { return p->data; }
+const void *vm_gemm_pack(vm_gemm *m, vm_param *p, vm_error *e) { return vm_param_fetch(p, e) ? NULL : p->data; }
 const vm_gemm_shape *vm_gemm_of(const vm_gemm *m) { return &m->s; }
 
 #else /* ---------------------------------------------------------------------------------------------------- oneDNN */

@@ -39,6 +39,12 @@ vm_status vm_param_alloc(vm_param *p, vm_error *e) {
     return (p->data = p->be->alloc(p->be, bytes)) ? VM_OK : vm_nomem_on(p->be, e, bytes, p->name);
 }
 
+vm_status vm_param_fetch(vm_param *p, vm_error *e) {
+    if (p->data || !p->origin || vm_param_alloc(p, e)) return e->status;
+    if (p->origin->read(p->origin, 0, vm_param_count(p), p->data, e)) p->be->free(p->be, p->data), p->data = NULL;
+    return e->status;
+}
+
 vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e) {
     vm_param *p = vm_param_shell(be, name, t, nd, ne, e);
     if (p && vm_param_alloc(p, e)) vm_param_free(p), p = NULL;
@@ -58,6 +64,7 @@ void vm_param_free(vm_param *p) {
     p->be->free(p->be, p->m);
     p->be->free(p->be, p->v);
     p->be->free(p->be, p->average);
+    vm_free(p->origin);
     vm_free(p->name);
     vm_free(p);
 }

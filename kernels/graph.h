@@ -30,6 +30,12 @@ typedef int vm_val; /* index of a value in its graph; 0 = none */
 typedef struct vm_graph vm_graph;
 typedef struct vm_node vm_node;
 
+/* Where the numbers of a parameter lie while nothing reads them as they stand: in a file. Products and convolutions of inference pack them from
+ * there and keep that copy alone; for everything else vm_plan fetches them. One block of memory, freed with its parameter. */
+typedef struct vm_origin {
+    vm_status (*read)(const struct vm_origin *o, int64_t first, int64_t n, void *out, vm_error *e); /* numbers first .. first + n - 1, f32 */
+} vm_origin;
+
 /* A weight: belongs to the model, outlives graphs, shared by all plans. data is device memory or a mapped file. */
 typedef struct vm_param {
     char *name;
@@ -39,6 +45,7 @@ typedef struct vm_param {
     void *data;
     bool borrowed;    /* data is not ours to free (mapped file) */
     bool mapped;      /* data is borrowed and lies in a mapped file: pages that are given back come again when they are read */
+    vm_origin *origin; /* of an f32 parameter on the processor: where the numbers lie while data is NULL; NULL = nowhere else */
     bool trainable;   /* vm_backward with wrt = NULL differentiates with respect to it */
     bool state;       /* kept with the model but never learnt (running statistics): not trainable, whatever is unfrozen */
     bool decay;       /* weight decay applies */
@@ -58,6 +65,7 @@ typedef struct vm_param {
 vm_param *vm_param_new(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e); /* data zero */
 vm_param *vm_param_shell(vm_backend *be, const char *name, vm_type t, int nd, const int64_t *ne, vm_error *e); /* data NULL */
 vm_status vm_param_alloc(vm_param *p, vm_error *e); /* gives p zeroed memory of its own, unless it has some */
+vm_status vm_param_fetch(vm_param *p, vm_error *e); /* numbers that lie at p's origin come into memory of its own; others stay where they are */
 void vm_param_free(vm_param *p);
 int64_t vm_param_count(const vm_param *p);
 void vm_param_touch(vm_param *p); /* data changed: bump version */
@@ -122,6 +130,7 @@ typedef struct vm_op {
     bool stateful;       /* writes parameters or calls the host: may not be recomputed */
     bool host;           /* its CPU kernel runs on every device, on copies in host memory */
     int acc_in;          /* out[0] begins as in[acc_in] (a residual), which only the sum reads; 0 = none */
+    bool (*packs)(const vm_graph *g, const vm_node *n, int k); /* of the parameter in[k] the CPU kernel reads a packed copy alone; NULL = never */
     bool over;           /* the CPU kernel may write out[0] where in[0] stands: it reads no place of in[0] after it wrote it */
     void (*free_node)(vm_node *n); /* releases n->cache */
     /* What a run means for the host beside the kernel's work (versions of parameters): called by the backend at every run, also

@@ -65,6 +65,9 @@ static vm_status infer(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 
+/* in[1] of linear and linear_dx */
+static bool packs(const vm_graph *g, const vm_node *n, int k) { return k == 1 && vm_linear_packs(g, n->in[1]); }
+
 static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
     double M = (double)vm_rows(g, n->in[0]), K = (double)vm_cols(g, n->in[0]), N = (double)vm_dim(g, n->in[1], 0);
     *flops = 2 * M * N * K;
@@ -88,7 +91,7 @@ static void cost_dx(const vm_graph *g, const vm_node *n, double *flops, double *
              M * K * (double)vm_type_size(g->v[n->out[0]].type);
 }
 static const vm_op linear_dx = { .name = "linear_dx", .infer = infer_dx, .cost = cost_dx, .cpu = VM_CPU(linear_dx_cpu),
-                                 .cuda = VM_CUDA(linear_dx_cuda), .acc_outs = 1, .free_node = vm_gemm_node_free };
+                                 .cuda = VM_CUDA(linear_dx_cuda), .acc_outs = 1, .packs = packs, .free_node = vm_gemm_node_free };
 
 /* dy (...,N), x (...,K) -> dW (N,K) f32 */
 static vm_status infer_dw(vm_graph *g, vm_node *n) {
@@ -133,7 +136,7 @@ static void grad(vm_graph *g, const vm_node *n) {
 }
 
 static const vm_op linear = { .name = "linear", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_cpu),
-                              .cuda = VM_CUDA(linear_cuda), .acc_outs = 1, .acc_in = 3, .free_node = vm_gemm_node_free };
+                              .cuda = VM_CUDA(linear_cuda), .acc_outs = 1, .acc_in = 3, .packs = packs, .free_node = vm_gemm_node_free };
 
 /* Whether the kernel brings weight w to type t by itself: packing converts, and f32 is rounded into the workspace. */
 static bool converts(const vm_graph *g, vm_val w, vm_type t) {

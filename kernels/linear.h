@@ -20,6 +20,11 @@ static inline bool vm_stays(const vm_graph *g, vm_val w) {
     return x->kind == VM_PARAM && (x->type == VM_BF16 || x->type == VM_F16) && !g->training && g->be->device == VM_CPU_DEV;
 }
 
+/* A constant weight, of which products read a copy that is packed once. */
+static inline bool vm_linear_packs(const vm_graph *g, vm_val w) {
+    return g->v[w].kind == VM_PARAM && g->v[w].root == w && !vm_stays(g, w) && !g->training && !g->deterministic;
+}
+
 vm_val vm_column_sums(vm_graph *g, vm_val dy); /* dy (...,N) -> (N) f32: the gradient of a bias */
 
 #endif

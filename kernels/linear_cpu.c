@@ -15,10 +15,6 @@ static const void *weight(vm_graph *g, vm_node *n, vm_val w, vm_gemm *m) {
     return y;
 }
 
-static bool packs(const vm_graph *g, vm_val w) {
-    return g->v[w].kind == VM_PARAM && g->v[w].root == w && !g->training && !g->deterministic;
-}
-
 /* Rows of type t from numbers of any. */
 static void convert(void *to, vm_type t, const void *from, vm_type of, int64_t N) {
 #pragma omp parallel for schedule(static) if (N > VM_PAR_MIN)
@@ -61,7 +57,7 @@ vm_status VM_KERNEL(linear_cpu)(vm_graph *g, vm_node *n) {
     vm_type t = g->v[x].type;
     vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, x), .N = vm_dim(g, w, 0), .K = vm_cols(g, x), .tb = true,
                         .a = t, .b = t, .c = g->v[n->out[0]].type, .bias = n->in[2] != 0, .alpha = 1,
-                        .act = (vm_unary_kind)n->i[1], .packed = packs(g, w), .add = vm_adds(g, n, 0) };
+                        .act = (vm_unary_kind)n->i[1], .packed = vm_linear_packs(g, w), .add = vm_adds(g, n, 0) };
     vm_gemm *m = vm_gemm_node(g, n, 0, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);
@@ -72,7 +68,7 @@ vm_status VM_KERNEL(linear_dx_cpu)(vm_graph *g, vm_node *n) {
     vm_val dy = n->in[0], w = n->in[1];
     vm_type t = g->v[dy].type;
     vm_gemm_shape s = { .batch = 1, .M = vm_rows(g, dy), .N = vm_dim(g, w, 1), .K = vm_cols(g, dy), .a = t, .b = t,
-                        .c = g->v[n->out[0]].type, .alpha = 1, .packed = packs(g, w), .add = vm_adds(g, n, 0) };
+                        .c = g->v[n->out[0]].type, .alpha = 1, .packed = vm_linear_packs(g, w), .add = vm_adds(g, n, 0) };
     vm_gemm *m = vm_gemm_node(g, n, 0, s);
     if (!m) return g->err.status;
     const void *b = weight(g, n, w, m);

@@ -116,12 +116,21 @@ static void give_back(const vm_param *p) {
     if (p->mapped && a < z) madvise((void *)a, z - a, MADV_DONTNEED);
 }
 
+/* The numbers of p; those that lie at its origin in *own, which the caller frees. */
+static void *numbers(const vm_param *p, void **own, vm_error *e) {
+    const size_t bytes = (size_t)vm_param_count(p) * vm_type_size(p->type);
+    if (p->data || !p->origin) return p->data;
+    if (!(*own = vm_alloc(bytes))) return vm_nomem(e, bytes, p->name), NULL;
+    return p->origin->read(p->origin, 0, vm_param_count(p), *own, e) ? NULL : *own;
+}
+
 static int repack(const vm_param *p, struct vm_pack *k, vm_error *e) {
     dnn_product r = { 0 };
     dnnl_memory_t mf = NULL, mt = NULL;
     char *scratch = NULL;
-    int code = dnn_reorder(&r, &k->from, &k->to, false);
-    if (code || (code = (int)dnn_memory(&mf, &k->from, p->data)) || (code = (int)dnn_memory(&mt, &k->to, k->data)))
+    void *own = NULL, *from = numbers(p, &own, e);
+    int code = from ? dnn_reorder(&r, &k->from, &k->to, false) : 0;
+    if (!from || code || (code = (int)dnn_memory(&mf, &k->from, from)) || (code = (int)dnn_memory(&mt, &k->to, k->data)))
         goto done;
     if (r.scratch_bytes && !(scratch = vm_alloc(r.scratch_bytes))) {
         vm_nomem(e, r.scratch_bytes, p->name);
@@ -132,7 +141,7 @@ static int repack(const vm_param *p, struct vm_pack *k, vm_error *e) {
 done:
     dnn_memory_free(mf), dnn_memory_free(mt);
     dnn_product_free(&r);
-    vm_free(scratch);
+    vm_free(scratch), vm_free(own);
     return code;
 }
 

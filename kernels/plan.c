@@ -220,6 +220,22 @@ static vm_status stay(vm_graph *g) {
     return VM_OK;
 }
 
+/* Parameters whose numbers lie in files: what reads them as they stand needs them in memory. */
+static vm_status fetch(vm_graph *g, vm_val v) {
+    const vm_value *x = &g->v[root_of(g, v)];
+    return x->kind == VM_PARAM ? vm_param_fetch(x->param, &g->err) : VM_OK;
+}
+static vm_status fetch_parameters(vm_graph *g) {
+    for (int64_t i = 0; i < g->n_n; i++) {
+        const vm_node *n = &g->n[i];
+        for (int k = 0; k < n->n_in && !n->dead; k++)
+            if (n->in[k] && !(n->op->packs && n->op->packs(g, n, k)) && fetch(g, n->in[k])) return g->err.status;
+    }
+    for (vm_val v = 1; v < g->n_v; v++)
+        if (g->v[v].is_output && fetch(g, v)) return g->err.status;
+    return VM_OK;
+}
+
 /* No op runs elsewhere than where the graph is. */
 static vm_status has_kernels(vm_graph *g) {
     for (int64_t i = 0; i < g->n_n && g->be->device == VM_CUDA_DEV; i++) {
@@ -234,7 +250,7 @@ static vm_status has_kernels(vm_graph *g) {
 vm_status vm_plan(vm_graph *g) {
     if (g->err.status) return g->err.status;
     if (g->planned) return VM_OK;
-    if (lay_out(g) || has_kernels(g)) return g->err.status;
+    if (lay_out(g) || has_kernels(g) || fetch_parameters(g)) return g->err.status;
     if (g->shared ? take_shared(g) : take_own(g)) return g->err.status;
     set_addresses(g);
     g->planned = true;

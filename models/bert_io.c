@@ -58,7 +58,7 @@ static void tie_attn(weight_map *map, const bert_attn *a, int64_t C, const char 
 void bert_tie(const bert_text *m, weight_map *map, const char *prefix, bool gamma) {
     const bert_config *c = &m->c;
     char text[160];
-    tie_whole(map, m->word, 2, m->word->ne, 0, "%sembeddings.word_embeddings.weight", prefix);
+    tie_whole(map, m->word, 2, m->word->ne, W_TABLE, "%sembeddings.word_embeddings.weight", prefix);
     tie_whole(map, m->position, 2, m->position->ne, 0, "%sembeddings.position_embeddings.weight", prefix);
     if (m->type) tie_whole(map, m->type, 2, m->type->ne, 0, "%sembeddings.token_type_embeddings.weight", prefix);
     snprintf(text, sizeof text, "%sembeddings", prefix);

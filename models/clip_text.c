@@ -40,9 +40,9 @@ vm_status clip_text_config_read(clip_text_config *c, const char *dir, vm_error *
 }
 
 /* --- parameters ----------------------------------------------------------------------------------------------------- */
-static vm_param *make(clip_text *m, int nd, const int64_t *ne, const char *prefix, const char *name) {
+static vm_param *make(clip_text *m, int nd, const int64_t *ne, int flags, const char *prefix, const char *name) {
     vm_param *p = weight_new(&m->w, nd, ne, "%s", name);
-    if (p) tie_whole(&m->map, p, nd, ne, 0, "%s%s", prefix, name);
+    if (p) tie_whole(&m->map, p, nd, ne, flags, "%s%s", prefix, name);
     return p;
 }
 
@@ -53,14 +53,14 @@ static vm_status make_all(clip_text *m, vm_error *e) {
     int64_t C = c->width;
     char name[64];
     if (!(m->layer = vm_calloc((size_t)c->layers, sizeof *m->layer))) return vm_nomem(e, (size_t)c->layers * sizeof *m->layer, "layers");
-    m->token = make(m, 2, (int64_t[]){ c->vocab, C }, pre, "embeddings.token_embedding.weight");
-    m->position = make(m, 2, (int64_t[]){ c->context, C }, pre, "embeddings.position_embedding.weight");
+    m->token = make(m, 2, (int64_t[]){ c->vocab, C }, W_TABLE, pre, "embeddings.token_embedding.weight");
+    m->position = make(m, 2, (int64_t[]){ c->context, C }, 0, pre, "embeddings.position_embedding.weight");
     for (int64_t k = 0; k < c->layers; k++) {
         snprintf(name, sizeof name, "layer.%d", (int)k);
         nn_layer_new(&m->w, &m->layer[k], C, c->mlp, NN_FUSED, name);
     }
-    m->ln_w = make(m, 1, &C, pre, "final_layer_norm.weight"), m->ln_b = make(m, 1, &C, pre, "final_layer_norm.bias");
-    if (st_find(m->file, "text_projection.weight")) m->projection = make(m, 2, (int64_t[]){ c->embed, C }, "", "text_projection.weight");
+    m->ln_w = make(m, 1, &C, 0, pre, "final_layer_norm.weight"), m->ln_b = make(m, 1, &C, 0, pre, "final_layer_norm.bias");
+    if (st_find(m->file, "text_projection.weight")) m->projection = make(m, 2, (int64_t[]){ c->embed, C }, 0, "", "text_projection.weight");
     snprintf(name, sizeof name, "%sencoder.layers", pre);
     if (!m->w.err.status) nn_tie_layers(&m->map, m->layer, c->layers, C, c->mlp, &nn_names_hf, name);
     if (m->w.err.status) *e = m->w.err;

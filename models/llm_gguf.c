@@ -127,7 +127,7 @@ static void release(const void *file, const st_tensor *t) {
     gguf_release(s->g, s->of[t - s->t]);
 }
 
-weight_source llm_gguf_source(const llm_gguf *s) { return (weight_source){ s, gguf_path(s->g), s->t, s->n, read_f32, release, form }; }
+weight_source llm_gguf_source(const llm_gguf *s) { return (weight_source){ s, gguf_path(s->g), s->t, s->n, read_f32, release, form, false }; }
 
 void llm_gguf_free(llm_gguf *s) {
     if (!s) return;

@@ -240,7 +240,7 @@ static void release(const void *file, const st_tensor *t) {
 }
 
 weight_source quantised_source(const quantised *q) {
-    return (weight_source){ q, st_path(q->f, NULL), q->t, q->n, read_numbers, release, form };
+    return (weight_source){ q, st_path(q->f, NULL), q->t, q->n, read_numbers, release, form, false };
 }
 
 void quantised_free(quantised *q) {

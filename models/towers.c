@@ -95,17 +95,17 @@ vm_status towers_blend(towers *a, const towers *b, double alpha, vm_error *e) {
     if (!fits) return vm_fail(e, VM_EMODEL, "the two models are not of one family, size and activation; their weights cannot be averaged");
     for (int64_t i = 0; i < a->w->n; i++) {
         vm_param *p = a->w->p[i];
-        const vm_param *q = b->w->p[i];
-        const size_t bytes = (size_t)vm_param_count(p) * sizeof(vm_real);
-        vm_mirror to, from;
-        if (vm_mirror_open(&to, p->be, p->data, bytes, true, e)) return e->status;
-        if (!vm_mirror_open(&from, q->be, q->data, bytes, true, e)) {
+        const int64_t n = vm_param_count(p);
+        vm_mirror to;
+        float *y = vm_alloc((size_t)n * sizeof *y + 1);
+        if (!y) return vm_nomem(e, (size_t)n * sizeof *y, p->name);
+        if (!weight_read(b->w->p[i], 0, n, y, e) && !vm_mirror_open(&to, p->be, p->data, (size_t)n * sizeof(vm_real), true, e)) {
             vm_real *x = to.host;
-            const vm_real *y = from.host;
-            for (int64_t k = 0; k < vm_param_count(p); k++) x[k] = (vm_real)((1 - alpha) * (double)x[k] + alpha * (double)y[k]);
-            vm_mirror_close(&from, false, NULL);
+            for (int64_t k = 0; k < n; k++) x[k] = (vm_real)((1 - alpha) * (double)x[k] + alpha * (double)y[k]);
+            vm_mirror_close(&to, true, e);
         }
-        if (vm_mirror_close(&to, !e->status, e) || e->status) return e->status;
+        vm_free(y);
+        if (e->status) return e->status;
         vm_param_touch(p);
     }
     return VM_OK;

@@ -103,12 +103,11 @@ static void make(vae *m) {
     h->norm_out = diffuse_norm(&k, x, "decoder.conv_norm_out"), h->conv_out = diffuse_conv(&k, c->out, x, 3, "decoder.conv_out");
 }
 
-/* Without weights yet; f names the tensors, NULL: as they are called now. */
-static vae *new_vae(vm_backend *be, const char *dir, st_file *f, vm_error *e) {
+/* Without weights yet; f, which is owned from here on, names the tensors, NULL: as they are called now. */
+static vae *new_vae(vm_backend *be, const vae_config *c, st_file *f, vm_error *e) {
     vae *m = vm_calloc(1, sizeof *m);
     if (!m) return st_close(f), vm_nomem(e, sizeof *m, "an autoencoder"), NULL;
-    m->w.be = be, m->file = f;
-    if (e->status || vae_config_read(&m->c, dir, e)) return m;
+    m->w.be = be, m->file = f, m->c = *c;
     make(m);
     if (m->w.err.status) *e = m->w.err;
     else if (m->map.err.status) *e = m->map.err;
@@ -120,7 +119,7 @@ vm_status vae_open(vae **out, vm_backend *be, const char *dir, bool writable, vm
     vae_config c;
     *out = NULL;
     if (vae_config_read(&c, dir, e) || st_open_base(&f, dir, "diffusion_pytorch_model", e)) return e->status;
-    vae *m = new_vae(be, dir, f, e);
+    vae *m = new_vae(be, &c, f, e);
     if (!e->status) weights_load(&m->map, m->file, (const char *const[]){ "", NULL }, writable, &m->unused, e);
     if (e->status) vae_free(m);
     else *out = m;
@@ -128,8 +127,10 @@ vm_status vae_open(vae **out, vm_backend *be, const char *dir, bool writable, vm
 }
 
 vm_status vae_fresh(vae **out, vm_backend *be, const char *dir, uint64_t seed, vm_error *e) {
-    vae *m = new_vae(be, dir, NULL, e);
+    vae_config c;
     *out = NULL;
+    if (vae_config_read(&c, dir, e)) return e->status;
+    vae *m = new_vae(be, &c, NULL, e);
     if (!e->status) diffuse_random(&m->w, seed, e);
     if (e->status) vae_free(m);
     else *out = m;

@@ -11,6 +11,7 @@
 #include "models/quantised.h"
 
 vm_status quant_read(const vm_param *p, int64_t first, int64_t n, float *out, vm_error *e); /* quantised.c */
+vm_status weight_in_file(vm_param *p, const weight_source *f, const st_tensor *s, int64_t at, int64_t rows, int64_t file_at, vm_error *e); /* weight_origin.c */
 
 static vm_param *new_param(weight_set *w, int nd, const int64_t *ne, const char *fmt, va_list ap) {
     char name[256];
@@ -129,10 +130,10 @@ static vm_status read_pt(const void *file, const st_tensor *t, int64_t first, in
 static void release_pt(const void *file, const st_tensor *t) { pt_release(file, t); }
 
 weight_source weights_of_safetensors(const st_file *f) {
-    return (weight_source){ f, st_path(f, NULL), st_at(f, 0), st_len(f), read_st, release_st, NULL };
+    return (weight_source){ f, st_path(f, NULL), st_at(f, 0), st_len(f), read_st, release_st, NULL, true };
 }
 weight_source weights_of_checkpoint(const pt_file *f) {
-    return (weight_source){ f, pt_path(f), pt_at(f, 0), pt_len(f), read_pt, release_pt, NULL };
+    return (weight_source){ f, pt_path(f), pt_at(f, 0), pt_len(f), read_pt, release_pt, NULL, false };
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(((const st_tensor *)a)->name, ((const st_tensor *)b)->name); }
@@ -160,15 +161,16 @@ static bool same_shape(const weight_tie *t, const st_tensor *s) {
     return same;
 }
 
-/* Matrices that are only read keep the 16 bits that all their parts have in the file; tables of codes become f16. */
+/* Matrices that are only read keep the 16 bits that all their parts have in the file, or of a map without `keep` the tables alone; tables of codes become f16. */
 static st_dtype bits16(vm_type t) { return t == VM_BF16 ? ST_BF16 : ST_F16; }
+static bool on_processor(const vm_param *p) { return p->be->device == VM_CPU_DEV; }
 static bool in_codes(const weight_source *f, const st_tensor *s) { return s->dtype == ST_UNKNOWN && f->quant; }
 static void choose_types(const weight_map *m, const weight_source *f, const char *const *prefixes) {
     for (int pass = 0; pass < 2; pass++)
         for (int64_t i = 0; i < m->n; i++) {
             const weight_tie *t = &m->t[i];
             const st_tensor *s = t->p->nd < 2 || t->p->data ? NULL : look_up(f, t->name, prefixes);
-            if (!s || t->flags & ~W_TABLE) continue;
+            if (!s || t->flags & ~W_TABLE || !(m->keep || (t->flags & W_TABLE && on_processor(t->p)))) continue;
             if (t->flags & W_TABLE && in_codes(f, s)) t->p->type = VM_F16;
             else if (pass == 0 && (s->dtype == ST_BF16 || s->dtype == ST_F16)) t->p->type = s->dtype == ST_BF16 ? VM_BF16 : VM_F16;
             else if (pass == 1 && s->dtype != bits16(t->p->type)) t->p->type = VM_F32;
@@ -181,7 +183,7 @@ static vm_status fill_bits(const weight_tie *t, const weight_source *f, const st
     vm_param *p = t->p;
     const int64_t cols = cols_of(p), n = t->rows * cols;
     vm_mirror dst;
-    if (s->data && t->rows == rows_of(p) && s->len == vm_param_count(p) && ((uintptr_t)s->data & 1) == 0 && p->be->device == VM_CPU_DEV) {
+    if (s->data && t->rows == rows_of(p) && s->len == vm_param_count(p) && ((uintptr_t)s->data & 1) == 0 && on_processor(p)) {
         p->data = (void *)(uintptr_t)s->data, p->borrowed = p->mapped = true;
         vm_param_touch(p);
         return VM_OK;
@@ -215,16 +217,18 @@ static vm_status fill(const weight_tie *t, const weight_source *f, const st_tens
     if (keep && in_codes(f, s) && p->nd > 1 && !p->data) return fill_codes(t, f, s, keep, e);
     bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !(t->flags & ~W_TABLE);
     bool as_is = whole && s->dtype == ST_F32 && s->data && ((uintptr_t)s->data & 3) == 0;
-    if (!writable && as_is && !p->data && p->be->device == VM_CPU_DEV) {
+    if (!writable && as_is && !p->data && on_processor(p)) {
         p->data = (void *)(uintptr_t)s->data; /* read only: nothing writes a parameter of a graph without optimizer */
         p->borrowed = p->mapped = true;
         vm_param_touch(p);
         return VM_OK;
     }
+    if (!writable && f->lasts && p->nd > 1 && !p->data && on_processor(p) && !(t->flags & (W_TRANSPOSED | W_COUNT)) && vm_param_count(p))
+        return weight_in_file(p, f, s, t->at, t->rows, t->file_at, e);
     if (vm_param_alloc(p, e)) return e->status;
     vm_param_touch(p);
     vm_status st = VM_OK;
-    if (as_is && p->be->device != VM_CPU_DEV) { /* from the mapped file to the device, without a copy between */
+    if (as_is && !on_processor(p)) { /* from the mapped file to the device, without a copy between */
         st = vm_param_write(p, s->data, e);
         f->release(f->file, s);
         return st;
@@ -300,7 +304,7 @@ vm_status weights_load_from(weight_map *m, const weight_source *f, const char *c
         return vm_fail(e, VM_EMODEL, "%s: %d tensors missing%s%.240s; %d of another shape%s%.240s; %d unexpected%s%.240s", f->path,
                        missing.n, missing.n ? ": " : "", missing.text, shapes.n, shapes.n ? ": " : "", shapes.text, extra.n,
                        extra.n ? ": " : "", extra.text);
-    if (m->keep && !writable) choose_types(m, f, prefixes);
+    if ((m->keep || f->lasts) && !writable) choose_types(m, f, prefixes);
     for (int64_t i = 0; i < m->n; i++) {
         const st_tensor *s = look_up(f, m->t[i].name, prefixes);
         if (m->t[i].flags & W_CLONE ? check_clone(&m->t[i], f, s, e) : s ? fill(&m->t[i], f, s, writable, writable ? NULL : m->keep, e) : weight_fill(m->t[i].p, 0, e))
@@ -344,7 +348,7 @@ float *weights_gather(const weight_map *m, int64_t i, int what, int64_t *len, vm
         int64_t cols = cols_of(y->p);
         const vm_real *src = what ? y->p->grad : y->p->data;
         vm_mirror at;
-        if (!what && (y->p->quant || y->p->type != VM_F32) && !(y->flags & W_TRANSPOSED)) {
+        if (!what && (y->p->quant || y->p->origin || y->p->type != VM_F32) && !(y->flags & W_TRANSPOSED)) {
             if (weight_read(y->p, y->at * cols, y->rows * cols, all + y->file_at * cols, e)) return vm_free(all), NULL;
             continue;
         }
@@ -411,6 +415,7 @@ vm_status weight_read(const vm_param *p, int64_t first, int64_t n, float *out, v
     vm_mirror at;
     size_t each = vm_type_size(p->type);
     if (p->quant) return quant_read(p, first, n, out, e);
+    if (!p->data && p->origin) return p->origin->read(p->origin, first, n, out, e);
     if (!p->data) return vm_fail(e, VM_EMODEL, "%s has no numbers", p->name);
     if (vm_mirror_open(&at, p->be, (const char *)p->data + (size_t)first * each, (size_t)n * each, true, e)) return e->status;
     if (p->type == VM_F32)

@@ -74,13 +74,15 @@ typedef struct {
     void (*release)(const void *file, const st_tensor *t);
     /* Rows row .. row + rows - 1 of a tensor of dtype ST_UNKNOWN as codes and scales (quantised.h); NULL = there are none. */
     vm_status (*quant)(const void *file, const st_tensor *t, int64_t row, int64_t rows, struct quant_form *q, vm_error *e);
+    bool lasts;         /* the file stays open while there are parameters that were read from it */
 } weight_source;
 weight_source weights_of_safetensors(const st_file *f);
 weight_source weights_of_checkpoint(const pt_file *f);
 const st_tensor *weight_find(const weight_source *s, const char *name); /* NULL if there is none */
 
 /* Fills all parameters of the map from s. Names are looked up under each of prefixes (NULL-ended; "" first usually).
- * writable: parameters get memory of their own; else an untouched tensor stays mapped. Everything that is missing, of another shape,
+ * writable: parameters get memory of their own; else an untouched tensor stays mapped, other matrices stay in the file until they are packed or
+ * fetched (vm_origin), and tables stay in its 16 bits, both where the file lasts and on the processor. Everything that is missing, of another shape,
  * or (said as a warning in *unused, NULL when none, vm_free) unexpected is named in one message: VM_EMODEL. */
 vm_status weights_load_from(weight_map *m, const weight_source *s, const char *const *prefixes, bool writable, char **unused, vm_error *e);
 vm_status weights_load(weight_map *m, const st_file *f, const char *const *prefixes, bool writable, char **unused, vm_error *e);

@@ -7,6 +7,7 @@
 #include "models/clip.h"
 #include "models/loss.h"
 #include "tests/golden_check.h"
+#include "tests/weights_check.h"
 
 static const char *const dirs[] = { "hf", "hf_variant", "open_clip", "open_clip_variant" };
 static char tmp[512];
@@ -274,7 +275,7 @@ TEST(saved_and_loaded) {
         EXPECT(n && n->c.vision_act == m->c.vision_act && n->c.image_size == m->c.image_size &&
                n->c.patch == m->c.patch && n->c.context == m->c.context);
         for (int64_t i = 0; n && i < m->w.n; i++)
-            EXPECT(!memcmp(m->w.p[i]->data, n->w.p[i]->data, (size_t)vm_param_count(m->w.p[i]) * sizeof(float)));
+            EXPECT(same_numbers(m->w.p[i], n->w.p[i]));
         clip_free(m), clip_free(n);
     }
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
+#include "models/clip_text.h"
 #include "models/unet.h"
 #include "models/vae.h"
 #include "tests/golden_check.h"
@@ -98,11 +99,10 @@ static vm_graph *vae_step(vae *m, vm_type t, int64_t B, int64_t H, int64_t W, bo
     return g;
 }
 
-/* Runs it on numbers of its own; copies of the loss and of all gradients behind one another; vm_free. */
-static vm_real *gradients(vm_graph *g, const weight_set *w, int64_t *n) {
+/* Numbers of all inputs. */
+static void set_numbers(vm_graph *g) {
     static const char *const names[] = { "sample", "time", "context", "text", "ids", "pixels", "noise" };
     uint64_t seed = 5;
-    vm_real *x = vm_calloc((size_t)weight_count(w) + 1, sizeof *x);
     for (int k = 0; k < VM_LEN(names); k++) {
         vm_val v = vm_find(g, names[k]);
         if (!v) continue;
@@ -111,6 +111,12 @@ static vm_real *gradients(vm_graph *g, const weight_set *w, int64_t *n) {
         EXPECT(!vm_set(g, names[k], in));
         vm_free(in);
     }
+}
+
+/* Runs it on numbers of its own; copies of the loss and of all gradients behind one another; vm_free. */
+static vm_real *gradients(vm_graph *g, const weight_set *w, int64_t *n) {
+    vm_real *x = vm_calloc((size_t)weight_count(w) + 1, sizeof *x);
+    set_numbers(g);
     EXPECT(!vm_run(g) && !vm_get(g, "loss", x) && x[0] > 0);
     *n = 1;
     for (int64_t i = 0; i < w->n; i++) {
@@ -149,6 +155,83 @@ TEST(recomputed_gradients_are_the_same_bits) {
         same_bits(g, plain, h, again, &m->w, 0.6);
         vae_free(m);
     }
+}
+
+/* --- weights that are only run ------------------------------------------------------------------------------------------ */
+/* What a network makes of given numbers, without learning, with weights of its own memory and with those of the file; vm_free. */
+typedef struct {
+    unet *u;
+    vae *v;
+    clip_text *c;
+} network;
+
+static vm_val append(vm_graph *g, const network *n) {
+    const int64_t one = 1, ids[] = { 1, 9 };
+    vm_val mean, logvar;
+    if (n->c) return clip_text_run(g, n->c, vm_input(g, "tokens", VM_I32, 2, ids), vm_input(g, "end", VM_I32, 1, &one)).pooled;
+    if (n->v) {
+        vae_encode(g, n->v, vm_input(g, "pixels", VM_F32, 4, (int64_t[]){ 1, 24, 16, 3 }), &mean, &logvar);
+        return vae_decode(g, n->v, mean);
+    }
+    const unet_config *c = &n->u->c;
+    unet_input x = { .sample = vm_input(g, "sample", VM_F32, 4, (int64_t[]){ 1, 11, 8, c->in }), .timestep = vm_input(g, "time", VM_F32, 1, &one),
+                     .context = vm_input(g, "context", VM_F32, 3, (int64_t[]){ 1, 7, c->context }), .ids = vm_input(g, "ids", VM_F32, 2, (int64_t[]){ 1, 6 }) };
+    x.text = vm_input(g, "text", VM_F32, 2, (int64_t[]){ 1, c->text_and_ids - 6 * c->time_ids });
+    return unet_run(g, n->u, &x);
+}
+
+static float *results(const network *n, vm_type t, int64_t *len) {
+    const int32_t tokens[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, end = 6;
+    vm_graph *g = vm_graph_new(vm_backend_cpu(), t);
+    vm_val y = append(g, n);
+    vm_output(g, "y", y);
+    *len = y ? vm_count(g, y) : 0;
+    float *out = vm_calloc((size_t)*len + 1, sizeof *out);
+    if (n->c) EXPECT(!vm_set(g, "tokens", tokens) && !vm_set(g, "end", &end));
+    else set_numbers(g);
+    EXPECT(!vm_run(g) && !vm_get(g, "y", out));
+    vm_graph_free(g);
+    return out;
+}
+
+static vm_status open_network(network *n, int kind, bool writable, vm_error *e) {
+    vm_backend *be = vm_backend_cpu();
+    *n = (network){ 0 };
+    return kind == 0   ? unet_open(&n->u, be, "tests/golden/unet/sdxl", writable, e)
+           : kind == 1 ? vae_open(&n->v, be, "tests/golden/vae", writable, e)
+                       : clip_text_open(&n->c, be, "tests/golden/pipeline/xl/text_encoder_2", writable, e);
+}
+
+/* Files in 16 bits: the numbers are the same, no matrix that products alone read is in memory but packed, and a table has its 16 bits. */
+TEST(weights_that_only_run_are_packed_from_the_file) {
+    for (int kind = 0; kind < 3; kind++)
+        for (int t = VM_F32; t <= VM_BF16; t++) {
+            network own, file;
+            vm_error e = { 0 };
+            int64_t n, n2;
+            const size_t before = vm_mem_used();
+            if (open_network(&own, kind, true, &e) || open_network(&file, kind, false, &e)) {
+                MISMATCH("%s\n", e.msg);
+                continue;
+            }
+            float *a = results(&own, (vm_type)t, &n), *b = results(&file, (vm_type)t, &n2);
+            EXPECT(n > 4 && n == n2 && !memcmp(a, b, (size_t)n * sizeof *a));
+            const weight_set *w = kind == 0 ? &file.u->w : kind == 1 ? &file.v->w : &file.c->w, *v = kind == 0 ? &own.u->w : kind == 1 ? &own.v->w : &own.c->w;
+            int64_t away = 0, matrices = 0;
+            for (int64_t i = 0; i < w->n; i++) {
+                const vm_param *p = w->p[i];
+                float some[50]; /* from the middle, in fused matrices across a seam */
+                const int64_t at = vm_param_count(p) / 3 - VM_MIN(vm_param_count(p) / 3, (int64_t)25), len = VM_MIN(vm_param_count(p) - at, (int64_t)VM_LEN(some));
+                EXPECT(!weight_read(p, at, len, some, &e) && !memcmp(some, (const float *)v->p[i]->data + at, (size_t)len * sizeof *some));
+                if (p->nd < 2 || (kind == 2 && (p == file.c->token || p == file.c->position))) continue;
+                matrices++, away += !p->data && p->packs;
+            }
+            EXPECT(matrices > 8 && away == matrices);
+            if (kind == 2) EXPECT(file.c->token->type == VM_F16 && file.c->token->mapped && !file.c->token->packs && file.c->position->data);
+            vm_free(a), vm_free(b);
+            unet_free(own.u), vae_free(own.v), clip_text_free(own.c), unet_free(file.u), vae_free(file.v), clip_text_free(file.c);
+            EXPECT(vm_mem_used() == before);
+        }
 }
 
 /* The UNet of Stable Diffusion 2 on a picture of 512 x 512. */
@@ -238,6 +321,7 @@ int main(int argc, char **argv) {
     RUN(autoencoder);
     RUN(old_names_of_the_attention);
     RUN(recomputed_gradients_are_the_same_bits);
+    RUN(weights_that_only_run_are_packed_from_the_file);
     RUN(recomputed_plans_need_less_memory);
     RUN(large_maps_in_half_the_memory);
     RUN(configurations);

@@ -243,6 +243,43 @@ TEST(many_pictures) {
     for (int k = 0; k < 4; k++) image_free(&im[k]);
 }
 
+/* A file in 16 bits that is only run: the same boxes, and no matrix that products alone read is in memory but packed. */
+TEST(weights_of_the_file_find_the_same) {
+    const char *const ask[] = { "a cat", "the dog" };
+    const detector_options o = { .threshold = 0, .nms = 1, .max_area = 1 };
+    vm_error e = { 0 };
+    vm_image im;
+    const vm_image *rgb = &im;
+    EXPECT(!image_new(&im, 64, 64, 3, &e));
+    for (int i = 0; i < im.w * im.h * 3; i++) im.px[i] = (uint8_t)(i * 7 % 251);
+    for (int t = VM_F32; t <= VM_BF16; t++) {
+        gdino *m[2] = { NULL };
+        detector *d[2] = { NULL };
+        detector_found f[2];
+        const size_t before = vm_mem_used();
+        for (int k = 0; k < 2; k++) {
+            EXPECT(!gdino_open(&m[k], vm_backend_cpu(), variant, k == 0, &e) && !detector_wrap(&d[k], m[k], (vm_type)t, variant, &e));
+            EXPECT(!detector_ask(d[k], ask, 2, &e) && !detector_run_many(d[k], 1, &rgb, &o, &f[k], &e));
+        }
+        if (e.status) {
+            MISMATCH("%s\n", e.msg);
+            return;
+        }
+        EXPECT(f[0].n > 5 && f[0].n == f[1].n);
+        for (int64_t i = 0; i < f[0].n && i < f[1].n; i++) EXPECT(f[0].box[i].score == f[1].box[i].score && !memcmp(f[0].box[i].box, f[1].box[i].box, sizeof f[0].box[i].box));
+        int64_t packed = 0, both = 0, rest = 0;
+        for (int64_t i = 0; i < m[1]->w.n; i++) {
+            const vm_param *p = m[1]->w.p[i];
+            if (p->nd < 2) continue;
+            packed += p->packs && !p->data, both += p->packs && p->data, rest += !p->packs;
+        }
+        EXPECT(packed > 100 && both == 0 && rest < 20 && m[1]->bert.word->type == VM_BF16 && m[1]->bert.word->mapped);
+        for (int k = 0; k < 2; k++) detector_found_free(&f[k]), detector_free(d[k]), gdino_free(m[k]);
+        EXPECT(vm_mem_used() == before);
+    }
+    image_free(&im);
+}
+
 /* A picture that is asked for other phrases right away is not looked at again: what its cells were is seen where the backbone's weights change and
  * nobody says so. Other pixels, and weights that are said to have changed, are looked at. */
 TEST(pictures_are_seen_once) {
@@ -368,6 +405,7 @@ int main(int argc, char **argv) {
     RUN(rows_of_a_text);
     RUN(scaled_logits);
     RUN(many_pictures);
+    RUN(weights_of_the_file_find_the_same);
     RUN(pictures_are_seen_once);
     RUN(spellings);
     RUN(configurations);

@@ -353,6 +353,58 @@ TEST(pages_of_packed_weights_are_given_back) {
     close(fd), unlink(path);
 }
 
+/* Numbers at an origin: products pack them from there and keep no other copy; what reads a weight as it stands fetches it. */
+typedef struct {
+    vm_origin o;
+    const float *w;
+    int *reads;
+    bool *broken;
+} far_away;
+static vm_status read_far(const vm_origin *o, int64_t first, int64_t n, void *out, vm_error *e) {
+    const far_away *f = (const far_away *)o;
+    if (*f->broken) return vm_fail(e, VM_EIO, "the file is gone");
+    memcpy(out, f->w + first, (size_t)n * sizeof *f->w);
+    return ++*f->reads, VM_OK;
+}
+
+TEST(weights_are_packed_from_their_origin) {
+    enum { N = 48, K = 40, M = 5 };
+    float w[N * K], x[M * K], y[2][M * N], z[2];
+    int reads = 0;
+    bool broken = false;
+    if (op_backend()->device != VM_CPU_DEV) return;
+    for (int i = 0; i < N * K; i++) w[i] = (float)(i % 13) / 7 - 1;
+    for (int i = 0; i < M * K; i++) x[i] = (float)(i % 5) - 2;
+    for (int way = 0; way < 8; way++) { /* f32 and bf16; a product alone, a part of the weight, deterministic, to be learnt */
+        vm_error e = { 0 };
+        const int64_t ne[] = { N, K };
+        const bool product_alone = way / 2 == 0;
+        vm_param *there = vm_param_new(op_backend(), "w", VM_F32, 2, ne, &e), *far = vm_param_shell(op_backend(), "w", VM_F32, 2, ne, &e);
+        far_away *f = vm_calloc(1, sizeof *f);
+        *f = (far_away){ { read_far }, w, &reads, &broken };
+        EXPECT(!vm_param_write(there, w, &e));
+        far->origin = &f->o, reads = 0, broken = true;
+        for (int k = 0; k < 2; k++) {
+            vm_graph *g = vm_graph_new(op_backend(), way % 2 ? VM_BF16 : VM_F32);
+            g->deterministic = way / 2 == 2, g->training = way / 2 == 3;
+            vm_val v = vm_weight(g, k ? far : there);
+            vm_output(g, "y", vm_linear(g, vm_input(g, "x", VM_F32, 2, (int64_t[]){ M, K }), v, 0, VM_NONE, 0, VM_F32));
+            if (way / 2 == 1) vm_output(g, "z", vm_scale(g, vm_reshape(g, vm_slice(g, vm_slice(g, v, 0, 3, 1), 1, 5, 2), 1, (int64_t[]){ 2 }), 2, 0));
+            if (k) {
+                EXPECT((vm_set(g, "x", x) || vm_run(g)) && g->err.status == VM_EIO);
+                EXPECT_STR(g->err.msg, "the file is gone");
+                EXPECT(!far->data);
+                broken = false, vm_error_clear(&g->err);
+            }
+            for (int run = 0; run < 2; run++) EXPECT(!vm_set(g, "x", x) && !vm_run(g) && !vm_get(g, "y", y[k]));
+            if (way / 2 == 1) EXPECT(!vm_get(g, "z", z) && z[0] == 2 * w[3 * K + 5] && z[1] == 2 * w[3 * K + 6]);
+            vm_graph_free(g);
+        }
+        EXPECT(reads == 1 && (far->data == NULL) == product_alone && !memcmp(y[0], y[1], sizeof y[0]));
+        vm_param_free(there), vm_param_free(far);
+    }
+}
+
 TEST(does_not_depend_on_threads) { /* deterministic graphs: forward and gradients to the bit */
     enum { M = 130, K = 40, N = 70 };
     void *bits[3] = { NULL };
@@ -389,6 +441,7 @@ int main(void) {
     RUN(gradient_through_packed_weights);
     RUN(backward_in_16_bits);
     RUN(pages_of_packed_weights_are_given_back);
+    RUN(weights_are_packed_from_their_origin);
     RUN(does_not_depend_on_threads);
     return test_end();
 }

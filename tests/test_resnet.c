@@ -9,6 +9,7 @@
 #include "models/loss.h"
 #include "models/tower_groups.h"
 #include "tests/golden_check.h"
+#include "tests/weights_check.h"
 
 #define GOLDEN "tests/golden/resnet/"
 static char tmp[512];
@@ -222,8 +223,7 @@ TEST(what_learns) {
  * --------------------------------------------------------------------------------------------------------- */
 static bool same_weights(const clip_model *a, const clip_model *b) {
     bool same = a->w.n == b->w.n;
-    for (int64_t i = 0; same && i < a->w.n; i++)
-        same = !memcmp(a->w.p[i]->data, b->w.p[i]->data, (size_t)vm_param_count(a->w.p[i]) * sizeof(float));
+    for (int64_t i = 0; same && i < a->w.n; i++) same = same_numbers(a->w.p[i], b->w.p[i]);
     return same;
 }
 TEST(folders) {

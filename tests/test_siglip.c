@@ -6,6 +6,7 @@
 #include "models/embedder.h"
 #include "models/siglip.h"
 #include "tests/golden_check.h"
+#include "tests/weights_check.h"
 
 #define GOLDEN "tests/golden/siglip/"
 static char dir[512];
@@ -48,11 +49,11 @@ TEST(saved_and_loaded) {
         EXPECT(y && x->text.eps == y->text.eps && x->text.act == y->text.act && x->vision.act == y->vision.act && x->pad == y->pad &&
                x->context == y->context && x->vision.mlp == y->vision.mlp && x->vision.heads == y->vision.heads);
         for (int64_t i = 0; again && i < t->w->n; i++)
-            EXPECT(!memcmp(t->w->p[i]->data, again->w->p[i]->data, (size_t)vm_param_count(t->w->p[i]) * sizeof(float)));
+            EXPECT(same_numbers(t->w->p[i], again->w->p[i]));
         for (int64_t i = 0; again && i < t->w->n; i++) memset(again->w->p[i]->data, 0, (size_t)vm_param_count(t->w->p[i]) * sizeof(float));
         EXPECT(again && !again->family->load(again, in_dir("saved"), &e));
         for (int64_t i = 0; again && i < t->w->n; i++)
-            EXPECT(!memcmp(t->w->p[i]->data, again->w->p[i]->data, (size_t)vm_param_count(t->w->p[i]) * sizeof(float)));
+            EXPECT(same_numbers(t->w->p[i], again->w->p[i]));
         towers_free(t), towers_free(again);
     }
 }
