@@ -85,7 +85,7 @@ const char *args_nearest(const char *name, const char *const *known, int n) {
 
 static vm_status unknown(const vm_args *a, const char *given, size_t len, vm_error *e) {
     char name[64];
-    const char *known[256];
+    const char *known[256] = { NULL };
     int n = 0;
     snprintf(name, sizeof name, "%.*s", (int)VM_MIN(len, (size_t)60), given);
     for (; n < a->n && n < 256; n++) known[n] = a->v[n].o->name;
