@@ -3,31 +3,15 @@ programs right after each other, one thread, process CPU clock. Prints one JSON 
 
     clip.py BENCH_PROGRAM [ROUNDS] [f32|bf16] [ROW...]
 """
-import json, os, statistics, subprocess, sys, time
+import json, statistics, sys
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-import torch, open_clip  # noqa: E402
+from measure import apart, ours, seconds, status_mb
+import torch, open_clip  # noqa: E402, E401
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
 PROGRAM, ROUNDS = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-
-
-def ours(row, dtype):
-    line = subprocess.run([PROGRAM, "--threads", "1", "--seconds", "2", "--dtype", dtype, row], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, check=True).stdout.splitlines()[-1]
-    return json.loads(line)
-
-
-def seconds(f, budget=2.0):
-    f()
-    best, start, n = 1e30, time.perf_counter(), 0
-    while n < 3 or (n < 200 and time.perf_counter() - start < budget):
-        c = time.process_time()
-        f()
-        best, n = min(best, time.process_time() - c), n + 1
-    return best
 
 
 def tokens(B):
@@ -61,27 +45,23 @@ def work(row, dtype):
     return f
 
 
-def peak_mb():  # getrusage would count what the parent had at the fork
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
-
-
 if "--one" in sys.argv:  # a process of its own: peak memory of one training step
     f = work("step b16", sys.argv[-1])
     f(), f()
-    print(peak_mb())
+    print(status_mb("VmHWM"))
     sys.exit()
 for dtype in sys.argv[3:4] or TYPES:
     for row in sys.argv[4:] or ("image b1", "image b32", "text b1", "text b64", "step b16"):
         f, mine, theirs = work(row, dtype), [], []
         for _ in range(ROUNDS if row != "step b16" else max(3, ROUNDS // 2)):
-            mine.append(ours(row, dtype))
-            theirs.append(seconds(f))
+            mine.append(ours(PROGRAM, row, "--seconds", "2", "--dtype", dtype)[-1])
+            f()
+            theirs.append(seconds(f, budget=2.0))
         cpu = [m["cpu_s"] for m in mine]
         out = {"row": row, "dtype": dtype, "rounds": len(cpu), "vismin_cpu_s": statistics.median(cpu), "torch_cpu_s": statistics.median(theirs),
                "ratio": round(statistics.median(t / c for t, c in zip(theirs, cpu)), 3)}
         if row == "step b16":
-            one = subprocess.run([sys.executable, __file__, PROGRAM, "1", "--one", dtype], stdout=subprocess.PIPE, check=True)
             out["vismin_peak_mb"] = mine[0]["peak_rss_mb"]
-            out["torch_peak_mb"] = round(float(one.stdout.split()[-1]))
+            out["torch_peak_mb"] = round(apart(PROGRAM, "1", "--one", dtype))
         print(json.dumps(out), flush=True)
         del f

@@ -7,14 +7,11 @@ the network. Then what our program gains on one picture with ten prompts one aft
 
 Rows: "tiny b1", "tiny b4", "prompts".
 """
-import json, os, statistics, subprocess, sys, time
+import json, os, statistics, sys
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+from measure import apart, compared, ours, peak_of, rows_of, seconds, status_mb
+
 WORK, PROGRAM = os.environ["WORK"], sys.argv[1]
-
-
-def status_mb(what):  # getrusage would count what the parent had at the fork
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(what)) / 1024
 
 
 def work(row, dtype):
@@ -36,43 +33,26 @@ def work(row, dtype):
 
 
 def torch_memory(row, dtype):
-    """In a process of its own: the most during two runs, beyond the libraries."""
+    """In a process of its own: the most during two runs, beyond the libraries; loading does not count."""
     import torch
     from transformers.models.grounding_dino import modeling_grounding_dino  # noqa: F401
     begun = status_mb("VmRSS")
-    f = work(row, dtype)
-    open("/proc/self/clear_refs", "w").write("5")  # loading does not count
-    f(), f()
-    print(status_mb("VmHWM") - begun)
+    print(peak_of(work(row, dtype)) - begun)
 
 
-def ours(row, dtype):
-    out = subprocess.run([PROGRAM, "--threads", "1", "--seconds", "1", "--dtype", dtype, row], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-                         env=dict(os.environ, BENCH_MODELS=WORK)).stdout.splitlines()
-    return [json.loads(line) for line in out]
+def mine_of(row, dtype):
+    return ours(PROGRAM, row, "--seconds", "1", "--dtype", dtype, BENCH_MODELS=WORK)
 
 
-def seconds(f):
-    best = 1e30
-    for _ in range(2):
-        c = time.process_time()
-        f()
-        best = min(best, time.process_time() - c)
-    return best
-
-
-def pairs(row, dtype):
+def pairs_of(row, dtype):
     f, mine, theirs, parts = work(row, dtype), [], [], None
     f()
     for _ in range(rounds):
-        time_of, parts = ours(row, dtype)
-        mine.append(time_of["cpu_s"]), theirs.append(seconds(f))
+        time_of, parts = mine_of(row, dtype)
+        mine.append(time_of["cpu_s"]), theirs.append(seconds(f, 2))
     del f
-    one = subprocess.run([sys.executable, __file__, PROGRAM, "--memory", row, dtype], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-    peak, own = float(one.stdout.split()[-1]), parts["weights_mb"] + parts["beyond_mb"]
-    ratios = [t / m for t, m in zip(theirs, mine)]
-    return {"vismin_cpu_s": round(statistics.median(mine), 3), "torch_cpu_s": round(statistics.median(theirs), 3), "ratio": round(statistics.median(ratios), 3),
-            "ratio_min": round(min(ratios), 3), "ratio_max": round(max(ratios), 3), "vismin_mb": own, "torch_mb": round(peak), "memory_ratio": round(own / peak, 3),
+    peak, own = apart(PROGRAM, "--memory", row, dtype), parts["weights_mb"] + parts["beyond_mb"]
+    return {**compared(mine, theirs), "vismin_mb": own, "torch_mb": round(peak), "memory_ratio": round(own / peak, 3),
             **{k: parts[k] for k in ("backbone", "text", "encoder", "decoder")}}
 
 
@@ -80,7 +60,7 @@ def prompts(dtype):
     one, ten, joined = [], [], []
     for _ in range(rounds):
         for row, to in (("one prompt", one), ("ten prompts", ten), ("ten joined", joined)):
-            to.append(ours(row, dtype)[0]["cpu_s"])
+            to.append(mine_of(row, dtype)[0]["cpu_s"])
     return {"one_cpu_s": statistics.median(one), "ten_cpu_s": statistics.median(ten), "joined_cpu_s": statistics.median(joined),
             "ratio_ten": round(statistics.median(10 * o / t for o, t in zip(one, ten)), 3), "ratio_joined": round(statistics.median(10 * o / j for o, j in zip(one, joined)), 3)}
 
@@ -88,9 +68,7 @@ def prompts(dtype):
 if "--memory" in sys.argv:
     torch_memory(*sys.argv[-2:])
     sys.exit()
-rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-types = sys.argv[3] if len(sys.argv) > 3 else "all"
-for row in sys.argv[4:] or ("tiny b1", "tiny b4", "prompts"):
-    for dtype in ("f32", "bf16") if types == "all" else (types,):
-        out = {"row": row, "dtype": dtype, "threads": 1, "clock": "cpu", "rounds": rounds}
-        print(json.dumps({**out, **(prompts(dtype) if row == "prompts" else pairs(row, dtype))}), flush=True)
+rounds, pairs = rows_of(("tiny b1", "tiny b4", "prompts"))
+for row, dtype in pairs:
+    out = {"row": row, "dtype": dtype, "threads": 1, "clock": "cpu", "rounds": rounds}
+    print(json.dumps({**out, **(prompts(dtype) if row == "prompts" else pairs_of(row, dtype))}), flush=True)

@@ -7,9 +7,10 @@ JSON line a row: medians, the ratios' median and range, and what each program ta
 Rows: "sd2 b1", "sd2 b2", "vae decode", "vae encode"; only when named: "sdxl b1". stable-diffusion.cpp is not among the peers: it is in no
 package registry.
 """
-import json, os, statistics, subprocess, sys, time
+import json, os, sys
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+from measure import apart, compared, ours, peak_of, rows_of, seconds, status_mb
+
 WORK, PROGRAM = os.environ["WORK"], sys.argv[1]
 UNET = dict(in_channels=9, out_channels=4, use_linear_projection=True, layers_per_block=2)
 SD2 = dict(UNET, sample_size=64, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=(5, 10, 20, 20), cross_attention_dim=1024)
@@ -19,10 +20,6 @@ SDXL = dict(UNET, sample_size=128, block_out_channels=(320, 640, 1280), attentio
             addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816)
 VAE = dict(block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
            layers_per_block=2, latent_channels=4, sample_size=512)
-
-
-def status_mb(what):  # getrusage would count what the parent had at the fork
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(what)) / 1024
 
 
 def work(row, dtype):
@@ -62,49 +59,25 @@ def work(row, dtype):
 
 
 def torch_memory(row, dtype):
-    """In a process of its own: the most during two evaluations, beyond the weights and the libraries."""
+    """In a process of its own: the most during two evaluations, beyond the weights and the libraries; loading does not count."""
     import torch, diffusers.models.unets.unet_2d_condition, diffusers.models.autoencoders.autoencoder_kl  # noqa: E401, F401
     begun = status_mb("VmRSS")
     f, mb = work(row, dtype)
-    open("/proc/self/clear_refs", "w").write("5")  # loading does not count
-    f(), f()
-    print(status_mb("VmHWM") - mb - begun)
-
-
-def ours(row, dtype):
-    out = subprocess.run([PROGRAM, "--threads", "1", "--seconds", "1", "--dtype", dtype, row], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-                         env=dict(os.environ, BENCH_MODELS=WORK)).stdout.splitlines()
-    time_of, memory = (json.loads(line) for line in out[-2:])
-    return time_of["cpu_s"], memory
-
-
-def seconds(f):
-    best = 1e30
-    for _ in range(3):
-        c = time.process_time()
-        f()
-        best = min(best, time.process_time() - c)
-    return best
+    print(peak_of(f) - mb - begun)
 
 
 if "--memory" in sys.argv:
     torch_memory(*sys.argv[-2:])
     sys.exit()
-rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-types = sys.argv[3] if len(sys.argv) > 3 else "all"
-for row in sys.argv[4:] or ("sd2 b1", "sd2 b2", "vae decode", "vae encode"):
-    for dtype in ("f32", "bf16") if types == "all" else (types,):
-        f, _ = work(row, dtype)
-        f()
-        mine, theirs = [], []
-        for _ in range(rounds):
-            cpu, memory = ours(row, dtype)
-            mine.append(cpu), theirs.append(seconds(f))
-        del f
-        one = subprocess.run([sys.executable, __file__, PROGRAM, "--memory", row, dtype], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-        beyond = float(one.stdout.split()[-1])
-        ratios = [t / m for t, m in zip(theirs, mine)]
-        print(json.dumps({"row": row, "dtype": dtype, "threads": 1, "clock": "cpu", "rounds": rounds, "vismin_cpu_s": round(statistics.median(mine), 3),
-                          "torch_cpu_s": round(statistics.median(theirs), 3), "ratio": round(statistics.median(ratios), 3), "ratio_min": round(min(ratios), 3),
-                          "ratio_max": round(max(ratios), 3), "weights_mb": memory["weights_mb"], "vismin_beyond_mb": memory["beyond_mb"],
-                          "torch_beyond_mb": round(beyond), "memory_ratio": round(memory["beyond_mb"] / beyond, 3)}), flush=True)
+rounds, pairs = rows_of(("sd2 b1", "sd2 b2", "vae decode", "vae encode"))
+for row, dtype in pairs:
+    f, _ = work(row, dtype)
+    f()
+    mine, theirs = [], []
+    for _ in range(rounds):
+        time_of, memory = ours(PROGRAM, row, "--seconds", "1", "--dtype", dtype, BENCH_MODELS=WORK)[-2:]
+        mine.append(time_of["cpu_s"]), theirs.append(seconds(f))
+    del f
+    beyond = apart(PROGRAM, "--memory", row, dtype)
+    print(json.dumps({"row": row, "dtype": dtype, "threads": 1, "clock": "cpu", "rounds": rounds, **compared(mine, theirs), "weights_mb": memory["weights_mb"],
+                      "vismin_beyond_mb": memory["beyond_mb"], "torch_beyond_mb": round(beyond), "memory_ratio": round(memory["beyond_mb"] / beyond, 3)}), flush=True)

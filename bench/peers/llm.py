@@ -8,9 +8,10 @@ Rows: "bf16 prefill 512", "bf16 decode b1", "int8 decode b1", "int4 decode b1", 
 built from the source that llama-cpp-python carries (bench/peers/llm.sh); its GGUF files are written by the gguf package. Both sides round
 activations to 8 bits for weights in 8 and 4 bits. The output head is Q8_0 or Q6_K there (by llama-quantize), int8 by rows here.
 """
-import json, os, resource, statistics, subprocess, sys, time
+import json, os, resource, statistics, subprocess, sys
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+import measure
+
 BIN, WORK = os.environ["LLAMA_BIN"], os.environ.get("LLAMA_WORK", "build/peers-llm")
 PROGRAM, ROUNDS = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3
 GGUF = {"bf16": "bf16", "int8": "q8_0", "int4": "q4_0", "nf4": "q4_0"}  # what llama.cpp has of as many bits
@@ -79,8 +80,7 @@ def llama(row):
 
 
 def ours(row):
-    lines = subprocess.run([PROGRAM, "--threads", "1", "--seconds", "4", row], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.splitlines()
-    line = next(r for r in map(json.loads, lines) if r.get("name") == row)
+    line = next(r for r in measure.ours(PROGRAM, row, "--seconds", "4") if r.get("name") == row)
     return line["per_s"] * line["wall_s"] / line["cpu_s"]
 
 
@@ -103,17 +103,17 @@ def torch_of(row):
         if what == "prefill":
             ids = torch.randint(3, V, (1, 512))
             m(ids, logits_to_keep=1)
-            c = time.process_time()
-            m(ids, logits_to_keep=1)
-            return 512 / (time.process_time() - c)
+            return 512 / measure.seconds(lambda: m(ids, logits_to_keep=1), 1)
         b = int(size[1:])
         past = m(torch.randint(3, V, (b, 16)), use_cache=True).past_key_values
         one = torch.randint(3, V, (b, 1))
         past = m(one, past_key_values=past, use_cache=True).past_key_values
-        c = time.process_time()
-        for _ in range(6):
-            past = m(one, past_key_values=past, use_cache=True).past_key_values
-        return 6 * b / (time.process_time() - c)
+
+        def steps():
+            nonlocal past
+            for _ in range(6):
+                past = m(one, past_key_values=past, use_cache=True).past_key_values
+        return 6 * b / measure.seconds(steps, 1)
 
 
 for row in sys.argv[3:] or ("bf16 decode b1", "int8 decode b1", "int4 decode b1", "nf4 decode b1", "bf16 prefill 512", "f32 prefill 512", "bf16 decode b8", "bf16 decode b32", "int4 decode b8", "int4 decode b32"):
