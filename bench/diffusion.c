@@ -3,7 +3,7 @@
  * had at most beyond the weights and what it began with (of one row alone).
  *
  * Rows: "sd2 b1" "sd2 b2" (inpainting, 512 x 512; b2 is a guided step), "vae decode", "vae encode" (512 x 512); only when named: "sdxl b1"
- * (inpainting, 1024 x 1024; in f32 16 GB of memory). */
+ * (inpainting, 1024 x 1024; with model files 5 GB of memory in bf16 and 10 in f32, with random weights three and two times as much). */
 #include "bench/models.h"
 #include "kernels/philox.h"
 #include "models/unet.h"
