@@ -110,6 +110,16 @@ typedef struct {
     vm_real *room;           /* vm_few_room(K), aligned */
 } few_product;
 
+/* Row m of y, numbers n0 .. n0 + lines, from sums [lines][row]. */
+static inline void few_end(const few_product *p, int64_t m, int64_t n0, int64_t lines, int row, vec (*sum)[FEW_ROWS]) {
+    vm_real tmp[FEW_LINES], *to = vm_row_into(p->y->data, p->y->type, m * p->N + n0, tmp, p->add);
+    for (int64_t i = 0; i < lines; i++) {
+        to[i] = vec_sum(sum[i][row]) + (p->bias ? p->bias[n0 + i] : 0);
+        if (p->act != VM_NONE) to[i] = vm_activation((double)to[i], p->act);
+    }
+    vm_row_done(p->y->data, p->y->type, m * p->N + n0, lines, to, p->add);
+}
+
 /* Rows first .. first + n of y from those of x. */
 static inline void few_rows_run(const few_product *p, int64_t first, int64_t n) {
     const int64_t N = p->N, K = p->K;
@@ -127,14 +137,7 @@ static inline void few_rows_run(const few_product *p, int64_t first, int64_t n) 
                 int64_t lines = VM_MIN((int64_t)FEW_LINES, N - n0);
                 for (int64_t k = 0; k < K; k += columns)
                     few_lines(M, p->t, (const char *)p->w + (size_t)n0 * ld + (size_t)k * each, ld, lines, VM_MIN(columns, K - k), p->room + k * M, sum);
-                for (int m = 0; m < M; m++) {
-                    vm_real tmp[FEW_LINES], *to = vm_row_into(p->y->data, p->y->type, (m0 + m) * N + n0, tmp, p->add);
-                    for (int64_t i = 0; i < lines; i++) {
-                        to[i] = vec_sum(sum[i][m]) + (p->bias ? p->bias[n0 + i] : 0);
-                        if (p->act != VM_NONE) to[i] = vm_activation((double)to[i], p->act);
-                    }
-                    vm_row_done(p->y->data, p->y->type, (m0 + m) * N + n0, lines, to, p->add);
-                }
+                for (int m = 0; m < M; m++) few_end(p, m0 + m, n0, lines, m, sum);
             }
         }
     }

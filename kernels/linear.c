@@ -5,7 +5,7 @@
  * each product, so that no second copy of the weights lives on. On a device a further output may hold sums of parts
  * (gpu_gemm.h).
  *
- * A weight of inference in 16 bits stays as it is on the processor: a few rows of x read it in place (few_rows.h), more are products
+ * A weight of inference in 16 bits stays as it is on the processor: a few rows of x read it in place (few_rows.h, few_pairs.h), more are products
  * with it, or where their type is another one, with tiles of it that are converted and forgotten. */
 #include <inttypes.h>
 
@@ -28,7 +28,8 @@ VM_CUDA_DECLARE(linear_db_cuda);
 static void stays_workspace(vm_graph *g, vm_node *n) {
     vm_value x = g->v[n->in[0]], w = g->v[n->in[1]];
     int64_t M = vm_rows(g, n->in[0]), lines = vm_tile_lines(w.ne[0], w.ne[1], x.type);
-    if (vm_stays_few(g, M)) vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_few_room(w.ne[1]) });
+    if (vm_stays_pairs(g, x.type, w.type, M)) vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_pair_room(M, w.ne[1]) });
+    else if (vm_stays_few(g, M)) vm_node_out(g, n, VM_F32, 1, (int64_t[]){ vm_few_room(w.ne[1]) });
     else if (w.type != x.type) vm_node_out(g, n, x.type, 2, (int64_t[]){ lines, w.ne[1] }), vm_node_out(g, n, VM_F32, 2, (int64_t[]){ M, lines });
 }
 

@@ -7,6 +7,13 @@ enum { VM_FEW_ROWS = 8 }; /* rows of x that share a pass over a weight as it sta
 /* Whether the processor takes rows by eights: the one way that gives a row the same bits among any others. */
 static inline bool vm_stays_few(const vm_graph *g, int64_t M) { return M <= VM_FEW_ROWS || g->deterministic; }
 static inline int64_t vm_few_room(int64_t K) { return VM_FEW_ROWS * ((K + 15) / 16 * 16); } /* numbers of x that these take */
+/* x and a weight in bf16: so many rows of x are multiplied by pairs (few_pairs.h), where their bits may depend on how many they are and
+ * the processor can; on others by eights as well. Measured on Zen 5: fewer rows are bound by memory, more are faster as a product. */
+enum { VM_LEAST_PAIR_ROWS = 5, VM_PAIR_ROWS = 16 };
+static inline bool vm_stays_pairs(const vm_graph *g, vm_type x, vm_type w, int64_t M) {
+    return x == VM_BF16 && w == VM_BF16 && M >= VM_LEAST_PAIR_ROWS && M <= VM_PAIR_ROWS && !g->deterministic;
+}
+static inline int64_t vm_pair_room(int64_t M, int64_t K) { return VM_MAX(M * ((K + 31) / 32 * 32) / 2, vm_few_room(K)); } /* as floats */
 /* Of a weight, lines of per_line numbers of type t: as many as stay in the caches near the cores. */
 static inline int64_t vm_tile_lines(int64_t lines, int64_t per_line, vm_type t) {
     int64_t fit = (int64_t)(((size_t)2 << 20) / ((size_t)VM_MAX(per_line, (int64_t)1) * vm_type_size(t))) / 64 * 64;

@@ -1,6 +1,6 @@
 /* linear_cpu.c - the products of linear.c and matmul.c through gemm.h, and the column sums of the bias gradient. */
 #include "kernels/columns.h"
-#include "kernels/few_rows.h"
+#include "kernels/few_pairs.h"
 
 /* w as the product of type t wants it: itself, packed once (inference), or rounded into the node's workspace out[1]. */
 static const void *weight(vm_graph *g, vm_node *n, vm_val w, vm_gemm *m) {
@@ -31,8 +31,11 @@ static vm_status stays(vm_graph *g, vm_node *n) {
     const vm_real *bias = vm_in(g, n, 2);
     vm_unary_kind act = (vm_unary_kind)n->i[1];
     int64_t M = vm_rows(g, n->in[0]), N = w.ne[0], K = w.ne[1];
-    if (vm_stays_few(g, M)) {
-        few_rows_run(&(few_product){ x, y, w.data, w.type, N, K, bias, act, vm_adds(g, n, 0), vm_o(g, n, 1) }, 0, M);
+    const bool pairs = vm_stays_pairs(g, x->type, w.type, M);
+    if (pairs || vm_stays_few(g, M)) {
+        const few_product p = { x, y, w.data, w.type, N, K, bias, act, vm_adds(g, n, 0), vm_o(g, n, 1) };
+        if (pairs && tile_bf16_usable()) few_pairs_run(&p, M);
+        else few_rows_run(&p, 0, M);
         return VM_OK;
     }
     bool other = w.type != x->type, add = vm_adds(g, n, 0); /* other: by tiles in the type of x, whose results are tiles too */

@@ -83,7 +83,7 @@ BF16_TARGET INLINE void bf16_micro(const int m, const int nv, int64_t pairs, con
 }
 
 /* C[m][N] = [C +] A[m][2*pairs] B[pairs][N], 1 <= m <= MR, N a multiple of LANES; ai: elements between rows of A. */
-BF16_TARGET static __attribute__((noinline)) void bf16_mul_rows(int m, int64_t N, int64_t pairs, const uint16_t *a,
+BF16_TARGET static __attribute__((noinline, unused)) void bf16_mul_rows(int m, int64_t N, int64_t pairs, const uint16_t *a,
                                                                 int64_t ai, const vm_real *b, int64_t ldb, vm_real *c,
                                                                 int64_t ldc, bool add) {
     for (int64_t left = N / LANES; left > 0;) {

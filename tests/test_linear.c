@@ -123,6 +123,7 @@ TEST(weights_that_stay_in_16_bits) {
         for (int w = VM_BF16; w <= VM_F16; w++) {
             for (int64_t M = 1; M <= 9; M++) stays((vm_type)d, (vm_type)w, false, M, 37, 70);
             stays((vm_type)d, (vm_type)w, false, 8, 21, 2100); /* several turns over the columns */
+            for (int64_t M = 10; M <= 17; M += 2 + M % 3) stays((vm_type)d, (vm_type)w, false, M, 50, 1999);
             stays((vm_type)d, (vm_type)w, false, 33, 100, 129);
             stays((vm_type)d, (vm_type)w, false, 33, 300, 5000); /* several tiles */
             stays((vm_type)d, (vm_type)w, true, 19, 40, 129);
