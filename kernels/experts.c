@@ -18,10 +18,27 @@ VM_CUDA_DECLARE(experts_cuda);
 VM_CUDA_DECLARE(experts_dx_cuda);
 VM_CUDA_DECLARE(experts_dw_cuda);
 
-static void free_products(vm_node *n) {
+void experts_free(vm_node *n) {
     experts_products *p = n->cache;
-    for (int k = 0; p && k < EXPERTS_SIZES; k++) vm_gemm_free(p->of[k]);
+    for (int k = 0; p && k < 2 * EXPERTS_SIZES; k++) vm_gemm_free(p->of[k / EXPERTS_SIZES][k % EXPERTS_SIZES]);
     vm_free(p);
+}
+
+vm_gemm *experts_product(vm_graph *g, vm_node *n, int tail, int k, vm_gemm_shape s) {
+    experts_products *p = n->cache ? n->cache : (n->cache = vm_calloc(1, sizeof *p));
+    if (!p) return vm_nomem(&g->err, sizeof *p, "matrix products"), NULL;
+    vm_gemm **one = &p->of[tail][k];
+    if (*one && vm_gemm_of(*one)->add != s.add) vm_gemm_free(*one), *one = NULL;
+    s.deterministic = g->deterministic;
+    return *one ? *one : (*one = vm_gemm_new(&s, &g->err));
+}
+
+bool experts_offsets(vm_graph *g, const vm_node *n, const int32_t *o, int64_t E, int64_t M) {
+    for (int64_t e = 0; e <= E; e++)
+        if (o[e] < (e ? o[e - 1] : 0) || o[e] > M || (e == 0 && o[0] != 0))
+            return vm_fail(&g->err, VM_EINPUT, "%s: offset %d at place %lld, they rise from 0 to at most %lld", n->op->name, (int)o[e],
+                           (long long)e, (long long)M), false;
+    return true;
 }
 
 static double size_of(const vm_graph *g, vm_val v) { return (double)vm_count(g, v) * (double)vm_type_size(g->v[v].type); }
@@ -63,7 +80,7 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op experts_dx = { .name = "experts_dx", .infer = infer_dx, .cost = cost, .cpu = VM_CPU(experts_dx_cpu),
-    .cuda = VM_CUDA(experts_dx_cuda), .acc_outs = 1, .free_node = free_products };
+    .cuda = VM_CUDA(experts_dx_cuda), .acc_outs = 1, .free_node = experts_free };
 
 /* in dy (M,N), x (M,K), offsets; i[0] E, i[1] K; out dW (E,N,K) f32, room */
 static vm_status infer_dw(vm_graph *g, vm_node *n) {
@@ -73,7 +90,7 @@ static vm_status infer_dw(vm_graph *g, vm_node *n) {
     return VM_OK;
 }
 static const vm_op experts_dw = { .name = "experts_dw", .infer = infer_dw, .cost = cost, .cpu = VM_CPU(experts_dw_cpu),
-    .cuda = VM_CUDA(experts_dw_cuda), .acc_outs = 1, .free_node = free_products };
+    .cuda = VM_CUDA(experts_dw_cuda), .acc_outs = 1, .free_node = experts_free };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val dy = vm_dy(g, n, 0), x = n->in[0], w = n->in[1], offsets = n->in[2];
@@ -88,7 +105,7 @@ static void grad(vm_graph *g, const vm_node *n) {
         vm_add_grad(g, x, vm_append1(g, &experts_dx, 3, (vm_val[]){ d, w, offsets }, &(vm_node){ .i = { t, K } }));
 }
 static const vm_op experts = { .name = "experts", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(experts_cpu),
-    .cuda = VM_CUDA(experts_cuda), .free_node = free_products };
+    .cuda = VM_CUDA(experts_cuda), .free_node = experts_free };
 
 vm_val vm_experts(vm_graph *g, vm_val x, vm_val w, vm_val offsets, vm_type out) {
     if (!x || !w || !offsets) return 0;

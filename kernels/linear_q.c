@@ -18,22 +18,23 @@ VM_CPU_DECLARE(linear_q_dx_cpu);
 VM_CUDA_DECLARE(linear_q_cuda);
 VM_CUDA_DECLARE(linear_q_dx_cuda);
 
-static bool check_weight(vm_graph *g, vm_node *n) {
+bool lq_check_weight(vm_graph *g, vm_node *n, int nd) {
     vm_quant_kind kind = (vm_quant_kind)n->i[LQ_KIND];
     vm_value c = g->v[n->in[LQ_CODES]];
-    int64_t per_byte = kind == VM_INT8 ? 1 : 2, block = n->i[LQ_BLOCK];
+    int64_t per_byte = kind == VM_INT8 ? 1 : 2, block = n->i[LQ_BLOCK], E = nd == 3 ? c.ne[0] : 1;
+    const char *op = n->op->name;
     char a[64];
     if (!vm_check_type(g, n, LQ_CODES, VM_U8)) return false;
-    if (c.nd != 2) return vm_bad(g, "linear_q: codes %s, 2 axes are needed", vm_shape_text(g, n->in[LQ_CODES], a)), false;
-    n->i[LQ_N] = c.ne[0], n->i[LQ_K] = c.ne[1] * per_byte;
+    if (c.nd != nd) return vm_bad(g, "%s: codes %s, %d axes are needed", op, vm_shape_text(g, n->in[LQ_CODES], a), nd), false;
+    n->i[LQ_N] = c.ne[nd - 2], n->i[LQ_K] = c.ne[nd - 1] * per_byte;
     if (kind > VM_NF4 || block < 0 || (!block && kind != VM_INT8))
-        return vm_bad(g, "linear_q: blocks of %" PRId64 " weights are not possible", block), false;
+        return vm_bad(g, "%s: blocks of %" PRId64 " weights are not possible", op, block), false;
     int64_t scales = vm_quant_scales(kind, n->i[LQ_N], n->i[LQ_K], block);
-    if (!vm_check_type(g, n, LQ_SCALES, n->in[LQ_NESTED] ? VM_U8 : VM_F32) || !vm_check_count(g, n, LQ_SCALES, scales)) return false;
-    if (n->in[LQ_ZEROS] && kind != VM_INT4) return vm_bad(g, "linear_q: only int4 has zeros"), false;
-    if (n->in[LQ_ZEROS] && (!vm_check_type(g, n, LQ_ZEROS, VM_F32) || !vm_check_count(g, n, LQ_ZEROS, scales))) return false;
+    if (!vm_check_type(g, n, LQ_SCALES, n->in[LQ_NESTED] ? VM_U8 : VM_F32) || !vm_check_count(g, n, LQ_SCALES, E * scales)) return false;
+    if (n->in[LQ_ZEROS] && kind != VM_INT4) return vm_bad(g, "%s: only int4 has zeros", op), false;
+    if (n->in[LQ_ZEROS] && (!vm_check_type(g, n, LQ_ZEROS, VM_F32) || !vm_check_count(g, n, LQ_ZEROS, E * scales))) return false;
     if (n->in[LQ_NESTED] &&
-        (!vm_check_type(g, n, LQ_NESTED, VM_F32) || !vm_check_count(g, n, LQ_NESTED, vm_nested_len(scales))))
+        (!vm_check_type(g, n, LQ_NESTED, VM_F32) || !vm_check_count(g, n, LQ_NESTED, E * vm_nested_len(scales))))
         return false;
     return true;
 }
@@ -42,7 +43,7 @@ static bool check_weight(vm_graph *g, vm_node *n) {
 static vm_status infer_all(vm_graph *g, vm_node *n, bool rounded) {
     vm_value x = g->v[n->in[LQ_X]];
     char a[64], b[64];
-    if (!vm_check_float(g, n, LQ_X) || !check_weight(g, n)) return VM_EMODEL;
+    if (!vm_check_float(g, n, LQ_X) || !lq_check_weight(g, n, 2)) return VM_EMODEL;
     int64_t N = n->i[LQ_N], K = n->i[LQ_K], M = vm_rows(g, n->in[LQ_X]);
     if (x.ne[x.nd - 1] != K)
         return vm_bad(g, "linear_q: x %s does not fit a weight of %" PRId64 " columns", vm_shape_text(g, n->in[LQ_X], a), K);
@@ -69,7 +70,7 @@ static vm_status infer_all(vm_graph *g, vm_node *n, bool rounded) {
 static vm_status infer(vm_graph *g, vm_node *n) { return infer_all(g, n, false); }
 static vm_status infer_rounded(vm_graph *g, vm_node *n) { return infer_all(g, n, true); }
 
-static void cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
+void lq_cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes) {
     double M = (double)vm_rows(g, n->in[LQ_X]), N = (double)n->i[LQ_N], K = (double)n->i[LQ_K];
     *flops = 2 * M * N * K;
     *bytes = (double)vm_count(g, n->in[LQ_CODES]);
@@ -92,7 +93,7 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, VM_F32, 2, (int64_t[]){ vm_rows(g, n->in[LQ_X]), columns });
     return VM_OK;
 }
-static const vm_op linear_q_dx = { .name = "linear_q_dx", .infer = infer_dx, .cost = cost, .cpu = VM_CPU(linear_q_dx_cpu),
+static const vm_op linear_q_dx = { .name = "linear_q_dx", .infer = infer_dx, .cost = lq_cost, .cpu = VM_CPU(linear_q_dx_cpu),
     .cuda = VM_CUDA(linear_q_dx_cuda), .acc_outs = 1, .free_node = vm_gemm_node_free };
 
 static void grad(vm_graph *g, const vm_node *n) {
@@ -110,15 +111,14 @@ static void grad(vm_graph *g, const vm_node *n) {
     }
     if (residual) vm_add_grad(g, residual, dy);
 }
-static const vm_op linear_q = { .name = "linear_q", .infer = infer, .grad = grad, .cost = cost, .cpu = VM_CPU(linear_q_cpu),
+static const vm_op linear_q = { .name = "linear_q", .infer = infer, .grad = grad, .cost = lq_cost, .cpu = VM_CPU(linear_q_cpu),
     .cuda = VM_CUDA(linear_q_cuda), .acc_outs = 1, .acc_in = LQ_RESIDUAL, .free_node = vm_gemm_node_free };
 
-static const vm_op linear_q8 = { .name = "linear_q8", .infer = infer_rounded, .cost = cost, .cpu = VM_CPU(linear_q8_cpu), .acc_outs = 1, .acc_in = LQ_RESIDUAL };
+static const vm_op linear_q8 = { .name = "linear_q8", .infer = infer_rounded, .cost = lq_cost, .cpu = VM_CPU(linear_q8_cpu), .acc_outs = 1, .acc_in = LQ_RESIDUAL };
 
-static bool rounds(const vm_graph *g, vm_val x, vm_val codes, vm_quant q) {
-    vm_value c = g->v[codes];
-    if (!g->rounded || g->be->device != VM_CPU_DEV || c.nd != 2) return false;
-    int64_t K = c.ne[1] * (q.kind == VM_INT8 ? 1 : 2);
+bool lq_rounds(const vm_graph *g, vm_val x, vm_val codes, vm_quant q) {
+    if (!g->rounded || g->be->device != VM_CPU_DEV || g->v[codes].nd < 2) return false;
+    int64_t K = vm_cols(g, codes) * (q.kind == VM_INT8 ? 1 : 2);
     return (vm_rows(g, x) <= VM_ROUNDED_ROWS || g->deterministic) && (q.kind != VM_NF4 || (q.block > 0 && K % q.block == 0)) &&
            dot8_fits(q.kind, K, q.block ? q.block : K);
 }
@@ -129,5 +129,5 @@ vm_val vm_linear_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val b,
     if (residual) out = g->v[residual].type;
     vm_val in[LQ_N_IN] = { [LQ_X] = x, [LQ_CODES] = codes, [LQ_SCALES] = scales, [LQ_ZEROS] = q.zeros, [LQ_NESTED] = q.nested,
                            [LQ_BIAS] = b, [LQ_RESIDUAL] = residual };
-    return vm_append1(g, rounds(g, x, codes, q) ? &linear_q8 : &linear_q, LQ_N_IN, in, &(vm_node){ .i = { out, q.kind, q.block } });
+    return vm_append1(g, lq_rounds(g, x, codes, q) ? &linear_q8 : &linear_q, LQ_N_IN, in, &(vm_node){ .i = { out, q.kind, q.block } });
 }

@@ -18,6 +18,13 @@ static inline bool lq_few(const vm_graph *g, vm_type x, int64_t M) { return M <=
 static inline int64_t lq_padded(int64_t K) { return (K + 127) / 128 * 128; }
 static inline int64_t lq_room(int64_t K) { return lq_padded(K) + lq_padded(K) / 8; }
 
+/* Whether the node's inputs are a weight in codes (nd 2), or a stack of them (nd 3), whose parts stand one behind the other in each input.
+ * Sets LQ_N and LQ_K, those of one. */
+bool lq_check_weight(vm_graph *g, vm_node *n, int nd);
+void lq_cost(const vm_graph *g, const vm_node *n, double *flops, double *bytes);
+/* Whether x is rounded to 8 bits (ops.h). */
+bool lq_rounds(const vm_graph *g, vm_val x, vm_val codes, vm_quant q);
+
 static inline vm_quant_weight lq_weight(const vm_graph *g, const vm_node *n) {
     return vm_quant_weight_of((vm_quant_kind)n->i[LQ_KIND], n->i[LQ_N], n->i[LQ_K], n->i[LQ_BLOCK],
                               (const uint8_t *)vm_in(g, n, LQ_CODES), vm_in(g, n, LQ_SCALES), (const vm_real *)vm_in(g, n, LQ_ZEROS),

@@ -3,7 +3,7 @@
  * in a fixed order, and which others there are does not change the bits of a row; how many there are does, unless the graph is
  * deterministic. Compiled without contraction to fused operations, so that all processors get the same bits. */
 #include "kernels/dot8_many.h"
-#include "kernels/linear_q.h"
+#include "kernels/linear_q_cpu.h"
 
 enum { LINES = 16,           /* rows of the weight that a thread takes at a time */
        SHARED_X = 24 << 10,  /* bytes of x that they share: they stay in the first-level cache */
@@ -103,11 +103,9 @@ static void many_rows(const few *f, int64_t n0, int64_t lines, int M, dot8_sums_
     }
 }
 
-static void run_many(vm_graph *g, vm_node *n, const few *f) {
-    const int64_t M = vm_rows(g, n->in[LQ_X]), N = f->w.N, K = f->w.K;
-    const vm_value y = g->v[n->out[0]], *x = &g->v[n->in[LQ_X]];
-    const vm_real *bias = vm_in(g, n, LQ_BIAS);
-    const bool add = vm_adds(g, n, 0);
+static void run_many(const few *f, const lq_product *p, int64_t first, int64_t M) {
+    const int64_t N = f->w.N, K = f->w.K;
+    const vm_value *y = p->y, *x = p->x;
 #pragma omp parallel if (N * K > VM_PAR_MIN)
     {
 #pragma omp for schedule(static)
@@ -115,7 +113,7 @@ static void run_many(vm_graph *g, vm_node *n, const few *f) {
             for (int64_t k = 0; k < K; k += VM_CHUNK) {
                 vm_real tmp[VM_CHUNK];
                 int64_t now = VM_MIN((int64_t)VM_CHUNK, K - k);
-                dot8_many_place(f->kind, vm_row(x->data, x->type, m * K + k, now, tmp), k, now, f->w.block, M, m, f->many);
+                dot8_many_place(f->kind, vm_row(x->data, x->type, (first + m) * K + k, now, tmp), k, now, f->w.block, M, m, f->many);
             }
 #pragma omp for schedule(static)
         for (int64_t n0 = 0; n0 < N; n0 += DOT8_MANY_LINES) {
@@ -123,27 +121,26 @@ static void run_many(vm_graph *g, vm_node *n, const few *f) {
             const int64_t lines = VM_MIN((int64_t)DOT8_MANY_LINES, N - n0);
             many_rows(f, n0, lines, (int)M, all);
             for (int64_t m = 0; m < M; m++) {
-                vm_real tmp[DOT8_MANY_LINES], *to = vm_row_into(y.data, y.type, m * N + n0, tmp, add);
-                for (int64_t i = 0; i < lines; i++) to[i] = (vm_real)all[m][i] + (bias ? bias[n0 + i] : 0);
-                vm_row_done(y.data, y.type, m * N + n0, lines, to, add);
+                const int64_t at = (first + m) * N + n0;
+                vm_real tmp[DOT8_MANY_LINES], *to = vm_row_into(y->data, y->type, at, tmp, p->add);
+                for (int64_t i = 0; i < lines; i++) to[i] = (vm_real)all[m][i] + (p->bias ? p->bias[n0 + i] : 0);
+                vm_row_done(y->data, y->type, at, lines, to, p->add);
             }
         }
     }
 }
 
-vm_status VM_KERNEL(linear_q8_cpu)(vm_graph *g, vm_node *n) {
-    few f = { .w = lq_weight(g, n), .x = vm_o(g, n, 1) };
-    const int64_t M = vm_rows(g, n->in[LQ_X]), N = f.w.N, blocks = (M + DOT8_ROWS - 1) / DOT8_ROWS;
-    vm_value y = g->v[n->out[0]], *x = &g->v[n->in[LQ_X]];
-    const vm_real *bias = vm_in(g, n, LQ_BIAS);
-    const bool add = vm_adds(g, n, 0);
+void VM_KERNEL(lq_rounded_rows)(const lq_product *p, int64_t first, int64_t M) {
+    few f = { .w = p->w, .x = p->room };
+    const int64_t N = f.w.N, blocks = (M + DOT8_ROWS - 1) / DOT8_ROWS;
+    const vm_value *y = p->y;
     f.kind = (dot8_kind){ f.w.kind, f.w.zeros != NULL }, f.way = dot8_best();
     f.x_room = dot8_registers(f.w.kind, f.w.K) * dot8_lines(f.w.kind) * DOT8_BYTES;
     make_table(&f);
-    if (M >= DOT8_MANY && !g->deterministic && dot8_many_fits(f.w.K, f.w.block)) {
+    if (M >= DOT8_MANY && !p->deterministic && dot8_many_fits(f.w.K, f.w.block)) {
         f.many = (dot8_x *)(void *)f.x;
-        run_many(g, n, &f);
-        return VM_OK;
+        run_many(&f, p, first, M);
+        return;
     }
 #pragma omp parallel if (N * f.w.K > VM_PAR_MIN)
     {
@@ -151,7 +148,7 @@ vm_status VM_KERNEL(linear_q8_cpu)(vm_graph *g, vm_node *n) {
         for (int64_t m = 0; m < blocks * DOT8_ROWS; m++) {
             int64_t m0 = m / DOT8_ROWS * DOT8_ROWS;
             int T = together(M - m0), at = (int)(m - m0);
-            if (at < T) place(&f, x, m, m < M, T, at, f.x + m0 * f.x_room);
+            if (at < T) place(&f, p->x, first + m, m < M, T, at, f.x + m0 * f.x_room);
         }
 #pragma omp for schedule(static)
         for (int64_t n0 = 0; n0 < N; n0 += LINES)
@@ -161,11 +158,18 @@ vm_status VM_KERNEL(linear_q8_cpu)(vm_graph *g, vm_node *n) {
                 int now = (int)VM_MIN((int64_t)DOT8_ROWS, M - m0), T = together(now);
                 dots(&f, n0, lines, T, f.x + m0 * f.x_room, sum);
                 for (int m = 0; m < now; m++) {
-                    vm_real tmp[LINES], *to = vm_row_into(y.data, y.type, (m0 + m) * N + n0, tmp, add);
-                    for (int64_t i = 0; i < lines; i++) to[i] = dot8_total(sum[i][m]) + (bias ? bias[n0 + i] : 0);
-                    vm_row_done(y.data, y.type, (m0 + m) * N + n0, lines, to, add);
+                    const int64_t at = (first + m0 + m) * N + n0;
+                    vm_real tmp[LINES], *to = vm_row_into(y->data, y->type, at, tmp, p->add);
+                    for (int64_t i = 0; i < lines; i++) to[i] = dot8_total(sum[i][m]) + (p->bias ? p->bias[n0 + i] : 0);
+                    vm_row_done(y->data, y->type, at, lines, to, p->add);
                 }
             }
     }
+}
+
+vm_status VM_KERNEL(linear_q8_cpu)(vm_graph *g, vm_node *n) {
+    lq_product p = { .w = lq_weight(g, n), .x = &g->v[n->in[LQ_X]], .y = &g->v[n->out[0]], .bias = vm_in(g, n, LQ_BIAS), .add = vm_adds(g, n, 0),
+                     .deterministic = g->deterministic, .room = vm_o(g, n, 1) };
+    VM_KERNEL(lq_rounded_rows)(&p, 0, vm_rows(g, n->in[LQ_X]));
     return VM_OK;
 }

@@ -3,7 +3,7 @@
 #include "kernels/columns.h"
 #include "kernels/dequant.h"
 #include "kernels/gemm.h"
-#include "kernels/linear_q.h"
+#include "kernels/linear_q_cpu.h"
 #include "kernels/unpack.h"
 
 enum { LINES = 16,       /* rows of the weight that a thread takes at a time */
@@ -97,17 +97,18 @@ static void place_x(const few *f, const vm_value *x, int64_t m, int place, vm_re
     }
 }
 
-static void few_rows(vm_graph *g, vm_node *n, const vm_quant_weight *w) {
-    int64_t M = vm_rows(g, n->in[LQ_X]), N = w->N;
-    vm_value y = g->v[n->out[0]], *x = &g->v[n->in[LQ_X]];
-    const vm_real *bias = vm_in(g, n, LQ_BIAS);
-    vm_real *room = vm_o(g, n, 1);
+void VM_KERNEL(lq_few_rows)(const lq_product *p, int64_t first, int64_t M) {
+    const vm_quant_weight *w = &p->w;
+    const int64_t N = w->N;
+    const vm_value *x = p->x, *y = p->y;
+    const vm_real *bias = p->bias;
+    const bool add = p->add;
+    vm_real *room = p->room;
     vm_quant_pairs pairs;
     few f = { *w, &pairs, room, 0, fits_registers(w) };
-    bool add = vm_adds(g, n, 0);
     vm_quant_pairs_make(&pairs, w->kind);
-    for (int64_t m0 = 0; m0 < M; m0 += LQ_ROWS) {
-        f.M = (int)VM_MIN((int64_t)LQ_ROWS, M - m0);
+    for (int64_t m0 = first; m0 < first + M; m0 += LQ_ROWS) {
+        f.M = (int)VM_MIN((int64_t)LQ_ROWS, first + M - m0);
 #pragma omp parallel if (N * w->K > VM_PAR_MIN)
         {
 #pragma omp for schedule(static)
@@ -125,9 +126,9 @@ static void few_rows(vm_graph *g, vm_node *n, const vm_quant_weight *w) {
                     }
                 }
                 for (int64_t m = 0; m < f.M; m++) {
-                    vm_real tmp[LINES], *to = vm_row_into(y.data, y.type, (m0 + m) * N + n0, tmp, add);
+                    vm_real tmp[LINES], *to = vm_row_into(y->data, y->type, (m0 + m) * N + n0, tmp, add);
                     for (int64_t i = 0; i < lines; i++) to[i] = vec_sum(sum[i][m]) + (bias ? bias[n0 + i] : 0);
-                    vm_row_done(y.data, y.type, (m0 + m) * N + n0, lines, to, add);
+                    vm_row_done(y->data, y->type, (m0 + m) * N + n0, lines, to, add);
                 }
             }
         }
@@ -149,8 +150,7 @@ static void numbers(const vm_quant_weight *w, const vm_quant_pairs *pairs, int64
     vm_dequantize(w, pairs, n, k, m, y);
 }
 
-/* Rows n0 .. n0 + lines and columns k0 .. k0 + m of the weight as a dense tile of type t. */
-static void fill_tile(const vm_quant_weight *w, int64_t n0, int64_t lines, int64_t k0, int64_t m, void *tile, vm_type t) {
+void VM_KERNEL(lq_tile)(const vm_quant_weight *w, int64_t n0, int64_t lines, int64_t k0, int64_t m, void *tile, vm_type t) {
     vm_quant_pairs pairs;
     vm_quant_pairs_make(&pairs, w->kind);
 #pragma omp parallel for schedule(static) if (lines * m > VM_PAR_MIN)
@@ -169,7 +169,8 @@ vm_status VM_KERNEL(linear_q_cpu)(vm_graph *g, vm_node *n) {
     vm_type t = g->v[n->in[LQ_X]].type;
     int64_t M = vm_rows(g, n->in[LQ_X]);
     if (lq_few(g, t, M)) {
-        few_rows(g, n, &w);
+        VM_KERNEL(lq_few_rows)(&(lq_product){ .w = w, .x = &g->v[n->in[LQ_X]], .y = &g->v[n->out[0]], .bias = vm_in(g, n, LQ_BIAS),
+                                             .add = vm_adds(g, n, 0), .room = vm_o(g, n, 1) }, 0, M);
         return VM_OK;
     }
     vm_value y = g->v[n->out[0]];
@@ -180,7 +181,7 @@ vm_status VM_KERNEL(linear_q_cpu)(vm_graph *g, vm_node *n) {
         vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.K, .tb = true, .a = t, .b = t, .c = VM_F32, .bias = bias != NULL, .alpha = 1 };
         vm_gemm *p = vm_gemm_node(g, n, now < lines, s);
         if (!p) return g->err.status;
-        fill_tile(&w, n0, now, 0, w.K, vm_o(g, n, 1), t);
+        VM_KERNEL(lq_tile)(&w, n0, now, 0, w.K, vm_o(g, n, 1), t);
         if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), bias ? (const float *)(bias + n0) : NULL, vm_o(g, n, 2), &g->err)) return g->err.status;
         vm_put_columns(vm_o(g, n, 2), M, now, y.data, y.type, w.N, n0, vm_adds(g, n, 0));
     }
@@ -219,14 +220,14 @@ vm_status VM_KERNEL(linear_q_dx_cpu)(vm_graph *g, vm_node *n) {
     for (int64_t k = 0; k < w.K; k += columns) {
         int64_t now = VM_MIN(columns, w.K - k);
         if (t == VM_F16) {
-            fill_tile(&w, 0, w.N, k, now, vm_o(g, n, 1), VM_F32);
+            VM_KERNEL(lq_tile)(&w, 0, w.N, k, now, vm_o(g, n, 1), VM_F32);
             dx_of_f16(g, n, &w, vm_o(g, n, 1), k, now);
             continue;
         }
         vm_gemm_shape s = { .batch = 1, .M = M, .N = now, .K = w.N, .a = t, .b = t, .c = VM_F32, .alpha = 1 };
         vm_gemm *p = vm_gemm_node(g, n, now < columns, s);
         if (!p) return g->err.status;
-        fill_tile(&w, 0, w.N, k, now, vm_o(g, n, 1), t);
+        VM_KERNEL(lq_tile)(&w, 0, w.N, k, now, vm_o(g, n, 1), t);
         if (vm_gemm_run(p, vm_in(g, n, LQ_X), vm_o(g, n, 1), NULL, vm_o(g, n, 2), &g->err)) return g->err.status;
         vm_put_columns(vm_o(g, n, 2), M, now, dx.data, dx.type, w.K, k, vm_adds(g, n, 0));
     }

@@ -227,10 +227,14 @@ vm_val vm_deform_attention(vm_graph *g, vm_val value, vm_val loc, vm_val weight,
  * from there comes after the write. Stands outside checkpoint segments. */
 vm_val vm_kv_append(vm_graph *g, vm_val cache, vm_val k, vm_val at, vm_val lengths, vm_val pages);
 
-/* --- experts.c, route.c ------------------------------------------------------------------------------------------------ */
+/* --- experts.c, experts_q.c, route.c ----------------------------------------------------------------------------------- */
 /* y (M,N) = x (M,K) w_e^T, w (E,N,K), e the expert of the row: offsets[e] <= i < offsets[e+1], offsets (E+1) i32 ascending from 0. Rows
  * from offsets[E] on give zeros. Types as in vm_linear. */
 vm_val vm_experts(vm_graph *g, vm_val x, vm_val w, vm_val offsets, vm_type out);
+/* The same of weights in 8 or 4 bits, which are constants, as vm_linear_q has them: codes (E,N,K) or (E,N,K/2); scales, zeros and nested
+ * scales of the experts one behind the other, each expert's as those of a weight of its own. order: 0, or (E,K) i32: which column of x stands
+ * at each place of an expert's codes. x is rounded to 8 bits where vm_linear_q rounds as many rows. On the processor only. */
+vm_val vm_experts_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val offsets, vm_val order, vm_quant q, vm_type out);
 /* Rows sorted for vm_experts: experts (M,k) i32, the experts below E that each token is sent to. rows (M*k): the token of each sorted
  * row, for vm_gather_rows of x; offsets (E+1); place (M,k): where each token's rows went, for vm_gather_rows of the results. */
 typedef struct { vm_val rows, offsets, place; } vm_routing;

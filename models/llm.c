@@ -114,8 +114,8 @@ static vm_val mixture(vm_graph *g, const llm *m, const llm_layer *l, vm_val h, v
     vm_val p = vm_softmax(g, vm_topk(g, nn_linear(g, flat, l->router, NULL, VM_NONE, 0, VM_F32), c->chosen, &best));
     vm_routing r = vm_route(g, best, c->experts);
     vm_val x = vm_gather_rows(g, flat, r.rows);
-    vm_val gate = vm_experts(g, x, vm_weight(g, l->gate_w), r.offsets, g->dtype), up = vm_experts(g, x, vm_weight(g, l->up_w), r.offsets, g->dtype);
-    vm_val y = vm_experts(g, vm_glu(g, up, gate, c->act, g->dtype), vm_weight(g, l->down_w), r.offsets, VM_F32);
+    vm_val gate = nn_experts(g, x, l->gate_w, r.offsets, g->dtype), up = nn_experts(g, x, l->up_w, r.offsets, g->dtype);
+    vm_val y = nn_experts(g, vm_glu(g, up, gate, c->act, g->dtype), l->down_w, r.offsets, VM_F32);
     y = vm_matmul(g, vm_reshape(g, p, 3, (int64_t[]){ M, 1, c->chosen }), vm_gather_rows(g, y, r.place), false, false, 1, VM_F32);
     return y ? vm_binary(g, residual, vm_reshape(g, y, g->v[residual].nd, g->v[residual].ne), VM_ADD) : 0;
 }

@@ -5,7 +5,7 @@
  *   x += down(act(gate h) * up h),                 h = RMSNorm(x)     (Mixtral: a weighted sum of the chosen experts' own)
  *   logits = head RMSNorm(x)                                          (tied: head = embed)
  *
- * A GGUF file of the architectures llama and qwen2 stands for a folder wherever one is asked for.
+ * A GGUF file of the architectures llama (also Mixtral's) and qwen2 stands for a folder wherever one is asked for.
  * RMSNorm multiplies by w, Gemma's by 1 + w. Sources: Touvron et al. 2023, Jiang et al. 2023 and 2024; the configuration files. */
 #ifndef VM_LLM_H
 #define VM_LLM_H

@@ -60,7 +60,9 @@ vm_status llm_gguf_config(llm_config *c, const gguf *g, vm_error *e) {
     if (!e->status && (!c->mlp || !c->layers || !c->NH || c->width != embed->ne[1] || c->NH % c->NKV || c->HS % 2))
         vm_fail(e, VM_EMODEL, "%s: its metadata describe no model: %" PRId64 " layers, %" PRId64 " heads (%" PRId64 " of keys) of %" PRId64 ", width %" PRId64, gguf_path(g),
                 c->layers, c->NH, c->NKV, c->HS, c->width);
-    if (!e->status && gguf_int(g, KEY("expert_count"), 0, 0, 4096, e)) vm_fail(e, VM_EMODEL, "%s: experts are not read from GGUF files; use the model's folder", gguf_path(g));
+    c->experts = gguf_int(g, KEY("expert_count"), 0, 0, 4096, e);
+    if (c->experts) c->chosen = gguf_int(g, KEY("expert_used_count"), 2, 1, c->experts, e);
+    if (!e->status && c->experts && f != 0) vm_fail(e, VM_EMODEL, "%s: experts of the architecture \"%s\" are not read, those of llama are", gguf_path(g), arch);
     c->bos = (int32_t)gguf_int(g, "tokenizer.ggml.bos_token_id", -1, 0, INT32_MAX, e), c->pad = (int32_t)gguf_int(g, "tokenizer.ggml.padding_token_id", -1, 0, INT32_MAX, e);
     stop_at(c, g, "tokenizer.ggml.eos_token_id", e), stop_at(c, g, "tokenizer.ggml.eot_token_id", e), stop_at(c, g, "tokenizer.ggml.eom_token_id", e);
     if (!e->status) read_rope(c, g, arch, e);
@@ -69,25 +71,42 @@ vm_status llm_gguf_config(llm_config *c, const gguf *g, vm_error *e) {
 }
 
 /* --- tensors ---------------------------------------------------------------------------------------------------------------- */
+/* A tensor of the file, or one expert's part of it. */
+typedef struct {
+    gguf_tensor t; /* its name is the file's */
+    int64_t HS;    /* heads whose rows stand by turns; 0 = in their order */
+} piece;
 struct llm_gguf {
     const gguf *g;
-    st_tensor *t;           /* sorted by name */
-    const gguf_tensor **of; /* beside them */
-    int64_t *HS;            /* heads whose rows stand by turns; 0 = in their order */
+    st_tensor *t; /* sorted by name; part: which piece */
+    piece *of;
     int64_t n;
 };
 
 static const char *const names[][2] = {
     { "attn_norm.", "input_layernorm." },  { "attn_q.", "self_attn.q_proj." },      { "attn_k.", "self_attn.k_proj." }, { "attn_v.", "self_attn.v_proj." },
     { "attn_output.", "self_attn.o_proj." }, { "ffn_norm.", "post_attention_layernorm." }, { "ffn_gate.", "mlp.gate_proj." }, { "ffn_up.", "mlp.up_proj." },
-    { "ffn_down.", "mlp.down_proj." } };
+    { "ffn_down.", "mlp.down_proj." }, { "ffn_gate_inp.", "block_sparse_moe.gate." } };
+static const char *const experts[][2] = { { "ffn_gate", "w1" }, { "ffn_up", "w3" }, { "ffn_down", "w2" } };
 
-/* The name in Hugging Face's files; NULL: memory is out. */
-static char *name_of(const char *name) {
+/* All experts of a layer in one tensor; older files have one for each, "ffn_gate.3.weight". */
+static bool is_stack(const gguf_tensor *t) { return t->nd == 3 && strstr(t->name, "_exps.weight"); }
+
+/* The name in Hugging Face's files, at: which expert of a stack; NULL: memory is out. */
+static char *name_of(const char *name, int64_t at) {
     const char *dot = strncmp(name, "blk.", 4) ? NULL : strchr(name + 4, '.');
+    const int layer = dot ? (int)(dot - name - 4) : 0;
+    for (int k = 0; k < VM_LEN(experts) && dot; k++) {
+        const char *rest = dot + 1 + strlen(experts[k][0]);
+        if (strncmp(dot + 1, experts[k][0], strlen(experts[k][0]))) continue;
+        int digits = rest[0] == '.' ? (int)strspn(rest + 1, "0123456789") : 0;
+        if (digits) return vm_asprintf("model.layers.%.*s.block_sparse_moe.experts.%.*s.%s%s", layer, name + 4, digits, rest + 1, experts[k][1], rest + 1 + digits);
+        if (!strcmp(rest, "_exps.weight"))
+            return vm_asprintf("model.layers.%.*s.block_sparse_moe.experts.%" PRId64 ".%s.weight", layer, name + 4, at, experts[k][1]);
+    }
     for (int k = 0; k < VM_LEN(names) && dot; k++)
         if (!strncmp(dot + 1, names[k][0], strlen(names[k][0])))
-            return vm_asprintf("model.layers.%.*s.%s%s", (int)(dot - name - 4), name + 4, names[k][1], dot + 1 + strlen(names[k][0]));
+            return vm_asprintf("model.layers.%.*s.%s%s", layer, name + 4, names[k][1], dot + 1 + strlen(names[k][0]));
     if (!strcmp(name, "token_embd.weight")) return vm_strdup("model.embed_tokens.weight");
     if (!strcmp(name, "output_norm.weight")) return vm_strdup("model.norm.weight");
     if (!strcmp(name, "output.weight")) return vm_strdup("lm_head.weight");
@@ -116,15 +135,16 @@ static vm_status read_rows(const gguf *g, const gguf_tensor *t, int64_t HS, int6
 }
 static vm_status read_f32(const void *file, const st_tensor *t, int64_t first, int64_t n, float *out, vm_error *e) {
     const llm_gguf *s = file;
-    return n ? read_rows(s->g, s->of[t - s->t], s->HS[t - s->t], first, n, out, e) : VM_OK;
+    const piece *p = &s->of[t->part];
+    return n ? read_rows(s->g, &p->t, p->HS, first, n, out, e) : VM_OK;
 }
 static vm_status form(const void *file, const st_tensor *t, int64_t row, int64_t rows, quant_form *q, vm_error *e) {
     const llm_gguf *s = file;
-    return gguf_form(s->g, s->of[t - s->t], s->HS[t - s->t], row, rows, q, e);
+    return gguf_form(s->g, &s->of[t->part].t, s->of[t->part].HS, row, rows, q, e);
 }
 static void release(const void *file, const st_tensor *t) {
     const llm_gguf *s = file;
-    gguf_release(s->g, s->of[t - s->t]);
+    gguf_release(s->g, &s->of[t->part].t);
 }
 
 weight_source llm_gguf_source(const llm_gguf *s) { return (weight_source){ s, gguf_path(s->g), s->t, s->n, read_f32, release, form, false }; }
@@ -132,34 +152,42 @@ weight_source llm_gguf_source(const llm_gguf *s) { return (weight_source){ s, gg
 void llm_gguf_free(llm_gguf *s) {
     if (!s) return;
     for (int64_t i = 0; i < s->n; i++) vm_free((char *)(uintptr_t)s->t[i].name);
-    vm_free(s->t), vm_free(s->of), vm_free(s->HS);
+    vm_free(s->t), vm_free(s->of);
     vm_free(s);
+}
+
+/* Piece `at` of a tensor, under its name in Hugging Face's files. */
+static vm_status add(llm_gguf *s, const gguf_tensor *from, int64_t at, int64_t HS, vm_error *e) {
+    const int64_t pieces = is_stack(from) ? from->ne[0] : 1;
+    piece *p = &s->of[s->n];
+    st_tensor *t = &s->t[s->n];
+    *p = (piece){ *from, HS };
+    p->t.len /= pieces, p->t.bytes /= (size_t)pieces, p->t.data += (size_t)at * p->t.bytes;
+    if (is_stack(from)) p->t.nd = 2, p->t.ne[0] = from->ne[1], p->t.ne[1] = from->ne[2];
+    if (!(t->name = name_of(from->name, at))) return vm_nomem(e, 64, "a name");
+    t->nd = p->t.nd, t->len = p->t.len, t->part = (int32_t)s->n++;
+    memcpy(t->shape, p->t.ne, (size_t)t->nd * sizeof *t->shape);
+    t->dtype = from->type == GGUF_F32 ? ST_F32 : from->type == GGUF_F16 ? ST_F16 : from->type == GGUF_BF16 ? ST_BF16 : ST_UNKNOWN;
+    if (t->dtype != ST_UNKNOWN && !HS) t->data = p->t.data, t->bytes = p->t.bytes;
+    return VM_OK;
 }
 
 vm_status llm_gguf_open(llm_gguf **out, const gguf *g, const llm_config *c, vm_error *e) {
     llm_gguf *s = vm_calloc(1, sizeof *s);
     bool by_turns = !strcmp(gguf_str(g, "general.architecture", "", e), families[0].name);
-    size_t n = (size_t)gguf_len(g);
+    int64_t n = 0;
     *out = NULL;
     if (!s) return vm_nomem(e, sizeof *s, "tensors");
     s->g = g;
-    s->t = vm_calloc(n + 1, sizeof *s->t), s->of = vm_calloc(n + 1, sizeof *s->of), s->HS = vm_calloc(n + 1, sizeof *s->HS);
-    if (!s->t || !s->of || !s->HS) vm_nomem(e, n * sizeof *s->t, "tensors");
+    for (int64_t i = 0; i < gguf_len(g); i++) n += is_stack(gguf_at(g, i)) ? gguf_at(g, i)->ne[0] : 1;
+    s->t = vm_calloc((size_t)n + 1, sizeof *s->t), s->of = vm_calloc((size_t)n + 1, sizeof *s->of);
+    if (!s->t || !s->of) vm_nomem(e, (size_t)n * sizeof *s->t, "tensors");
     for (int64_t i = 0; i < gguf_len(g) && !e->status; i++) {
         const gguf_tensor *from = gguf_at(g, i);
-        st_tensor *t = &s->t[s->n++];
-        if (!(t->name = name_of(from->name))) vm_nomem(e, 64, "a name");
-        t->nd = from->nd, t->len = from->len, t->part = (int32_t)i;
-        memcpy(t->shape, from->ne, (size_t)from->nd * sizeof *t->shape);
-        t->dtype = from->type == GGUF_F32 ? ST_F32 : from->type == GGUF_F16 ? ST_F16 : from->type == GGUF_BF16 ? ST_BF16 : ST_UNKNOWN;
+        bool turned = by_turns && (strstr(from->name, ".attn_q.") || strstr(from->name, ".attn_k."));
+        for (int64_t k = 0; k < (is_stack(from) ? from->ne[0] : 1) && !e->status; k++) add(s, from, k, turned ? c->HS : 0, e);
     }
     if (s->n && !e->status) qsort(s->t, (size_t)s->n, sizeof *s->t, by_name);
-    for (int64_t i = 0; i < s->n && !e->status; i++) {
-        const gguf_tensor *from = s->of[i] = gguf_at(g, s->t[i].part);
-        bool turned = by_turns && (strstr(from->name, ".attn_q.") || strstr(from->name, ".attn_k."));
-        s->HS[i] = turned ? c->HS : 0;
-        if (s->t[i].dtype != ST_UNKNOWN && !turned) s->t[i].data = from->data, s->t[i].bytes = from->bytes;
-    }
     if (e->status) llm_gguf_free(s);
     else *out = s;
     return e->status;

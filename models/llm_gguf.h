@@ -1,5 +1,6 @@
 /* llm_gguf.h - language models in GGUF files (architectures llama, which Mistral's have too, and qwen2): their configuration, and their
- * tensors under the names and in the order of rows of Hugging Face's files. Q4_0, Q4_1, Q8_0, Q4_K and Q6_K stay in 4 and 8 bits
+ * tensors under the names and in the order of rows of Hugging Face's files; of Mixtral, each expert's under its own, whether the file has
+ * them in tensors of their own or all of a layer in one. Q4_0, Q4_1, Q8_0, Q4_K and Q6_K stay in 4 and 8 bits
  * (kernels/quant.h), F16 and BF16 in 16.
  *
  *   Q4_0  32 weights: f16 d, then codes of 4 bits, the first 16 in the low halves:  d (q - 8)

@@ -40,13 +40,22 @@ static vm_val columns(vm_graph *g, vm_val x, vm_val order) {
     return vm_reshape(g, vm_permute(g, vm_gather_rows(g, rows, order), turn), v.nd, v.ne);
 }
 
+static vm_quant quant_of(vm_graph *g, const nn_quant *q) {
+    return (vm_quant){ (vm_quant_kind)q->kind, q->block, weight_or_0(g, q->zeros), weight_or_0(g, q->nested) };
+}
+
 /* x W^T + b [+ residual], W in numbers or in codes and scales. */
 static vm_val product(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_val residual, vm_type out) {
     const nn_quant *q = w->quant;
     if (!q) return vm_linear(g, x, vm_weight(g, w), weight_or_0(g, b), VM_NONE, residual, out);
     if (q->order) x = columns(g, x, vm_weight(g, q->order));
-    vm_quant how = { (vm_quant_kind)q->kind, q->block, weight_or_0(g, q->zeros), weight_or_0(g, q->nested) };
-    return vm_linear_q(g, x, vm_weight(g, q->codes), vm_weight(g, q->scales), weight_or_0(g, b), how, residual, out);
+    return vm_linear_q(g, x, vm_weight(g, q->codes), vm_weight(g, q->scales), weight_or_0(g, b), quant_of(g, q), residual, out);
+}
+
+vm_val nn_experts(vm_graph *g, vm_val x, vm_param *w, vm_val offsets, vm_type out) {
+    const nn_quant *q = w->quant;
+    if (!q) return vm_experts(g, x, vm_weight(g, w), offsets, out);
+    return vm_experts_q(g, x, vm_weight(g, q->codes), vm_weight(g, q->scales), offsets, weight_or_0(g, q->order), quant_of(g, q), out);
 }
 
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out) {

@@ -60,6 +60,8 @@ typedef struct nn_lora {
 
 /* y = x W^T + b with parameters, and what w->lora adds; b may be NULL. */
 vm_val nn_linear(vm_graph *g, vm_val x, vm_param *w, vm_param *b, vm_unary_kind act, vm_val residual, vm_type out);
+/* y (M,N) = the rows of x (M,K) times the weight of their expert, w (E,N,K) in numbers or in codes; offsets as vm_experts has them. */
+vm_val nn_experts(vm_graph *g, vm_val x, vm_param *w, vm_val offsets, vm_type out);
 /* x (B,...) with everything of a sample zeroed with a probability, the rest times 1/(1 - p) (Huang et al. 2016). */
 vm_val nn_drop_path(vm_graph *g, vm_val x, float p);
 vm_val nn_norm(vm_graph *g, vm_val x, vm_param *w, vm_param *b, float eps, vm_type out);

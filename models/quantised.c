@@ -74,7 +74,91 @@ vm_status quant_form_keep(quant_form *q, weight_set *set, vm_param *p, vm_error 
     return e->status;
 }
 
-/* The form of a parameter, its arrays mirrored in host memory. */
+/* --- experts as one parameter ------------------------------------------------------------------------------------------ */
+/* Numbers of one expert in each part; 0 = there is no such part. */
+typedef struct { int64_t codes, scales, zeros, nested, order; } part_sizes;
+static part_sizes sizes_of(const quant_form *q) {
+    int64_t scales = vm_quant_scales(q->kind, q->N, q->K, q->block);
+    return (part_sizes){ q->N * q->K / (q->kind == VM_INT8 ? 1 : 2), scales, q->zeros ? scales : 0, q->nested ? vm_nested_len(scales) : 0, q->order ? q->K : 0 };
+}
+
+/* A part for E experts, without numbers. */
+static vm_param *part_for_all(weight_set *set, const vm_param *p, const char *part, vm_type t, int nd, const int64_t *ne, vm_error *e) {
+    vm_param *x = weight_state(set, nd, ne, "%s.%s", p->name, part);
+    if (!x) *e = set->err;
+    else x->type = t, vm_param_alloc(x, e);
+    return x;
+}
+
+/* Numbers at .. at + n of a part. */
+static vm_status put_part(vm_param *x, int64_t at, const void *data, int64_t n, vm_error *e) {
+    const size_t each = vm_type_size(x->type);
+    vm_mirror m;
+    if (vm_mirror_open(&m, x->be, (char *)x->data + (size_t)at * each, (size_t)n * each, false, e)) return e->status;
+    memcpy(m.host, data, (size_t)n * each);
+    vm_param_touch(x);
+    return vm_mirror_close(&m, true, e);
+}
+
+/* Zeros or an order where other experts have some and this one has not, or the other way round: what their absence means. */
+static vm_status make_usual(quant_form *q, const nn_quant *to, vm_error *e) {
+    const int64_t scales = vm_quant_scales(q->kind, q->N, q->K, q->block);
+    if (to->zeros && !q->zeros) {
+        if (!(q->zeros = vm_alloc((size_t)scales * sizeof *q->zeros + 1))) return vm_nomem(e, (size_t)scales * sizeof *q->zeros, "zeros");
+        for (int64_t i = 0; i < scales; i++) q->zeros[i] = 8;
+    }
+    if (to->order && !q->order) {
+        if (!(q->order = vm_alloc((size_t)q->K * sizeof *q->order + 1))) return vm_nomem(e, (size_t)q->K * sizeof *q->order, "an order of columns");
+        for (int64_t c = 0; c < q->K; c++) q->order[c] = (int32_t)c;
+    }
+    return VM_OK;
+}
+static vm_status usual_before(nn_quant *to, const quant_form *q, weight_set *set, const vm_param *p, int64_t before, vm_error *e) {
+    const int64_t E = p->ne[0], scales = E * vm_quant_scales(q->kind, q->N, q->K, q->block), order[] = { E, q->K };
+    quant_form same = { .kind = q->kind, .N = q->N, .K = q->K, .block = q->block };
+    const bool zeros = q->zeros && !to->zeros, moved = q->order && !to->order;
+    if (zeros) to->zeros = part_for_all(set, p, "zeros", VM_F32, 1, &scales, e);
+    if (moved && !e->status) to->order = part_for_all(set, p, "order", VM_I32, 2, order, e);
+    if ((zeros || moved) && !e->status) make_usual(&same, to, e);
+    for (int64_t k = 0; k < before && !e->status; k++) {
+        if (zeros) put_part(to->zeros, k * (scales / E), same.zeros, scales / E, e);
+        if (moved && !e->status) put_part(to->order, k * q->K, same.order, q->K, e);
+    }
+    quant_form_free(&same);
+    return e->status;
+}
+
+static nn_quant *quant_of_all(const quant_form *q, weight_set *set, vm_param *p, vm_error *e) {
+    const int64_t E = p->ne[0], per_byte = q->kind == VM_INT8 ? 1 : 2;
+    const part_sizes n = sizes_of(q);
+    nn_quant *to = p->quant = vm_calloc(1, sizeof *to);
+    if (!to) return vm_nomem(e, sizeof *to, p->name), NULL;
+    p->trainable = p->decay = false;
+    to->kind = (int)q->kind, to->block = q->block;
+    to->codes = part_for_all(set, p, "codes", VM_U8, 3, (int64_t[]){ E, q->N, q->K / per_byte }, e);
+    if (!e->status) to->scales = part_for_all(set, p, "scales", q->nested ? VM_U8 : VM_F32, 1, (int64_t[]){ E * n.scales }, e);
+    if (q->nested && !e->status) to->nested = part_for_all(set, p, "nested", VM_F32, 1, (int64_t[]){ E * n.nested }, e);
+    return e->status ? NULL : to;
+}
+
+vm_status quant_form_keep_expert(quant_form *q, weight_set *set, vm_param *p, int64_t at, vm_error *e) {
+    nn_quant *to = p->quant ? p->quant : quant_of_all(q, set, p, e);
+    if (to && (to->kind != (int)q->kind || to->block != q->block || !to->nested != !q->nested || q->N != p->ne[1] || q->K != p->ne[2]))
+        vm_fail(e, VM_EMODEL, "expert %d of %s is quantised in another way than those before it; use the model's weights in 16 bits", (int)at, p->name);
+    if (!e->status && !usual_before(to, q, set, p, at, e) && !make_usual(q, to, e)) {
+        const part_sizes n = sizes_of(q);
+        const struct { vm_param *to; const void *from; int64_t n; } part[] = {
+            { to->codes, q->codes, n.codes }, { to->scales, q->nested ? (const void *)q->scale_codes : q->scales, n.scales }, { to->zeros, q->zeros, n.zeros },
+            { to->nested, q->nested, n.nested }, { to->order, q->order, n.order } };
+        for (int k = 0; k < VM_LEN(part) && !e->status; k++)
+            if (part[k].n) put_part(part[k].to, at * part[k].n, part[k].from, part[k].n, e);
+    }
+    quant_form_free(q);
+    return e->status;
+}
+
+/* --- as numbers --------------------------------------------------------------------------------------------------------- */
+/* One matrix after another of a parameter, its arrays mirrored in host memory. */
 vm_status quant_read(const vm_param *p, int64_t first, int64_t n, float *out, vm_error *e) {
     const nn_quant *q = p->quant;
     vm_param *const part[] = { q->codes, q->scales, q->zeros, q->nested, q->order };
@@ -82,9 +166,20 @@ vm_status quant_read(const vm_param *p, int64_t first, int64_t n, float *out, vm
     bool open[5] = { 0 };
     for (int k = 0; k < 5 && !e->status; k++)
         if (part[k]) open[k] = !vm_mirror_open(&m[k], part[k]->be, part[k]->data, (size_t)vm_param_count(part[k]) * vm_type_size(part[k]->type), true, e);
-    quant_form f = { .kind = (vm_quant_kind)q->kind, .N = p->ne[0], .K = p->ne[1], .block = q->block, .codes = m[0].host, .scales = m[1].host,
-                     .scale_codes = m[1].host, .zeros = m[2].host, .nested = m[3].host, .order = m[4].host };
-    if (!e->status) quant_form_numbers(&f, first, n, out);
+    const int64_t N = p->ne[p->nd - 2], K = p->ne[p->nd - 1], each = N * K;
+    for (int64_t i = first, now; i < first + n && !e->status; i += now, out += now) {
+        const int64_t at = i / each;
+        now = VM_MIN(first + n - i, each - i % each);
+        quant_form f = { .kind = (vm_quant_kind)q->kind, .N = N, .K = K, .block = q->block, .zeros = m[2].host, .nested = m[3].host, .order = m[4].host };
+        const part_sizes s = sizes_of(&f);
+        f.codes = (const uint8_t *)m[0].host + at * s.codes;
+        if (f.nested) f.scale_codes = (uint8_t *)m[1].host + at * s.scales;
+        else f.scales = (float *)m[1].host + at * s.scales;
+        if (f.zeros) f.zeros += at * s.zeros;
+        if (f.nested) f.nested += at * s.nested;
+        if (f.order) f.order += at * s.order;
+        quant_form_numbers(&f, i % each, now, out);
+    }
     for (int k = 0; k < 5; k++)
         if (open[k]) vm_mirror_close(&m[k], false, NULL);
     return e->status;

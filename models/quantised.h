@@ -33,6 +33,11 @@ vm_status quant_form_make(quant_form *q, vm_quant_kind kind, int64_t N, int64_t 
 void quant_form_numbers(const quant_form *q, int64_t first, int64_t n, float *out);
 /* Gives parameter p the form, whose memory becomes that of parameters of the set (and the form is empty then). */
 vm_status quant_form_keep(quant_form *q, weight_set *set, vm_param *p, vm_error *e);
+/* Gives expert `at` of parameter p (E,N,K) the form, which is copied and then empty. VM_EMODEL: the experts before it are of another kind. */
+vm_status quant_form_keep_expert(quant_form *q, weight_set *set, vm_param *p, int64_t at, vm_error *e);
+
+/* Whether t is a matrix of numbers that is worth 8 or 4 bits: of a layer or an expert, no router of experts. */
+bool quantised_can_be(const st_tensor *t);
 
 typedef struct quantised quantised;
 /* The tensors of f under the names of plain weights, those of quantised matrices with dtype ST_UNKNOWN. config: the model's config.json, whose

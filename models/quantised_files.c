@@ -301,10 +301,15 @@ static bool is_part(const quantised *q, const st_tensor *t) {
     return false;
 }
 
-/* A matrix of floats that is quantised while it is loaded: of a layer, no expert and no router. */
+bool quantised_can_be(const st_tensor *t) {
+    const bool numbers = t->dtype == ST_F32 || t->dtype == ST_F16 || t->dtype == ST_BF16;
+    return t->nd == 2 && numbers && strstr(t->name, "layers.") && ends_in(t->name, ".weight") && !ends_in(t->name, "moe.gate.weight") &&
+           !ends_in(t->name, "mlp.gate.weight");
+}
+
+/* A matrix of floats that is quantised while it is loaded. */
 static bool is_quantised_now(const quantised *q, const st_tensor *t) {
-    bool yes = q->now && t->nd == 2 && ends_in(t->name, ".weight") && strstr(t->name, "layers.") && st_dtype_bytes(t->dtype) > 1 && t->shape[1] % 2 == 0 &&
-               !strstr(t->name, "experts") && !strstr(t->name, "moe.gate");
+    bool yes = q->now && quantised_can_be(t) && t->shape[1] % 2 == 0;
     for (json_iter it = json_each(q->left_out); json_next(&it);) yes &= it.value.kind != JSON_STRING || !strstr(t->name, json_as_str(it.value, NULL));
     return yes;
 }

@@ -202,17 +202,26 @@ static vm_status fill_bits(const weight_tie *t, const weight_source *f, const st
     return vm_mirror_close(&dst, !e->status, e);
 }
 
-/* A parameter that stays in codes and scales. */
+/* A parameter that stays in codes and scales, or one expert of it. */
 static vm_status fill_codes(const weight_tie *t, const weight_source *f, const st_tensor *s, weight_set *set, vm_error *e) {
+    const vm_param *p = t->p;
     quant_form q = { 0 };
-    if (t->p->nd != 2 || t->rows != rows_of(t->p) || t->flags)
-        return vm_fail(e, VM_EMODEL, "%s: %s: experts in 8 and 4 bits are not read; use the model's weights in 16 bits", f->path, s->name);
-    return f->quant(f->file, s, t->file_at, t->rows, &q, e) ? e->status : quant_form_keep(&q, set, t->p, e);
+    if (p->nd == 2 && t->rows == rows_of(p) && !t->flags)
+        return f->quant(f->file, s, t->file_at, t->rows, &q, e) ? e->status : quant_form_keep(&q, set, t->p, e);
+    if (p->nd != 3 || s->nd != 2 || t->rows != 1 || t->flags)
+        return vm_fail(e, VM_EMODEL, "%s: %s: experts of a layer in one tensor are not read in 8 and 4 bits; use the model's weights in 16 bits", f->path, s->name);
+    if (p->be->device != VM_CPU_DEV)
+        return vm_fail(e, VM_EDEVICE, "%s: %s: experts in 8 and 4 bits have no CUDA kernels; use --device cpu, or the model's weights in 16 bits", f->path, s->name);
+    if (!f->quant(f->file, s, 0, p->ne[1], &q, e)) quant_form_keep_expert(&q, set, t->p, t->at, e);
+    f->release(f->file, s);
+    return e->status;
 }
 
 static vm_status fill(const weight_tie *t, const weight_source *f, const st_tensor *s, bool writable, weight_set *keep, vm_error *e) {
     vm_param *p = t->p;
     int64_t cols = cols_of(p);
+    if (p->quant && !in_codes(f, s))
+        return vm_fail(e, VM_EMODEL, "%s: %s is not quantised, other experts of its layer are; use the model's weights in 16 bits", f->path, s->name);
     if (p->type != VM_F32) return fill_bits(t, f, s, e);
     if (keep && in_codes(f, s) && p->nd > 1 && !p->data) return fill_codes(t, f, s, keep, e);
     bool whole = t->rows == rows_of(p) && s->len == vm_param_count(p) && !(t->flags & ~W_TABLE);

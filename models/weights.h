@@ -26,11 +26,12 @@ void weights_free(weight_set *w);
 /* Parameters that have a moving average take its place, and it theirs; the same again takes it back. */
 void weights_swap_average(weight_set *w);
 
-/* A matrix (N,K) in 8 or 4 bits as vm_linear_q reads it, in place of the numbers of a parameter. */
+/* A matrix (N,K) in 8 or 4 bits as vm_linear_q reads it, or a stack of experts (E,N,K) as vm_experts_q does, in place of the numbers of a
+ * parameter. */
 typedef struct nn_quant {
     int kind, block; /* vm_quant_kind; weights that share a scale, 0 = a row */
     vm_param *codes, *scales, *zeros, *nested; /* zeros, nested: NULL = none */
-    vm_param *order; /* (K) i32: which column of x stands where; NULL = all in their places */
+    vm_param *order; /* (K) or (E,K) i32: which column of x stands where; NULL = all in their places */
 } nn_quant;
 
 enum { W_TRANSPOSED = 1, W_COUNT = 2, W_CLONE = 4, W_TABLE = 8 };

@@ -6,7 +6,8 @@
  *   int4  awq's "gemm": groups of columns with a scale in f16 and a zero of 4 bits, rounded to nearest (nothing is searched)
  *
  * One tensor at a time is in memory. A head of its own becomes int8 in each kind, unless it is to be kept: every token reads all of it.
- * Experts, their routers and tables stay in 16 bits. */
+ * Experts are matrices as others; where a layer has them in one tensor, they get the names of those that have tensors of their own. Routers
+ * of experts and tables stay in 16 bits. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "io/log.h"
 #include "kernels/quant.h"
 #include "models/llm.h"
+#include "models/quantised.h"
 #include "pipeline/convert.h"
 
 enum { NF4_BLOCK = 64 };
@@ -23,27 +25,57 @@ typedef struct {
     int64_t group; /* int4 */
     const st_file *f;
     st_writer *w;
+    st_tensor *t;  /* those of the file, or parts of them, under the names that they get */
+    int64_t n_t, cap;
     int64_t n, weights;
     bool head;     /* in 8 bits */
 } job;
+
+/* --- tensors -------------------------------------------------------------------------------------------------------------- */
+/* Rows row .. row + rows of t as a matrix of `columns`, or (rows 0) all of it as it is, under another name. */
+static void add(job *j, const st_tensor *t, int64_t row, int64_t rows, int64_t columns, char *name, vm_error *e) {
+    if (e->status || !name || !vm_grow(&j->t, &j->cap, j->n_t + 1, sizeof *j->t)) {
+        vm_free(name);
+        if (!e->status) vm_nomem(e, sizeof *j->t, "the list of tensors");
+        return;
+    }
+    st_tensor *to = &j->t[j->n_t++];
+    *to = *t, to->name = name;
+    if (!rows) return;
+    to->nd = 2, to->shape[0] = rows, to->shape[1] = columns, to->len = rows * columns, to->bytes = (size_t)to->len * st_dtype_bytes(t->dtype);
+    to->data += (size_t)(row * columns) * st_dtype_bytes(t->dtype);
+}
+
+static void add_experts(job *j, const st_tensor *t, const char *mlp, bool gate_up, vm_error *e) {
+    const int64_t rows = gate_up ? t->shape[1] / 2 : t->shape[1], K = t->shape[2];
+    for (int64_t i = 0; i < t->shape[0]; i++)
+        for (int k = 0; k < 1 + gate_up; k++)
+            add(j, t, (i * (1 + gate_up) + k) * rows, rows, K,
+                vm_asprintf("%.*sblock_sparse_moe.experts.%" PRId64 ".w%d.weight", (int)(mlp - t->name), t->name, i, gate_up ? 1 + 2 * k : 2), e);
+}
+
+static void list_tensors(job *j, const llm_config *c, vm_error *e) {
+    for (int64_t i = 0; i < st_len(j->f) && !e->status; i++) {
+        const st_tensor *t = st_at(j->f, i);
+        const char *mlp = c->experts ? strstr(t->name, "mlp.") : NULL;
+        if (mlp && t->nd == 3 && !strcmp(mlp, "mlp.experts.gate_up_proj")) add_experts(j, t, mlp, true, e);
+        else if (mlp && t->nd == 3 && !strcmp(mlp, "mlp.experts.down_proj")) add_experts(j, t, mlp, false, e);
+        else if (mlp && !strcmp(mlp, "mlp.gate.weight")) add(j, t, 0, 0, 0, vm_asprintf("%.*sblock_sparse_moe.gate.weight", (int)(mlp - t->name), t->name), e);
+        else add(j, t, 0, 0, 0, vm_strdup(t->name), e);
+    }
+}
 
 /* --- which -------------------------------------------------------------------------------------------------------------- */
 static bool ends_in(const char *s, const char *end) {
     size_t n = strlen(s), m = strlen(end);
     return n > m && !strcmp(s + n - m, end);
 }
-static bool is_float(st_dtype t) { return t == ST_F32 || t == ST_F16 || t == ST_BF16; }
-
-static bool is_matrix(const st_tensor *t) {
-    return t->nd == 2 && is_float(t->dtype) && strstr(t->name, "layers.") && ends_in(t->name, ".weight") && !strstr(t->name, "experts") &&
-           !strstr(t->name, "moe.gate");
-}
 static bool is_head(const job *j, const st_tensor *t) {
-    return j->head && t->nd == 2 && is_float(t->dtype) && !strcmp(t->name, "lm_head.weight");
+    return j->head && t->nd == 2 && (t->dtype == ST_F32 || t->dtype == ST_F16 || t->dtype == ST_BF16) && !strcmp(t->name, "lm_head.weight");
 }
 static bool fits(const job *j, const st_tensor *t) {
     if (is_head(j, t)) return true;
-    if (!is_matrix(t)) return false;
+    if (!quantised_can_be(t)) return false;
     return j->kind == VM_INT8 || (j->kind == VM_NF4 ? t->shape[1] % 2 == 0 : t->shape[0] % 8 == 0 && t->shape[1] % j->group == 0);
 }
 
@@ -51,7 +83,7 @@ static bool fits(const job *j, const st_tensor *t) {
 static vm_status find_group(job *j, int64_t asked, vm_error *e) {
     for (j->group = asked ? asked : 128; j->group >= (asked ? asked : 32); j->group /= 2) {
         bool all = true;
-        for (int64_t i = 0; i < st_len(j->f) && all; i++) all = !is_matrix(st_at(j->f, i)) || st_at(j->f, i)->shape[1] % j->group == 0;
+        for (int64_t i = 0; i < j->n_t && all; i++) all = !quantised_can_be(&j->t[i]) || j->t[i].shape[1] % j->group == 0;
         if (all) return VM_OK;
     }
     return vm_fail(e, VM_EUSAGE, "%s: columns of some matrices do not divide into groups of %d; give another --group, or --quantize nf4", st_path(j->f, NULL),
@@ -147,14 +179,14 @@ static vm_status write_weights(job *j, const char *dir, vm_error *e) {
     char *path = path_join(dir, "model.safetensors");
     if (!path) return vm_nomem(e, 256, "a path");
     if (!st_writer_open(&j->w, path, 0, e)) st_writer_meta(j->w, "format", "pt", e);
-    for (int64_t i = 0; i < st_len(j->f) && !e->status; i++) {
-        const st_tensor *t = st_at(j->f, i);
+    for (int64_t i = 0; i < j->n_t && !e->status; i++) {
+        const st_tensor *t = &j->t[i];
         if (fits(j, t)) put(j, t, NULL, e), j->n++, j->weights += t->len;
         else st_writer_add(j->w, t->name, t->dtype, t->nd, t->shape, e);
     }
     if (!e->status && !j->n) vm_fail(e, VM_EINPUT, "%s: no matrices of layers in f32, f16 or bf16", st_path(j->f, NULL));
-    for (int64_t i = 0; i < st_len(j->f) && !e->status; i++) {
-        const st_tensor *t = st_at(j->f, i);
+    for (int64_t i = 0; i < j->n_t && !e->status; i++) {
+        const st_tensor *t = &j->t[i];
         if (!fits(j, t)) {
             st_writer_put(j->w, t->name, t->data, e);
             continue;
@@ -171,11 +203,15 @@ static vm_status write_weights(job *j, const char *dir, vm_error *e) {
     return e->status;
 }
 
-/* What stays in 16 bits, as the libraries name it. */
+/* Matrices that stay in 16 bits, by their whole names: what all versions of the libraries understand. */
 static void put_left_out(const job *j, json_writer *w, const char *key) {
-    static const char *const names[] = { "lm_head", "block_sparse_moe", "experts" };
     json_begin_array(w, key);
-    for (int k = j->head; k < VM_LEN(names); k++) json_put_str(w, NULL, names[k]);
+    if (!j->head) json_put_str(w, NULL, "lm_head");
+    for (int64_t i = 0; i < j->n_t; i++) {
+        char name[320];
+        snprintf(name, sizeof name, "%.*s", (int)strlen(j->t[i].name) - 7, j->t[i].name);
+        if (ends_in(j->t[i].name, "moe.gate.weight")) json_put_str(w, NULL, name);
+    }
     json_close_array(w);
 }
 
@@ -224,22 +260,24 @@ static vm_status copy_rest(const char *from, const char *to, vm_error *e) {
 
 vm_status convert_quantize(const vm_args *a, const char *from, const char *out, vm_error *e) {
     const char *kind = arg_str(a, "quantize");
+    llm_config c = { 0 };
     job j = { .kind = !strcmp(kind, "nf4") ? VM_NF4 : !strcmp(kind, "int8") ? VM_INT8 : VM_INT4 };
     st_file *f = NULL;
     char *tmp = NULL;
     if (j.kind == VM_INT4 && strcmp(kind, "int4")) return vm_fail(e, VM_EUSAGE, "--quantize %s: expected int4, int8 or nf4", kind);
     if (j.kind != VM_INT4 && arg_given(a, "group")) return vm_fail(e, VM_EUSAGE, "--group goes with --quantize int4");
     if (!file_is_dir(from) || !llm_is_llm(from)) return vm_fail(e, VM_EUSAGE, "%s: --quantize starts from the folder of a language model", from);
-    llm_config c = { 0 };
     if (llm_config_read(&c, from, e) || st_open(&f, from, e)) return llm_config_free(&c), e->status;
     j.f = f, j.head = !arg_flag(a, "keep-head") && !c.tied;
+    list_tensors(&j, &c, e);
     llm_config_free(&c);
-    if ((j.kind != VM_INT4 || !find_group(&j, arg_int(a, "group"), e)) && !dir_begin(&tmp, out, e)) {
+    if (!e->status && (j.kind != VM_INT4 || !find_group(&j, arg_int(a, "group"), e)) && !dir_begin(&tmp, out, e)) {
         if (!write_weights(&j, tmp, e) && !write_config(&j, from, tmp, e) && !copy_rest(from, tmp, e)) dir_commit(tmp, out, e);
         if (e->status) dir_abort(tmp);
         else vm_info("%s: %" PRId64 " matrices of %.3g million weights in %s", out, j.n, (double)j.weights * 1e-6, kind);
     }
-    vm_free(tmp);
+    for (int64_t i = 0; i < j.n_t; i++) vm_free((char *)(uintptr_t)j.t[i].name);
+    vm_free(j.t), vm_free(tmp);
     st_close(f);
     return e->status;
 }

@@ -1,5 +1,5 @@
-/* test_gguf.c - GGUF files: a written one read back, block formats against the formulas of llm_gguf.h, a model from a file against the same
- * numbers in a folder, malformed files. */
+/* test_gguf.c - GGUF files: a written one read back, block formats against the formulas of llm_gguf.h, models (also of experts) from a file
+ * against the same numbers in a folder, malformed files. */
 #include <unistd.h>
 
 #include "io/chat.h"
@@ -87,8 +87,9 @@ static void block(uint32_t type, uint8_t *p, float *y) {
 }
 
 /* --- a model ------------------------------------------------------------------------------------------------------------- */
-enum { H = 256, V = 60, HS = 64, LENGTH = 12 };
-static const struct { const char *name, *hf; uint32_t type; int nd; int64_t ne[2]; bool turned; } tensors[] = {
+enum { H = 256, V = 60, HS = 64, LENGTH = 12, EXPERTS = 3 };
+typedef struct { const char *name, *hf; uint32_t type; int nd; int64_t ne[3]; bool turned; } line; /* hf: of a stack of experts with a %d */
+static const line common[] = {
     { "token_embd.weight", "model.embed_tokens.weight", GGUF_F16, 2, { V, H }, false },
     { "blk.0.attn_norm.weight", "model.layers.0.input_layernorm.weight", GGUF_F32, 1, { H }, false },
     { "blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight", GGUF_Q4_K, 2, { H, H }, true },
@@ -96,15 +97,38 @@ static const struct { const char *name, *hf; uint32_t type; int nd; int64_t ne[2
     { "blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight", GGUF_Q8_0, 2, { 2 * HS, H }, false },
     { "blk.0.attn_output.weight", "model.layers.0.self_attn.o_proj.weight", GGUF_Q4_0, 2, { H, H }, false },
     { "blk.0.ffn_norm.weight", "model.layers.0.post_attention_layernorm.weight", GGUF_F32, 1, { H }, false },
-    { "blk.0.ffn_gate.weight", "model.layers.0.mlp.gate_proj.weight", GGUF_Q4_1, 2, { 512, H }, false },
-    { "blk.0.ffn_up.weight", "model.layers.0.mlp.up_proj.weight", GGUF_BF16, 2, { 512, H }, false },
-    { "blk.0.ffn_down.weight", "model.layers.0.mlp.down_proj.weight", GGUF_Q4_K, 2, { H, 512 }, false },
     { "output_norm.weight", "model.norm.weight", GGUF_F32, 1, { H }, false },
     { "output.weight", "lm_head.weight", GGUF_Q6_K, 2, { V, H }, false },
 };
+static const line dense[] = {
+    { "blk.0.ffn_gate.weight", "model.layers.0.mlp.gate_proj.weight", GGUF_Q4_1, 2, { 512, H }, false },
+    { "blk.0.ffn_up.weight", "model.layers.0.mlp.up_proj.weight", GGUF_BF16, 2, { 512, H }, false },
+    { "blk.0.ffn_down.weight", "model.layers.0.mlp.down_proj.weight", GGUF_Q4_K, 2, { H, 512 }, false },
+};
+#define MOE "model.layers.0.block_sparse_moe."
+/* Mixtral: all experts of a layer in one tensor; and one tensor for each, as older files have them. */
+static const line stacked[] = {
+    { "blk.0.ffn_gate_inp.weight", MOE "gate.weight", GGUF_F32, 2, { EXPERTS, H }, false },
+    { "blk.0.ffn_gate_exps.weight", MOE "experts.%d.w1.weight", GGUF_Q4_K, 3, { EXPERTS, 512, H }, false },
+    { "blk.0.ffn_up_exps.weight", MOE "experts.%d.w3.weight", GGUF_F16, 3, { EXPERTS, 512, H }, false },
+    { "blk.0.ffn_down_exps.weight", MOE "experts.%d.w2.weight", GGUF_Q6_K, 3, { EXPERTS, H, 512 }, false },
+};
+static const line apart[] = {
+    { "blk.0.ffn_gate_inp.weight", MOE "gate.weight", GGUF_F32, 2, { EXPERTS, H }, false },
+    { "blk.0.ffn_gate.0.weight", MOE "experts.0.w1.weight", GGUF_Q4_0, 2, { 512, H }, false },
+    { "blk.0.ffn_gate.1.weight", MOE "experts.1.w1.weight", GGUF_Q4_0, 2, { 512, H }, false },
+    { "blk.0.ffn_gate.2.weight", MOE "experts.2.w1.weight", GGUF_Q4_0, 2, { 512, H }, false },
+    { "blk.0.ffn_up.0.weight", MOE "experts.0.w3.weight", GGUF_Q8_0, 2, { 512, H }, false },
+    { "blk.0.ffn_up.1.weight", MOE "experts.1.w3.weight", GGUF_Q8_0, 2, { 512, H }, false },
+    { "blk.0.ffn_up.2.weight", MOE "experts.2.w3.weight", GGUF_Q8_0, 2, { 512, H }, false },
+    { "blk.0.ffn_down.0.weight", MOE "experts.0.w2.weight", GGUF_Q4_1, 2, { H, 512 }, false },
+    { "blk.0.ffn_down.1.weight", MOE "experts.1.w2.weight", GGUF_Q4_1, 2, { H, 512 }, false },
+    { "blk.0.ffn_down.2.weight", MOE "experts.2.w2.weight", GGUF_Q4_1, 2, { H, 512 }, false },
+};
 
-static void header(bytes *b, int n_tensors) {
-    put(b, "GGUF", 4), put32(b, 3), put64(b, (uint64_t)n_tensors), put64(b, 12);
+static void header(bytes *b, int n_tensors, bool experts) {
+    put(b, "GGUF", 4), put32(b, 3), put64(b, (uint64_t)n_tensors), put64(b, 12 + 2 * experts);
+    if (experts) put_int(b, "llama.expert_count", EXPERTS), put_int(b, "llama.expert_used_count", 2);
     put_text(b, "general.architecture"), put32(b, 8), put_text(b, "llama");
     put_int(b, "llama.block_count", 1), put_int(b, "llama.context_length", 64), put_int(b, "llama.embedding_length", H);
     put_int(b, "llama.feed_forward_length", 512), put_int(b, "llama.attention.head_count", 4);
@@ -113,39 +137,53 @@ static void header(bytes *b, int n_tensors) {
     put_int(b, "tokenizer.ggml.bos_token_id", 1), put_int(b, "tokenizer.ggml.eos_token_id", 2), put_int(b, "tokenizer.ggml.eot_token_id", 7);
 }
 
-/* The file m.gguf, and the same numbers as a folder "plain". */
-static char *write_model(void) {
-    static const char config[] = "{\"model_type\":\"llama\",\"vocab_size\":60,\"hidden_size\":256,\"intermediate_size\":512,\"num_hidden_layers\":1,\"num_attention_heads\":4,"
-                                 "\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-6,\"rope_theta\":5000}";
+/* Under the folder's name: the tensor, or part k of a stack of experts. */
+static const char *hf_name(const line *t, int k, char out[128]) {
+    const char *at = strstr(t->hf, "%d");
+    if (at) snprintf(out, 128, "%.*s%d%s", (int)(at - t->hf), t->hf, k, at + 2);
+    else snprintf(out, 128, "%s", t->hf);
+    return out;
+}
+
+/* The file m.gguf, and the same numbers as a folder "plain". mlp: lines beside the common ones. */
+static char *write_model(const line *mlp, int n_mlp, bool experts) {
+    static const char config[] = "{\"model_type\":\"%s\",\"vocab_size\":60,\"hidden_size\":256,\"intermediate_size\":512,\"num_hidden_layers\":1,\"num_attention_heads\":4,"
+                                 "\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-6,\"rope_theta\":5000,\"num_local_experts\":3}";
     bytes b = { 0 };
     vm_error e = { 0 };
     st_writer *w = NULL;
-    char *path = path_join(tmp, "m.gguf"), *dir = path_join(tmp, "plain"), *a = path_join(dir, "config.json"), *to = path_join(dir, "model.safetensors");
-    if (dir_make(dir, &e) || file_write(a, config, strlen(config), &e) || st_writer_open(&w, to, 0, &e)) MISMATCH("%s\n", e.msg);
-    header(&b, VM_LEN(tensors));
-    for (int k = 0; k < VM_LEN(tensors); k++) {
-        put_tensor(&b, tensors[k].name, tensors[k].type, tensors[k].nd, tensors[k].ne);
-        st_writer_add(w, tensors[k].hf, ST_F32, tensors[k].nd, tensors[k].ne, &e);
+    char *path = path_join(tmp, "m.gguf"), *dir = path_join(tmp, "plain"), *a = path_join(dir, "config.json"), *to = path_join(dir, "model.safetensors"), text[400], name[128];
+    snprintf(text, sizeof text, config, experts ? "mixtral" : "llama");
+    if (dir_make(dir, &e) || file_write(a, text, strlen(text), &e) || st_writer_open(&w, to, 0, &e)) MISMATCH("%s\n", e.msg);
+    const int n_lines = VM_LEN(common) + n_mlp;
+    header(&b, n_lines, experts);
+    for (int i = 0; i < n_lines; i++) {
+        const line *t = i < VM_LEN(common) ? &common[i] : &mlp[i - VM_LEN(common)];
+        const int stack = t->nd == 3;
+        put_tensor(&b, t->name, t->type, t->nd, t->ne);
+        for (int k = 0; k < (stack ? t->ne[0] : 1); k++) st_writer_add(w, hf_name(t, k, name), ST_F32, t->nd - stack, t->ne + stack, &e);
     }
     pad(&b);
-    for (int k = 0; k < VM_LEN(tensors); k++) {
-        int64_t N = tensors[k].nd == 2 ? tensors[k].ne[0] : 1, K = tensors[k].ne[tensors[k].nd - 1], each;
+    for (int l = 0; l < n_lines; l++) {
+        const line *t = l < VM_LEN(common) ? &common[l] : &mlp[l - VM_LEN(common)];
+        int64_t K = t->ne[t->nd - 1], N = t->nd == 1 ? 1 : t->ne[t->nd - 2] * (t->nd == 3 ? t->ne[0] : 1), each;
+        const int parts = t->nd == 3 ? (int)t->ne[0] : 1;
         size_t n;
         float *y = vm_alloc((size_t)(N * K) * 4), *hf = vm_alloc((size_t)(N * K) * 4);
-        gguf_type_size(tensors[k].type, &each, &n);
+        gguf_type_size(t->type, &each, &n);
         for (int64_t i = 0; i < N * K; i += each) {
             uint8_t p[256];
-            st_dtype t = tensors[k].type == GGUF_F32 ? ST_F32 : tensors[k].type == GGUF_F16 ? ST_F16 : ST_BF16;
-            if (each > 1) block(tensors[k].type, p, y + i);
-            else y[i] = (float)((N == 1) + 0.07 * test_uniform(&state)), st_from_f32(p, t, y + i, 1), st_to_f32(y + i, t, p, 1);
+            st_dtype type = t->type == GGUF_F32 ? ST_F32 : t->type == GGUF_F16 ? ST_F16 : ST_BF16;
+            if (each > 1) block(t->type, p, y + i);
+            else y[i] = (float)((N == 1) + 0.07 * test_uniform(&state)), st_from_f32(p, type, y + i, 1), st_to_f32(y + i, type, p, 1);
             put(&b, p, n);
         }
         pad(&b);
         for (int64_t r = 0; r < N; r++) { /* (heads, i, half) in the file, (heads, half, i) in the folder */
-            int64_t h = r / HS, half_of = r % HS / (HS / 2), i = r % (HS / 2), from = tensors[k].turned ? h * HS + 2 * i + half_of : r;
+            int64_t h = r / HS, half_of = r % HS / (HS / 2), i = r % (HS / 2), from = t->turned ? h * HS + 2 * i + half_of : r;
             memcpy(hf + r * K, y + from * K, (size_t)K * 4);
         }
-        st_writer_put(w, tensors[k].hf, hf, &e);
+        for (int k = 0; k < parts; k++) st_writer_put(w, hf_name(t, k, name), hf + k * (N / parts) * K, &e);
         vm_free(y), vm_free(hf);
     }
     if (e.status || st_writer_commit(w, &e) || file_write(path, b.p, (size_t)b.n, &e)) MISMATCH("%s\n", e.msg);
@@ -171,9 +209,19 @@ static void logits(const llm *m, float out[V]) {
     llm_engine_free(en);
 }
 
+/* Numbers of a parameter against those of the plain folder. */
+static void same_numbers(const vm_param *p, const vm_param *plain) {
+    int64_t n = vm_param_count(plain);
+    float *x = vm_alloc((size_t)n * 4);
+    vm_error e = { 0 };
+    EXPECT(!weight_read(p, 0, n, x, &e));
+    for (int64_t i = 0; i < n; i++) EXPECT_NEAR((double)x[i], (double)((const float *)plain->data)[i], 2e-7);
+    vm_free(x);
+}
+
 TEST(a_model) {
     float want[V], got[V];
-    char *path = write_model(), *dir = path_join(tmp, "plain");
+    char *path = write_model(dense, VM_LEN(dense), false), *dir = path_join(tmp, "plain");
     llm *plain = open_model(dir, false), *m = open_model(path, false), *whole = open_model(path, true);
     EXPECT(m->c.bos == 1 && m->c.stops == 2 && m->c.stop[0] == 2 && m->c.stop[1] == 7 && m->c.NKV == 2 && m->c.context == 64);
     logits(plain, want);
@@ -186,19 +234,31 @@ TEST(a_model) {
     EXPECT(l->k_w->type == VM_F16 && l->up_w->type == VM_BF16 && l->up_w->borrowed && m->embed->type == VM_F16);
     vm_param *const quants[][3] = { { l->q_w, w->q_w, p->q_w }, { l->k_w, w->k_w, p->k_w },          { l->v_w, w->v_w, p->v_w },     { l->o_w, w->o_w, p->o_w },
                                     { l->gate_w, w->gate_w, p->gate_w }, { l->up_w, w->up_w, p->up_w }, { l->down_w, w->down_w, p->down_w }, { m->head, whole->head, plain->head } };
-    for (int k = 0; k < VM_LEN(quants); k++) {
-        int64_t n = vm_param_count(quants[k][2]);
-        float *x = vm_alloc((size_t)n * 4);
-        vm_error e = { 0 };
-        for (int side = 0; side < 2; side++) {
-            EXPECT(!weight_read(quants[k][side], 0, n, x, &e));
-            for (int64_t i = 0; i < n; i++) EXPECT_NEAR((double)x[i], (double)((const float *)quants[k][2]->data)[i], 2e-7);
-        }
-        vm_free(x);
-    }
+    for (int k = 0; k < VM_LEN(quants); k++) same_numbers(quants[k][0], quants[k][2]), same_numbers(quants[k][1], quants[k][2]);
     llm_free(plain), llm_free(m), llm_free(whole);
     unlink(path);
     vm_free(path), vm_free(dir);
+}
+
+TEST(experts_of_both_layouts) {
+    for (int one = 0; one < 2; one++) {
+        float want[V], got[V];
+        char *path = one ? write_model(stacked, VM_LEN(stacked), true) : write_model(apart, VM_LEN(apart), true), *dir = path_join(tmp, "plain");
+        llm *plain = open_model(dir, false), *m = open_model(path, false), *whole = open_model(path, true);
+        EXPECT(m->c.experts == EXPERTS && m->c.chosen == 2);
+        logits(plain, want);
+        logits(m, got);
+        for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
+        logits(whole, got);
+        for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
+        const llm_layer *l = &m->layer[0], *w = &whole->layer[0], *p = &plain->layer[0];
+        EXPECT(l->gate_w->quant && l->down_w->quant && (one ? l->up_w->type == VM_F16 : l->up_w->quant != NULL) && !l->router->quant);
+        same_numbers(l->gate_w, p->gate_w), same_numbers(l->up_w, p->up_w), same_numbers(l->down_w, p->down_w), same_numbers(l->router, p->router);
+        same_numbers(w->gate_w, p->gate_w), same_numbers(w->up_w, p->up_w), same_numbers(w->down_w, p->down_w);
+        llm_free(plain), llm_free(m), llm_free(whole);
+        unlink(path);
+        vm_free(path), vm_free(dir);
+    }
 }
 
 /* --- tokenizers ------------------------------------------------------------------------------------------------------------ */
@@ -303,7 +363,7 @@ TEST(tokenizers_that_are_not_read) {
 TEST(cut_files) {
     bytes b = { 0 };
     gguf *g = NULL;
-    header(&b, 1);
+    header(&b, 1, false);
     put_tensor(&b, "token_embd.weight", GGUF_F32, 2, (int64_t[]){ 4, H });
     int64_t head = b.n;
     pad(&b);
@@ -359,6 +419,7 @@ int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/gguf.XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(tmp)) return 1;
     RUN(a_model);
+    RUN(experts_of_both_layouts);
     RUN(byte_level_pairs);
     RUN(pieces_with_scores);
     RUN(tokenizers_that_are_not_read);

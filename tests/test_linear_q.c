@@ -1,8 +1,8 @@
 /* test_linear_q.c - products with quantised weights against loops in double over the numbers that the codes stand for: few rows and
  * many, every kind, blocks inside and across rows, zeros, double quantisation, biases, residuals, 16-bit types, ragged sizes. */
 #include "kernels/gpu_gemm.h"
-#include "kernels/quant.h"
 #include "tests/optest.h"
+#include "tests/quant_parts.h"
 
 typedef struct {
     vm_quant_kind kind;
@@ -13,15 +13,6 @@ typedef struct {
     bool deterministic;
     vm_type x, y;
 } shape;
-
-/* The weight's numbers, by the definition of quant.h alone. */
-static double weight(const shape *s, const uint8_t *codes, const double *scale, const double *zeros, int64_t n, int64_t k) {
-    int64_t e = n * s->K + k, G = s->block ? (s->K + s->block - 1) / s->block : 1;
-    int64_t b = s->kind == VM_NF4 ? e / s->block : n * G + (s->block ? k / s->block : 0);
-    int c = s->kind == VM_INT8 ? codes[e] : e % 2 ? codes[e / 2] & 15 : codes[e / 2] >> 4;
-    if (s->kind == VM_INT8) return (c - 128) * scale[b];
-    return s->kind == VM_NF4 ? (double)vm_nf4[c] * scale[b] : (c - (zeros ? zeros[b] : 8)) * scale[b];
-}
 
 static void linear_q_case(shape s) {
     op_case c = op_begin(s.x == VM_F32 ? VM_F32 : s.x);
@@ -46,7 +37,7 @@ static void linear_q_case(shape s) {
         scale[i] = nested ? t[1 + (int64_t)c.x[2][i]] * t[257 + i / 256] + t[0] : c.x[2][i];
     }
     for (int64_t n = 0; n < N; n++)
-        for (int64_t k = 0; k < K; k++) w[n * K + k] = weight(&s, c.raw[1], scale, zeros ? c.x[3] : NULL, n, k);
+        for (int64_t k = 0; k < K; k++) w[n * K + k] = quant_number(s.kind, s.block, K, false, c.raw[1], scale, zeros ? c.x[3] : NULL, n, k);
     for (int64_t m = 0; m < M; m++)
         for (int64_t n = 0; n < N; n++) {
             double sum = s.bias ? c.x[4][n] : 0;

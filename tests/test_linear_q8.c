@@ -1,10 +1,8 @@
 /* test_linear_q8.c - products with quantised weights whose x is rounded to 8 bits, against loops in double over the same rounded numbers:
  * every kind, blocks of lanes, of registers and of rows, zeros, double quantisation, ragged sizes, 1 to 33 rows; the same bits at every
  * processor level; and where no rounding is allowed. */
-#include <math.h>
-
-#include "kernels/quant.h"
 #include "tests/optest.h"
+#include "tests/quant_parts.h"
 
 typedef struct {
     vm_quant_kind kind;
@@ -15,23 +13,6 @@ typedef struct {
     vm_type x, y;
     bool plain; /* expected to stay unrounded */
 } shape;
-
-/* What the node multiplies, by the definition in ops.h alone. */
-static void rounded(const double *x, int64_t K, double *out) {
-    for (int64_t k = 0; k < K; k += 32) {
-        int64_t n = VM_MIN((int64_t)32, K - k);
-        float most = 0;
-        for (int64_t i = k; i < k + n; i++) most = fmaxf(most, fabsf((float)x[i]));
-        for (int64_t i = k; i < k + n; i++) out[i] = most > 0 ? (double)rintf((float)x[i] * (127 / most)) * (double)(most / 127) : 0;
-    }
-}
-static double weight(const shape *s, const uint8_t *codes, const double *scale, const double *zeros, int64_t n, int64_t k) {
-    int64_t e = n * s->K + k, G = s->block ? (s->K + s->block - 1) / s->block : 1, b = n * G + (s->block ? k / s->block : 0);
-    int c = s->kind == VM_INT8 ? codes[e] : e % 2 ? codes[e / 2] & 15 : codes[e / 2] >> 4;
-    if (s->kind == VM_INT8) return (c - 128) * scale[b];
-    if (s->kind == VM_INT4) return (c - (zeros ? zeros[b] : 8)) * scale[b];
-    return scale[b] * (s->plain ? (double)vm_nf4[c] : rint((double)vm_nf4[c] * 123.25) / 123.25);
-}
 
 static const char *op_of(const vm_graph *g, vm_val y) { return g->n[g->v[y].node].op->name; }
 
@@ -53,10 +34,10 @@ static void run_case(shape s) {
     for (int64_t i = 0; i < ns; i++) scale[i] = nested ? c.x[5][1 + (int64_t)c.x[2][i]] * c.x[5][257 + i / 256] + c.x[5][0] : c.x[2][i];
     for (int64_t m = 0; m < M; m++) {
         if (s.plain) memcpy(xr + m * K, c.x[0] + m * K, (size_t)K * sizeof *xr);
-        else rounded(c.x[0] + m * K, K, xr + m * K);
+        else quant_rounded(c.x[0] + m * K, K, xr + m * K);
         for (int64_t n = 0; n < N; n++) {
             double sum = s.bias ? c.x[4][n] : 0;
-            for (int64_t k = 0; k < K; k++) sum += xr[m * K + k] * weight(&s, c.raw[1], scale, zeros ? c.x[3] : NULL, n, k);
+            for (int64_t k = 0; k < K; k++) sum += xr[m * K + k] * quant_number(s.kind, s.block, K, !s.plain, c.raw[1], scale, zeros ? c.x[3] : NULL, n, k);
             want[m * N + n] = sum + (s.residual ? c.x[6][m * N + n] : 0);
         }
     }
