@@ -11,15 +11,23 @@ typedef struct {
     int32_t state, parent;
     int32_t view; /* the frame with the counts that all such frames share; itself, perhaps */
     int64_t count; /* G_REPEAT: how many there are when this one returns */
-    int64_t cost; /* bytes to the end from where it returns to */
+    int32_t cost[2]; /* bytes to the end from where it returns to, in either of two modes */
 } frame;
+
+/* Where an end is: between tokens; or behind a blank that will be one token with the byte that comes; or at the start of a text,
+ * where a token's blank is dropped. */
+enum { BETWEEN, BEHIND, START, MODES = START };
+/* Bytes from one mode to another. */
+typedef struct {
+    int32_t at[MODES][MODES]; /* from, to */
+} ways;
 
 struct grammar_walk {
     const grammar *g;
     int longest;
-    bool byte[256];
-    int64_t *cost; /* of each state: bytes to the end of its rule or body, those that cannot be written counting
-                      GRAMMAR_NEVER */
+    int16_t first[START + 1][257]; /* the first byte from c on that can be written in a mode; 256 = none */
+    ways *cost; /* of each state: bytes to the end of its rule or body, those that cannot be written counting
+                   GRAMMAR_NEVER */
     frame *frame;
     int64_t n, cap;
     int32_t *table; /* of frames by content, 1 + number; open addressing */
@@ -30,49 +38,84 @@ struct grammar_walk {
 
 /* --- costs -------------------------------------------------------------------------------------------------------- */
 enum { FAR = 1 << 30 };
+static const ways NOWHERE = { { { FAR, FAR }, { FAR, FAR } } }, NOTHING = { { { 0, FAR }, { FAR, 0 } } };
 
-static int64_t sum(int64_t a, int64_t b) { return VM_MIN((int64_t)FAR, a + b); }
-static int64_t times(int64_t n, int64_t x) { return n > 0 && x > FAR / n ? FAR : VM_MAX(n, (int64_t)0) * x; }
-
-/* The byte of an edge that a shortest end takes. */
-static int edge_byte(const grammar_walk *w, const g_edge *x) {
-    for (int c = x->lo; c <= x->hi; c++)
-        if (w->byte[c]) return c;
-    return x->lo;
+static int32_t sum(int64_t a, int64_t b) { return (int32_t)VM_MIN((int64_t)FAR, a + b); }
+static ways better(ways x, ways y) {
+    for (int k = 0; k < 4; k++) x.at[k / 2][k % 2] = VM_MIN(x.at[k / 2][k % 2], y.at[k / 2][k % 2]);
+    return x;
 }
-static int64_t edge_cost(const grammar_walk *w, const g_edge *x) {
-    return sum(w->byte[edge_byte(w, x)] ? 1 : GRAMMAR_NEVER, w->cost[x->to]);
+static ways then(ways x, ways y) {
+    ways z;
+    for (int a = 0; a < 2; a++)
+        for (int b = 0; b < 2; b++) z.at[a][b] = VM_MIN(sum(x.at[a][0], y.at[0][b]), sum(x.at[a][1], y.at[1][b]));
+    return z;
+}
+static ways times(int64_t n, ways x) {
+    ways all = NOTHING;
+    for (; n > 0; n /= 2, x = then(x, x))
+        if (n % 2) all = then(all, x);
+    return all;
 }
 
-/* Of a state, `count` times of its repetition being over. */
-static int64_t rest_cost(const grammar_walk *w, int32_t state, int64_t count) {
+/* A byte of an edge that an end may take, and the mode behind it: in each mode the first that can be written, and between tokens
+ * the blank that the next byte is joined to. */
+typedef struct {
+    int byte, to;
+    int32_t cost;
+} taken;
+static int take(const grammar_walk *w, const g_edge *x, int mode, taken out[2]) {
+    const int c = w->first[mode][x->lo];
+    out[0] = c <= x->hi ? (taken){ c, BETWEEN, 1 } : (taken){ x->lo, BETWEEN, GRAMMAR_NEVER };
+    out[1] = (taken){ ' ', BEHIND, 1 };
+    return 1 + (mode == BETWEEN && x->lo <= ' ' && ' ' <= x->hi);
+}
+static ways edge_cost(const grammar_walk *w, const g_edge *x) {
+    ways all = NOWHERE;
+    taken t[2];
+    for (int a = 0; a < MODES; a++)
+        for (int k = take(w, x, a, t); k-- > 0;)
+            for (int b = 0; b < MODES; b++) all.at[a][b] = VM_MIN(all.at[a][b], sum(t[k].cost, w->cost[x->to].at[t[k].to][b]));
+    return all;
+}
+
+/* Of a state, `count` times of its repetition being over. A further time than it asks for may change the mode. */
+static ways rest_cost(const grammar_walk *w, int32_t state, int64_t count) {
     const grammar *g = w->g;
     const g_state *s = &g->state[state];
-    int64_t best = FAR;
+    ways best = NOWHERE;
     switch ((g_kind)s->kind) {
-    case G_RETURN: return 0;
+    case G_RETURN: return NOTHING;
     case G_BYTES:
-        for (int i = 0; i < s->b; i++) best = VM_MIN(best, edge_cost(w, &g->edge[s->a + i]));
+        for (int i = 0; i < s->b; i++) best = better(best, edge_cost(w, &g->edge[s->a + i]));
         return best;
     case G_SPLIT:
-        for (int i = 0; i < s->b; i++) best = VM_MIN(best, w->cost[g->target[s->a + i]]);
+        for (int i = 0; i < s->b; i++) best = better(best, w->cost[g->target[s->a + i]]);
         return best;
-    case G_CALL: return sum(w->cost[s->a], w->cost[s->b]);
+    case G_CALL: return then(w->cost[s->a], w->cost[s->b]);
     case G_REPEAT: break;
     }
-    return sum(times(s->lo - count, w->cost[s->a]), w->cost[s->b]);
+    best = times(s->lo - count, w->cost[s->a]);
+    if (s->hi < 0 || s->hi > VM_MAX(s->lo, count)) best = better(best, then(best, w->cost[s->a]));
+    return then(best, w->cost[s->b]);
 }
 
 static void find_costs(grammar_walk *w) {
-    for (int64_t i = 0; i < w->g->n; i++) w->cost[i] = FAR;
+    for (int64_t i = 0; i < w->g->n; i++) w->cost[i] = NOWHERE;
     for (bool changed = true; changed;) {
         changed = false;
         for (int32_t i = 0; i < w->g->n; i++) {
-            int64_t x = rest_cost(w, i, 0);
-            changed |= x < w->cost[i];
+            ways x = better(rest_cost(w, i, 0), w->cost[i]);
+            changed |= memcmp(&x, &w->cost[i], sizeof x) != 0;
             w->cost[i] = x;
         }
     }
+}
+
+/* Bytes to the end of the text by these ways and from frame f on. */
+static int32_t to_end(const grammar_walk *w, ways x, int32_t f, int mode) {
+    const int32_t *below = w->frame[f].cost;
+    return VM_MIN(sum(x.at[mode][0], below[0]), sum(x.at[mode][1], below[1]));
 }
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
@@ -123,8 +166,8 @@ static int32_t push(grammar_walk *w, int32_t state, int64_t count, int32_t paren
         return BOTTOM;
     }
     int32_t i = (int32_t)w->n++;
-    w->frame[i] =
-        (frame){ state, parent, view < 0 ? i : view, count, sum(rest_cost(w, state, count), w->frame[parent].cost) };
+    ways rest = rest_cost(w, state, count);
+    w->frame[i] = (frame){ state, parent, view < 0 ? i : view, count, { to_end(w, rest, parent, BETWEEN), to_end(w, rest, parent, BEHIND) } };
     at = hash_of(state, count, parent);
     while (w->table[at & (uint64_t)(w->room - 1)]) at++;
     w->table[at & (uint64_t)(w->room - 1)] = i + 1;
@@ -132,11 +175,18 @@ static int32_t push(grammar_walk *w, int32_t state, int64_t count, int32_t paren
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
-vm_status grammar_walk_new(grammar_walk **out, const grammar *g, int longest, const bool byte[256], vm_error *e) {
+vm_status grammar_walk_new(grammar_walk **out, const grammar *g, int longest, const g_tokens *can, vm_error *e) {
     grammar_walk *w = *out = vm_calloc(1, sizeof *w);
     if (!w) return vm_nomem(e, sizeof *w, "a grammar");
     w->g = g, w->longest = longest;
-    memcpy(w->byte, byte, sizeof w->byte);
+    for (int mode = 0; mode <= START; mode++) {
+        int16_t *first = w->first[mode];
+        first[256] = 256;
+        for (int c = 255; c >= 0; c--) {
+            bool written = mode == BETWEEN ? can->byte[c] : can->joined[c] || (mode == START && can->byte[c] && c != ' ');
+            first[c] = written ? (int16_t)c : first[c + 1];
+        }
+    }
     w->cost = vm_alloc((size_t)g->n * sizeof *w->cost);
     if (!w->cost || !vm_grow(&w->frame, &w->cap, 64, sizeof *w->frame) || !widen(w)) {
         grammar_walk_free(w);
@@ -144,7 +194,7 @@ vm_status grammar_walk_new(grammar_walk **out, const grammar *g, int longest, co
         return vm_nomem(e, (size_t)g->n * sizeof *w->cost, "a grammar");
     }
     find_costs(w);
-    w->frame[BOTTOM] = (frame){ 0 };
+    w->frame[BOTTOM] = (frame){ .cost = { 0, FAR } };
     w->n = 1;
     return VM_OK;
 }
@@ -262,46 +312,71 @@ bool grammar_walk_step(grammar_walk *w, const g_places *from, uint8_t c, g_place
     return to->n || to->done;
 }
 
-int64_t grammar_walk_cost(const grammar_walk *w, g_place p) { return sum(w->cost[p.state], w->frame[p.frame].cost); }
-
-int64_t grammar_walk_cost_of(const grammar_walk *w, const g_places *s) {
-    int64_t best = s->done ? 0 : FAR;
-    for (int64_t i = 0; i < s->n; i++) best = VM_MIN(best, grammar_walk_cost(w, s->at[i]));
+/* The byte that an end takes in a state of bytes, and where it is then; what the end costs. */
+typedef struct {
+    int byte, mode;
+    int32_t to, cost;
+} step;
+static step next_byte(const grammar_walk *w, int32_t state, int32_t f, int mode) {
+    const g_state *s = &w->g->state[state];
+    step best = { .cost = FAR };
+    taken t[2];
+    for (int i = 0; i < s->b; i++) {
+        const g_edge *x = &w->g->edge[s->a + i];
+        for (int k = 0, n = take(w, x, mode, t); k < n; k++) {
+            int32_t cost = sum(t[k].cost, to_end(w, w->cost[x->to], f, t[k].to));
+            if (cost < best.cost) best = (step){ t[k].byte, t[k].to, x->to, cost };
+        }
+    }
     return best;
 }
 
-char *grammar_walk_end(grammar_walk *w, g_place p) {
+int64_t grammar_walk_cost(const grammar_walk *w, g_place p, bool begins) {
+    return begins ? next_byte(w, p.state, p.frame, START).cost : to_end(w, w->cost[p.state], p.frame, BETWEEN);
+}
+
+int64_t grammar_walk_cost_of(const grammar_walk *w, const g_places *s, bool begins) {
+    int64_t best = s->done ? 0 : FAR;
+    for (int64_t i = 0; i < s->n; i++) best = VM_MIN(best, grammar_walk_cost(w, s->at[i], begins));
+    return best;
+}
+
+char *grammar_walk_end(grammar_walk *w, g_place p, bool begins) {
     const grammar *g = w->g;
-    int64_t n = 0, count = 0, room = grammar_walk_cost(w, p);
+    int64_t n = 0, count = 0, room = grammar_walk_cost(w, p, begins);
     int32_t state = p.state, f = p.frame;
+    int mode = begins ? START : BETWEEN;
     char *text = vm_alloc((size_t)room + 1);
     while (text && !w->failed && (g->state[state].kind != G_RETURN || f != BOTTOM)) {
         const g_state *s = &g->state[state];
         int best = 0;
+        step next;
         switch ((g_kind)s->kind) {
         case G_RETURN:
             state = w->frame[f].state, count = w->frame[f].count, f = w->frame[f].parent;
             continue;
         case G_BYTES:
-            for (int i = 1; i < s->b; i++)
-                if (edge_cost(w, &g->edge[s->a + i]) < edge_cost(w, &g->edge[s->a + best])) best = i;
             if (n == room) return vm_free(text), NULL;
-            text[n++] = (char)edge_byte(w, &g->edge[s->a + best]);
-            state = g->edge[s->a + best].to;
+            next = next_byte(w, state, f, mode);
+            text[n++] = (char)next.byte, state = next.to, mode = next.mode;
             break;
         case G_SPLIT:
             for (int i = 1; i < s->b; i++)
-                if (w->cost[g->target[s->a + i]] < w->cost[g->target[s->a + best]]) best = i;
+                if (to_end(w, w->cost[g->target[s->a + i]], f, mode) < to_end(w, w->cost[g->target[s->a + best]], f, mode)) best = i;
             state = g->target[s->a + best];
             break;
         case G_CALL:
             if (g->state[s->b].kind != G_RETURN) f = push(w, s->b, 0, f);
             state = s->a;
             break;
-        case G_REPEAT:
-            if (count < s->lo) f = push(w, state, count + 1, f), state = s->a;
+        case G_REPEAT: {
+            bool more = count < s->lo, may = s->hi < 0 || count < s->hi;
+            int32_t own = more || may ? push(w, state, s->hi < 0 ? VM_MIN(count + 1, s->lo) : count + 1, f) : BOTTOM;
+            if (!more && may) more = to_end(w, w->cost[s->a], own, mode) < to_end(w, w->cost[s->b], f, mode);
+            if (more) f = own, state = s->a;
             else state = s->b;
             break;
+        }
         }
         count = 0;
     }

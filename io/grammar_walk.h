@@ -21,9 +21,12 @@ static inline void g_places_free(g_places *s) {
     *s = (g_places){ 0 };
 }
 
-/* longest: bytes of the longest token. byte[c]: whether c can be written by itself; ends of texts are made of such
- * bytes where they can be. */
-vm_status grammar_walk_new(grammar_walk **out, const grammar *g, int longest, const bool byte[256], vm_error *e);
+/* What a vocabulary can write: byte[c]: c is a token; joined[c]: a blank and c are one. */
+typedef struct {
+    bool byte[256], joined[256];
+} g_tokens;
+/* longest: bytes of the longest token. Ends of texts are made of what can be written where they can be. */
+vm_status grammar_walk_new(grammar_walk **out, const grammar *g, int longest, const g_tokens *can, vm_error *e);
 void grammar_walk_free(grammar_walk *w); /* accepts NULL */
 int64_t grammar_walk_frames(const grammar_walk *w);
 void grammar_walk_forget(grammar_walk *w); /* all frames; no place is valid then */
@@ -36,13 +39,14 @@ void grammar_walk_start(grammar_walk *w, g_places *to);
 bool grammar_walk_step(grammar_walk *w, const g_places *from, uint8_t c, g_places *to);
 bool grammar_walk_takes(const grammar_walk *w, g_place p, uint8_t c); /* whether c leads anywhere from p */
 
-/* Bytes that the shortest end takes from here; GRAMMAR_NEVER and more: it needs a byte that cannot be written. */
+/* Bytes that the shortest end takes from here; GRAMMAR_NEVER and more: it needs a byte that cannot be written. begins: a text
+ * starts here whose first token drops a blank, so that a joined byte can be written, and a blank by two of them. */
 enum { GRAMMAR_NEVER = 1 << 20 };
-int64_t grammar_walk_cost(const grammar_walk *w, g_place p);
-int64_t grammar_walk_cost_of(const grammar_walk *w, const g_places *s); /* the least of them, 0 when done */
-/* Such an end, of grammar_walk_cost bytes; the end of a place that it leads to is its rest. vm_free; NULL when memory
- * is out. */
-char *grammar_walk_end(grammar_walk *w, g_place p);
+int64_t grammar_walk_cost(const grammar_walk *w, g_place p, bool begins);
+int64_t grammar_walk_cost_of(const grammar_walk *w, const g_places *s, bool begins); /* the least of them, 0 when done */
+/* Such an end, of grammar_walk_cost bytes; the end of a place that it leads to between tokens is its rest. vm_free; NULL
+ * when memory is out. */
+char *grammar_walk_end(grammar_walk *w, g_place p, bool begins);
 
 /* A place from which the same tokens may come: counts that no single token can exhaust are made equal. */
 g_place grammar_walk_view(const grammar_walk *w, g_place p);

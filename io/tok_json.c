@@ -306,7 +306,7 @@ static vm_status read_rules(tok *t, json_value root, vm_error *e) {
     if (!s) s = each_step(t, json_get(root, "normalizer"), "normalizers", normalizer, e);
     if (!s) s = each_step(t, json_get(root, "pre_tokenizer"), "pretokenizers", pre_tokenizer, e);
     if (!s) s = each_step(t, json_get(root, "post_processor"), "processors", read_post_processor, e);
-    if (!s && pairs && !clip) s = each_step(t, json_get(root, "decoder"), "decoders", tok_bpe_decoder, e);
+    if (!s && !pieces && !clip) s = each_step(t, json_get(root, "decoder"), "decoders", scored ? tok_unigram_decoder : tok_bpe_decoder, e);
     if (!s) s = read_lengths(t, root, e);
     return s ? s : e->status;
 }

@@ -138,6 +138,7 @@ vm_status tok_read_decoder(tok *t, json_value list, vm_error *e);
 vm_status tok_unigram_model(tok *t, json_value model, vm_error *e);
 vm_status tok_unigram_normalizer(tok *t, json_value v, const char *type, vm_error *e);
 vm_status tok_unigram_pre_tokenizer(tok *t, json_value v, const char *type, vm_error *e);
+vm_status tok_unigram_decoder(tok *t, json_value v, const char *type, vm_error *e);
 vm_status tok_unigram_add(tok *t, const char *s, size_t bytes, double score, int kind, vm_error *e); /* the next entry */
 void tok_unigram_free(struct tok_unigram *u);
 vm_status tok_bpe_model(tok *t, json_value model, vm_error *e);

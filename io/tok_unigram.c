@@ -169,7 +169,10 @@ static vm_status prepare(tok *t, const char *s, size_t bytes, tok_text *out, vm_
 static bool spell(const tok *t, int32_t id, tok_text *out, bool *blank) {
     size_t n;
     const char *s = vocab_text(&t->words, id, &n);
+    const struct tok_unigram *u = t->uni;
     *blank = false;
+    for (int b = 0; b < 256 && u->bytes_out && u->model.bytes_too && n == 6; b++)
+        if (u->model.byte[b] == id) return tok_text_add(out, &(char){ (char)b }, 1);
     for (size_t i = 0; i < n;) {
         bool line = n - i >= 3 && !memcmp(s + i, low_line, 3);
         if (!(line ? tok_text_add(out, " ", 1) : tok_text_add(out, s + i, 1))) return false;

@@ -11,7 +11,7 @@ struct tok_unigram {
     uint8_t *kind;          /* by id: spiece_kind, NORMAL in a tokenizer.json */
     int64_t n, cap_score, cap_kind;
     int32_t unk;
-    bool byte_fallback;
+    bool byte_fallback, bytes_out; /* bytes_out: decoding makes bytes of the pieces of bytes again */
     tok_steps rules;        /* of tokenizer.json; the map of spiece.model as well */
     bool words, meta, prefix, parts; /* split at blanks; blanks as U+2581; one before every word; split before each */
     /* spiece.model, with the rules of SigLIP */

@@ -28,6 +28,14 @@ vm_status tok_unigram_pre_tokenizer(tok *t, json_value v, const char *type, vm_e
     return e->status;
 }
 
+vm_status tok_unigram_decoder(tok *t, json_value v, const char *type, vm_error *e) {
+    static const char *const others[] = { "Metaspace", "Replace", "Fuse", "Strip" }; /* blanks of U+2581, and the first one dropped */
+    bool known = !strcmp(type, "ByteFallback");
+    t->uni->bytes_out |= known;
+    for (int k = 0; k < VM_LEN(others); k++) known |= !strcmp(type, others[k]);
+    return known ? VM_OK : json_fail(v, e, "decoder %s is none of Metaspace, Replace, ByteFallback, Fuse, Strip", type);
+}
+
 /* --- spiece.model ------------------------------------------------------------------------------------------------ */
 static vm_status take_pieces(tok *t, const spiece_file *f, const char *path, vm_error *e) {
     struct tok_unigram *u = t->uni;
@@ -84,7 +92,7 @@ vm_status tok_load_spiece(tok *t, const char *path, const char *dir, vm_error *e
     else if (charsmap_open(&u->rules.map, f.charsmap, f.charsmap_n, &inner))
         vm_fail(e, VM_EINPUT, "%s: %s", path, inner.msg);
     if (e->status || take_pieces(t, &f, path, e)) goto done;
-    u->spiece = true, u->byte_fallback = f.byte_fallback;
+    u->spiece = true, u->byte_fallback = u->bytes_out = f.byte_fallback;
     u->dummy_prefix = f.dummy_prefix, u->squeeze = f.squeeze, u->escape = f.escape;
     u->lower = json_bool(config, "do_lower_case", true, e);
     if (!t->info.context) t->info.context = 64;

@@ -326,7 +326,8 @@ vm_status tok_spell(tok *t, int32_t id, const char **bytes, size_t *n, vm_error 
 }
 
 int tok_drops_blanks(const tok *t) {
-    if (t->family != &tok_bpe) return -1;
+    if (t->family == &tok_clip) return -1;
+    if (t->family->blank_before) return 1; /* of tokens before any text has come: those of a blank alone add nothing */
     return t->strip == TOK_STRIP_FIRST ? 2 : t->strip == TOK_STRIP_ONE;
 }
 

@@ -75,8 +75,8 @@ vm_status tok_decode_next(tok *t, tok_stream *s, int32_t id, bool keep_special, 
 
 /* The bytes that an id adds inside a text, *n of them, valid until the next call on t; none for special tokens and ids without an entry. */
 vm_status tok_spell(tok *t, int32_t id, const char **bytes, size_t *n, vm_error *e);
-/* What decoding drops of the first token: 0 nothing, 1 one blank, 2 all blanks; -1: not byte pairs, where the
- * bytes of tokens do not add up to a text. */
+/* What decoding drops of the first token that adds to a text: 0 nothing, 1 one blank, 2 all blanks; -1: the bytes of tokens do
+ * not add up to a text (CLIP's). */
 int tok_drops_blanks(const tok *t);
 
 /* Writes a CLIP tokenizer (vocab.json, merges.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json) to

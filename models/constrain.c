@@ -82,30 +82,45 @@ static int64_t find(constraint_form *f, g_place p) {
 }
 
 /* --- ends --------------------------------------------------------------------------------------------------------- */
-/* Tokens that spell the shortest end of a place, as few as there can be; -1 when memory is out. */
-static int64_t needs_of(constraint_form *f, g_place p) {
+/* Fewest tokens that spell the text end[from ..] and begin at a node, best[to] those of what is behind; GRAMMAR_NEVER. */
+static int64_t spell_from(const constraint_form *f, int32_t node, const char *end, int64_t from, int64_t n) {
     const trie_nodes *t = &f->trie->all;
-    int64_t i = find(f, p), n = grammar_walk_cost(f->walk, p);
-    if (i < 0 || f->k[i].needs >= 0) return i < 0 ? -1 : f->k[i].needs;
-    if (n >= GRAMMAR_NEVER) return f->k[i].needs = n;
-    char *end = grammar_walk_end(f->walk, p);
+    int64_t best = GRAMMAR_NEVER;
+    for (int64_t to = from; to < n && (node = trie_child(t, node, (uint8_t)end[to])) > 0;)
+        if (to++, t->first[node] < t->first[node + 1]) best = VM_MIN(best, 1 + f->best[to]);
+    return best;
+}
+
+/* Tokens that spell the shortest end of a place, as few as there can be; begins: from the start of a text, whose first token
+ * drops a blank. -1 when memory is out. */
+static int64_t spell_end(constraint_form *f, g_place p, bool begins) {
+    begins &= f->trie->drops == 1;
+    int64_t n = grammar_walk_cost(f->walk, p, begins);
+    if (n >= GRAMMAR_NEVER) return n;
+    char *end = grammar_walk_end(f->walk, p, begins);
     if (!end || !vm_grow(&f->best, &f->best_cap, n + 1, sizeof *f->best)) return vm_free(end), -1;
     f->best[n] = 0;
-    for (int64_t from = n; from-- > 0;) {
-        int32_t node = 0;
-        f->best[from] = GRAMMAR_NEVER;
-        for (int64_t to = from; to < n && (node = trie_child(t, node, (uint8_t)end[to])) > 0;)
-            if (to++, t->first[node] < t->first[node + 1]) f->best[from] = VM_MIN(f->best[from], 1 + f->best[to]);
+    for (int64_t from = n; from-- > begins;) f->best[from] = spell_from(f, 0, end, from, n);
+    if (begins && n) {
+        int32_t blank = trie_child(&f->trie->all, 0, ' ');
+        f->best[0] = *end == ' ' ? GRAMMAR_NEVER : spell_from(f, 0, end, 0, n);
+        if (blank > 0) f->best[0] = VM_MIN(f->best[0], spell_from(f, blank, end, 0, n));
     }
     vm_free(end);
-    return f->k[i].needs = f->best[0];
+    return f->best[0];
+}
+
+static int64_t needs_of(constraint_form *f, g_place p) {
+    int64_t i = find(f, p);
+    if (i < 0 || f->k[i].needs >= 0) return i < 0 ? -1 : f->k[i].needs;
+    return f->k[i].needs = spell_end(f, p, false);
 }
 
 /* Whether an end from one of these takes at most `left` tokens: bytes that are tokens are as many as tokens at
  * least. */
 static bool ends_in(constraint_form *f, const g_places *s, int64_t left) {
     if (left < 0) return false;
-    if (grammar_walk_cost_of(f->walk, s) <= left) return true;
+    if (grammar_walk_cost_of(f->walk, s, false) <= left) return true;
     for (int64_t i = 0; i < s->n; i++) {
         int64_t needs = needs_of(f, s->at[i]);
         if (needs >= 0 && needs <= left) return true;
@@ -133,7 +148,7 @@ static int64_t visit(constraint_form *f, const trie_nodes *t, int32_t root, int 
         }
         g_places *here = &level[++depth];
         f->end[depth] = t->end[i];
-        int64_t cost = t->first[i] < t->first[i + 1] ? grammar_walk_cost_of(f->walk, here) : GRAMMAR_NEVER;
+        int64_t cost = t->first[i] < t->first[i + 1] ? grammar_walk_cost_of(f->walk, here, false) : GRAMMAR_NEVER;
         if (cost < GRAMMAR_NEVER && (left < 0 || ends_in(f, here, left - 1))) {
             longest = VM_MAX(longest, cost);
             for (int32_t k = t->first[i]; k < t->first[i + 1]; k++) bits[t->id[k] / 64] |= (uint64_t)1 << t->id[k] % 64;
@@ -178,7 +193,7 @@ static int64_t masked(constraint_form *f, g_place p) {
     memset(f->one, 0, (size_t)t->words * sizeof *f->one);
     int64_t longest = visit_all(f, chars ? &t->others : &t->all, false, p, -1, f->one);
     known *k = &f->k[i];
-    k->growth = longest - grammar_walk_cost(f->walk, p);
+    k->growth = longest - grammar_walk_cost(f->walk, p, false);
     k->plain = chars ? (int)VM_MIN(most, (int64_t)t->longest_plain) : 0;
     return keep(f, k) ? i : -1;
 }
@@ -206,7 +221,7 @@ const uint64_t *constraint_mask(constraint *c, int64_t left, vm_error *e) {
     for (int64_t i = 0; i < c->at.n && ok && !tight; i++) {
         int64_t k = masked(f, grammar_walk_view(f->walk, c->at.at[i]));
         ok = k >= 0;
-        tight = ok && grammar_walk_cost(f->walk, c->at.at[i]) + f->k[k].growth > left - 1;
+        tight = ok && grammar_walk_cost(f->walk, c->at.at[i], false) + f->k[k].growth > left - 1;
     }
     for (int64_t i = 0; i < c->at.n && ok; i++) {
         if (tight) {
@@ -226,7 +241,7 @@ const uint64_t *constraint_mask(constraint *c, int64_t left, vm_error *e) {
 int64_t constraint_needs(constraint *c, vm_error *e) {
     int64_t best = c->at.done ? 0 : GRAMMAR_NEVER;
     for (int64_t i = 0; i < c->at.n && best; i++) {
-        int64_t n = needs_of(c->f, c->at.at[i]);
+        int64_t n = c->begun ? needs_of(c->f, c->at.at[i]) : spell_end(c->f, c->at.at[i], true);
         if (n < 0) return vm_nomem(e, 64, "a text's end"), -1;
         best = VM_MIN(best, n);
     }
@@ -262,12 +277,12 @@ vm_status constraint_form_new(constraint_form **out, const grammar *g, const tok
     f->bits = vm_alloc((words + 1) * sizeof *f->bits), f->one = vm_alloc((words + 1) * sizeof *f->one);
     g_places start = { 0 };
     if (!f->level || !f->end || !f->bits || !f->one || !widen(f)) vm_nomem(e, words * sizeof *f->bits, "a grammar");
-    else if (!grammar_walk_new(&f->walk, g, trie->longest, trie->single, e)) {
+    else if (!grammar_walk_new(&f->walk, g, trie->longest, &trie->can, e)) {
         grammar_walk_start(f->walk, &start);
-        if (!grammar_walk_error(f->walk, e) && grammar_walk_cost_of(f->walk, &start) >= GRAMMAR_NEVER)
+        if (!grammar_walk_error(f->walk, e) && grammar_walk_cost_of(f->walk, &start, trie->drops == 1) >= GRAMMAR_NEVER)
             vm_fail(e, VM_EINPUT,
-                    "the model's vocabulary has not all the bytes that a text of this form needs; use a tokenizer with "
-                    "single bytes");
+                    "the model's vocabulary has not all the bytes that a text of this form needs, alone or behind a blank; use a "
+                    "tokenizer with single bytes");
     }
     g_places_free(&start);
     if (!e->status) return VM_OK;

@@ -42,7 +42,8 @@ static vm_status spell_all(token_trie *t, tok *k, vm_error *e) {
         memcpy(t->bytes + n, s, len);
         t->at[id] = n, n += (int64_t)len;
         t->longest = VM_MAX(t->longest, (int)len);
-        if (len == 1) t->single[(uint8_t)*s] = true;
+        if (len == 1) t->can.byte[(uint8_t)*s] = true;
+        if (len == 2 && *s == ' ') t->can.joined[(uint8_t)s[1]] = true;
     }
     t->at[t->vocab] = n;
     return VM_OK;
@@ -94,8 +95,8 @@ vm_status token_trie_new(token_trie **out, tok *k, int64_t vocab, vm_error *e) {
     int drops = tok_drops_blanks(k);
     if (drops < 0)
         return vm_fail(e, VM_EINPUT,
-                       "texts of a given form need a tokenizer of byte pairs (Llama, Mistral, Qwen2, Phi-3, Gemma), "
-                       "which this one is not");
+                       "texts of a given form need a tokenizer whose tokens are the bytes of a text (byte pairs, unigram, "
+                       "WordPiece), which CLIP's is not");
     if (!(t = *out = vm_calloc(1, sizeof *t))) return vm_nomem(e, sizeof *t, "a vocabulary");
     t->vocab = vocab, t->words = (vocab + 63) / 64, t->drops = drops;
     piece *p = vm_alloc((size_t)(2 * vocab + 1) * sizeof *p), *other = p ? p + vocab : NULL;

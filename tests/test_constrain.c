@@ -1,5 +1,6 @@
-/* test_constrain.c - texts of a given form: random texts from the masks fit their schema (a check of its own, over
- * parsed JSON), end within any number of tokens that is enough, and the masks are those of trying every token. */
+/* test_constrain.c - texts of a given form: random texts from the masks are what the tokenizer decodes, fit their schema (a
+ * check of its own, over parsed JSON), end within any number of tokens that is enough, and the masks are those of trying every
+ * token; over vocabularies of byte pairs, of unigram models with and without pieces of bytes, and of WordPiece. */
 #include <unistd.h>
 
 #include "io/file.h"
@@ -25,14 +26,15 @@ static const char *const words[] = {
     "((",       "))",        "1+",           "+1",
 };
 static void raw(json_writer *w, const char *key, const char *json) { json_put_raw(w, key, json, strlen(json)); }
-static bool make_tokenizer(void) {
-    json_writer w = json_to_memory(JSON_COMPACT);
+
+typedef enum { PAIRS, PIECES_AND_BYTES, PIECES, WORDPIECE, VOCABULARIES } kind;
+static struct { tok *t; token_trie *trie; } all[VOCABULARIES];
+static void use(kind k) { toy = all[k].t, trie = all[k].trie; }
+
+static void put_pairs(json_writer *w) {
     int id = 0;
-    vm_error e = { 0 };
-    json_begin_object(&w, NULL);
-    json_begin_object(&w, "model");
-    json_put_str(&w, "type", "BPE");
-    json_begin_object(&w, "vocab");
+    json_put_str(w, "type", "BPE");
+    json_begin_object(w, "vocab");
     for (int b = 0; b < 256 + VM_LEN(words); b++) {
         char s[128];
         int n = 0;
@@ -41,17 +43,79 @@ static bool make_tokenizer(void) {
         for (size_t i = 0; i < (b < 256 ? 1 : strlen(word)); i++)
             n += uni_put(s + n, byte_char((unsigned char)word[i]));
         s[n] = 0;
-        json_put_int(&w, s, id++);
+        json_put_int(w, s, id++);
     }
+    json_close_object(w);
+    json_begin_array(w, "merges"), json_close_array(w);
+}
+
+/* The word with U+2581 for blanks. */
+static const char *with_lines(const char *word, char out[128]) {
+    int n = 0;
+    for (; *word; word++) n += snprintf(out + n, 128 - (size_t)n, *word == ' ' ? "\xe2\x96\x81" : "%c", *word);
+    return out;
+}
+static void put_piece(json_writer *w, const char *piece) {
+    json_begin_array(w, NULL);
+    json_put_str(w, NULL, piece), json_put_num(w, NULL, -1);
+    json_close_array(w);
+}
+/* Without pieces of bytes: characters of ASCII, but for q, which only stands behind a blank. */
+static void put_unigram(json_writer *w, bool bytes) {
+    char s[128];
+    json_put_str(w, "type", "Unigram"), json_put_int(w, "unk_id", 0), json_put_bool(w, "byte_fallback", bytes);
+    json_begin_array(w, "vocab");
+    put_piece(w, "<unk>");
+    for (int b = 0; b < 256; b++) {
+        if (bytes) snprintf(s, sizeof s, "<0x%02X>", (unsigned)b);
+        else if (b > 126 || (b < ' ' && b != '\n') || b == 'q') continue;
+        else with_lines((char[]){ (char)b, 0 }, s);
+        put_piece(w, s);
+    }
+    put_piece(w, "\xe2\x96\x81q");
+    for (int k = 0; k < VM_LEN(words); k++)
+        if (utf8_bad(words[k], strlen(words[k])) == strlen(words[k]) && strlen(words[k]) > 1) put_piece(w, with_lines(words[k], s));
+    json_close_array(w);
+}
+/* Characters and words that go on a word and that begin one; q only begins one. */
+static void put_wordpiece(json_writer *w) {
+    int id = 0;
+    char s[128];
+    json_put_str(w, "type", "WordPiece"), json_put_str(w, "unk_token", "[UNK]");
+    json_put_str(w, "continuing_subword_prefix", "##"), json_put_int(w, "max_input_chars_per_word", 100);
+    json_begin_object(w, "vocab");
+    for (int k = 0; k < 127 + VM_LEN(words); k++) {
+        const char *word = k < 127 ? (char[]){ (char)k, 0 } : words[k - 127];
+        word += *word == ' ';
+        if (!*word || (k < ' ' && k != '\n') || strchr(word, ' ') || utf8_bad(word, strlen(word)) != strlen(word)) continue;
+        if (k >= 127 && strlen(word) == 1) continue;
+        snprintf(s, sizeof s, "##%s", word);
+        if (strcmp(word, "q")) json_put_int(w, s, id++);
+        if (k < 127 || k % 2 == 0) json_put_int(w, word, id++);
+    }
+    json_put_int(w, "[UNK]", 401);
+    json_close_object(w);
+}
+
+static bool make_tokenizer(kind k) {
+    static const char metaspace[] = "{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"always\"}";
+    json_writer w = json_to_memory(JSON_COMPACT);
+    vm_error e = { 0 };
+    json_begin_object(&w, NULL);
+    json_begin_object(&w, "model");
+    if (k == PAIRS) put_pairs(&w);
+    else if (k == WORDPIECE) put_wordpiece(&w);
+    else put_unigram(&w, k == PIECES_AND_BYTES);
     json_close_object(&w);
-    json_begin_array(&w, "merges"), json_close_array(&w);
+    if (k == PAIRS) raw(&w, "pre_tokenizer", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}"), raw(&w, "decoder", "{\"type\":\"ByteLevel\"}");
+    else if (k == WORDPIECE) raw(&w, "pre_tokenizer", "{\"type\":\"BertPreTokenizer\"}"), raw(&w, "decoder", "{\"type\":\"WordPiece\",\"prefix\":\"##\"}");
+    else if (k == PIECES) raw(&w, "pre_tokenizer", metaspace), raw(&w, "decoder", metaspace);
+    else raw(&w, "pre_tokenizer", metaspace), raw(&w, "decoder", "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteFallback\"},{\"type\":\"Metaspace\"}]}");
+    raw(&w, "added_tokens", k == WORDPIECE ? "[{\"id\":400,\"content\":\"</s>\",\"special\":true},{\"id\":401,\"content\":\"[UNK]\",\"special\":true}]"
+                                           : k == PAIRS ? "[{\"id\":400,\"content\":\"</s>\",\"special\":true}]" : "[{\"id\":0,\"content\":\"<unk>\",\"special\":true}]");
     json_close_object(&w);
-    raw(&w, "pre_tokenizer", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}");
-    raw(&w, "decoder", "{\"type\":\"ByteLevel\"}");
-    raw(&w, "added_tokens", "[{\"id\":400,\"content\":\"</s>\",\"special\":true}]");
-    json_close_object(&w);
-    if (json_save(&w, tmp, "tokenizer.json", &e) || tok_open(&toy, tmp, &e) || token_trie_new(&trie, toy, 450, &e))
-        MISMATCH("%s\n", e.msg);
+    if (json_save(&w, tmp, "tokenizer.json", &e) || tok_open(&all[k].t, tmp, &e) || token_trie_new(&all[k].trie, all[k].t, 450, &e))
+        MISMATCH("vocabulary %d: %s\n", (int)k, e.msg);
     return !e.status;
 }
 
@@ -159,6 +223,7 @@ static bool no_blanks(const char *s) {
 /* --- walks -------------------------------------------------------------------------------------------------------- */
 typedef struct {
     char text[4096];
+    int32_t id[1024];
     int64_t n, tokens;
     bool done;
 } walked;
@@ -187,11 +252,16 @@ static walked walk(constraint *c, int64_t most, bool linger, uint64_t *seed) {
         if (linger && trie->at[id + 1] - trie->at[id] < 2)
             id = can[test_rand(seed) % (uint64_t)n]; /* longer tokens come more often */
         if (constraint_accept(c, id, &e)) MISMATCH("%s\n", e.msg);
-        int64_t len = trie->at[id + 1] - trie->at[id];
-        if (w.n + len < (int64_t)sizeof w.text)
-            memcpy(w.text + w.n, trie->bytes + trie->at[id], (size_t)len), w.n += len;
+        const char *s = trie->bytes + trie->at[id];
+        int64_t len = trie->at[id + 1] - trie->at[id], drop = !w.tokens && trie->drops && *s == ' ';
+        if (w.n + len < (int64_t)sizeof w.text) memcpy(w.text + w.n, s + drop, (size_t)(len - drop)), w.n += len - drop;
+        w.id[w.tokens] = id;
     }
     w.done = constraint_done(c);
+    char *text = NULL;
+    if (w.done && w.n < (int64_t)sizeof w.text - 20 && (tok_decode(toy, w.id, w.tokens, false, &text, NULL, &e) || strcmp(text, w.text)))
+        MISMATCH("\"%s\" is decoded as \"%s\"\n", w.text, text);
+    vm_free(text);
     return w;
 }
 
@@ -231,8 +301,9 @@ static const char *const schemas[] = {
     "{}",
 };
 
-TEST(random_texts_fit) {
+static void random_texts(kind vocabulary, int texts) {
     uint64_t seed = 7;
+    use(vocabulary);
     for (int k = 0; k < VM_LEN(schemas); k++) {
         grammar *g = NULL;
         vm_error e = { 0 };
@@ -242,11 +313,11 @@ TEST(random_texts_fit) {
         if (!f || constraint_new(&c, f, &e)) continue;
         int64_t least = constraint_needs(c, &e);
         EXPECT(least > 0 && least < 200);
-        for (int i = 0; i < 300; i++) {
-            int64_t most = i < 60 ? least + i / 4 : least + (int64_t)(test_rand(&seed) % 300);
+        for (int i = 0; i < texts; i++) {
+            int64_t most = i < texts / 5 ? least + i / 4 : least + (int64_t)(test_rand(&seed) % 300);
             walked w = walk(c, most, i % 2, &seed);
             if (!w.done) {
-                MISMATCH("schema %d: \"%s\" is cut at %d tokens\n", k, w.text, (int)most);
+                MISMATCH("vocabulary %d, schema %d: \"%s\" is cut at %d tokens\n", (int)vocabulary, k, w.text, (int)most);
                 continue;
             }
             json_doc *d =
@@ -261,13 +332,21 @@ TEST(random_texts_fit) {
         constraint_free(c), constraint_form_free(f), grammar_free(g), json_free(schema);
     }
 }
+TEST(random_texts_fit) { random_texts(PAIRS, 300); }
+TEST(random_texts_of_other_vocabularies_fit) {
+    random_texts(PIECES_AND_BYTES, 100);
+    random_texts(PIECES, 100);
+    random_texts(WORDPIECE, 100);
+}
 
 /* Every token is tried at places along random texts, with many and with few tokens left. */
-TEST(masks_are_those_of_trying) {
+static void try_all(kind vocabulary, int places) {
     uint64_t seed = 3;
+    use(vocabulary);
     static const char *const grammars[] = { "root ::= (\"ab\" | \"abab\" | [^a]){2,4} \"((\" sum \"))\"\nsum ::= num "
                                             "(\"+\" num)*\nnum ::= [0-9]+ | \"(\" sum \")\"",
-                                            "root ::= [\\u00e0-\\u20ff]* \"\\n\"? .{3}" };
+                                            "root ::= [\\u00e0-\\u20ff]* \"\\n\"? .{3}",
+                                            "root ::= (\"a \" | \"the  \")+ \"queen\" \" q\"{0,3} \".\"?" };
     for (int k = 0; k < VM_LEN(schemas) + VM_LEN(grammars); k++) {
         grammar *g = NULL;
         vm_error e = { 0 };
@@ -275,7 +354,7 @@ TEST(masks_are_those_of_trying) {
         constraint_form *f =
             k < VM_LEN(schemas) ? form_of(schemas[k], false, &g) : form_of(grammars[k - VM_LEN(schemas)], true, &g);
         if (!f || constraint_new(&c, f, &e) || constraint_new(&other, f, &e)) continue;
-        for (int i = 0; i < 12; i++) {
+        for (int i = 0; i < places; i++) {
             int32_t past[40], n = 0, can[450], m;
             for (constraint_reset(c); n < (int32_t)(test_rand(&seed) % 40);) {
                 const uint64_t *bits = constraint_mask(c, 1000, &e);
@@ -307,6 +386,36 @@ TEST(masks_are_those_of_trying) {
     }
 }
 
+TEST(masks_are_those_of_trying) { try_all(PAIRS, 12); }
+TEST(masks_of_other_vocabularies_are_those_of_trying) {
+    try_all(PIECES_AND_BYTES, 5);
+    try_all(PIECES, 5);
+    try_all(WORDPIECE, 5);
+}
+
+/* Blanks that come with the word behind them only: a text that needs one at its end cannot be, nor two in a row. */
+TEST(blanks_of_words) {
+    static const struct { const char *grammar; int64_t needs; } cases[] = {
+        { "root ::= \"the cat\"", 2 }, { "root ::= \"a a.\"", 3 },      { "root ::= \"red\"", 1 },   { "root ::= \"queen\"", 5 },
+        { "root ::= \"cat \"", -1 },   { "root ::= \"a  a\"", -1 },     { "root ::= \"aq\"", -1 },   { "root ::= \"a .\"", -1 },
+        { "root ::= \" a\"", -1 },     { "root ::= \"a\" \" \"? \"!\"", 2 }, { "root ::= (\"a\" | \" \"){2,9} \"q\"", 2 } };
+    use(WORDPIECE);
+    for (int k = 0; k < VM_LEN(cases); k++) {
+        grammar *g = NULL;
+        constraint_form *f = NULL;
+        constraint *c = NULL;
+        vm_error e = { 0 };
+        EXPECT(!grammar_from_text(&g, cases[k].grammar, strlen(cases[k].grammar), "g", &e));
+        if (constraint_form_new(&f, g, trie, &e) || constraint_new(&c, f, &e)) {
+            if (cases[k].needs >= 0) MISMATCH("%s: %s\n", cases[k].grammar, e.msg);
+            EXPECT_HAS(e.msg, "has not all the bytes that a text of this form needs, alone or behind a blank");
+        } else if (constraint_needs(c, &e) != cases[k].needs) {
+            MISMATCH("%s: %d tokens, want %d\n", cases[k].grammar, (int)constraint_needs(c, &e), (int)cases[k].needs);
+        }
+        constraint_free(c), constraint_form_free(f), grammar_free(g);
+    }
+}
+
 /* Tokens that drop a blank at the start of a text; long repetitions and many strings stay small. */
 TEST(first_tokens_and_large_grammars) {
     tok *t = NULL;
@@ -333,12 +442,13 @@ TEST(first_tokens_and_large_grammars) {
     EXPECT(!grammar_from_text(&large, counts, strlen(counts), "g", &e) && vm_mem_used() - before < 4096);
     constraint_free(c), constraint_form_free(f), grammar_free(g), grammar_free(large), token_trie_free(own),
         tok_free(t);
-    EXPECT(!tok_open(&t, "tests/golden/tokenizer/bert", &e) && token_trie_new(&own, t, 100, &e) == VM_EINPUT);
-    EXPECT_HAS(e.msg, "need a tokenizer of byte pairs");
+    EXPECT(!tok_open(&t, "tests/golden/tokenizer/hf", &e) && token_trie_new(&own, t, 100, &e) == VM_EINPUT);
+    EXPECT_HAS(e.msg, "need a tokenizer whose tokens are the bytes of a text");
     tok_free(t);
 }
 
 TEST(memory_runs_out) {
+    use(PAIRS);
     int told = 0;
     for (int64_t k = 0; k < 400; k++) {
         grammar *g = NULL;
@@ -362,12 +472,17 @@ TEST(memory_runs_out) {
 
 int main(int argc, char **argv) {
     snprintf(tmp, sizeof tmp, "%s/constrain.XXXXXX", argc > 1 ? argv[1] : "/tmp");
-    if (!mkdtemp(tmp) || !make_tokenizer()) return 1;
+    if (!mkdtemp(tmp)) return 1;
+    for (kind k = PAIRS; k < VOCABULARIES; k++)
+        if (!make_tokenizer(k)) return 1;
     RUN(random_texts_fit);
+    RUN(random_texts_of_other_vocabularies_fit);
     RUN(masks_are_those_of_trying);
+    RUN(masks_of_other_vocabularies_are_those_of_trying);
+    RUN(blanks_of_words);
     RUN(first_tokens_and_large_grammars);
     RUN(memory_runs_out);
-    token_trie_free(trie), tok_free(toy);
+    for (kind k = PAIRS; k < VOCABULARIES; k++) token_trie_free(all[k].trie), tok_free(all[k].t);
     char path[600];
     snprintf(path, sizeof path, "%s/tokenizer.json", tmp);
     unlink(path), rmdir(tmp);

@@ -15,12 +15,12 @@ typedef struct {
 static reader reader_of(const char *what, bool text) {
     reader r = { 0 };
     vm_error e = { 0 };
-    bool all[256];
-    memset(all, 1, sizeof all);
+    g_tokens all = { .joined = { 0 } };
+    memset(all.byte, 1, sizeof all.byte);
     if (text ? grammar_from_text(&r.g, what, strlen(what), "grammar", &e)
              : grammar_from_schema(&r.g, what, strlen(what), "schema", &e))
         MISMATCH("%s: %s\n", what, e.msg);
-    else if (grammar_walk_new(&r.w, r.g, 16, all, &e)) MISMATCH("%s\n", e.msg);
+    else if (grammar_walk_new(&r.w, r.g, 16, &all, &e)) MISMATCH("%s\n", e.msg);
     return r;
 }
 static void reader_free(reader *r) {
