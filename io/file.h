@@ -85,5 +85,8 @@ typedef struct {
 } file_lock;
 vm_status file_lock_take(file_lock *l, const char *path, vm_error *e);
 void file_lock_free(file_lock *l);
+/* For file systems that grant none: from now on every lock of this process counts as taken, whoever else has it. False when that was so
+ * already. */
+bool file_locks_off(void);
 
 #endif

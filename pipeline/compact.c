@@ -9,6 +9,7 @@
 #include "io/keymap.h"
 #include "io/log.h"
 #include "pipeline/run.h"
+#include "pipeline/run_dir.h"
 
 /* A line that counts, as a piece of the file. */
 typedef struct {
@@ -135,6 +136,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     int64_t n, files = 0;
     bool damaged = false;
     const char *run = arg_pos(a, 0), *only = arg_pos(a, 1);
+    run_dir_locks(a);
     if (dir_list(&names, &n, run, e)) return e->status;
     for (int64_t i = 0; i < n && !e->status && !run_stopping(); i++) {
         char *dir = path_join(run, names[i]);
@@ -147,6 +149,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     return e->status ? e->status : run_stopping() ? VM_ESTOP : damaged ? VM_EPARTIAL : VM_OK;
 }
 
+static const vm_opt opts[] = { NO_LOCK_OPT, { 0 } };
 const vm_command cmd_compact = {
     .name = "compact",
     .summary = "the journals of a run directory without replaced and damaged lines",
@@ -154,6 +157,7 @@ const vm_command cmd_compact = {
     .about = "Of several lines for one unit and configuration the last one stays; lines are sorted by unit. A damaged "
              "journal is repaired by leaving out\n"
              "what is damaged (status 1).",
+    .opts = opts,
     .min_pos = 1,
     .max_pos = 2,
     .run = run,

@@ -127,8 +127,10 @@ static vm_status dry_run(const inpaint_job *j, const inpaint_edits *l, vm_error 
 }
 
 /* --- the run --------------------------------------------------------------------------------------------------------------------- */
-/* Lines that something else than a crash has damaged: the records stand in the pictures' files too. */
+/* Lines that something else than a crash has damaged: the records stand in the pictures' files too. Without locks the journals
+ * that others write cannot be told, and all are left alone: a damaged one stops its run. */
 static vm_status mend_journals(const inpaint_job *j, vm_error *e) {
+    if (arg_flag(j->a, "no-lock")) return VM_OK;
     char *dir = path_join(j->run, "inpaint"), **names = NULL;
     int64_t n = 0;
     if (!dir) return vm_nomem(e, 256, "a path");

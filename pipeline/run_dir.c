@@ -130,6 +130,11 @@ static vm_status compare(run_tags *tags, const char *path, const char *stage, js
     return VM_OK;
 }
 
+void run_dir_locks(const vm_args *a) {
+    if (arg_flag(a, "no-lock") && file_locks_off())
+        vm_warn("--no-lock: two workers on one shard are not noticed and would spoil each other's journal; see that there is one for each");
+}
+
 vm_status run_dir_enter(run_tags *tags, const char *run, const char *stage, const char *config, const vm_args *a,
                         vm_error *e) {
     char hex[65], *path = NULL, *folder = path_join(run, stage), *name = path_join(run, "manifest.json");

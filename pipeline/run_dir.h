@@ -29,7 +29,13 @@ vm_status run_dir_tags(run_tags *tags, const char *run, const char *stage, vm_er
 /* The configuration of a stage as its manifest has it, compact JSON, vm_free; NULL and no error when there is none. */
 char *run_dir_config(const char *run, const char *stage, vm_error *e);
 
+/* --no-lock: said once, and from then on nothing is locked. For commands that have the option, before they open anything of a run. */
+void run_dir_locks(const vm_args *a);
+
+#define NO_LOCK_OPT                                                                                                    \
+    { "no-lock", OPT_FLAG, NULL, NULL,                                                                                 \
+      "for file systems without working locks: nothing keeps a second worker off this shard's journal", 0, 0 }
 #define RUN_DIR_OPTS                                                                                                   \
     { "new-run", OPT_FLAG, NULL, NULL, "the configuration has changed: what is there does not count any more", 0, 0 }, \
-        { "resume", OPT_STR, "auto", "HOW", "ignore-config: what was made with another configuration counts too", 0, 0 }
+        { "resume", OPT_STR, "auto", "HOW", "ignore-config: what was made with another configuration counts too", 0, 0 }, NO_LOCK_OPT
 #endif

@@ -73,6 +73,7 @@ vm_status stage_open_part(stage **out, const char *name, const char *run, const 
     snprintf(s->part, sizeof s->part, "%04d-of-%04d", (int)part, (int)parts);
     if (!(s->name = vm_strdup(name)) || !(s->run = vm_strdup(run)) || !(s->path = part_path(s, "part", "jsonl")))
         vm_nomem(e, 256, name);
+    run_dir_locks(a);
     if (!e->status && !run_dir_enter(&s->tags, run, name, config, a, e) && !open_journal(s, e))
         stage_lines_load(&s->past, run, name, &s->tags, false, e);
     if (e->status) stage_close(s, false, NULL, NULL);
@@ -97,6 +98,9 @@ vm_status stage_parts(const char *name, const char *run, const char *config, con
                       void *ctx, vm_error *e) {
     int64_t any = any_of(a), parts = VM_MAX(any, (int64_t)1), busy = 0;
     vm_status st = VM_OK;
+    if (arg_flag(a, "no-lock") && (any || arg_flag(a, "wait")))
+        return vm_fail(e, VM_EUSAGE, "%s goes by locks and does not work with --no-lock%s", any ? "--shard any/N" : "--wait",
+                       any ? "; give each worker a part, --shard I/N" : "");
     for (int64_t i = 0; i < parts && !e->status; i++) {
         stage *s = NULL;
         vm_error own = { 0 };

@@ -41,7 +41,7 @@ typedef struct {
 } stage_line;
 
 typedef struct stage stage;
-/* run: the run directory. config: see run_dir.h. Takes --shard, --wait, --new-run, --resume of a. VM_ELOCKED: another
+/* run: the run directory. config: see run_dir.h. Takes --shard, --wait, --new-run, --resume, --no-lock of a. VM_ELOCKED: another
  * process works on the shard. */
 vm_status stage_open(stage **out, const char *name, const char *run, const char *config, const vm_args *a, vm_error *e);
 /* The same for part `part` of `parts`, whatever --shard says. */

@@ -69,6 +69,17 @@ wait_lines two $((n0 + 2)); "$vismin" instruct "$t/two" --categories object --ll
 has waiting 'waiting for it' "$(cat "$t/err1")"; wait $pid
 check two_result "$want" "$(result two)"
 
+# a file system without locks: what the lock of a worker that hangs would refuse
+new nolock; start nolock --llm "replay:$t/slow.jsonl" --quiet & pid=$!; wait_lines nolock 2; kill -STOP $pid
+ins nolock --llm "replay:$t/slow.jsonl"; check held 5 $?
+ins nolock --llm "replay:$t/slow.jsonl" --no-lock; check no_lock 0 $?
+has no_lock_said 'no-lock: two workers on one shard are not noticed' "$(err)"; check no_lock_once 1 "$(grep -c 'no-lock' "$t/err")"
+"$vismin" compact "$t/nolock" >"$t/out" 2>"$t/err"; check compact_held 5 $?
+"$vismin" compact "$t/nolock" --no-lock >"$t/out" 2>"$t/err"; check compact_no_lock 0 $?
+kill -9 $pid; kill -CONT $pid 2>/dev/null; wait $pid 2>/dev/null; check no_lock_result "$want" "$(result nolock)"
+ins nolock --llm none --no-lock --shard any/4; check no_lock_any 2 $?
+ins nolock --llm none --no-lock --wait; check no_lock_wait 2 $?
+
 # shards are the whole, and may be cut otherwise later
 new parts; for i in 0 1 2; do ins parts --llm "replay:$t/fast.jsonl" --shard $i/3; done
 check shards 3 "$(ls "$t/parts/instruct" | grep -c 'part-000.-of-0003.jsonl$')"; check shards_result "$want" "$(result parts)"
