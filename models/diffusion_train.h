@@ -48,6 +48,8 @@ void diffusion_trainer_limit(diffusion_trainer *t, double loss, double grad_norm
 vm_status diffusion_trainer_step(diffusion_trainer *t, int64_t n, const diffusion_sample *s, int64_t step, double lr, diffusion_train_step *out, vm_error *e);
 /* Loss of pictures that are only looked at; step: which random numbers. */
 vm_status diffusion_trainer_loss(diffusion_trainer *t, int64_t n, const diffusion_sample *s, int64_t step, double *loss, vm_error *e);
+/* What steps of n pictures of H x W take, before anything of it is allocated; frozen: weights of autoencoder and text encoders, and encoding a picture. */
+vm_status diffusion_trainer_memory(diffusion_trainer *t, int64_t n, int64_t H, int64_t W, optimizer_bytes *own, size_t *activations, size_t *frozen, vm_error *e);
 int64_t diffusion_trainer_updates(const diffusion_trainer *t);
 /* A checkpoint in an existing directory (diffusion_pytorch_model.safetensors, or the adapter, and optim.safetensors); and back, bit for bit. */
 vm_status diffusion_trainer_save(const diffusion_trainer *t, const char *dir, vm_error *e);

@@ -64,6 +64,27 @@ static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_er
     return VM_OK;
 }
 
+/* Room for targets of a picture. */
+static int64_t room_for(const gdino_batch *b, const gdino_target *targets) {
+    int64_t most = 1;
+    for (int64_t k = 0; k < b->B; k++) most = VM_MAX(most, targets[k].n);
+    return (most + TARGETS_STEP - 1) / TARGETS_STEP * TARGETS_STEP;
+}
+
+vm_status gdino_trainer_memory(gdino_trainer *t, const gdino_batch *batch, const gdino_target *targets, optimizer_bytes *own, size_t *activations, vm_error *e) {
+    gdino_batch b = *batch;
+    const plan_key key = { b.B, b.H, b.W, b.T, room_for(batch, targets), b.real != NULL };
+    vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
+    *own = optimizer_memory(&t->o);
+    if (!g) return vm_nomem(e, sizeof *g, "a graph");
+    b.noised = gdino_denoise_count(&t->c.denoise, key.targets), t->batch = &b;
+    build(t, g, 0, &key, e);
+    *activations = vm_plan_bytes(g);
+    if (g->err.status) *e = g->err;
+    vm_graph_free(g);
+    return e->status;
+}
+
 /* --- steps ---------------------------------------------------------------------------------------------------------- */
 static double output(vm_graph *g, const char *name) {
     vm_real x = 0;
@@ -73,11 +94,10 @@ static double output(vm_graph *g, const char *name) {
 vm_status gdino_trainer_step(gdino_trainer *t, const gdino_batch *batch, const gdino_target *targets, uint64_t step, double lr, double most_loss,
                              double most_norm, gdino_step *out, vm_error *e) {
     gdino_batch b = *batch;
-    int64_t most = 1;
+    const int64_t most = room_for(batch, targets);
     int place;
     *out = (gdino_step){ 0 };
-    for (int64_t k = 0; k < b.B; k++) most = VM_MAX(most, targets[k].n);
-    most = (most + TARGETS_STEP - 1) / TARGETS_STEP * TARGETS_STEP, b.noised = gdino_denoise_count(&t->c.denoise, most);
+    b.noised = gdino_denoise_count(&t->c.denoise, most);
     const plan_key key = { b.B, b.H, b.W, b.T, most, b.real != NULL };
     t->batch = &b;
     vm_graph *g = vm_plans_get(&t->plans, &key, sizeof key, &place, e);

@@ -29,6 +29,8 @@ void gdino_trainer_free(gdino_trainer *t); /* not the model */
  * skipped. */
 vm_status gdino_trainer_step(gdino_trainer *t, const gdino_batch *b, const gdino_target *targets, uint64_t step, double lr, double most_loss,
                              double most_norm, gdino_step *out, vm_error *e);
+/* What steps of such batches take, before anything of it is allocated. */
+vm_status gdino_trainer_memory(gdino_trainer *t, const gdino_batch *b, const gdino_target *targets, optimizer_bytes *own, size_t *activations, vm_error *e);
 int64_t gdino_trainer_updates(const gdino_trainer *t);
 /* model.safetensors and optim.safetensors; and back, bit for bit. */
 vm_status gdino_trainer_save(const gdino_trainer *t, const char *dir, vm_error *e);

@@ -34,6 +34,8 @@ void vae_trainer_limit(vae_trainer *t, double loss, double grad_norm); /* as dif
 vm_status vae_trainer_step(vae_trainer *t, int64_t n, const vm_image *const *im, const vm_image *const *focus, int64_t step, double lr, vae_train_step *out, vm_error *e);
 /* Of pictures that are only looked at; deviation: of the latents' means about 0, whose inverse is the scale that diffusion wants. */
 vm_status vae_trainer_look(vae_trainer *t, int64_t n, const vm_image *const *im, int64_t step, vae_train_step *out, double *deviation, vm_error *e);
+/* What steps of n pictures of H x W take, before anything of it is allocated. */
+vm_status vae_trainer_memory(vae_trainer *t, int64_t n, int64_t H, int64_t W, optimizer_bytes *own, size_t *activations, vm_error *e);
 int64_t vae_trainer_updates(const vae_trainer *t);
 vm_status vae_trainer_export(const vae_trainer *t, const char *dir, st_dtype type, vm_error *e); /* diffusion_pytorch_model.safetensors */
 vm_status vae_trainer_save(const vae_trainer *t, const char *dir, vm_error *e); /* a checkpoint in an existing directory; and back, bit for bit */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/log.h"
 #include "models/lora.h"
 #include "pipeline/run.h"
 #include "pipeline/train_loop.h"
@@ -49,6 +50,15 @@ vm_status train_read_common(train_options *o, const vm_args *a, vm_error *e) {
     if (arg_given(a, "steps") && arg_given(a, "epochs"))
         return vm_fail(e, VM_EUSAGE, "--steps and --epochs say the same; give one");
     return VM_OK;
+}
+
+void train_say_memory(const optimizer_bytes *own, size_t activations, const char *of, size_t others, const char *named, const char *less) {
+    const size_t all = own->weights + own->gradients + own->moments + own->average + activations + others, has = run_memory();
+    char more[128] = "";
+    if (others) snprintf(more, sizeof more, ", %s %.2f", named, (double)others * 1e-9);
+    vm_info("memory: weights %.2f GB, gradients %.2f, moments %.2f, average %.2f%s, activations %.2f%s: %.2f GB", (double)own->weights * 1e-9,
+            (double)own->gradients * 1e-9, (double)own->moments * 1e-9, (double)own->average * 1e-9, more, (double)activations * 1e-9, of, (double)all * 1e-9);
+    if (has && all > has) vm_warn("that is more than the %.2f GB of this machine; %s need less", (double)has * 1e-9, less);
 }
 
 optimizer_config train_read_adam(const vm_args *a) {

@@ -1,6 +1,7 @@
 /* train_detect.c - `vismin train detect`: opens data and model, trains (train_detect_task.c), writes the model. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/file.h"
 #include "io/log.h"
@@ -35,7 +36,7 @@ static vm_status read_scales(job *j, detect_augment *o, vm_error *e) {
 
 static vm_status read_options(job *j, train_detect_options *o, vm_error *e) {
     const vm_args *a = j->a;
-    *o = (train_detect_options){ .val = arg_str(a, "val"), .val_places = &j->val_places, .val_limit = arg_int(a, "val-limit"), .max_bad = arg_float(a, "max-bad") / 100 };
+    *o = (train_detect_options){ .val = arg_str(a, "val"), .val_places = &j->val_places, .val_limit = arg_int(a, "val-limit"), .max_bad = arg_float(a, "max-bad") / 100, .dry_run = arg_flag(a, "dry-run") };
     o->augment = (detect_augment){ .flip = arg_float(a, "flip"), .crop = arg_float(a, "crop") };
     o->train = (gdino_train_config){ .deterministic = arg_flag(a, "deterministic"), .optimizer = train_read_adam(a), .seed = (uint64_t)arg_int(a, "seed"),
                                      .denoise = { arg_int(a, "denoise"), arg_float(a, "box-noise"), arg_float(a, "label-noise") } };
@@ -54,13 +55,34 @@ static vm_status read_options(job *j, train_detect_options *o, vm_error *e) {
 /* --- model and data ------------------------------------------------------------------------------------------------- */
 static bool begins(const char *name, const char *with) { return !strncmp(name, with, strlen(with)); }
 
+/* Backbone, text encoder, the rest. */
+enum { VISION, TEXT, REST, GROUPS };
+static int group_of(const gdino *m, int64_t i) { return i >= m->own ? REST : begins(m->w.p[i]->name, "swin.") ? VISION : TEXT; }
+
 /* Learning rates of the backbone and of the text encoder; a part with 0 stays as it is. */
 static void set_rates(gdino *m, const vm_args *a) {
-    const double vision = arg_float(a, "lr-vision"), text = arg_float(a, "lr-text");
+    const double rate[GROUPS] = { arg_float(a, "lr-vision"), arg_float(a, "lr-text"), 1 };
     for (int64_t i = 0; i < m->own; i++) {
         vm_param *p = m->w.p[i];
-        const double rate = begins(p->name, "swin.") ? vision : text;
-        p->lr_scale *= (float)rate, p->trainable = p->trainable && rate > 0;
+        p->lr_scale *= (float)rate[group_of(m, i)], p->trainable = p->trainable && rate[group_of(m, i)] > 0;
+    }
+}
+
+/* Parameters by their learning rates, steps and epochs. */
+static void say_plan(const job *j, const train_detect_options *o) {
+    static const char *const names[GROUPS] = { "backbone", "text encoder", "encoder, decoder and heads" };
+    const double rate[GROUPS] = { arg_float(j->a, "lr-vision"), arg_float(j->a, "lr-text"), 1 };
+    char epochs[64] = "";
+    if (j->source->n) snprintf(epochs, sizeof epochs, ", %.2f epochs of %lld", (double)o->run.steps * (double)j->source->batch / (double)j->source->n, (long long)j->source->n);
+    vm_info("%lld steps of %lld pictures%s", (long long)o->run.steps, (long long)j->source->batch, epochs);
+    for (int k = 0; k < GROUPS; k++) {
+        int64_t n = 0, learn = 0;
+        for (int64_t i = 0; i < j->m->w.n; i++) {
+            const vm_param *p = j->m->w.p[i];
+            if (p->state || group_of(j->m, i) != k) continue;
+            n += vm_param_count(p), learn += p->trainable ? vm_param_count(p) : 0;
+        }
+        vm_info("%s: %.2f M parameters, of which %.2f M learn, at %g", names[k], (double)n * 1e-6, (double)learn * 1e-6, rate[k] * o->run.schedule.lr);
     }
 }
 
@@ -127,10 +149,11 @@ static vm_status export_model(const job *j, const char *from, const char *out, c
 static vm_status train(job *j, train_detect_options *o, vm_error *e) {
     const vm_args *a = j->a;
     const char *dir = train_begins(a, e);
-    char *world = NULL; /* --scratch world: its own configuration, written into the run directory */
+    char *world = NULL, room[] = "/tmp/vismin-detect.XXXXXX"; /* --scratch world: its own configuration, written into the run directory */
     if (e->status) return e->status;
     if (!strcmp(dir, "world")) {
-        if (!(dir = world = path_join(o->run.out, "base"))) return vm_nomem(e, 256, "a path");
+        if (o->dry_run && !mkdtemp(room)) return vm_fail(e, VM_EIO, "%s: cannot be made: %m", room);
+        if (!(dir = world = o->dry_run ? vm_strdup(room) : path_join(o->run.out, "base"))) return vm_nomem(e, 256, "a path");
         detect_world_model(dir, e);
     }
     o->dir = dir;
@@ -140,10 +163,12 @@ static vm_status train(job *j, train_detect_options *o, vm_error *e) {
         if (o->run.steps < 1) vm_fail(e, VM_EUSAGE, "train detect: no steps: give --steps N, or of files --epochs X");
         else {
             vm_info("%.2f M parameters, %lld pictures a step, %s products", (double)weight_count(&j->m->w) * 1e-6, (long long)j->source->batch, vm_type_name(o->train.dtype));
+            say_plan(j, o);
             train_detect_run(j->m, j->source, j->t, &j->pp, o, e);
         }
     }
-    if (!e->status && !export_model(j, dir, o->run.out, "model", e) && o->train.optimizer.ema > 0) {
+    if (world && o->dry_run) dir_remove(world, e->status ? NULL : e);
+    if (!e->status && !o->dry_run && !export_model(j, dir, o->run.out, "model", e) && o->train.optimizer.ema > 0) {
         weights_swap_average(&j->m->w);
         export_model(j, dir, o->run.out, "model-ema", e);
     }
@@ -155,7 +180,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     job j = { .a = a };
     train_detect_options o;
     file_lock lock = { .fd = -1 };
-    if (!read_options(&j, &o, e) && !dir_make(o.run.out, e) && !file_lock_take(&lock, o.run.out, e)) train(&j, &o, e);
+    if (!read_options(&j, &o, e) && (o.dry_run || (!dir_make(o.run.out, e) && !file_lock_take(&lock, o.run.out, e)))) train(&j, &o, e);
     file_lock_free(&lock);
     if (j.source) j.source->free(j.source);
     tok_free(j.t);
@@ -184,6 +209,7 @@ static const vm_opt opts[] = {
     { "dropout", OPT_FLOAT, NULL, "P", "of what layers of encoder and decoder add; else as config.json says", 0, 0.9 },
     { "fusion-drop", OPT_FLOAT, NULL, "P", "probability that a fusion adds nothing; else as config.json says", 0, 0.9 },
     { "drop-path", OPT_FLOAT, NULL, "P", "probability that the backbone's last block adds nothing, less before it; else as config.json says", 0, 0.9 },
+    TRAIN_DRY_RUN_OPT,
     TRAIN_COMMON_OPTS("1e-4", "1000"),
     TRAIN_ADAM_OPTS("1e-4", "0.999", "1e-8", "0.1"),
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },

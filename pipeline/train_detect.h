@@ -13,6 +13,7 @@ typedef struct {
     const media_places *val_places;
     int64_t val_limit;         /* pictures; 0 = all */
     double max_bad;            /* share of the pictures that may be unreadable */
+    bool dry_run;              /* says what memory it takes, and ends */
     const char *dir;           /* tokenizer and image processor */
 } train_detect_options;
 

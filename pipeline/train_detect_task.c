@@ -129,12 +129,31 @@ static void log_validation(const train_task *x, train_log *l) {
 static vm_status save(train_task *x, const char *dir, vm_error *e) { return gdino_trainer_save(((detect_task *)x)->t, dir, e); }
 static vm_status load(train_task *x, const char *dir, int64_t n, vm_error *e) { return gdino_trainer_load(((detect_task *)x)->t, dir, n, e); }
 
+/* What a step takes with the largest of the first batches, whose sizes depend on pictures, phrases and --scales. */
+static vm_status say_memory(detect_task *d, vm_error *e) {
+    enum { BATCHES = 4 };
+    optimizer_bytes own = { 0 };
+    size_t most = 0, bytes;
+    char of[128] = "";
+    for (int64_t k = 0; k < VM_MIN((int64_t)BATCHES, d->o->run.steps) && !e->status; k++) {
+        detect_batch b = { 0 };
+        if (!detect_batch_make(&b, d->source, &d->o->augment, d->pp, d->tok, d->m->c.text_len, k, e) && !gdino_trainer_memory(d->t, &b.b, b.target, &own, &bytes, e) && bytes > most) {
+            most = bytes;
+            snprintf(of, sizeof of, " for the largest of the first batches, %lld pictures of %lld x %lld with %lld tokens", (long long)b.b.B, (long long)b.b.W, (long long)b.b.H,
+                     (long long)b.b.T);
+        }
+        detect_batch_free(&b);
+    }
+    if (!e->status) train_say_memory(&own, most, of, 0, NULL, "--batch N, smaller --scales, --denoise 0, --lr-vision 0 and --lr-text 0");
+    return e->status;
+}
+
 vm_status train_detect_run(gdino *m, detect_source *source, tok *t, const vm_preprocess *pp, const train_detect_options *o, vm_error *e) {
     detect_task d = { .o = o, .m = m, .source = source, .tok = t, .pp = pp };
     d.task = (train_task){ .w = &m->w, .digest = source->digest, .samples = source->batch, .start = start, .batch = batch, .step = step, .updates = updates,
                            .log = log_terms, .text = text_of, .evidence = evidence, .validate = o->val ? validate : NULL,
                            .log_validation = log_validation, .save = save, .load = load };
-    if (!gdino_trainer_new(&d.t, m, &o->train, e) && !train_bad_open(&d.bad, o->run.out, 0, source->n, o->max_bad, e)) train_loop_run(&d.task, &o->run, e);
+    if (!gdino_trainer_new(&d.t, m, &o->train, e) && !say_memory(&d, e) && !o->dry_run && !train_bad_open(&d.bad, o->run.out, 0, source->n, o->max_bad, e)) train_loop_run(&d.task, &o->run, e);
     detect_batch_free(&d.batch);
     train_bad_close(d.bad);
     gdino_trainer_free(d.t);

@@ -97,6 +97,14 @@ static vm_status export_all(const job *j, const train_diffusion_options *o, vm_e
     return e->status;
 }
 
+static vm_status say_memory(const job *j, vm_error *e) {
+    optimizer_bytes own;
+    size_t activations, frozen;
+    if (!diffusion_trainer_memory(j->t, j->feed.batch, j->feed.size, j->feed.size, &own, &activations, &frozen, e))
+        train_say_memory(&own, activations, "", frozen, "autoencoder and texts", "--batch N, --size N, --lora R and --recompute");
+    return e->status;
+}
+
 /* --- the command ------------------------------------------------------------------------------------------------------------- */
 static vm_status work(job *j, train_diffusion_options *o, const diffusion_train_config *c, vm_error *e) {
     const char *const *paths;
@@ -110,6 +118,7 @@ static vm_status work(job *j, train_diffusion_options *o, const diffusion_train_
     if (diffusion_feed_steps(&j->feed, j->a, "train diffusion", &o->run.steps, e)) return e->status;
     vm_info("%.2f M parameters of the UNet learn, %lld pictures of %d x %d a step, of %lld", (double)weight_count(diffusion_trainer_weights(j->t)) * 1e-6, (long long)j->feed.batch,
             j->feed.size, j->feed.size, (long long)j->feed.n);
+    if (say_memory(j, e) || arg_flag(j->a, "dry-run")) return e->status;
     return train_diffusion_run(j->t, o, e) ? e->status : export_all(j, o, e);
 }
 
@@ -119,7 +128,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     diffusion_train_config c;
     file_lock lock = { .fd = -1 };
     if (read_options(&j, &o, &c, e)) return e->status;
-    if (!dir_make(o.run.out, e) && !file_lock_take(&lock, o.run.out, e)) work(&j, &o, &c, e);
+    if (arg_flag(a, "dry-run") || (!dir_make(o.run.out, e) && !file_lock_take(&lock, o.run.out, e))) work(&j, &o, &c, e);
     file_lock_free(&lock);
     diffusion_feed_free(&j.feed), diffusion_feed_free(&j.look);
     samples_free(j.data), samples_free(j.val);
@@ -149,6 +158,7 @@ static const vm_opt opts[] = {
     TRAIN_COMMON_OPTS("1e-5", "100"),
     TRAIN_ADAM_OPTS("0.01", "0.999", "1e-8", "1"),
     TRAIN_RECOMPUTE_OPT,
+    TRAIN_DRY_RUN_OPT,
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },
     { "val", OPT_LIST, NULL, "FILE", "pictures with captions to validate on (repeatable)", 0, 0 },
     { "keep-best", OPT_FLAG, NULL, NULL, "with --val, the checkpoint of the best validation stays", 0, 0 },

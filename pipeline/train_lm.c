@@ -178,7 +178,7 @@ static const vm_opt opts[] = {
       0, 0.999999 },
     { "val", OPT_LIST, NULL, "FILE", "texts to validate on: loss and perplexity (repeatable)", 0, 0 },
     { "keep-best", OPT_FLAG, NULL, NULL, "with --val, the checkpoint of the best validation stays", 0, 0 },
-    { "dry-run", OPT_FLAG, NULL, NULL, "open texts and model, say what memory a step takes, and end", 0, 0 },
+    TRAIN_DRY_RUN_OPT,
     { 0 },
 };
 

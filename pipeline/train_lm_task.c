@@ -99,21 +99,13 @@ static vm_status load(train_task *x, const char *dir, int64_t n, vm_error *e) {
 /* What the run will take for its largest piece, against what there is. */
 static vm_status say_memory(lm_task *c, vm_error *e) {
     optimizer_bytes own;
-    size_t activations, has = run_memory();
+    size_t activations;
     int64_t B, T;
     double fill = lm_feed_fill(&c->feed, c->o->run.steps, &B, &T);
     vm_info("a step has %lld pieces of %lld rows, up to %lld tokens long, %.1f %% filled", (long long)c->feed.pieces,
             (long long)B, (long long)T, 100 * fill);
     if (llm_trainer_memory(c->t, B, T, &own, &activations, e)) return e->status;
-    double all = (double)(own.weights + own.gradients + own.moments + own.average + activations);
-    vm_info("memory: weights %.2f GB, gradients %.2f, moments %.2f, average %.2f, activations %.2f for the largest "
-            "piece: %.2f GB",
-            (double)own.weights * 1e-9, (double)own.gradients * 1e-9, (double)own.moments * 1e-9,
-            (double)own.average * 1e-9, (double)activations * 1e-9, all * 1e-9);
-    if (has && all > (double)has)
-        vm_warn("that is more than the %.2f GB of this machine; --accum K, --recompute, --max-length N and --lora R "
-                "need less",
-                (double)has * 1e-9);
+    train_say_memory(&own, activations, " for the largest piece", 0, NULL, "--accum K, --recompute, --max-length N and --lora R");
     return VM_OK;
 }
 

@@ -78,7 +78,12 @@ const char *train_begins(const vm_args *a, vm_error *e);
 struct lora_options;
 vm_status train_read_lora(struct lora_options *l, const char **adapter, const vm_args *a, vm_error *e);
 
+/* What a run will take, against what the machine has. of: what the activations are for, " for the largest piece", or ""; others: bytes of
+ * what does not learn, named so; less: what takes less, for the warning. */
+void train_say_memory(const optimizer_bytes *own, size_t activations, const char *of, size_t others, const char *named, const char *less);
+
 /* Rows of the option table. */
+#define TRAIN_DRY_RUN_OPT { "dry-run", OPT_FLAG, NULL, NULL, "open data and model, say what memory a step takes, and end", 0, 0 }
 #define TRAIN_COMMON_OPTS(LR, WARMUP)                                                                                  \
     { "steps", OPT_INT, "0", "N", "steps of the whole run", 0, 1e9 },                                                  \
     { "epochs", OPT_FLOAT, NULL, "X", "instead of --steps: passes over the data", 0, 1e6 },                            \

@@ -137,7 +137,7 @@ const vm_opt train_clip_opts[] = {
     { "category", OPT_LIST, NULL, "NAME", "only edits of this category (repeatable)", 0, 0 },
     { "no-edits", OPT_FLAG, NULL, NULL, "originals only (a control)", 0, 0 },
     { "no-augment", OPT_FLAG, NULL, NULL, "centre crops instead of random ones", 0, 0 },
-    { "dry-run", OPT_FLAG, NULL, NULL, "open data and model, say what memory a step takes, and end", 0, 0 },
+    TRAIN_DRY_RUN_OPT,
     { "keep-best", OPT_STR, "loss", "WHAT", "with --val, the checkpoint of the best validation stays: by loss, recall (R@1), group (--val-bench), or none", 0, 0 },
     { "val", OPT_LIST, NULL, "FILE", "training file to validate on: loss, ranks, R@1, R@5, R@10 (repeatable)", 0, 0 },
     { "val-images", OPT_LIST, NULL, "DIR", "where its pictures are looked up (repeatable); else as --images", 0, 0 },

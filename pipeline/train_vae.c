@@ -142,6 +142,14 @@ static vm_status export_all(job *j, const char *out, vm_error *e) {
     return e->status;
 }
 
+static vm_status say_memory(const job *j, vm_error *e) {
+    optimizer_bytes own;
+    size_t activations;
+    if (!vae_trainer_memory(j->t, j->feed.batch, j->feed.size, j->feed.size, &own, &activations, e))
+        train_say_memory(&own, activations, "", 0, NULL, "--batch N, --size N and --recompute");
+    return e->status;
+}
+
 /* --- the command ------------------------------------------------------------------------------------------------------------- */
 static vm_status work(job *j, train_options *o, vm_error *e) {
     const vm_args *a = j->a;
@@ -167,6 +175,7 @@ static vm_status work(job *j, train_options *o, vm_error *e) {
     j->task = (train_task){ .w = &j->m->w, .digest = digest, .samples = j->feed.batch, .start = start, .batch = batch, .step = step, .updates = updates, .log = log_parts, .text = text_of,
                             .evidence = evidence, .validate = j->val ? validate : NULL, .log_validation = log_validation, .save = save, .load = load };
     vm_info("%.2f M parameters learn, %lld pictures of %d x %d a step, of %lld", (double)weight_count(&j->m->w) * 1e-6, (long long)j->feed.batch, j->feed.size, j->feed.size, (long long)j->feed.n);
+    if (say_memory(j, e) || arg_flag(a, "dry-run")) return e->status;
     return train_loop_run(&j->task, o, e) ? e->status : export_all(j, o->out, e);
 }
 
@@ -179,7 +188,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
     if (!o.out) return vm_fail(e, VM_EUSAGE, "train vae: --out DIR is needed");
     if (!arg_given(a, "val") && (arg_given(a, "val-every") || o.keep_best)) return vm_fail(e, VM_EUSAGE, "train vae: --val FILE says what to validate on");
     if (arg_given(a, "init") == arg_given(a, "scratch")) return vm_fail(e, VM_EUSAGE, "train vae: one of --init DIR (weights to start from) and --scratch DIR (configuration only) is needed");
-    if (!dir_make(o.out, e) && !file_lock_take(&lock, o.out, e)) work(&j, &o, e);
+    if (arg_flag(a, "dry-run") || (!dir_make(o.out, e) && !file_lock_take(&lock, o.out, e))) work(&j, &o, e);
     file_lock_free(&lock);
     diffusion_feed_free(&j.feed), diffusion_feed_free(&j.look);
     samples_free(j.data), samples_free(j.val);
@@ -208,6 +217,7 @@ static const vm_opt opts[] = {
     TRAIN_COMMON_OPTS("1e-4", "100"),
     TRAIN_ADAM_OPTS("0.01", "0.999", "1e-8", "1"),
     TRAIN_RECOMPUTE_OPT,
+    TRAIN_DRY_RUN_OPT,
     { "ema", OPT_FLOAT, "0", "D", "also keep a moving average of the weights with this decay, RUN/model-ema; 0 = none", 0, 0.999999 },
     { "val", OPT_LIST, NULL, "FILE", "pictures to validate on (repeatable)", 0, 0 },
     { "keep-best", OPT_FLAG, NULL, NULL, "with --val, the checkpoint of the best validation stays", 0, 0 },

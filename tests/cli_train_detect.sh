@@ -25,6 +25,10 @@ check whole_folder 'for f in config.json vocab.txt preprocessor_config.json toke
 train parts $world --save-every 3 --label-noise 0.1
 check other_options '[ $rc = 3 ] && grep -q -- "--label-noise was 0.25 and is 0.1 now" "$dir/err"'
 
+train dry $world --lr-vision 0.5 --lr-text 0 --dry-run
+check dry_run '[ $rc = 0 ] && [ ! -e "$dir/dry" ] && grep -q "6 steps of 2 pictures" "$dir/err" && grep -q "memory: weights [0-9.]* GB, .* activations 0.0[1-9] for the largest of the first batches, 2 pictures of [0-9]* x [0-9]* with [0-9]* tokens" "$dir/err"'
+check dry_run_groups 'grep -q "backbone: 0.[0-9]* M parameters, of which 0.[0-9]* M learn, at 0.0005$" "$dir/err" && grep -q "text encoder: 0.[0-9]* M parameters, of which 0.00 M learn, at 0$" "$dir/err" && grep -q "encoder, decoder and heads: .* at 0.001$" "$dir/err"'
+
 "$vismin" scene --out "$dir/w" --scenes 12 --boxes --quiet
 files="--data $dir/w/boxes.json --init $dir/whole/model --steps 3 --val $dir/w/boxes.json --val-limit 3 --scales 64,96"
 train files $files --lr-text 0

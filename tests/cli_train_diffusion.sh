@@ -32,6 +32,9 @@ check killed_same_bytes '[ $rc = 0 ] && cmp -s "$dir/killed/model/unet/diffusion
 run again --init $xl --ema 0.9 --snr-gamma 5 --flip 0.5 --recompute > /dev/null 2> "$dir/err"; rc=$?
 check recomputed_same_bytes '[ $rc = 0 ] && cmp -s "$dir/again/model/unet/diffusion_pytorch_model.safetensors" "$dir/whole/model/unet/diffusion_pytorch_model.safetensors"'
 
+run dry --init $xl --ema 0.9 --dry-run > /dev/null 2> "$dir/err"; rc=$?
+check dry_run '[ $rc = 0 ] && [ ! -e "$dir/dry" ] && grep -q "memory: weights [0-9.]* GB, gradients [0-9.]*, moments [0-9.]*, average [0-9.]*, autoencoder and texts [0-9.]*, activations [0-9.]*: [0-9.]* GB" "$dir/err"'
+
 run lora --init $sd --lora 4,8 --val "$dir/data.jsonl" --steps 3 > /dev/null 2> "$dir/err"; rc=$?
 check adapter '[ $rc = 0 ] && [ -s "$dir/lora/adapter/adapter_model.safetensors" ] && grep -q "validation: error" "$dir/err" && [ ! -e "$dir/lora/model" ]'
 for k in "" "--adapter $dir/lora/adapter"; do "$vismin" text2img --model $sd $k --prompt "a red cat" --steps 2 --width 32 --height 32 --out "$dir/b$(echo $k | wc -w).png" --quiet --no-metadata; done
@@ -51,6 +54,8 @@ while kill -0 $pid 2> /dev/null && ! ls "$dir/v2/checkpoints" 2> /dev/null | gre
 kill -9 $pid; wait $pid 2> /dev/null
 (vae v2) > /dev/null 2>&1
 check vae_killed '[ -s "$dir/v1/model/config.json" ] && cmp -s "$dir/v1/model/config.json" "$dir/v2/model/config.json" && cmp -s "$dir/v1/model/diffusion_pytorch_model.safetensors" "$dir/v2/model/diffusion_pytorch_model.safetensors"'
+(vae dry_vae --dry-run) > /dev/null 2> "$dir/err"; rc=$?
+check vae_dry_run '[ $rc = 0 ] && [ ! -e "$dir/dry_vae" ] && grep -q "memory: weights [0-9.]* GB, .*activations [0-9.]*: [0-9.]* GB" "$dir/err"'
 (vae again_vae --recompute) > /dev/null 2>&1
 check vae_recomputed_same_bytes 'cmp -s "$dir/v1/model/diffusion_pytorch_model.safetensors" "$dir/again_vae/model/diffusion_pytorch_model.safetensors"'
 "$vismin" text2img --model $sd --vae "$dir/v1/model" --prompt "a red cat" --steps 2 --width 32 --height 32 --out "$dir/c.png" --quiet --no-metadata; rc=$?

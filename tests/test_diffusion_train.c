@@ -121,6 +121,32 @@ TEST(weight_outside) {
 }
 
 /* Weights min(SNR, gamma)/SNR: 1 without bound, smaller with one. */
+/* What is said before the first step grows with the batch by as much as what is taken then. */
+TEST(memory) {
+    enum { MORE = 8 };
+    double said[2], took[2];
+    size_t activations, frozen[2];
+    optimizer_bytes own;
+    for (int k = 0; k < 2; k++) {
+        pair a = begin(true, false, 0, NULL);
+        const int64_t n = k ? MORE * N : N;
+        diffusion_sample many[MORE * N];
+        for (int i = 0; i < MORE * N; i++) many[i] = batch[i % N];
+        EXPECT(!diffusion_trainer_memory(a.t, n, SIDE, SIDE, &own, &activations, &frozen[k], &e));
+        EXPECT(own.weights == (size_t)weight_count(diffusion_trainer_weights(a.t)) * 4 && own.gradients == own.weights && own.moments == 2 * own.weights);
+        const size_t before = vm_mem_used();
+        diffusion_train_step s;
+        EXPECT(!diffusion_trainer_step(a.t, n, many, 0, 1e-3, &s, &e));
+        took[k] = (double)(vm_mem_used() - before), said[k] = (double)(own.gradients + own.moments + activations);
+        EXPECT(took[k] > said[k]); /* texts, graphs and primitives stand beside it */
+        if (k) EXPECT(diffusion_trainer_memory(a.t, n, SIDE + 1, SIDE, &own, &activations, &frozen[k], &e) == VM_EINPUT);
+        vm_error_clear(&e);
+        end(&a);
+    }
+    EXPECT(frozen[0] == frozen[1] && frozen[0] > 0);
+    EXPECT_NEAR((took[1] - took[0]) / (said[1] - said[0]), 1, 0.15);
+}
+
 TEST(min_snr) {
     pair off = begin(false, false, 0, NULL), wide = begin(false, false, 1e9, NULL), five = begin(false, false, 0.01, NULL);
     diffusion_train_step a = go(&off, 0, 0), b = go(&wide, 0, 0), c = go(&five, 0, 0);
@@ -163,6 +189,7 @@ int main(int argc, char **argv) {
     RUN(going_on_has_the_same_bits);
     RUN(kept_samples);
     RUN(weight_outside);
+    RUN(memory);
     RUN(min_snr);
     RUN(texts_count_and_can_be_dropped);
     RUN(limits);

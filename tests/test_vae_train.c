@@ -1,4 +1,5 @@
-/* test_vae_train.c - training steps of the autoencoder: parts of the loss, weights of pixels, it learns, bad input. */
+/* test_vae_train.c - training steps of the autoencoder: parts of the loss, weights of pixels, it learns, what it says
+ * to take of memory, bad input. */
 #include "models/vae_train.h"
 #include "tests/test.h"
 
@@ -60,6 +61,34 @@ TEST(learns) {
     EXPECT(go(c, focus, 80, 3e-3).loss < 0.7 * go(c, focus, 1, 0).loss);
 }
 
+/* What is said before the first step: it grows with the batch by as much as what is taken then, and less is said when activations are
+ * recomputed. */
+TEST(memory) {
+    enum { MORE = 8 };
+    const vm_image *many[MORE * N];
+    double said[3], took[3];
+    for (int k = 0; k < MORE * N; k++) many[k] = im[k % N];
+    for (int k = 0; k < 3; k++) { /* as it is, more pictures, recomputed */
+        vae *m = NULL;
+        vae_trainer *t = NULL;
+        vae_train_step s;
+        optimizer_bytes own;
+        size_t activations;
+        const int64_t n = k == 1 ? MORE * N : N;
+        const vae_train_config c = { .optimizer = { .adam = { 0.9f, 0.999f, 1e-8f, 0 }, .ema = 0.9 }, .l1 = true, .recompute = k == 2 };
+        EXPECT(!vae_open(&m, vm_backend_cpu(), "tests/golden/pipeline/sd/vae", true, &e) && !vae_trainer_new(&t, m, &c, &e));
+        EXPECT(!vae_trainer_memory(t, n, SIDE, SIDE, &own, &activations, &e));
+        EXPECT(own.weights == (size_t)weight_count(&m->w) * 4 && own.gradients == own.weights && own.moments == 2 * own.weights && own.average == own.weights);
+        const size_t before = vm_mem_used();
+        EXPECT(!vae_trainer_step(t, n, many, NULL, 0, 1e-3, &s, &e));
+        took[k] = (double)(vm_mem_used() - before), said[k] = (double)(own.gradients + own.moments + own.average + activations);
+        EXPECT(took[k] > said[k]); /* graph and primitives stand beside it */
+        vae_trainer_free(t), vae_free(m);
+    }
+    EXPECT_NEAR((took[1] - took[0]) / (said[1] - said[0]), 1, 0.05);
+    EXPECT(said[2] < said[0]);
+}
+
 TEST(bad_input) {
     vae *m = NULL;
     vae_trainer *t = NULL;
@@ -86,6 +115,7 @@ int main(void) {
     RUN(parts_of_the_loss);
     RUN(weights_of_pixels);
     RUN(learns);
+    RUN(memory);
     RUN(bad_input);
     for (int k = 0; k < N; k++) image_free(&picture[k]), image_free(&mask[k]);
     return test_end();
