@@ -9,7 +9,7 @@ const int box_cuts[3] = { 1, 10, BOX_MOST };
 static const double area_from[BOX_SIZES] = { 0, 0, 1024, 9216 }, area_to[BOX_SIZES] = { 1e10, 1024, 9216, 1e10 };
 
 static double overlap_at(int t) { return t == BOX_OVERLAPS - 1 ? 0.95 : 0.5 + t * ((0.95 - 0.5) / 9); }
-static double recall_at(int r) { return r == BOX_RECALLS - 1 ? 1 : r * (1.0 / 100); }
+double box_recall(int r) { return r == BOX_RECALLS - 1 ? 1 : r * (1.0 / 100); }
 
 /* An item in its place: cells are runs of equal category and image. */
 typedef struct {
@@ -30,7 +30,7 @@ static int by_cell(const void *a, const void *b) {
 /* What became of a found box, a bit for each overlap. */
 typedef struct {
     double score;
-    int64_t order;
+    int64_t order, image;
     int rank;                  /* within its cell */
     uint16_t right, ignored;
 } verdict;
@@ -95,7 +95,7 @@ static void match_cell(work *w, const placed *truth, int64_t G, const placed *fo
         if (counts(truth[g].b, size)) w->by_use[use++] = g;
     for (int64_t g = G; g-- > 0;)
         if (!counts(truth[g].b, size)) w->by_use[--rest] = g;
-    for (int64_t d = 0; d < D; d++) v[d] = (verdict){ .score = found[d].b->score, .order = out->n[size] + d, .rank = (int)d };
+    for (int64_t d = 0; d < D; d++) v[d] = (verdict){ .score = found[d].b->score, .order = out->n[size] + d, .image = found[d].b->image, .rank = (int)d };
     for (int t = 0; t < BOX_OVERLAPS; t++) {
         memset(w->taken, 0, (size_t)G * sizeof *w->taken);
         for (int64_t d = 0; d < D; d++) {
@@ -145,7 +145,7 @@ static void curve(const verdict *v, int64_t n, int64_t wanted, int t, int most, 
     *recall = kept ? r[kept - 1] : 0;
     for (int64_t i = kept; i-- > 1;) p[i - 1] = VM_MAX(p[i - 1], p[i]);
     for (int64_t i = 0, k = 0; k < BOX_RECALLS; k++) {
-        while (i < kept && r[i] < recall_at((int)k)) i++;
+        while (i < kept && r[i] < box_recall((int)k)) i++;
         sum += i < kept ? p[i] : 0;
     }
     *precision = sum / BOX_RECALLS;
@@ -185,9 +185,23 @@ static void add(double *sum, int64_t *n, const box_scores *s) {
         if (!isnan(x[k])) sum[k] += x[k], n[k]++;
 }
 
-static vm_status score_of(work *w, int64_t category, verdicts *v, box_scores *out, vm_error *e) {
+/* One more list of verdicts, in their order. */
+static vm_status keep_list(const work *w, const verdicts *v, box_verdicts *to, vm_error *e) {
+    const int64_t at = to->first[to->lists], truth = to->first_truth[to->lists], n = v->n[BOX_ALL];
+    int64_t wanted = 0;
+    if (!vm_grow(&to->v, &to->cap_v, at + n + 1, sizeof *to->v) || !vm_grow(&to->truth, &to->cap_truth, truth + w->n_truths + 1, sizeof *to->truth))
+        return vm_nomem(e, (size_t)n * sizeof *to->v, "verdicts of boxes");
+    for (int64_t i = 0; i < n; i++) to->v[at + i] = (box_verdict){ v->v[BOX_ALL][i].image, v->v[BOX_ALL][i].right, v->v[BOX_ALL][i].ignored };
+    for (int64_t i = 0; i < w->n_truths; i++)
+        if (counts(w->truth[i].b, BOX_ALL)) to->truth[truth + wanted++] = w->truth[i].b->image;
+    to->lists++, to->first[to->lists] = at + n, to->first_truth[to->lists] = truth + wanted;
+    return VM_OK;
+}
+
+static vm_status score_of(work *w, int64_t category, verdicts *v, box_scores *out, box_verdicts *keep, vm_error *e) {
     memset(v->n, 0, sizeof v->n), memset(v->wanted, 0, sizeof v->wanted);
-    return match_all(w, category, v, e) ? e->status : sum_up(v, out, e);
+    if (match_all(w, category, v, e) || sum_up(v, out, e)) return e->status;
+    return keep ? keep_list(w, v, keep, e) : VM_OK;
 }
 
 /* Only the part of the lists that is of one category. */
@@ -200,13 +214,13 @@ static work part_of(const work *w, int64_t *truth, int64_t *found, int64_t categ
     return x;
 }
 
-static vm_status score_each(work *w, int64_t categories, verdicts *v, box_scores *all, box_scores *each, vm_error *e) {
+static vm_status score_each(work *w, int64_t categories, verdicts *v, box_scores *all, box_scores *each, box_verdicts *keep, vm_error *e) {
     double sum[NUMBERS] = { 0 };
     int64_t n[NUMBERS] = { 0 }, truth = 0, found = 0;
     for (int64_t c = 0; c < categories && !e->status; c++) {
         box_scores one;
         work x = part_of(w, &truth, &found, c);
-        score_of(&x, c, v, &one, e);
+        score_of(&x, c, v, &one, keep, e);
         w->overlap = x.overlap, w->by_use = x.by_use, w->taken = x.taken, w->room = x.room, w->most = x.most;
         if (each) each[c] = one;
         add(sum, n, &one);
@@ -215,7 +229,7 @@ static vm_status score_each(work *w, int64_t categories, verdicts *v, box_scores
     return e->status;
 }
 
-vm_status box_score(const boxes_set *s, const boxes_item *found, int64_t n, bool pooled, box_scores *all, box_scores *each, vm_error *e) {
+static vm_status judge(const boxes_set *s, const boxes_item *found, int64_t n, bool pooled, box_scores *all, box_scores *each, box_verdicts *keep, vm_error *e) {
     placed *truth = vm_alloc((size_t)s->n_truths * sizeof *truth + 1), *kept = vm_alloc((size_t)n * sizeof *kept + 1);
     work w = { .truth = truth, .found = kept, .n_truths = s->n_truths };
     verdicts v = { 0 };
@@ -227,9 +241,28 @@ vm_status box_score(const boxes_set *s, const boxes_item *found, int64_t n, bool
         if (boxes_asks(&s->image[found[i].image], found[i].category)) kept[w.n_found++] = (placed){ &found[i], i };
     if (room && s->n_truths) qsort(truth, (size_t)s->n_truths, sizeof *truth, by_cell);
     if (w.n_found) qsort(kept, (size_t)w.n_found, sizeof *kept, by_cell);
-    if (room && pooled) score_of(&w, -1, &v, all, e);
-    else if (room) score_each(&w, s->n_categories, &v, all, each, e);
+    if (room && pooled) score_of(&w, -1, &v, all, keep, e);
+    else if (room) score_each(&w, s->n_categories, &v, all, each, keep, e);
     for (int size = 0; size < BOX_SIZES; size++) vm_free(v.v[size]);
     vm_free(truth), vm_free(kept), vm_free(w.overlap), vm_free(w.by_use), vm_free(w.taken);
+    return e->status;
+}
+
+vm_status box_score(const boxes_set *s, const boxes_item *found, int64_t n, bool pooled, box_scores *all, box_scores *each, vm_error *e) {
+    return judge(s, found, n, pooled, all, each, NULL, e);
+}
+
+void box_verdicts_free(box_verdicts *v) {
+    vm_free(v->first), vm_free(v->first_truth), vm_free(v->v), vm_free(v->truth);
+    *v = (box_verdicts){ 0 };
+}
+
+vm_status box_judge(const boxes_set *s, const boxes_item *found, int64_t n, bool pooled, box_verdicts *out, vm_error *e) {
+    const size_t lists = pooled ? 1 : (size_t)s->n_categories;
+    box_scores all;
+    *out = (box_verdicts){ .first = vm_calloc(lists + 1, sizeof *out->first), .first_truth = vm_calloc(lists + 1, sizeof *out->first_truth) };
+    if (!out->first || !out->first_truth) vm_nomem(e, lists * sizeof *out->first, "verdicts of boxes");
+    else judge(s, found, n, pooled, &all, NULL, out, e);
+    if (e->status) box_verdicts_free(out);
     return e->status;
 }

@@ -22,4 +22,20 @@ typedef struct {              /* NaN: no annotations to find */
 /* pooled: every phrase of a picture is asked by itself, and all of them are one list. each (may be NULL, not with pooled): of
  * every category. Results for phrases that a picture is not asked for are left out. */
 vm_status box_score(const boxes_set *s, const boxes_item *found, int64_t n, bool pooled, box_scores *all, box_scores *each, vm_error *e);
+
+/* What the average precision of boxes of any size is computed from, for other sums over it (box_bootstrap.h): lists (one for each category, or
+ * pooled one), each of found boxes, best first, and of annotations that were to be found. A bit for each overlap. */
+typedef struct {
+    int64_t image;
+    uint16_t right, ignored;
+} box_verdict;
+typedef struct {
+    int64_t lists, *first, *first_truth; /* (lists + 1) */
+    box_verdict *v;
+    int64_t *truth;                      /* pictures */
+    int64_t cap_v, cap_truth;
+} box_verdicts;
+vm_status box_judge(const boxes_set *s, const boxes_item *found, int64_t n, bool pooled, box_verdicts *out, vm_error *e);
+void box_verdicts_free(box_verdicts *v);
+double box_recall(int r);                /* of BOX_RECALLS */
 #endif

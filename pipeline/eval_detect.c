@@ -17,11 +17,13 @@ static vm_status name_results(eval_detect *x, const vm_args *a, const char *file
     return e->status;
 }
 
-static vm_status score(eval_detect *x, vm_error *e) {
+static vm_status score(eval_detect *x, const vm_args *a, vm_error *e) {
     const size_t n = (size_t)x->set.n_categories + 1;
     x->each = vm_calloc(n, sizeof *x->each), x->each_count = vm_calloc(n, sizeof *x->each_count);
     if (!x->each || !x->each_count) return vm_nomem(e, n * sizeof *x->each, "scores of phrases");
     if (box_score(&x->set, x->found, x->n, false, &x->phrases, x->each, e) || box_score(&x->set, x->found, x->n, true, &x->pooled, NULL, e)) return e->status;
+    for (int k = 0; k < 2; k++)
+        if (box_bootstrap(&x->set, x->found, x->n, k, k ? &x->pooled : &x->phrases, arg_int(a, "resamples"), (uint64_t)arg_int(a, "seed"), &x->sure[k], e)) return e->status;
     return box_count(&x->set, x->found, x->n, x->threshold, x->nms, &x->counts, x->each_count, e);
 }
 
@@ -70,7 +72,7 @@ static vm_status run(const vm_args *a, vm_error *e) {
         vm_fail(e, VM_EINPUT, "none of %" PRId64 " pictures could be read: %s", x.faults.n, keymap_at(&x.faults, 0, NULL));
         goto done;
     }
-    if (score(&x, e)) goto done;
+    if (score(&x, a, e)) goto done;
     f.wall_s = run_seconds() - from;
     if (dir && eval_detect_write(&x, a, &f, dir, e)) goto done;
     say_faults(&x);
@@ -98,6 +100,7 @@ static const vm_opt opts[] = {
     { "max-area", OPT_FLOAT, "1", "PART", "boxes of a model: none that covers more of the picture", 0, 1 },
     { "batch", OPT_INT, "4", "N", "pictures of one size and with the same phrases at a time", 1, 1024 },
     { "limit", OPT_INT, "0", "N", "only the first N pictures; 0 = all", 0, 1e9 },
+    { "resamples", OPT_INT, "2000", "N", "of pictures, for 95 % intervals of average precision; 0 = no intervals", 0, 1e6 },
     { "name", OPT_STR, NULL, "NAME", "the model's name in tables and folders (default: its folder's, or the file's)", 0, 0 },
     { "out", OPT_STR, NULL, "DIR", "write results.json, table.md, table.csv, phrases.csv, detections.json to DIR/detect/MODEL/", 0, 0 },
     { "fresh", OPT_FLAG, NULL, NULL, "begin anew instead of going on with what DIR has", 0, 0 },
@@ -109,7 +112,7 @@ const vm_command cmd_eval_detect = {
     .summary = "boxes for phrases: COCO's average precision, recall, absent phrases, counting",
     .usage = "MODEL|RESULTS.json --data FILE [--out DIR]",
     .about = "Every category's name is a phrase. Average precision and recall are COCO's, as pycocotools computes them; a second row takes the\n"
-             "phrases of all pictures as one list, in which their scores must be comparable. The numbers below them are of boxes above\n"
+             "phrases of all pictures as one list, in which their scores must be comparable. Intervals are those of resampled pictures (bootstrap). The numbers below them are of boxes above\n"
              "--threshold, as they are used. Pictures that cannot be read are left out, counted and listed (exit code 1).\n\n"
              "  vismin eval detect grounding-dino-tiny/ --data instances_val2017.json --images coco/val2017 --out results\n"
              "  vismin eval detect found.json --data instances_val2017.json\n\n"

@@ -2,8 +2,8 @@
 #ifndef VM_EVAL_DETECT_H
 #define VM_EVAL_DETECT_H
 #include "models/detector.h"
+#include "pipeline/box_bootstrap.h"
 #include "pipeline/box_counts.h"
-#include "pipeline/box_score.h"
 #include "pipeline/command.h"
 #include "pipeline/eval_files.h"
 #include "pipeline/media.h"
@@ -17,6 +17,7 @@ typedef struct {
     bool ran;                    /* the model found the boxes, else they come from a file */
     double threshold, nms;
     box_scores phrases, pooled, *each;
+    box_intervals sure[2];       /* of phrases, of pooled */
     box_counts counts, *each_count;
 } eval_detect;
 

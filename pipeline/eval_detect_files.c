@@ -38,12 +38,20 @@ static void scores_of(const box_scores *s, double x[SCORES]) {
 }
 
 /* --- results.json ------------------------------------------------------------------------------------------------- */
-static void put_scores(json_writer *w, const char *key, const box_scores *s) {
+static void put_interval(json_writer *w, const char *key, estimate x) {
+    json_begin_array(w, key);
+    json_put_num(w, NULL, percent(x.low)), json_put_num(w, NULL, percent(x.high));
+    json_close_array(w);
+}
+
+static void put_scores(json_writer *w, const char *key, const box_scores *s, const box_intervals *sure) {
     double x[SCORES];
     scores_of(s, x);
     json_begin_object(w, key);
     for (int k = 0; k < SCORES; k++) json_put_num(w, score_name[k], percent(x[k]));
-    json_close_object(w);
+    json_begin_object(w, "ci95");
+    put_interval(w, "AP", sure->ap), put_interval(w, "AP50", sure->ap50), put_interval(w, "AP75", sure->ap75);
+    json_close_object(w), json_close_object(w);
 }
 
 static void put_counts(json_writer *w, const eval_detect *x) {
@@ -55,9 +63,8 @@ static void put_counts(json_writer *w, const eval_detect *x) {
         const estimate y = share_estimate((double)s[k].hits, s[k].n);
         json_begin_object(w, s[k].name);
         json_put_num(w, "value", percent(y.value)), json_put_int(w, "n", s[k].n);
-        json_begin_array(w, "ci95");
-        json_put_num(w, NULL, percent(y.low)), json_put_num(w, NULL, percent(y.high));
-        json_close_array(w), json_close_object(w);
+        put_interval(w, "ci95", y);
+        json_close_object(w);
     }
     json_put_num(w, "counting_mean_error", x->counts.counted ? (double)x->counts.off / (double)x->counts.counted : NAN);
     json_close_object(w);
@@ -74,12 +81,13 @@ void eval_detect_put(json_writer *w, const eval_detect *x, const vm_args *a, con
     json_put_int(w, "schema", 1), json_put_str(w, "task", "detect"), json_put_bool(w, "partial", arg_int(a, "limit") > 0);
     json_put_int(w, "n_pictures", pictures(x)), json_put_int(w, "n_skipped", x->faults.n);
     json_put_int(w, "n_phrases", x->set.n_categories), json_put_int(w, "n_annotations", x->set.n_truths), json_put_int(w, "n_found", x->n);
-    put_scores(w, "mean_of_phrases", &x->phrases), put_scores(w, "pooled", &x->pooled);
+    put_scores(w, "mean_of_phrases", &x->phrases, &x->sure[0]), put_scores(w, "pooled", &x->pooled, &x->sure[1]);
     put_counts(w, x);
     eval_put_model(w, &x->m);
     json_begin_object(w, "options");
     json_put_str(w, "data", f->data);
     if (arg_int(a, "limit")) json_put_int(w, "limit", arg_int(a, "limit"));
+    json_put_int(w, "resamples", arg_int(a, "resamples")), json_put_int(w, "seed", arg_int(a, "seed"));
     if (x->ran) json_put_num(w, "min_score", arg_float(a, "min-score")), json_put_int(w, "max_boxes", arg_int(a, "max-boxes"));
     if (x->ran) json_put_num(w, "max_area", arg_float(a, "max-area"));
     json_close_object(w);
@@ -108,6 +116,11 @@ void eval_detect_print(const eval_detect *x, const char *data) {
         scores_of(row[r], v);
         printf("\n%-20s", title[r]);
         for (int k = 0; k < SCORES; k++) printf(" %9s", number(text, v[k]));
+    }
+    for (int r = 0; r < 2 && !isnan(x->sure[0].ap.low); r++) {
+        const box_intervals *i = &x->sure[r];
+        printf("%s95 %% intervals, %s: AP [%.1f, %.1f], AP50 [%.1f, %.1f], AP75 [%.1f, %.1f]", r ? "\n" : "\n\n", title[r], 100 * i->ap.low, 100 * i->ap.high, 100 * i->ap50.low,
+               100 * i->ap50.high, 100 * i->ap75.low, 100 * i->ap75.high);
     }
     printf("\n\nboxes with a score above %g, without those that a better one overlaps by more than %g: %% [95 %% interval]\n", x->threshold, x->nms);
     shares_of(&x->counts, s);
@@ -141,6 +154,16 @@ static void write_table(const eval_detect *x, const char *dir, vm_error *e) {
         field[0] = title[r];
         for (int k = 0; k < SCORES; k++) field[k + 1] = number(text[k], v[k]);
         put_row(md, csv, field, SCORES + 1, e);
+    }
+    if (csv) vm_out_text(md, "\n| 95 % interval | AP | AP50 | AP75 |\n|---|---:|---:|---:|\n", e);
+    for (int r = 0; r < 2 && csv; r++) {
+        const estimate sure[] = { x->sure[r].ap, x->sure[r].ap50, x->sure[r].ap75 };
+        vm_out_printf(md, e, "| %s |", title[r]);
+        for (int k = 0; k < VM_LEN(sure); k++) {
+            char low[32], high[32];
+            vm_out_printf(md, e, " %s to %s |", number(low, sure[k].low), number(high, sure[k].high));
+        }
+        vm_out_text(md, "\n", e);
     }
     share s[SHARES];
     shares_of(&x->counts, s);

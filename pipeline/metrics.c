@@ -63,9 +63,13 @@ static double quantile(const double *x, int64_t n, double q) {
     return i + 1 < n ? x[i] + (at - (double)i) * (x[i + 1] - x[i]) : x[n - 1];
 }
 
-static void close_interval(estimate *out, double value, double *draws, int64_t n) {
-    qsort(draws, (size_t)n, sizeof *draws, ascending);
-    *out = (estimate){ value, quantile(draws, n, 0.025), quantile(draws, n, 0.975) };
+estimate percentile_interval(double value, double *draws, int64_t n) {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!isnan(draws[i])) draws[kept++] = draws[i];
+    if (!kept) return (estimate){ value, NAN, NAN };
+    qsort(draws, (size_t)kept, sizeof *draws, ascending);
+    return (estimate){ value, quantile(draws, kept, 0.025), quantile(draws, kept, 0.975) };
 }
 
 static double difference(const float *a, const float *b, int64_t i) {
@@ -96,10 +100,10 @@ vm_status paired_bootstrap(int categories, const int64_t *n, const float *const 
             sum[r] += draws[r];
         }
         value += total / (double)n[k], filled++;
-        if (each) close_interval(&each[k], total / (double)n[k], draws, resamples);
+        if (each) each[k] = percentile_interval(total / (double)n[k], draws, resamples);
     }
     for (int64_t r = 0; r < resamples; r++) sum[r] /= VM_MAX(filled, 1);
-    if (filled) close_interval(mean, value / filled, sum, resamples);
+    if (filled) *mean = percentile_interval(value / filled, sum, resamples);
     vm_free(draws);
     vm_free(sum);
     return VM_OK;

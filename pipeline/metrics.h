@@ -47,6 +47,8 @@ typedef struct {
 estimate share_estimate(double correct, int64_t n);
 
 enum { BOOTSTRAP_RESAMPLES = 2000 };
+/* The 95 % interval of a value by the percentiles of n values of resamples, which are sorted; those that are no number are left out. */
+estimate percentile_interval(double value, double *draws, int64_t n);
 /* Differences of two models on the same items, by the percentile bootstrap: each resample draws whole items with
  * replacement inside every category. a[k][i] and b[k][i] are what item i of category k counts (0 to 1), n[k] of them;
  * b NULL: no second model, plain means of a. each (may be NULL): mean of a - b per category; *mean: the mean over the

@@ -16,6 +16,9 @@ number() { # NAME FILE: of pycocotools
 check file_runs '[ $rc = 0 ] && [ ! -s "$dir/err" ] && grep -q "24 pictures, 4 phrases, 104 annotations" "$dir/text"'
 got=$(sed -n 's/^ *"AP50": \([0-9.]*\).*/\1/p' "$dir/out/detect/mine/results.json" | head -1)
 check as_pycocotools 'awk "BEGIN { d = $got - 100 * $(number AP50 $golden/expected.json); exit !(d * d < 1e-16) }"'
+check intervals 'grep -q "95 % intervals, mean of phrases: AP \[[0-9.]*, [0-9.]*\], AP50 \[" "$dir/text" && [ "$(grep -c "\"AP50\": \[" "$dir/out/detect/mine/results.json")" = 2 ] && grep -q "^| pooled | [0-9.]* to [0-9.]* |" "$dir/out/detect/mine/table.md"'
+"$vismin" eval detect $golden/found.json --data $golden/truth.json --resamples 0 > "$dir/text0"; rc=$?
+check no_intervals '[ $rc = 0 ] && ! grep -q "95 % intervals" "$dir/text0"'
 check files 'for f in table.md table.csv phrases.csv skipped.jsonl; do [ -e "$dir/out/detect/mine/$f" ] || exit 1; done'
 check phrases 'grep -q "^9,a red kite,26,25.64," "$dir/out/detect/mine/phrases.csv" && grep -q "^11,nothing,0,-,-," "$dir/out/detect/mine/phrases.csv"'
 

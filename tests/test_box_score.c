@@ -1,8 +1,11 @@
-/* test_box_score.c - COCO's numbers against those of pycocotools (tests/golden/boxes), and small cases by hand. */
+/* test_box_score.c - COCO's numbers against those of pycocotools (tests/golden/boxes), and small cases by hand; intervals against scoring
+ * every resample as a set of its own. */
 #include "io/file.h"
 #include "io/json.h"
+#include "kernels/backend.h"
+#include "kernels/philox.h"
+#include "pipeline/box_bootstrap.h"
 #include "pipeline/box_counts.h"
-#include "pipeline/box_score.h"
 #include "tests/test.h"
 
 static const char golden[] = "tests/golden/boxes/";
@@ -43,6 +46,63 @@ TEST(as_pycocotools) {
     }
     EXPECT(!e.status);
     json_free(d), vm_free(found), boxes_close(&s);
+}
+
+/* The scores of a set in which picture i stands times[i] times. */
+static box_scores score_copies(const boxes_set *s, const boxes_item *found, int64_t n, const int *times, bool pooled) {
+    boxes_set c = *s;
+    boxes_item *boxes = vm_alloc((size_t)(24 * n) * sizeof *boxes);
+    int64_t m = 0;
+    box_scores all;
+    vm_error e = { 0 };
+    c.image = vm_alloc(24 * sizeof *c.image), c.truth = vm_alloc((size_t)(24 * s->n_truths) * sizeof *c.truth), c.n_images = c.n_truths = 0;
+    for (int64_t i = 0; i < s->n_images; i++)
+        for (int k = 0; k < times[i]; k++) {
+            boxes_image *im = &c.image[c.n_images];
+            *im = s->image[i], im->first = c.n_truths;
+            for (int64_t t = s->image[i].first; t < s->image[i].end; t++) c.truth[c.n_truths] = s->truth[t], c.truth[c.n_truths++].image = c.n_images;
+            for (int64_t b = 0; b < n; b++)
+                if (found[b].image == i) boxes[m] = found[b], boxes[m++].image = c.n_images;
+            im->end = c.n_truths, c.n_images++;
+        }
+    if (box_score(&c, boxes, m, pooled, &all, NULL, &e)) MISMATCH("%s\n", e.msg);
+    vm_free(c.image), vm_free(c.truth), vm_free(boxes);
+    return all;
+}
+static bool same_interval(estimate a, estimate b) { return fabs(a.value - b.value) < 1e-12 && fabs(a.low - b.low) < 1e-12 && fabs(a.high - b.high) < 1e-12; }
+
+TEST(intervals) {
+    enum { R = 60, SEED = 11 };
+    vm_error e = { 0 };
+    boxes_set s;
+    boxes_item *found = NULL;
+    int64_t n = 0;
+    EXPECT(!boxes_open(&s, "tests/golden/boxes/truth.json", &e) && s.n_images == 24 && !boxes_read_found(&s, "tests/golden/boxes/found.json", &found, &n, &e));
+    for (int64_t i = 0; i < n; i++) found[i].score += 1e-9 * (double)i; /* no two alike: copies of a box then stand together */
+    for (int pooled = 0; pooled < 2; pooled++) {
+        double draws[3][R];
+        box_scores all;
+        box_intervals sure, again, other;
+        EXPECT(!box_score(&s, found, n, pooled, &all, NULL, &e));
+        for (int r = 0; r < R; r++) {
+            vm_rng rng = vm_rng_at(SEED, (uint64_t)r);
+            int times[24] = { 0 };
+            for (int i = 0; i < 24; i++) times[vm_rng_below(&rng, 24)]++;
+            const box_scores one = score_copies(&s, found, n, times, pooled);
+            draws[0][r] = one.ap[0], draws[1][r] = one.ap50, draws[2][r] = one.ap75;
+        }
+        vm_threads(2);
+        EXPECT(!box_bootstrap(&s, found, n, pooled, &all, R, SEED, &sure, &e));
+        vm_threads(1);
+        EXPECT(!box_bootstrap(&s, found, n, pooled, &all, R, SEED, &again, &e) && !memcmp(&sure, &again, sizeof sure));
+        EXPECT(!box_bootstrap(&s, found, n, pooled, &all, R, SEED + 1, &other, &e) && memcmp(&sure, &other, sizeof sure));
+        EXPECT(same_interval(sure.ap, percentile_interval(all.ap[0], draws[0], R)) && same_interval(sure.ap50, percentile_interval(all.ap50, draws[1], R)));
+        EXPECT(same_interval(sure.ap75, percentile_interval(all.ap75, draws[2], R)));
+        EXPECT(sure.ap.low < all.ap[0] && sure.ap.high > all.ap[0] && sure.ap.high - sure.ap.low < 0.3);
+        EXPECT(!box_bootstrap(&s, found, n, pooled, &all, 0, SEED, &sure, &e) && sure.ap50.value == all.ap50 && isnan(sure.ap50.low));
+    }
+    EXPECT(!e.status);
+    vm_free(found), boxes_close(&s);
 }
 
 static boxes_set two_pictures(vm_error *e) {
@@ -138,6 +198,7 @@ TEST(bad_files) {
 
 int main(void) {
     RUN(as_pycocotools);
+    RUN(intervals);
     RUN(pictures_ask_for_what_they_list);
     RUN(pooled);
     RUN(questions);
