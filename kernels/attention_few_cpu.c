@@ -43,8 +43,9 @@ static void ask_ahead(task *t) {
     const attn_call *a = &t->a;
     const int64_t size = a->k.type == VM_F32 ? sizeof(vm_real) : 2, bytes = a->HS * size;
     for (int64_t end = VM_MIN(t->soon + t->soon_each, t->soon_end), rows; t->soon < end; t->soon += rows) {
-        int64_t first = a->pages ? a->pages[t->soon_b * a->n_pages + t->soon / a->block] * a->block + t->soon % a->block : t->soon_b * a->k.T + t->soon;
-        rows = a->pages ? VM_MIN(end - t->soon, a->block - t->soon % a->block) : end - t->soon;
+        int64_t first = t->soon_b * a->k.T + t->soon, in_page = a->pages ? t->soon % a->block : 0;
+        if (a->pages) first = a->pages[t->soon_b * a->n_pages + t->soon / a->block] * a->block + in_page;
+        rows = a->pages ? VM_MIN(end - t->soon, a->block - in_page) : end - t->soon;
         const char *k = (const char *)a->k.p + (a->k.at + t->soon_head * a->HS + first * a->k.row) * size;
         const char *v = (const char *)a->v.p + (a->v.at + t->soon_head * a->HS + first * a->v.row) * size;
         for (int64_t j = 0; j < rows; j++, k += a->k.row * size, v += a->v.row * size)
@@ -164,7 +165,8 @@ void VM_KERNEL(attention_few)(const attn_call *a, vm_real *lse) {
     /* Key/value heads of a sequence together, whose keys lie beside each other, but as many parts as there are threads; as many sequences
      * together as there is room for, and parts of one where threads would have nothing. */
     const int64_t fit = VM_MIN((int64_t)ROWS, ROW_ELEMENTS / round_lanes(a->HS)) / a->Tq;
-    const int64_t kv_each = VM_MAX(VM_MIN((a->NKV + threads - 1) / threads, fit / G), (int64_t)1), kv_parts = (a->NKV + kv_each - 1) / kv_each, room = fit / kv_each;
+    const int64_t kv_each = VM_MAX(VM_MIN((a->NKV + threads - 1) / threads, fit / G), (int64_t)1);
+    const int64_t kv_parts = (a->NKV + kv_each - 1) / kv_each, room = fit / kv_each;
     int64_t parts = VM_MAX((heads + room - 1) / room, (threads + kv_parts - 1) / kv_parts), each = (heads + parts - 1) / parts;
     if (each > G && room >= G) each = VM_MIN((each + G - 1) / G * G, room / G * G);
     parts = (heads + each - 1) / each;

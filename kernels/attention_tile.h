@@ -57,7 +57,8 @@ static inline void attn_load_keys(const attn_call *a, attn_tile *t, int64_t b, i
     t->k0 = k0, t->n = n, t->ld = round_lanes(n);
     for (int64_t j = 0; j < n; j += LANES) {
         int64_t rows = VM_MIN((int64_t)LANES, n - j);
-        attn_rows k = attn_few_keys(a, &a->k, b, kv_head, k0 + j, rows, t->rows[0]), v = attn_few_keys(a, &a->v, b, kv_head, k0 + j, rows, t->rows[1]);
+        attn_rows k = attn_few_keys(a, &a->k, b, kv_head, k0 + j, rows, t->rows[0]);
+        attn_rows v = attn_few_keys(a, &a->v, b, kv_head, k0 + j, rows, t->rows[1]);
         if (t->bf16) {
             bf16_transpose(t->kt + j, t->ld, k.p, k.at, k.row, rows, a->HS, t->tmp);
             bf16_pair_rows(t->v + j / 2 * HSp, HSp, v.p, v.at, v.row, rows, a->HS);

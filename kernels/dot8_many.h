@@ -86,7 +86,8 @@ static inline void dot8_many_halves(const uint8_t *codes, bool look, const uint8
 }
 
 /* A register of each row from codes on, as panels of its groups. */
-static inline void dot8_many_panels(dot8_kind k, const uint8_t *codes, int64_t row, int64_t lines, int64_t bytes, const uint8_t *table, dot8_panel *to) {
+static inline void dot8_many_panels(dot8_kind k, const uint8_t *codes, int64_t row, int64_t lines, int64_t bytes, const uint8_t *table,
+                                    dot8_panel *to) {
     __attribute__((aligned(64))) uint32_t words[DOT8_LANES][DOT8_MANY_LINES];
     if (k.kind == VM_INT8) { /* two panels of eight fours */
         dot8_many_turn(codes, row, lines, bytes, (uint32_t(*)[DOT8_MANY_LINES])(void *)to);
@@ -111,7 +112,8 @@ DOT8_VNNI_TARGET static __attribute__((noinline)) void dot8_many_vnni(const dot8
             __m512i y = _mm512_set1_epi32(four);
             s = _mm512_dpbusd_epi32(s, a[k], y), t = _mm512_dpbusd_epi32(t, b[k], y);
         }
-        __m512 scale = _mm512_set1_ps(x[m].scale), f = _mm512_mul_ps(_mm512_cvtepi32_ps(s), scale), h = _mm512_mul_ps(_mm512_cvtepi32_ps(t), scale);
+        const __m512 scale = _mm512_set1_ps(x[m].scale);
+        __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(s), scale), h = _mm512_mul_ps(_mm512_cvtepi32_ps(t), scale);
         if (!first) f = _mm512_add_ps(_mm512_load_ps(sum[m]), f), h = _mm512_add_ps(_mm512_load_ps(sum[m] + DOT8_LANES), h);
         _mm512_store_ps(sum[m], f), _mm512_store_ps(sum[m] + DOT8_LANES, h);
     }
@@ -129,7 +131,8 @@ static __attribute__((noinline)) void dot8_many_avx2(const dot8_panel w, int M, 
                 s = dot8_avx2_fours(s, _mm256_load_si256((const __m256i *)(const void *)(w[k] + 4 * l)), y);
                 t = dot8_avx2_fours(t, _mm256_load_si256((const __m256i *)(const void *)(w[k] + 4 * l + 32)), y);
             }
-            __m256 scale = _mm256_set1_ps(x[m].scale), f = _mm256_mul_ps(_mm256_cvtepi32_ps(s), scale), h = _mm256_mul_ps(_mm256_cvtepi32_ps(t), scale);
+            __m256 scale = _mm256_set1_ps(x[m].scale), f = _mm256_mul_ps(_mm256_cvtepi32_ps(s), scale);
+            __m256 h = _mm256_mul_ps(_mm256_cvtepi32_ps(t), scale);
             if (!first) f = _mm256_add_ps(_mm256_load_ps(sum[m] + l), f), h = _mm256_add_ps(_mm256_load_ps(sum[m] + l + 8), h);
             _mm256_store_ps(sum[m] + l, f), _mm256_store_ps(sum[m] + l + 8, h);
         }
@@ -162,7 +165,8 @@ static inline void dot8_many_group(dot8_way way, const dot8_panel w, int M, cons
 }
 
 /* all[m] += s (sum[m] - z x[m].sum) at the end of a block; z NULL = no zeros */
-static inline void dot8_many_block(int M, const dot8_x *x, const float *restrict s, const float *restrict z, dot8_sums_of *restrict sum, dot8_sums_of *restrict all) {
+static inline void dot8_many_block(int M, const dot8_x *x, const float *restrict s, const float *restrict z, dot8_sums_of *restrict sum,
+                                   dot8_sums_of *restrict all) {
     for (int m = 0; m < M; m++) {
         const float of = x[m].sum;
         for (int l = 0; l < DOT8_MANY_LINES; l++) all[m][l] += s[l] * (z ? sum[m][l] - z[l] * of : sum[m][l]);

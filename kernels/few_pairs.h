@@ -32,7 +32,8 @@ BF16_TARGET INLINE void pair_block(const int R, const int M, const uint16_t *w, 
     for (int m = 0; m < M; m++) sum[r][m] = (vec)all[r][m];
 }
 
-BF16_TARGET static __attribute__((noinline)) void pair_lines(int M, const uint16_t *w, int64_t ld, int64_t lines, int64_t n, const uint16_t *x, vec (*sum)[FEW_ROWS]) {
+BF16_TARGET static __attribute__((noinline)) void pair_lines(int M, const uint16_t *w, int64_t ld, int64_t lines, int64_t n, const uint16_t *x,
+                                                             vec (*sum)[FEW_ROWS]) {
 #define PAIRS(mm, R)                                                                    \
     case mm:                                                                            \
         for (; i + R <= lines; i += R) pair_block(R, mm, w + i * ld, ld, n, x, sum + i); \
