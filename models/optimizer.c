@@ -71,10 +71,13 @@ vm_status optimizer_average(optimizer *o, vm_error *e) {
 }
 
 optimizer_bytes optimizer_memory(const optimizer *o) {
-    size_t learn = 0;
-    for (int64_t i = 0; i < o->w->n; i++)
-        if (o->w->p[i]->trainable) learn += (size_t)vm_param_count(o->w->p[i]);
-    return (optimizer_bytes){ .weights = (size_t)weight_count(o->w) * sizeof(vm_real),
+    size_t learn = 0, weights = 0;
+    for (int64_t i = 0; i < o->w->n; i++) {
+        const vm_param *p = o->w->p[i];
+        if (p->trainable) learn += (size_t)vm_param_count(p);
+        if (!p->quant) weights += (size_t)vm_param_count(p) * vm_type_size(p->type); /* else its codes and scales, which are parameters, too */
+    }
+    return (optimizer_bytes){ .weights = weights,
                               .gradients = learn * sizeof(vm_real),
                               .moments = 2 * learn * sizeof(float),
                               .average = o->c.ema > 0 ? learn * sizeof(vm_real) : 0 };

@@ -31,7 +31,7 @@ vm_status optimizer_average(optimizer *o, vm_error *e); /* after an update; noth
  */
 vm_status optimizer_save(const optimizer *o, const char *dir, vm_error *e);
 vm_status optimizer_load(optimizer *o, const char *dir, int64_t updates, vm_error *e);
-/* Bytes of gradients, moments and average of what learns, before any of it is allocated. */
+/* Bytes of weights as they are kept, and of gradients, moments and average of what learns, before any of it is allocated. */
 typedef struct {
     size_t weights, gradients, moments, average;
 } optimizer_bytes;
