@@ -327,7 +327,8 @@ const vm_command cmd_generate = {
     .about =
         "MODEL_DIR is a folder of Llama, Mistral, Mixtral, Qwen2, Phi-3 or Gemma weights. What all prompts of a file "
         "begin with is computed once.\n"
-        "An answer depends on its prompt, its number and --seed alone.\n\n"
+        "With --deterministic an answer depends on its prompt, its number and --seed alone; without it, the last bits of the\n"
+        "probabilities, too, on how many texts are worked on at once.\n\n"
         "  vismin generate vicuna-7b/ --prompt \"Name three fruits.\" --max-new 64\n"
         "  vismin generate mistral-7b/ --prompts prompts.jsonl --n 2 --temperature 0.9 --top-k 100 > answers.jsonl",
     .opts = opts,
