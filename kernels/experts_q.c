@@ -17,6 +17,8 @@
 VM_CPU_DECLARE(experts_q_cpu);
 VM_CPU_DECLARE(experts_q8_cpu);
 VM_CPU_DECLARE(experts_q_dx_cpu);
+VM_CUDA_DECLARE(experts_q_cuda);
+VM_CUDA_DECLARE(experts_q_dx_cuda);
 
 static bool check_all(vm_graph *g, vm_node *n) {
     char a[64];
@@ -27,8 +29,10 @@ static bool check_all(vm_graph *g, vm_node *n) {
     return vm_check_count(g, n, EQ_OFFSETS, E + 1);
 }
 
-/* Room for tiles of a weight: lines of per_line numbers of type t, and up to EXPERTS_ROWS rows of either side. */
+/* Room for tiles of a weight: lines of per_line numbers of type t, and up to EXPERTS_ROWS rows of either side. None on a device, whose tiles
+ * are in shared memory: there these outputs are empty, so that those behind them have the same places. */
 static void tile_room(vm_graph *g, vm_node *n, vm_type t, int64_t M, int64_t lines, int64_t per_line, bool steep) {
+    if (g->be->device != VM_CPU_DEV) M = 0;
     int64_t rows = M ? VM_MIN((int64_t)1 << experts_chunk(M), (int64_t)EXPERTS_ROWS) : 0, now = M ? vm_tile_lines(lines, per_line, t) : 0;
     vm_node_out(g, n, t, 2, steep ? (int64_t[]){ per_line, now } : (int64_t[]){ now, per_line });
     vm_node_out(g, n, VM_F32, 2, (int64_t[]){ rows, now });
@@ -46,7 +50,7 @@ static vm_status infer_all(vm_graph *g, vm_node *n, bool rounded) {
     if (out != VM_F32 && out != x.type) return vm_bad(g, "%s: %s -> %s is not possible", n->op->name, vm_type_name(x.type), vm_type_name(out));
     vm_node_out(g, n, out, 2, (int64_t[]){ M, N });
     if (rounded) vm_node_out(g, n, VM_U8, 1, (int64_t[]){ dot8_room((vm_quant_kind)n->i[LQ_KIND], M, K) });
-    else vm_node_out(g, n, VM_F32, 2, (int64_t[]){ LQ_ROWS, lq_room(K) });
+    else vm_node_out(g, n, VM_F32, 2, (int64_t[]){ g->be->device == VM_CPU_DEV ? LQ_ROWS : 0, lq_room(K) });
     tile_room(g, n, x.type, few ? 0 : M, N, K, false);
     vm_node_out(g, n, x.type, 2, (int64_t[]){ n->in[EQ_ORDER] ? M : 0, K });
     return VM_OK;
@@ -62,11 +66,11 @@ static vm_status infer_dx(vm_graph *g, vm_node *n) {
     vm_node_out(g, n, VM_F32, 1, (int64_t[]){ 0 });
     tile_room(g, n, dy.type, M, K, N, true);
     vm_node_out(g, n, VM_F32, 2, (int64_t[]){ moved, K });
-    vm_node_out(g, n, VM_I32, 1, (int64_t[]){ moved ? K : 0 });
+    vm_node_out(g, n, VM_I32, 1, (int64_t[]){ moved && g->be->device == VM_CPU_DEV ? K : 0 });
     return VM_OK;
 }
 static const vm_op experts_q_dx = { .name = "experts_q_dx", .infer = infer_dx, .cost = lq_cost, .cpu = VM_CPU(experts_q_dx_cpu),
-    .acc_outs = 1, .free_node = experts_free };
+    .cuda = VM_CUDA(experts_q_dx_cuda), .acc_outs = 1, .free_node = experts_free };
 
 static void grad(vm_graph *g, const vm_node *n) {
     vm_val dy = vm_dy(g, n, 0), x = n->in[LQ_X];
@@ -75,14 +79,14 @@ static void grad(vm_graph *g, const vm_node *n) {
         return;
     }
     if (!vm_wants(g, x)) return;
-    vm_type t = g->v[x].type, with = t == VM_F16 ? VM_F32 : t; /* gemm.h has no products of f16 */
+    vm_type t = g->v[x].type, with = t == VM_F16 && g->be->device == VM_CPU_DEV ? VM_F32 : t; /* gemm.h has no products of f16 */
     vm_val in[EQ_N_IN] = { [LQ_X] = g->v[dy].type == with ? dy : vm_cast(g, dy, with) };
     for (int k = LQ_CODES; k < EQ_N_IN; k++) in[k] = n->in[k];
     vm_node init = { .i = { t, n->i[LQ_KIND], n->i[LQ_BLOCK], n->i[LQ_N], n->i[LQ_K] } };
     vm_add_grad(g, x, vm_append1(g, &experts_q_dx, EQ_N_IN, in, &init));
 }
 static const vm_op experts_q = { .name = "experts_q", .infer = infer, .grad = grad, .cost = lq_cost, .cpu = VM_CPU(experts_q_cpu),
-    .free_node = experts_free };
+    .cuda = VM_CUDA(experts_q_cuda), .free_node = experts_free };
 static const vm_op experts_q8 = { .name = "experts_q8", .infer = infer_rounded, .cost = lq_cost, .cpu = VM_CPU(experts_q8_cpu) };
 
 vm_val vm_experts_q(vm_graph *g, vm_val x, vm_val codes, vm_val scales, vm_val offsets, vm_val order, vm_quant q, vm_type out) {

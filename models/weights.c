@@ -210,8 +210,6 @@ static vm_status fill_codes(const weight_tie *t, const weight_source *f, const s
         return f->quant(f->file, s, t->file_at, t->rows, &q, e) ? e->status : quant_form_keep(&q, set, t->p, e);
     if (p->nd != 3 || s->nd != 2 || t->rows != 1 || t->flags)
         return vm_fail(e, VM_EMODEL, "%s: %s: experts of a layer in one tensor are not read in 8 and 4 bits; use the model's weights in 16 bits", f->path, s->name);
-    if (p->be->device != VM_CPU_DEV)
-        return vm_fail(e, VM_EDEVICE, "%s: %s: experts in 8 and 4 bits have no CUDA kernels; use --device cpu, or the model's weights in 16 bits", f->path, s->name);
     if (!f->quant(f->file, s, 0, p->ne[1], &q, e)) quant_form_keep_expert(&q, set, t->p, t->at, e);
     f->release(f->file, s);
     return e->status;

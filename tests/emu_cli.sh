@@ -84,6 +84,29 @@ for d in cpu emu; do # prompts with a shared beginning, through the paged cache
     "$vismin" generate "$l" --prompts "$dir/prompts" --max-new 6 --temperature 0 --dtype f32 --device $d 2>"$dir/err" >"$dir/text-$d"
 done
 check generate '[ "$(wc -l <"$dir/text-cpu")" = 3 ] && cmp -s "$dir/text-cpu" "$dir/text-emu"'
+# a mixture of experts in 8 and 4 bits: prompts, token by token, and an adapter's training on the codes
+"$vismin" scene --out "$dir/t" --texts 24 --split train --task ask.judge --model --quiet
+sed -i 's/LlamaForCausalLM/MixtralForCausalLM/; s/"llama"/"mixtral"/; s/"hidden_size": [0-9]*/"hidden_size": 64, "num_local_experts": 4, "num_experts_per_tok": 2/
+    s/"intermediate_size": [0-9]*/"intermediate_size": 96/; s/_layers": [0-9]*/_layers": 2/; s/_attention_heads": [0-9]*/_attention_heads": 4/
+    s/_value_heads": [0-9]*/_value_heads": 2/' "$dir/t/model/config.json"
+"$vismin" train lm --data "$dir/t/texts.jsonl" --init-config "$dir/t/model" --out "$dir/moe" --batch 8 --steps 30 --lr 1e-2 --warmup 2 --threads 2 --dtype f32 \
+    --device cpu --quiet 2>"$dir/err"
+head -n 3 "$dir/t/texts.jsonl" | sed 's/,"completion.*/}/' >"$dir/prompts"
+for kind in int8 int4 nf4; do
+    "$vismin" convert "$dir/moe/model" "$dir/$kind" --quantize $kind --quiet 2>"$dir/err"
+    for d in cpu emu; do
+        "$vismin" generate "$dir/$kind" --prompts "$dir/prompts" --max-new 12 --temperature 0 --dtype f32 --device $d --quiet 2>"$dir/err" >"$dir/text-$d"
+    done
+    check "experts_$kind" '[ "$(wc -l <"$dir/text-cpu")" = 3 ] && cmp -s "$dir/text-cpu" "$dir/text-emu"'
+    rc=0
+    for d in cpu emu; do
+        "$vismin" train lm --data "$dir/t/texts.jsonl" --init "$dir/$kind" --lora 2 --batch 4 --steps 2 --log-every 1 --lr 1e-3 --warmup 1 --threads 2 --dtype f32 \
+            --device $d --quiet --out "$dir/lora_$kind-$d" 2>"$dir/err" || rc=1
+    done
+    check "experts_${kind}_adapter" '[ $rc = 0 ] && close_to "lora_$kind"'
+done
+"$vismin" train lm --data "$dir/t/texts.jsonl" --init "$dir/nf4" --lora 2 --batch 4 --steps 1 --dtype bf16 --device emu --check --out "$dir/lora_checked" 2>"$dir/err"; rc=$?
+check experts_checked '[ $rc = 0 ] && grep -q "agree with the processor" "$dir/err"'
 "$vismin" info "$m" --profile --batch 2 --device emu --dtype f32 >"$dir/out" 2>"$dir/err"; rc=$?
 check profile '[ $rc = 0 ] && grep -q "measured peaks of emu" "$dir/out" && grep -q "^attention " "$dir/out"'
 "$vismin" info --devices >"$dir/out" 2>"$dir/err"

@@ -45,7 +45,7 @@ x=$(for f in $(find kernels -name '*.cu'); do
 case_end kernels
 # every test that ACCEPTANCE.md names is there: `FILE.NAME`, or `NAME` of the file before it
 grep '^|' tests/ACCEPTANCE.md | grep -o '`[a-z]*[a-z0-9_.*]*`' | tr -d '`' | while read -r t; do
-    case $t in test_*|cli_*|grad_*|mpi_*) file=${t%%.*} name=${t#"$file"} name=${name#.} ;; *) name=$t ;; esac
+    case $t in test_*|cli_*|emu_cli.*|grad_*|mpi_*) file=${t%%.*} name=${t#"$file"} name=${name#.} ;; *) name=$t ;; esac
     case $file in grad_\*) continue ;; esac
     grep -qsE "(\(|check |has |said )${name%\*}" "tests/$file.c" "tests/$file.sh" || echo "tests/ACCEPTANCE.md: no test $file.$name"
 done > "${TMPDIR:-/tmp}/lint.$$"

@@ -213,18 +213,6 @@ TEST(experts_that_differ) {
     weights_free(&set);
 }
 
-/* There are no kernels for devices: said at opening. */
-TEST(refused_on_devices) {
-    vm_error e = { 0 };
-    llm *m = NULL;
-    vm_backend device = *vm_backend_cpu(); /* its memory, as that of a device */
-    char *plain = plain_folder(), *dir = convert(plain, "nf4", &e);
-    device.device = VM_CUDA_DEV;
-    EXPECT(llm_open(&m, &device, dir, false, &e) == VM_EDEVICE && !m);
-    EXPECT_HAS(e.msg, "experts in 8 and 4 bits have no CUDA kernels; use --device cpu");
-    vm_free(plain), vm_free(dir);
-}
-
 int main(int argc, char **argv) {
     config_text = config;
     snprintf(tmp, sizeof tmp, "%s/llm_experts.XXXXXX", argc > 1 ? argv[1] : "/tmp");
@@ -238,7 +226,6 @@ int main(int argc, char **argv) {
     RUN(token_by_token_and_beside_others);
     RUN(adapters_on_codes);
     RUN(experts_that_differ);
-    RUN(refused_on_devices);
     vm_error e = { 0 };
     EXPECT(!dir_remove(tmp, &e));
     return test_end();
