@@ -295,7 +295,7 @@ soak: $(BIN) ## kill -9 at SOAK_KILLS random moments of a training, of an evalua
 # What it finds is left as build/fuzz/crash-...; seeds stand in tests/fuzz/corpus/NAME/, what is learnt in build/fuzz/corpus/.
 FUZZ_CC   ?= clang
 FUZZ_RUNS ?= 200000
-FUZZ_SRC  := kernels/base.c $(wildcard io/*.c pipeline/eval_*.c) $(wildcard pipeline/layout_*.c) $(addprefix pipeline/,media.c metrics.c args.c relation.c edit.c edit_rules.c embedded.c lm_data.c boxes.c box_score.c box_counts.c)
+FUZZ_SRC  := kernels/base.c $(wildcard io/*.c pipeline/eval_*.c) $(wildcard pipeline/layout_*.c) $(addprefix pipeline/,media.c metrics.c args.c relation.c edit.c edit_rules.c embedded.c lm_data.c lm_feed.c boxes.c box_score.c box_counts.c)
 FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -I. -O1 -g $(MARCH) \
              -fno-sanitize-recover=undefined -fno-omit-frame-pointer $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 FUZZERS   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
