@@ -27,6 +27,19 @@ static int find(const vm_plans *p, const int64_t key[VM_PLANS_KEY]) {
     return oldest;
 }
 
+/* The nodes of a key's plan at place k, in place of what stood there. NULL: *e says why, and the place is free. */
+static vm_graph *nodes_at(vm_plans *p, int k, const int64_t key[VM_PLANS_KEY], vm_error *e) {
+    struct vm_plans_kept *x = &p->kept[k];
+    vm_plans_forget(p, k);
+    memcpy(x->key, key, sizeof x->key);
+    if (!(x->g = vm_graph_new(p->be, p->dtype))) return vm_nomem(e, sizeof *x->g, "a graph"), NULL;
+    x->g->shared = p->arena;
+    if (!p->build(p->ctx, x->g, k, x->key, e)) return x->g;
+    if (!e->status) *e = x->g->err;
+    vm_plans_forget(p, k);
+    return NULL;
+}
+
 vm_graph *vm_plans_get(vm_plans *p, const void *key, size_t key_bytes, int *place, vm_error *e) {
     int64_t whole[VM_PLANS_KEY] = { 0 };
     memcpy(whole, key, key_bytes);
@@ -35,14 +48,22 @@ vm_graph *vm_plans_get(vm_plans *p, const void *key, size_t key_bytes, int *plac
     if (place) *place = k;
     x->used = ++p->clock;
     if (is(x, whole)) return x->g;
-    vm_plans_forget(p, k);
-    memcpy(x->key, whole, sizeof x->key);
-    if (!(x->g = vm_graph_new(p->be, p->dtype))) return vm_nomem(e, sizeof *x->g, "a graph"), NULL;
-    x->g->shared = p->arena;
-    if (!p->build(p->ctx, x->g, k, key, e) && !vm_plan(x->g)) return x->g;
-    if (!e->status) *e = x->g->err;
+    if (!nodes_at(p, k, whole, e)) return NULL;
+    if (!vm_plan(x->g)) return x->g;
+    *e = x->g->err;
     vm_plans_forget(p, k);
     return NULL;
+}
+
+size_t vm_plans_bytes(vm_plans *p, const void *key, size_t key_bytes, vm_error *e) {
+    int64_t whole[VM_PLANS_KEY] = { 0 };
+    memcpy(whole, key, key_bytes);
+    const int k = find(p, whole);
+    vm_graph *g = nodes_at(p, k, whole, e);
+    const size_t bytes = g ? vm_plan_bytes(g) : 0;
+    if (g && g->err.status) *e = g->err;
+    vm_plans_forget(p, k);
+    return bytes;
 }
 
 vm_graph *vm_plans_last(const vm_plans *p) {

@@ -27,6 +27,8 @@ typedef struct {
 /* The planned graph of a key: a kept one, or a new one. *place (place may be NULL): where it stands. NULL: *e says why, and the place is free. */
 vm_graph *vm_plans_get(vm_plans *p, const void *key, size_t key_bytes, int *place, vm_error *e);
 vm_graph *vm_plans_last(const vm_plans *p); /* the one that was asked for last; NULL = none is kept */
+/* What the plan of a key takes (vm_plan_bytes), which is not kept; 0 and *e when it would fail. The place that it stood at is free then. */
+size_t vm_plans_bytes(vm_plans *p, const void *key, size_t key_bytes, vm_error *e);
 void vm_plans_forget(vm_plans *p, int place);
 void vm_plans_free(vm_plans *p); /* forgets all; before their arena is freed */
 

@@ -235,13 +235,7 @@ vm_status clip_trainer_step(clip_trainer *t, const clip_batch *b, double lr, cli
 /* --- memory ----------------------------------------------------------------------------------------------------------- */
 static size_t plan_bytes(clip_trainer *t, plan_key key, vm_error *e) {
     if (e->status || key.n_img + key.n_txt == 0) return 0;
-    vm_graph *g = vm_graph_new(t->m->w->be, t->c.dtype);
-    if (!g) return vm_nomem(e, sizeof *g, "a graph"), 0;
-    build(t, g, 0, &key, e);
-    size_t n = vm_plan_bytes(g);
-    if (g->err.status) *e = g->err;
-    vm_graph_free(g);
-    return n;
+    return vm_plans_bytes(&t->plans, &key, sizeof key, e);
 }
 
 vm_status clip_trainer_memory(clip_trainer *t, const clip_rows *r, clip_memory *out, vm_error *e) {

@@ -104,19 +104,19 @@ static size_t bytes_of(const weight_set *w) {
 vm_status diffusion_trainer_memory(diffusion_trainer *t, int64_t n, int64_t H, int64_t W, optimizer_bytes *own, size_t *activations, size_t *frozen, vm_error *e) {
     const int64_t f = diffusion_multiple(t->d), h = H / f, w = W / f;
     if (H % f || W % f) return vm_fail(e, VM_EINPUT, "pictures of %lld x %lld: sides are multiples of %lld with this model", (long long)W, (long long)H, (long long)f);
-    vm_graph *g = vm_graph_new(t->d->be, t->d->o.dtype), *encoder = vm_graph_new(t->d->be, t->d->o.dtype);
-    *own = optimizer_memory(&t->opt);
-    if (!g || !encoder) vm_nomem(e, sizeof *g, "a graph");
+    const plan_key key = { n, h, w, t->d->text[0]->c.context, true };
+    vm_graph *encoder = vm_graph_new(t->d->be, t->d->o.dtype);
+    *own = optimizer_memory(&t->opt), *activations = vm_plans_bytes(&t->plans, &key, sizeof key, e);
+    if (!encoder) vm_nomem(e, sizeof *encoder, "a graph");
     else {
         vm_val mean, logvar;
-        build(t, g, 0, &(plan_key){ n, h, w, t->d->text[0]->c.context, true }, e);
         vae_encode(encoder, t->d->vae, vm_input(encoder, "in", VM_F32, 4, (int64_t[]){ 1, H, W, t->d->vae->c.in }), &mean, &logvar);
         vm_output(encoder, "mean", mean), vm_output(encoder, "logvar", logvar);
-        *activations = vm_plan_bytes(g), *frozen = vm_plan_bytes(encoder) + bytes_of(&t->d->vae->w);
-        if (g->err.status || encoder->err.status) *e = g->err.status ? g->err : encoder->err;
+        *frozen = vm_plan_bytes(encoder) + bytes_of(&t->d->vae->w);
+        if (!e->status && encoder->err.status) *e = encoder->err;
     }
     for (int k = 0; k < t->d->n_text; k++) *frozen += bytes_of(&t->d->text[k]->w);
-    vm_graph_free(g), vm_graph_free(encoder);
+    vm_graph_free(encoder);
     return e->status;
 }
 

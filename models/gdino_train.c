@@ -74,14 +74,9 @@ static int64_t room_for(const gdino_batch *b, const gdino_target *targets) {
 vm_status gdino_trainer_memory(gdino_trainer *t, const gdino_batch *batch, const gdino_target *targets, optimizer_bytes *own, size_t *activations, vm_error *e) {
     gdino_batch b = *batch;
     const plan_key key = { b.B, b.H, b.W, b.T, room_for(batch, targets), b.real != NULL };
-    vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
-    *own = optimizer_memory(&t->o);
-    if (!g) return vm_nomem(e, sizeof *g, "a graph");
     b.noised = gdino_denoise_count(&t->c.denoise, key.targets), t->batch = &b;
-    build(t, g, 0, &key, e);
-    *activations = vm_plan_bytes(g);
-    if (g->err.status) *e = g->err;
-    vm_graph_free(g);
+    *own = optimizer_memory(&t->o);
+    *activations = vm_plans_bytes(&t->plans, &key, sizeof key, e);
     return e->status;
 }
 

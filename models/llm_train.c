@@ -138,13 +138,9 @@ vm_status llm_trainer_step(llm_trainer *t, int n, const llm_piece *pieces, doubl
 
 vm_status llm_trainer_memory(llm_trainer *t, int64_t B, int64_t T, optimizer_bytes *own, size_t *activations,
                              vm_error *e) {
-    vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
+    const plan_key key = { .B = B, .T = T, .length = T, .learns = true };
     *own = optimizer_memory(&t->opt);
-    if (!g) return vm_nomem(e, sizeof *g, "a graph");
-    build(t, g, 0, &(plan_key){ .B = B, .T = T, .length = T, .learns = true }, e);
-    *activations = vm_plan_bytes(g);
-    if (g->err.status) *e = g->err;
-    vm_graph_free(g);
+    *activations = vm_plans_bytes(&t->plans, &key, sizeof key, e);
     return e->status;
 }
 

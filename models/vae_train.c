@@ -82,13 +82,9 @@ static vm_status build(void *ctx, vm_graph *g, int place, const void *key, vm_er
 vm_status vae_trainer_memory(vae_trainer *t, int64_t n, int64_t H, int64_t W, optimizer_bytes *own, size_t *activations, vm_error *e) {
     const int64_t f = vae_factor(&t->m->c);
     if (H % f || W % f) return vm_fail(e, VM_EINPUT, "pictures of %lld x %lld: sides are multiples of %lld with this model", (long long)W, (long long)H, (long long)f);
-    vm_graph *g = vm_graph_new(t->m->w.be, t->c.dtype);
+    const plan_key key = { n, H, W, true };
     *own = optimizer_memory(&t->opt);
-    if (!g) return vm_nomem(e, sizeof *g, "a graph");
-    build(t, g, 0, &(plan_key){ n, H, W, true }, e);
-    *activations = vm_plan_bytes(g);
-    if (g->err.status) *e = g->err;
-    vm_graph_free(g);
+    *activations = vm_plans_bytes(&t->plans, &key, sizeof key, e);
     return e->status;
 }
 

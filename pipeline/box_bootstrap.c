@@ -11,7 +11,7 @@ enum { AP, AP50, AP75, NUMBERS };
 /* Mean precision of a list at overlap t, every box and annotation counting as often as its picture was drawn. Copies of a box stand
  * together, where only the last of them matters to the curve. room: twice as many numbers as there are boxes. */
 static double precision_of(const box_verdict *v, int64_t n, double wanted, int t, const int32_t *times, double *room) {
-    double *r = room, *p = room + n, sum = 0, right = 0, wrong = 0;
+    double *r = room, *p = room + n, right = 0, wrong = 0;
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i++) {
         const int32_t k = times[v[i].image];
@@ -19,12 +19,7 @@ static double precision_of(const box_verdict *v, int64_t n, double wanted, int t
         *(v[i].right >> t & 1 ? &right : &wrong) += k;
         r[kept] = right / wanted, p[kept++] = right / (right + wrong);
     }
-    for (int64_t i = kept; i-- > 1;) p[i - 1] = VM_MAX(p[i - 1], p[i]);
-    for (int64_t i = 0, k = 0; k < BOX_RECALLS; k++) {
-        while (i < kept && r[i] < box_recall((int)k)) i++;
-        sum += i < kept ? p[i] : 0;
-    }
-    return sum / BOX_RECALLS;
+    return box_mean_precision(r, p, kept);
 }
 
 /* The numbers of one resample; NaN: no annotations in it. */

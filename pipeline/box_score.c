@@ -9,7 +9,7 @@ const int box_cuts[3] = { 1, 10, BOX_MOST };
 static const double area_from[BOX_SIZES] = { 0, 0, 1024, 9216 }, area_to[BOX_SIZES] = { 1e10, 1024, 9216, 1e10 };
 
 static double overlap_at(int t) { return t == BOX_OVERLAPS - 1 ? 0.95 : 0.5 + t * ((0.95 - 0.5) / 9); }
-double box_recall(int r) { return r == BOX_RECALLS - 1 ? 1 : r * (1.0 / 100); }
+static double recall_at(int r) { return r == BOX_RECALLS - 1 ? 1 : r * (1.0 / 100); }
 
 /* An item in its place: cells are runs of equal category and image. */
 typedef struct {
@@ -130,10 +130,20 @@ static vm_status match_all(work *w, int64_t category, verdicts *out, vm_error *e
 }
 
 /* --- curves -------------------------------------------------------------------------------------------------------- */
+double box_mean_precision(const double *r, double *p, int64_t n) {
+    double sum = 0;
+    for (int64_t i = n; i-- > 1;) p[i - 1] = VM_MAX(p[i - 1], p[i]);
+    for (int64_t i = 0, k = 0; k < BOX_RECALLS; k++) {
+        while (i < n && r[i] < recall_at((int)k)) i++;
+        sum += i < n ? p[i] : 0;
+    }
+    return sum / BOX_RECALLS;
+}
+
 /* Mean precision over BOX_RECALLS recalls, and the last recall, at overlap t of verdicts with a rank below `most`, which are
  * sorted by score. curve: room for twice as many numbers as there are verdicts. */
 static void curve(const verdict *v, int64_t n, int64_t wanted, int t, int most, double *room, double *precision, double *recall) {
-    double *r = room, *p = room + n, sum = 0;
+    double *r = room, *p = room + n;
     int64_t kept = 0, right = 0, wrong = 0;
     for (int64_t i = 0; i < n; i++) {
         if (v[i].rank >= most) continue;
@@ -143,12 +153,7 @@ static void curve(const verdict *v, int64_t n, int64_t wanted, int t, int most, 
         p[kept++] = (double)right / ((double)(right + wrong) + 2.220446049250313e-16);
     }
     *recall = kept ? r[kept - 1] : 0;
-    for (int64_t i = kept; i-- > 1;) p[i - 1] = VM_MAX(p[i - 1], p[i]);
-    for (int64_t i = 0, k = 0; k < BOX_RECALLS; k++) {
-        while (i < kept && r[i] < box_recall((int)k)) i++;
-        sum += i < kept ? p[i] : 0;
-    }
-    *precision = sum / BOX_RECALLS;
+    *precision = box_mean_precision(r, p, kept);
 }
 
 static vm_status sum_up(verdicts *v, box_scores *s, vm_error *e) {

@@ -37,5 +37,7 @@ typedef struct {
 } box_verdicts;
 vm_status box_judge(const boxes_set *s, const boxes_item *found, int64_t n, bool pooled, box_verdicts *out, vm_error *e);
 void box_verdicts_free(box_verdicts *v);
-double box_recall(int r);                /* of BOX_RECALLS */
+/* The mean over BOX_RECALLS recalls of the largest precision at a recall of at least that, of a curve (r, p)[n] whose recalls rise. p becomes
+ * the largest precision from each place on. */
+double box_mean_precision(const double *r, double *p, int64_t n);
 #endif

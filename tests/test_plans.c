@@ -43,6 +43,23 @@ static void begin(vm_plans *p, notes *l, vm_arena *arena) {
     *p = (vm_plans){ .be = vm_backend_cpu(), .dtype = VM_F32, .most = PLACES, .arena = arena, .build = build, .forget = forget, .ctx = l };
 }
 
+TEST(bytes_of_a_plan_that_is_not_kept) {
+    vm_plans p;
+    notes l;
+    vm_error e = { 0 };
+    begin(&p, &l, NULL);
+    EXPECT(use(&p, 4, 2) == 0);
+    const size_t bytes = vm_plans_bytes(&p, &(shape){ 5, 2 }, sizeof(shape), &e);
+    EXPECT(l.built == 2 && l.forgotten[1] == 1 && l.stands[1] == 0); /* at a free place */
+    EXPECT(use(&p, 4, 2) == 0 && l.built == 2 && use(&p, 5, 2) == 1 && l.built == 3);
+    EXPECT(bytes > 0 && bytes == vm_plans_last(&p)->arena_bytes);
+    EXPECT(vm_plans_bytes(&p, &(shape){ 5, 2 }, sizeof(shape), &e) == bytes && !e.status);
+    EXPECT(vm_plans_bytes(&p, &(shape){ 6, 0 }, sizeof(shape), &e) == 0 && strstr(e.msg, "nothing to multiply by"));
+    e = (vm_error){ 0 }, l.refuse = true;
+    EXPECT(vm_plans_bytes(&p, &(shape){ 7, 2 }, sizeof(shape), &e) == 0 && e.status == VM_EDEVICE);
+    vm_plans_free(&p);
+}
+
 TEST(the_one_not_used_for_longest_makes_room) {
     vm_plans p;
     notes l;
@@ -90,6 +107,7 @@ TEST(failures_leave_a_free_place) {
 }
 
 int main(void) {
+    RUN(bytes_of_a_plan_that_is_not_kept);
     RUN(the_one_not_used_for_longest_makes_room);
     RUN(failures_leave_a_free_place);
     return test_end();
