@@ -246,4 +246,20 @@ static void gptq_case(const char *plain, int matrices, bool v2, bool shuffled, b
     vm_free(to), vm_free(dir), vm_free(want), vm_free(path), vm_free(path2);
 }
 
+/* Floats under a configuration that asks for NF4 with and without nested scales, and for int8; look (may be NULL) sees each folder. */
+static inline void quantised_while_loaded(void (*look)(const char *dir, bool nested)) {
+    static const char *const how[] = { "\"load_in_4bit\":true,\"bnb_4bit_use_double_quant\":true", "\"load_in_4bit\":true", "\"load_in_8bit\":true" };
+    char *plain = plain_folder(), more[200];
+    float want[V], got[V];
+    logits(plain, VM_F32, want);
+    for (int k = 0; k < VM_LEN(how); k++) {
+        snprintf(more, sizeof more, ",\"quantization_config\":{\"quant_method\":\"bitsandbytes\",%s}", how[k]);
+        write_config(plain, more);
+        logits(plain, VM_F32, got);
+        EXPECT(distance(got, want) > 1e-4 && distance(got, want) < 1.5);
+        if (look) look(plain, k == 0);
+    }
+    vm_free(plain);
+}
+
 #endif

@@ -219,16 +219,20 @@ static void same_numbers(const vm_param *p, const vm_param *plain) {
     vm_free(x);
 }
 
+static void same_logits(const llm *m, const float want[V]) {
+    float got[V];
+    logits(m, got);
+    for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
+}
+
 TEST(a_model) {
-    float want[V], got[V];
+    float want[V];
     char *path = write_model(dense, VM_LEN(dense), false), *dir = path_join(tmp, "plain");
     llm *plain = open_model(dir, false), *m = open_model(path, false), *whole = open_model(path, true);
     EXPECT(m->c.bos == 1 && m->c.stops == 2 && m->c.stop[0] == 2 && m->c.stop[1] == 7 && m->c.NKV == 2 && m->c.context == 64);
     logits(plain, want);
-    logits(m, got);
-    for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
-    logits(whole, got);
-    for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
+    same_logits(m, want);
+    same_logits(whole, want);
     const llm_layer *l = &m->layer[0], *w = &whole->layer[0], *p = &plain->layer[0];
     EXPECT(l->q_w->quant && l->v_w->quant && l->o_w->quant && l->gate_w->quant && l->down_w->quant && m->head->quant && !m->embed->quant);
     EXPECT(l->k_w->type == VM_F16 && l->up_w->type == VM_BF16 && l->up_w->borrowed && m->embed->type == VM_F16);
@@ -242,15 +246,13 @@ TEST(a_model) {
 
 TEST(experts_of_both_layouts) {
     for (int one = 0; one < 2; one++) {
-        float want[V], got[V];
+        float want[V];
         char *path = one ? write_model(stacked, VM_LEN(stacked), true) : write_model(apart, VM_LEN(apart), true), *dir = path_join(tmp, "plain");
         llm *plain = open_model(dir, false), *m = open_model(path, false), *whole = open_model(path, true);
         EXPECT(m->c.experts == EXPERTS && m->c.chosen == 2);
         logits(plain, want);
-        logits(m, got);
-        for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
-        logits(whole, got);
-        for (int i = 0; i < V; i++) EXPECT_NEAR((double)got[i], (double)want[i], 2e-4);
+        same_logits(m, want);
+        same_logits(whole, want);
         const llm_layer *l = &m->layer[0], *w = &whole->layer[0], *p = &plain->layer[0];
         EXPECT(l->gate_w->quant && l->down_w->quant && (one ? l->up_w->type == VM_F16 : l->up_w->quant != NULL) && !l->router->quant);
         same_numbers(l->gate_w, p->gate_w), same_numbers(l->up_w, p->up_w), same_numbers(l->down_w, p->down_w), same_numbers(l->router, p->router);

@@ -90,19 +90,7 @@ TEST(adapters_on_4_bits) {
 }
 
 /* Floats under a configuration that asks for 8 or 4 bits are quantised while they are loaded. */
-TEST(quantised_while_loading) {
-    static const char *const how[] = { "\"load_in_4bit\":true,\"bnb_4bit_use_double_quant\":true", "\"load_in_4bit\":true", "\"load_in_8bit\":true" };
-    char *plain = plain_folder(), more[200];
-    float want[V], got[V];
-    logits(plain, VM_F32, want);
-    for (int k = 0; k < VM_LEN(how); k++) {
-        snprintf(more, sizeof more, ",\"quantization_config\":{\"quant_method\":\"bitsandbytes\",%s}", how[k]);
-        write_config(plain, more);
-        logits(plain, VM_F32, got);
-        EXPECT(distance(got, want) > 1e-4 && distance(got, want) < 1.5);
-    }
-    vm_free(plain);
-}
+TEST(quantised_while_loading) { quantised_while_loaded(NULL); }
 
 TEST(gptq_layouts) {
     char *plain = plain_folder();
